@@ -1,0 +1,72 @@
+# Every target makes the environment that it needs, so a fresh clone with Python, make and git is enough.
+#   make demo DEMO_ARGS="--epochs 5"     make demo DEVICE=cuda CUDA=cuda13     make test PYTEST_ARGS="-k conv -x"
+
+PYTHON ?= python3
+VENV ?= .venv
+VENV_TORCH ?= .venv-torch
+TORCH ?= torch==2.13.0
+CUDA ?= cuda12
+JOBS ?= 2
+HYPOTHESIS_PROFILE ?= dev
+
+# The tests run in $(JOBS) processes: a pool of BLAS threads in each of them would only get in the others' way.
+OPENBLAS_NUM_THREADS ?= 1
+export HYPOTHESIS_PROFILE OPENBLAS_NUM_THREADS
+PYTEST := pytest -n $(JOBS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-deep test-slow test-torch lint format types wheel bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/.examples $(if $(DEVICE),$(if $(filter cpu,$(DEVICE)),,$(VENV)/.$(CUDA))) ## train on handwritten digits
+	$(VENV)/bin/python examples/digits.py $(if $(DEVICE),--device $(DEVICE)) $(DEMO_ARGS)
+
+test: $(VENV)/.dev ## the test suite; HYPOTHESIS_PROFILE=ci for more examples
+	$(VENV)/bin/$(PYTEST) -m "not slow and not torch" $(PYTEST_ARGS)
+
+test-deep: $(VENV)/.dev ## the test suite with many examples, slow tests included; hours
+	HYPOTHESIS_PROFILE=nightly $(VENV)/bin/$(PYTEST) -m "not torch" $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.dev ## only the tests that `make test` leaves out, the built wheel among them
+	$(VENV)/bin/$(PYTEST) -m "slow and not torch" $(PYTEST_ARGS)
+
+test-torch: $(VENV_TORCH)/.dev ## compare with PyTorch
+	$(VENV_TORCH)/bin/$(PYTEST) -m torch $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## style, without changing anything
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.dev ## mend what `make lint` finds
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+# A type checker cannot see through the root-is-package mapping: it gets a folder in which `chainrule` is the root.
+types: $(VENV)/.dev ## check the annotations
+	@mkdir -p .mypy_path && ln -sfn .. .mypy_path/chainrule
+	MYPYPATH=.mypy_path $(VENV)/bin/mypy -p chainrule
+
+wheel: $(VENV)/.dev ## dist/chainrule-*.whl
+	$(VENV)/bin/python -m build
+
+bench: $(VENV_TORCH)/.bench ## time chainrule beside its peers
+	$(VENV_TORCH)/bin/python benchmarks/run.py $(BENCH_ARGS)
+
+clean: ## remove environments, caches and builds
+	rm -rf .venv* build dist *.egg-info .hypothesis .mypy_cache .mypy_path .pytest_cache .ruff_cache
+
+# $(VENV)/.dev says "the extra `dev` is installed here"; it is out of date when pyproject.toml is newer.
+$(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+
+$(VENV_TORCH)/.%: pyproject.toml | $(VENV_TORCH)/bin/python
+	$(VENV_TORCH)/bin/python -m pip install --quiet $(TORCH)
+	$(VENV_TORCH)/bin/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+
+$(VENV)/bin/python $(VENV_TORCH)/bin/python:
+	$(PYTHON) -m venv $(@D:/bin=)

@@ -1,0 +1,50 @@
+"""Options, profiles and fixtures that all tests share."""
+
+import importlib.util
+import os
+
+import hypothesis
+import pytest
+
+# dev and ci repeat the same examples in each run: what turns red was turned red by the change. Only nightly explores.
+for _profile, _settings in {
+    "dev": {"max_examples": 10, "derandomize": True},
+    "ci": {"max_examples": 50, "derandomize": True},
+    "nightly": {"max_examples": 1000, "print_blob": True},
+}.items():
+    hypothesis.settings.register_profile(_profile, deadline=None, **_settings)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backend",
+        choices=["numpy", "strict", "cupy"],
+        default=os.environ.get("CHAINRULE_TEST_BACKEND", "numpy"),
+        help="where the tests' tensors live (also CHAINRULE_TEST_BACKEND)",
+    )
+
+
+def pytest_report_header(config):
+    profile = os.environ.get("HYPOTHESIS_PROFILE", "dev")
+    return f"chainrule: backend {config.getoption('backend')}, hypothesis profile {profile}"
+
+
+def pytest_collection_modifyitems(items):
+    if importlib.util.find_spec("torch") is None:
+        skip = pytest.mark.skip(reason="PyTorch is not installed; `make test-torch` runs this")
+        for item in items:
+            if item.get_closest_marker("torch"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def backend(request):
+    """The name of the backend under test: numpy, strict or cupy."""
+    return request.config.getoption("backend")
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, for tests marked `torch`."""
+    return pytest.importorskip("torch")
