@@ -1,0 +1,56 @@
+"""The built wheel: what is in it, and that it works where nothing else is installed."""
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+
+import pytest
+from test_layout import ROOT, modules
+
+pytestmark = pytest.mark.slow
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import chainrule
+assert "site-packages" in chainrule.__file__, chainrule.__file__
+for module in pkgutil.walk_packages(chainrule.__path__, "chainrule."):
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        # A module for an optional dependency may say that it is missing; nothing else may be.
+        if (error.name or "chainrule").split(".")[0] not in {optional!r}:
+            raise
+    print(module.name)
+"""
+# Modules that exist for one optional dependency may ask for it when they are imported.
+OPTIONAL = {"cupy", "numba", "hypothesis", "safetensors", "sklearn", "matplotlib", "tqdm", "ml_dtypes", "scipy", "torch"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from the sdist, as a release is: neither a stale build/ nor a file missing from the sdist goes unseen."""
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, "-m", "build", "--outdir", out, ROOT], check=True)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def test_contents(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert names == {f"chainrule/{path.as_posix()}" for path in modules()} | {"chainrule/py.typed"}
+    assert wheel.stat().st_size < 5e6
+
+
+def test_every_module_imports_in_a_clean_environment(wheel, tmp_path):
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True, cwd=tmp_path, env=env)
+    code = IMPORT_ALL.format(optional=OPTIONAL)
+    ran = subprocess.run([python, "-W", "error", "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    expected = {".".join(("chainrule", *path.with_suffix("").parts)) for path in modules()}
+    expected = {name.removesuffix(".__init__") for name in expected} - {"chainrule"}
+    assert set(ran.stdout.split()) == expected
