@@ -9,9 +9,9 @@ CUDA ?= cuda12
 JOBS ?= 2
 HYPOTHESIS_PROFILE ?= dev
 
+export HYPOTHESIS_PROFILE
 # The tests run in $(JOBS) processes: a pool of BLAS threads in each of them would only get in the others' way.
-OPENBLAS_NUM_THREADS ?= 1
-export HYPOTHESIS_PROFILE OPENBLAS_NUM_THREADS
+test test-deep test-slow test-torch: export OPENBLAS_NUM_THREADS = 1
 PYTEST := pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
@@ -52,7 +52,7 @@ types: $(VENV)/.dev ## check the annotations
 wheel: $(VENV)/.dev ## dist/chainrule-*.whl
 	$(VENV)/bin/python -m build
 
-bench: $(VENV_TORCH)/.bench ## time chainrule beside its peers
+bench: $(VENV_TORCH)/.benchmarks ## time chainrule beside its peers
 	$(VENV_TORCH)/bin/python benchmarks/run.py $(BENCH_ARGS)
 
 clean: ## remove environments, caches and builds
@@ -66,6 +66,10 @@ $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 $(VENV_TORCH)/.%: pyproject.toml | $(VENV_TORCH)/bin/python
 	$(VENV_TORCH)/bin/python -m pip install --quiet $(TORCH)
 	$(VENV_TORCH)/bin/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+
+$(VENV_TORCH)/.benchmarks: benchmarks/requirements.txt $(VENV_TORCH)/.dev
+	$(VENV_TORCH)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
 $(VENV)/bin/python $(VENV_TORCH)/bin/python:

@@ -4,7 +4,10 @@ import statistics
 import subprocess
 import sys
 
-OPTIONAL = ["cupy", "graphviz", "matplotlib", "ml_dtypes", "numba", "safetensors", "scipy", "sklearn", "torch", "tqdm"]
+OPTIONAL = {
+    *("cupy", "graphviz", "hypothesis", "matplotlib", "ml_dtypes"),
+    *("numba", "safetensors", "scipy", "sklearn", "torch", "tqdm"),
+}
 
 
 def python(code, *flags):

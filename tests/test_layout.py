@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "testing": ON_TOP_OF_NN,
 }
 NOT_PACKAGED = {"tests", "examples", "benchmarks", "notebooks", "docs", "build", "dist"}
-ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "cupy_backends", "numba", "cudnn", "ml_dtypes"}
+ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "cupy_backends", "numba", "cudnn"}
 # Modules outside backends/ that may import an array library, and why.
 MAY_IMPORT_ARRAYS: dict[str, str] = {}
 

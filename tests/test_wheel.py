@@ -7,6 +7,7 @@ import venv
 import zipfile
 
 import pytest
+from test_import import OPTIONAL
 from test_layout import ROOT, modules
 
 pytestmark = pytest.mark.slow
@@ -24,10 +25,6 @@ for module in pkgutil.walk_packages(chainrule.__path__, "chainrule."):
             raise
     print(module.name)
 """
-# Modules that exist for one optional dependency may ask for it when they are imported.
-OPTIONAL = {"cupy", "numba", "hypothesis", "safetensors", "sklearn", "matplotlib", "tqdm", "ml_dtypes", "scipy", "torch"}
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """Built from the sdist, as a release is: neither a stale build/ nor a file missing from the sdist goes unseen."""
