@@ -25,6 +25,8 @@ for module in pkgutil.walk_packages(chainrule.__path__, "chainrule."):
             raise
     print(module.name)
 """
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """Built from the sdist, as a release is: neither a stale build/ nor a file missing from the sdist goes unseen."""
