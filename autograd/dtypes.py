@@ -1,0 +1,250 @@
+"""Data types, and the one promotion table of every backend.
+
+Promotion has PyTorch's categories (bool < integer < floating): a tensor with dimensions outranks a 0-d tensor of
+the same category, and both outrank a Python number, which is weak and never becomes an array first. NumPy's own
+promotion differs (int64 with float32 is float64 there), so the engine casts before it calls a kernel.
+
+Complex types are not there yet; asking for one is an error that says so.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from ..backends import np
+
+__all__ = [
+    "bfloat16",
+    "bool_",
+    "default_dtype",
+    "dtype",
+    "finfo",
+    "float16",
+    "float32",
+    "float64",
+    "from_numpy_dtype",
+    "get_default_dtype",
+    "iinfo",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "is_floating",
+    "promote_types",
+    "result_type",
+    "set_default_dtype",
+    "to_numpy_dtype",
+    "uint8",
+]
+
+
+class dtype:
+    """An element type: `chainrule.float32` and its fellows.
+
+    Equal to NumPy's dtype of the same name, and usable where NumPy takes one: `np.zeros(3, chainrule.float32)`.
+    """
+
+    __slots__ = ("_dtype", "is_floating_point", "is_signed", "itemsize", "name", "short")
+
+    is_complex = False
+
+    def __init__(self, name: str, short: str, is_floating_point: bool, is_signed: bool, itemsize: int) -> None:
+        self.name, self.short, self.itemsize = name, short, itemsize
+        self.is_floating_point, self.is_signed = is_floating_point, is_signed
+        self._dtype: Any = None
+
+    @property
+    def dtype(self) -> Any:
+        """The NumPy dtype (NumPy looks for this attribute); bfloat16's comes from the extra package ml_dtypes."""
+        if self._dtype is None:
+            if self.name == "bfloat16":
+                try:
+                    import ml_dtypes
+                except ImportError:
+                    raise ImportError("bfloat16 needs ml_dtypes: pip install chainrule[bfloat16]") from None
+                self._dtype = np.dtype(ml_dtypes.bfloat16)
+            else:
+                self._dtype = np.dtype(self.name)
+            _FROM_NUMPY[self._dtype] = self
+        return self._dtype
+
+    def __repr__(self) -> str:
+        return f"chainrule.{self.name}"
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, dtype) or other is None:
+            return False
+        try:
+            return bool(np.dtype(other) == self.dtype)  # type: ignore[call-overload]
+        except TypeError:
+            return False
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __reduce__(self) -> Any:
+        return _by_name, (self.name,)
+
+
+float16 = half = dtype("float16", "Half", True, True, 2)
+bfloat16 = dtype("bfloat16", "BFloat16", True, True, 2)
+float32 = float_ = dtype("float32", "Float", True, True, 4)
+float64 = double = dtype("float64", "Double", True, True, 8)
+uint8 = dtype("uint8", "Byte", False, False, 1)
+int8 = dtype("int8", "Char", False, True, 1)
+int16 = short = dtype("int16", "Short", False, True, 2)
+int32 = int_ = dtype("int32", "Int", False, True, 4)
+int64 = long = dtype("int64", "Long", False, True, 8)
+bool_ = dtype("bool", "Bool", False, False, 1)
+
+_ALL = {d.name: d for d in (float16, bfloat16, float32, float64, uint8, int8, int16, int32, int64, bool_)}
+_FROM_NUMPY: dict[Any, dtype] = {np.dtype(n): d for n, d in _ALL.items() if n != "bfloat16"}
+_PYTHON = {float: None, int: int64, bool: bool_}
+
+FLOAT32 = np.dtype("float32")
+_default: ContextVar[Any] = ContextVar("chainrule_default_dtype", default=FLOAT32)
+
+
+def _by_name(name: str) -> dtype:
+    return _ALL[name]
+
+
+def from_numpy_dtype(kind: Any) -> dtype:
+    """chainrule's dtype for a NumPy dtype; TypeError for one that the engine has not."""
+    try:
+        return _FROM_NUMPY[kind]
+    except KeyError:
+        pass
+    kind = np.dtype(kind)
+    if kind.name == "bfloat16":
+        return _FROM_NUMPY.setdefault(kind, bfloat16)
+    if kind.isnative and kind in _FROM_NUMPY:
+        return _FROM_NUMPY[kind]
+    if kind.kind == "c":
+        raise TypeError("complex tensors are not supported yet; keep real and imaginary parts as two tensors")
+    known = ", ".join(_ALL)
+    raise TypeError(f"can't make a tensor of NumPy dtype {kind}; the supported dtypes are {known}")
+
+
+def to_numpy_dtype(kind: Any) -> Any:
+    """The NumPy dtype for a chainrule dtype, a NumPy dtype, a name, or Python's float, int and bool."""
+    if type(kind) is dtype:
+        return kind._dtype or kind.dtype
+    if kind is float:
+        return _default.get()
+    if kind in _PYTHON:
+        return _PYTHON[kind].dtype
+    if isinstance(kind, str):
+        kind = kind.removeprefix("torch.").removeprefix("chainrule.")
+        if kind in _ALL:
+            return _ALL[kind].dtype
+    return from_numpy_dtype(np.dtype(kind)).dtype
+
+
+def get_default_dtype() -> dtype:
+    """The dtype of tensors made from Python floats (float32 unless set)."""
+    return from_numpy_dtype(_default.get())
+
+
+def default_dtype() -> Any:
+    """The default dtype, as a NumPy dtype."""
+    return _default.get()
+
+
+def set_default_dtype(d: Any) -> None:
+    """Set the dtype of tensors made from Python floats, in this context. TypeError unless it is floating."""
+    kind = to_numpy_dtype(d)
+    if not is_floating(kind):
+        raise TypeError(f"only floating-point types are supported as the default type, not {d}")
+    _default.set(kind)
+
+
+def is_floating(kind: Any) -> bool:
+    """True for NumPy dtypes that can carry a gradient."""
+    return kind.kind == "f" or kind.name == "bfloat16"
+
+
+def _category(kind: Any) -> int:
+    return 0 if kind.kind == "b" else 2 if is_floating(kind) else 1
+
+
+def promote_numpy(a: Any, b: Any) -> Any:
+    """The smallest dtype that holds both categories as PyTorch has it (NumPy dtypes in, NumPy dtype out)."""
+    if a == b:
+        return a
+    ca, cb = _category(a), _category(b)
+    if ca != cb:
+        return a if ca > cb else b
+    if ca == 2:
+        if a.itemsize == b.itemsize == 2:  # float16 with bfloat16
+            return FLOAT32
+        return a if a.itemsize >= b.itemsize else b
+    return np.promote_types(a, b)
+
+
+def promote_types(type1: Any, type2: Any) -> dtype:
+    """The dtype to which two tensors with dimensions promote, e.g. int64 and float32 to float32."""
+    return from_numpy_dtype(promote_numpy(to_numpy_dtype(type1), to_numpy_dtype(type2)))
+
+
+def common_dtype(operands: Any) -> Any:
+    """The NumPy dtype to which operands (arrays and Python numbers) promote, by PyTorch's three ranks."""
+    ranks: list[Any] = [None, None, None]  # with dimensions, 0-d, Python numbers
+    for x in operands:
+        kind = getattr(x, "dtype", None)
+        if kind is None:
+            rank, kind = 2, default_dtype() if isinstance(x, float) else _PYTHON[bool if x is True or x is False else int].dtype
+        else:
+            rank = 0 if x.ndim else 1
+        ranks[rank] = kind if ranks[rank] is None else promote_numpy(ranks[rank], kind)
+    result = None
+    for kind in ranks:
+        if kind is not None and (result is None or _category(kind) > _category(result)):
+            # a lower rank only lifts the category, and a Python number then brings the default dtype
+            result = kind
+    return result
+
+
+def result_type(tensor1: Any, tensor2: Any) -> dtype:
+    """The dtype of an arithmetic result of two operands (tensors or Python numbers)."""
+    return from_numpy_dtype(common_dtype([getattr(x, "array", x) for x in (tensor1, tensor2)]))
+
+
+class finfo:
+    """Limits of a floating dtype: `bits eps max min tiny smallest_normal resolution dtype`."""
+
+    def __init__(self, type: Any = None) -> None:
+        kind = default_dtype() if type is None else to_numpy_dtype(type)
+        if not is_floating(kind):
+            raise TypeError(f"finfo() takes a floating dtype, not {type}; iinfo() is for integers")
+        if kind.name == "bfloat16":
+            import ml_dtypes
+
+            info: Any = ml_dtypes.finfo(kind)
+        else:
+            info = np.finfo(kind)
+        self.bits, self.dtype = kind.itemsize * 8, kind.name
+        self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
+        self.tiny = self.smallest_normal = float(info.smallest_normal)
+        self.resolution = float(info.resolution)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{k}={getattr(self, k)}" for k in ("resolution", "min", "max", "eps", "tiny", "dtype"))
+        return f"finfo({fields})"
+
+
+class iinfo:
+    """Limits of an integer dtype: `bits max min dtype`."""
+
+    def __init__(self, type: Any) -> None:
+        kind = to_numpy_dtype(type)
+        if kind.kind not in "iu":
+            raise TypeError(f"iinfo() takes an integer dtype, not {type}; finfo() is for floating ones")
+        info = np.iinfo(kind)
+        self.bits, self.max, self.min, self.dtype = info.bits, int(info.max), int(info.min), kind.name
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"

@@ -1,0 +1,66 @@
+"""Errors: caught where they happen, at no cost on the happy path, and told in the user's terms."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .. import backends
+from .tensor import Tensor
+
+__all__ = ["OpError", "explain", "user_line"]
+
+
+class OpError(RuntimeError, ValueError):
+    """Bad input to an op. A RuntimeError, as in PyTorch, and a ValueError, as in NumPy."""
+
+
+def describe(x: Any) -> str:
+    """An operand in a few words: float32[3, 4] on cpu."""
+    array = x.array if isinstance(x, Tensor) else x
+    if hasattr(array, "dtype") and hasattr(array, "shape"):
+        kind, index = backends.of(array).device_of(array)
+        where = "" if kind == "cpu" else f" on {kind}:{index}"
+        return f"{array.dtype}{list(array.shape)}{where}"
+    if isinstance(x, (list, tuple)) and len(x) > 8:
+        return f"{type(x).__name__} of {len(x)}"
+    return repr(x) if isinstance(x, (int, float, bool, str, tuple, list, type(None))) else type(x).__name__
+
+
+def call_text(op: Any, inputs: Any, params: dict[str, Any]) -> str:
+    """A call as the user would write it, with dtypes and shapes for tensors."""
+    shown = [describe(x) for x in inputs] + [f"{k}={describe(v)}" for k, v in params.items()]
+    return f"{op.name}({', '.join(shown)})"
+
+
+def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> Exception:
+    """The error to raise for a kernel's `error`: of PyTorch's type, naming the op, the shapes and the remedy."""
+    if getattr(error, "explained", False):
+        return error
+    call = call_text(op, inputs, params)
+    devices = {backends.of(x.array).device_of(x.array) for x in inputs if isinstance(x, Tensor)}
+    if len(devices) > 1:
+        names = " and ".join(sorted(k if i is None else f"{k}:{i}" for k, i in devices))
+        found: Exception = OpError(f"{call}: the tensors are on different devices, {names}; move one with .to(device)")
+    elif isinstance(error, IndexError):  # NumPy's AxisError is one
+        found = IndexError(f"{call}: {error}")
+    elif type(error) is ValueError or isinstance(error, (OverflowError, ZeroDivisionError)):
+        text = str(error)
+        if "broadcast" in text and "remedy" not in text:
+            text += "; sizes must be equal or 1 from the last dimension backwards: reshape, unsqueeze or expand one"
+        found = OpError(f"{call}: {text}")
+    else:
+        if hasattr(error, "add_note"):
+            error.add_note(f"in {call}")
+        found = error
+    found.explained = True  # type: ignore[attr-defined]
+    return found
+
+
+def user_line() -> str:
+    """File and line of the innermost frame outside this package."""
+    package = __name__.partition(".")[0] + "."
+    frame = sys._getframe(1)
+    while frame.f_back is not None and (frame.f_globals.get("__name__", "") + ".").startswith(package):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,104 @@
+"""The public faces of ops: functions of the package and methods of Tensor.
+
+An op is the public function where its signature is PyTorch's; where PyTorch takes more forms (`x.view(2, 3)` and
+`x.view((2, 3))`) a plain function stands before it. Both are collected here, and `chainrule/__init__.py` exports them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import storage
+from .modes import MODES
+from .op import OPS, Op
+from .tensor import Tensor, method
+
+__all__ = ["FUNCTIONS", "api", "expose", "function", "inplace"]
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def function(f: Any = None, *, name: str | None = None) -> Any:
+    """Decorator: a public function of the package."""
+    if f is None:
+        return lambda g: function(g, name=name)
+    FUNCTIONS[name or f.__name__] = f
+    return f
+
+
+def api(f: Any = None, *, name: str | None = None, inplace: bool = False) -> Any:
+    """Decorator: a public function and a method of Tensor, and with `inplace` the method `name_` besides."""
+    if f is None:
+        return lambda g: api(g, name=name, inplace=inplace)
+    key = name or f.__name__
+    FUNCTIONS[key] = f
+    method(f, name=key)
+    if inplace:
+        _inplace_method(key, f)
+    return f
+
+
+def expose(*ops: Op, inplace: bool = False, functions: bool = True, methods: bool = True, **names: Op) -> None:
+    """Make ops public under their own names, and under others (`absolute=abs`)."""
+    for key, target in [*((o.name, o) for o in ops), *names.items()]:
+        if functions:
+            FUNCTIONS[key] = target
+        if methods:
+            method(_as_method(key, target), name=key)
+        if inplace:
+            _inplace_method(key, target)
+
+
+def _as_method(name: str, target: Op) -> Callable[..., Any]:
+    if target.arity == 1:
+
+        def unary(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return target(self, *args, **kwargs) if args or kwargs else target.call1(self)
+
+        bound: Callable[..., Any] = unary
+    else:
+
+        def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return target(self, *args, **kwargs)
+
+    bound.__name__ = bound.__qualname__ = name
+    bound.__doc__ = target.__doc__
+    return bound
+
+
+def _inplace_method(name: str, target: Callable[..., Any]) -> None:
+    def changed(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return inplace(self, target, *args, **kwargs)
+
+    changed.__name__ = changed.__qualname__ = f"{name}_"
+    changed.__doc__ = f"In-place form of `{name}`."
+    method(changed, name=f"{name}_")
+
+
+def inplace(t: Tensor, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+    """Compute `target(t, ...)` and let `t` hold the result, in t's dtype: the in-place form of any function."""
+    name = f"{getattr(target, '__name__', 'op')}_"
+    recording = MODES.get().grad
+    if recording and t.node is None and t.leaf:
+        storage.check_assignable(t, t, name, recording)
+    value = target(t, *args, **kwargs)
+    if value.array.dtype != t.array.dtype:
+        value = fit_dtype(value, t.array.dtype, name)
+    return storage.assign(t, value, name, recording)
+
+
+def fit_dtype(value: Tensor, dtype: Any, name: str) -> Tensor:
+    """`value` in the dtype of an in-place op's target; RuntimeError where that would lose its category."""
+    from .dtypes import _category, from_numpy_dtype
+    from .errors import OpError
+
+    have = value.array.dtype
+    if _category(have) > _category(dtype):
+        raise OpError(
+            f"{name}: result type {from_numpy_dtype(have).short} can't be cast to the desired output type "
+            f"{from_numpy_dtype(dtype).short}; convert the tensor first, or use the out-of-place form"
+        )
+    return OPS["cast"](value, dtype=dtype)
+
+

@@ -1,0 +1,304 @@
+"""Memory that several tensors share: views, writes in place, and the checks against stale gradients.
+
+Three rules (design section 4):
+
+* Recording, an in-place op computes a new array and re-binds the tensor, so what nodes kept stays right. Tensors that
+  share its memory belong to one `Family`; the others are made anew as views of the changed base, with their gradients.
+* Not recording, it writes into the memory, and the write gets a serial number from the same count as the nodes. A node
+  whose serial is older than the last write to memory that it kept raises in backward. That is one comparison of two
+  integers per node, and nothing at all in the forward; turned down: a version number kept with every saved array.
+* Memory shared with NumPy (`from_numpy`, `numpy()`) can change unseen, so nodes keep copies of it; and what they kept before it
+  was handed out is compared by checksum.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+import zlib
+from typing import Any
+
+from .. import backends
+from ..backends import np
+from .errors import OpError, describe, user_line
+from .tensor import Node, Tensor, next_serial, wrap
+
+__all__ = ["SHARED", "Family", "as_memory", "assign", "last_write", "link", "protect", "share", "verify", "write"]
+
+#: id of the owner of memory -> (weak reference to it, serial of the last write, number of writes, the user's line)
+_WRITES: dict[int, tuple[Any, int, int, str]] = {}
+_last = 0
+#: id of the owner of memory that NumPy sees, too -> (weak reference, serial, checksum when it was handed out)
+SHARED: dict[int, tuple[Any, int, int | None]] = {}
+
+
+# -- writes -----------------------------------------------------------------------------------------------------------
+
+
+def last_write() -> int:
+    """The serial of the newest write to any memory."""
+    return _last
+
+
+def _reference(owner: Any, table: dict[int, Any], key: int) -> Any:
+    """A weak reference to `owner` that takes its entry out of `table` when it goes."""
+    try:
+        return weakref.ref(owner, lambda _: table.pop(key, None))
+    except TypeError:  # bytes and the like, under a read-only array: keep it
+        return lambda: owner
+
+
+def mark_written(array: Any, line: str = "") -> None:
+    """Note that the memory of `array` was written into."""
+    global _last
+    owner = backends.of(array).owner(array)
+    key, _last = id(owner), next_serial()
+    old = _WRITES.get(key)
+    if old is None:
+        _WRITES[key] = (_reference(owner, _WRITES, key), _last, 1, line)
+    else:
+        _WRITES[key] = (old[0], _last, old[2] + 1, line)
+
+
+def version(array: Any) -> int:
+    """How often the memory of `array` was written into."""
+    entry = _WRITES.get(id(backends.of(array).owner(array)))
+    return entry[2] if entry else 0
+
+
+def verify(node: Node) -> None:
+    """Raise when memory that `node` kept was changed since it was recorded."""
+    for value in _arrays(node.saved):
+        key = id(backends.of(value).owner(value))
+        entry = _WRITES.get(key)
+        if entry is not None and entry[1] > node.serial:
+            raise OpError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"{node.plan.op.name} kept a {describe(value)}, which was written into at {entry[3] or 'an optimizer step'}. "
+                "Write into a clone(), or run backward() before the change"
+            )
+        shared = SHARED.get(key)
+        if shared is not None and shared[2] is not None and shared[1] > node.serial and _checksum(shared[0]()) != shared[2]:
+            raise OpError(
+                f"{node.plan.op.name} kept a {describe(value)}, whose memory was handed out by numpy() and changed there: "
+                "change a copy instead"
+            )
+
+
+def _arrays(values: Any) -> Any:
+    for v in values if isinstance(values, tuple) else ():
+        if isinstance(v, tuple):
+            yield from _arrays(v)
+        elif hasattr(v, "dtype") and hasattr(v, "nbytes") and not isinstance(v, (Tensor, np.generic)):
+            yield v
+
+
+# -- memory that NumPy sees -------------------------------------------------------------------------------------------
+
+
+def share(array: Any, kept: bool = False) -> None:
+    """Note that others can write into the memory of `array`; `kept`: nodes may hold it already."""
+    global _last
+    owner = backends.of(array).owner(array)
+    key = id(owner)
+    if key in SHARED:
+        return
+    serial = next_serial()
+    SHARED[key] = (_reference(owner, SHARED, key), serial, _checksum(owner) if kept else None)
+    if kept:
+        _last = serial  # so that backward looks at what older nodes kept
+
+
+def _checksum(owner: Any) -> int | None:
+    if not isinstance(owner, np.ndarray):
+        return None
+    return zlib.crc32(owner if owner.flags.c_contiguous else np.ascontiguousarray(owner))
+
+
+def is_shared(array: Any) -> bool:
+    """True where NumPy code of the user's can write into the memory of `array`."""
+    return bool(SHARED) and id(backends.of(array).owner(array)) in SHARED
+
+
+def protect(saved: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a node keeps, with copies of memory that others can write into."""
+    return tuple([_protect(v) for v in saved])
+
+
+def _protect(v: Any) -> Any:
+    if type(v) is tuple:
+        return protect(v) if any(hasattr(x, "nbytes") for x in v) else v
+    if hasattr(v, "nbytes") and hasattr(v, "dtype") and not isinstance(v, (Tensor, np.generic)) and is_shared(v):
+        return v.copy()
+    return v
+
+
+# -- views ------------------------------------------------------------------------------------------------------------
+
+
+class Family:
+    """Tensors on the same memory: the base as it is now (array and node), and weak references to the members.
+
+    Detached members of a tracked base stand in a family of their own (`shadow`), which holds nothing of the graph.
+    """
+
+    __slots__ = ("__weakref__", "array", "leaf", "members", "node", "origin", "shadow")
+
+    def __init__(self, array: Any, node: Node | None, leaf: bool, origin: Family | None = None) -> None:
+        self.array, self.node, self.leaf = array, node, leaf
+        self.members: list[Any] = []
+        self.shadow: Family | None = None
+        self.origin = weakref.ref(origin) if origin is not None else None
+
+    def add(self, member: Tensor) -> None:
+        """Take a tensor in; its `chain` says how it is viewed from the base."""
+        if len(self.members) > 32 and len(self.members) & (len(self.members) - 1) == 0:
+            self.members = [m for m in self.members if m() is not None]
+        self.members.append(weakref.ref(member))
+        member.family = self
+
+    def living(self) -> list[Tensor]:
+        """The members that still exist."""
+        return [t for m in self.members if (t := m()) is not None and t.family is self]
+
+
+def as_memory(t: Tensor) -> None:
+    """A NumPy scalar has no memory to share: hold a 0-d array from now on."""
+    if isinstance(t.array, np.generic):
+        t.array = np.asarray(t.array)
+
+
+def _family_of(t: Tensor) -> Family:
+    if t.family is None:
+        Family(t.array, t.node, t.node is None and t.leaf).add(t)
+    return t.family
+
+
+def _shares(out: Any, array: Any) -> bool:
+    owner = backends.of(array).owner
+    return owner(out) is owner(array)
+
+
+def link(source: Tensor, result: Any, op: Any, params: dict[str, Any]) -> None:
+    """Note that the result(s) of a view op share the memory of `source`, if they do."""
+    for index, view in enumerate(result) if isinstance(result, tuple) else ((None, result),):
+        if not _shares(view.array, source.array):
+            continue
+        family = _family_of(source)
+        view.chain = (*source.chain, (op, params, index))
+        family.add(view)
+
+
+def link_detached(source: Tensor, result: Tensor) -> None:
+    """Note that `result` is a detached alias of `source`."""
+    family = _family_of(source)
+    if source.requires_grad:
+        if family.shadow is None:
+            family.shadow = Family(family.array, None, False, family)
+        family = family.shadow
+    result.chain = source.chain
+    family.add(result)
+
+
+def replay(base: Tensor, chain: tuple[Any, ...]) -> Tensor:
+    """The view of `base` that `chain` describes."""
+    for op, params, index in chain:
+        base = op.apply([base], params)
+        if index is not None:
+            base = base[index] if not isinstance(base, tuple) else base[index]
+    return base
+
+
+# -- in place ---------------------------------------------------------------------------------------------------------
+
+
+def write(t: Tensor, value: Any) -> None:
+    """Write an array into the memory of `t`, which is not being recorded."""
+    array = t.array
+    if isinstance(array, np.generic):
+        t.array = np.asarray(value, array.dtype)
+        return
+    backend = backends.of(array)
+    if not backend.writable(array):
+        raise OpError(
+            f"unsupported operation: {describe(t)} is an expanded view (or read-only memory), where elements share one "
+            "memory location; clone() it before writing in place"
+        )
+    array[...] = value
+    mark_written(array, user_line())
+
+
+def check_assignable(t: Tensor, value: Tensor, name: str, recording: bool) -> None:
+    """Raise, before anything is changed, when `value` cannot take the place of `t`."""
+    if recording and t.node is None and t.leaf:
+        raise OpError(
+            f"{name}: a leaf Variable that requires grad is being used in an in-place operation; do it under no_grad(), "
+            "or on a clone()"
+        )
+    if tuple(value.array.shape) != tuple(t.array.shape):
+        raise OpError(
+            f"{name}: output with shape {list(t.array.shape)} doesn't match the broadcast shape {list(value.array.shape)}"
+        )
+
+
+def assign(t: Tensor, value: Tensor, name: str = "in-place op", recording: bool = True) -> Tensor:
+    """Let `t` hold `value` from now on, as an in-place op does: seen by every tensor on the same memory."""
+    check_assignable(t, value, name, recording)
+    if not (recording and value.requires_grad):
+        write(t, value.array)
+        return t
+    family = t.family
+    if family is None:
+        _rebind_alone(t, value)
+        return t
+    if family.leaf:
+        raise OpError(f"{name}: a view of a leaf Variable that requires grad is being used in an in-place operation")
+    origin = family.origin() if family.origin is not None else None
+    if origin is not None and origin.living():
+        raise OpError(
+            f"{name}: {describe(t)} is a detached alias of a tensor with gradients; a recorded change would reach that tensor "
+            "without its gradient: clone() the alias first"
+        )
+    from .op import OPS
+
+    base = value
+    if t.chain:
+        base = OPS["view_assign"](wrap(family.array, family.node), value, chain=t.chain)
+    if is_shared(family.array):  # nodes hold copies of it, so the others' view of it can be kept up to date
+        family.array[...] = base.array
+        base.array = family.array
+    elif t.chain == () and _shares_any(base.array, family.array):
+        base = OPS["clone"](base)
+    family.array, family.node = base.array, base.node
+    for member in family.living():
+        view = replay(wrap(family.array, family.node), member.chain) if member.chain else base
+        member.array, member.node = view.array, view.node
+    if family.shadow is not None:
+        family.shadow.array = family.array
+        for member in family.shadow.living():
+            member.array = replay(wrap(family.array, None), member.chain).array
+    return t
+
+
+def _shares_any(a: Any, b: Any) -> bool:
+    return not isinstance(a, np.generic) and not isinstance(b, np.generic) and _shares(a, b)
+
+
+def _rebind_alone(t: Tensor, value: Tensor) -> None:
+    array = t.array
+    if not isinstance(array, np.generic) and is_shared(array):
+        array[...] = value.array
+        t.node = value.node
+        return
+    if value.family is not None or value.leaf:  # an alias of another tensor: take its own memory
+        from .op import OPS
+
+        value = OPS["clone"](value)
+    t.array, t.node = value.array, value.node
+
+
+def sole_owner(t: Tensor) -> bool:
+    """True where nothing but `t` holds its array, so that a recorded write may reuse the memory."""
+    array = t.array
+    # references: the slot, the local name, and getrefcount's argument
+    return t.family is None and getattr(array, "base", None) is None and sys.getrefcount(array) == 3

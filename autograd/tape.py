@@ -1,0 +1,355 @@
+"""The walk from a result back to its leaves.
+
+Every node carries a serial number, and creation order is a topological order: the walk collects what is reachable, sorts
+it by serial and goes newest first. No recursion, so a chain of 200,000 ops is walked (and freed) without touching the
+stack limit. Un-broadcasting and the fitting of dtypes are done here, once, for every op.
+
+What a node keeps is released as soon as its rules have run, unless the graph is retained.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Any
+
+from .. import backends
+from ..backends import np
+from . import storage
+from .anomaly import check_gradient
+from .dtypes import is_floating
+from .errors import OpError
+from .modes import MODES, with_modes
+from .op import GRAPH, Parts, raw
+from .tensor import Node, Tensor, wrap
+
+__all__ = ["backward", "grad", "gradients", "sum_to_shape"]
+
+_by_serial = attrgetter("serial")
+
+
+def _reachable(roots: Iterable[Any]) -> list[Node]:
+    """All nodes behind `roots`, newest first."""
+    seen = {r for r in roots if type(r) is Node}
+    stack = list(seen)
+    while stack:
+        for p in stack.pop().parents:
+            if type(p) is Node and p not in seen:
+                seen.add(p)
+                stack.append(p)
+    return sorted(seen, key=_by_serial, reverse=True)
+
+
+def _leading_to(order: list[Node], targets: set[Any]) -> list[Node]:
+    """The nodes of `order` from which a target can be reached."""
+    useful = set(targets)
+    for node in reversed(order):
+        if not useful.isdisjoint(node.parents):
+            useful.add(node)
+    return [node for node in order if node in useful]
+
+
+def sum_to_shape(F: Any, g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum a gradient over the dimensions along which its input was broadcast."""
+    extra = len(g.shape) - len(shape)
+    dims = tuple(range(extra)) + tuple([i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1])
+    return F.reshape(F.sum(g, dim=dims, keepdim=False), shape=shape)
+
+
+def _fit(F: Any, g: Any, like: Any, node: Node) -> Any:
+    """A rule's gradient, fitted to the shape and dtype of `like`, the vertex it is for."""
+    if type(g) is Parts:
+        return g
+    shape = tuple(g.shape)
+    if shape != like.shape:
+        if not node.plan.broadcast:
+            raise OpError(
+                f"the gradient rule of {node.plan.op.name} returned shape {list(shape)} for an input of shape "
+                f"{list(like.shape)}; only ops declared with broadcast=True are summed to shape"
+            )
+        g = sum_to_shape(F, g, like.shape)
+    array = g.array if F is GRAPH else g
+    if array.dtype != like.dtype:
+        g = F.cast(g, dtype=like.dtype)
+    return g
+
+
+def _walk(order: list[Node], grads: dict[Any, Any], F: Any, retain: bool, wanted: dict[Node, Any] | None) -> None:
+    """Run the rules of `order`, moving gradients in `grads` from each node to its parents."""
+    written, anomaly, graph = storage.last_write(), MODES.get().anomaly, F is GRAPH
+    for node in order:
+        g = grads.pop(node, None)
+        if g is None:
+            continue
+        if node.hooks is not None:
+            g = _run_hooks(node.hooks, g, F)
+        if wanted is not None and node in wanted:
+            wanted[node] = g
+        saved = node.saved
+        if type(saved) is not tuple:
+            saved = _recover(node)
+        if node.serial < written:
+            storage.verify(node)
+        plan, parents = node.plan, node.parents
+        if graph:
+            saved = plan.unpack(node)
+        for target, rule, start, count in plan[F]:
+            try:
+                if count == 1:
+                    gi = rule(F, g, saved[start])
+                elif count == 0:
+                    gi = rule(F, g)
+                else:
+                    gi = rule(F, g, *saved[start : start + count])
+            except Exception as error:
+                raise _in_backward(error, node)
+            if anomaly:
+                check_gradient(node, target, gi)
+            if type(target) is int:
+                p = parents[target]
+                like = p if type(p) is Node else p.array
+                if graph or gi.shape != like.shape or gi.dtype is not like.dtype:
+                    gi = _fit(F, gi, like, node)
+                old = grads.get(p)
+                grads[p] = gi if old is None else old + gi
+            else:
+                for t, gt in zip(target, gi, strict=True):
+                    p = parents[t]
+                    if p is not None and gt is not None:
+                        gt = _fit(F, gt, p if type(p) is Node else p.array, node)
+                        old = grads.get(p)
+                        grads[p] = gt if old is None else old + gt
+        if not retain and saved:
+            node.saved = None
+
+
+def _recover(node: Node) -> tuple[Any, ...]:
+    """What `node` kept, when it is not at hand: recomputed if its region is checkpointed, otherwise an error."""
+    if node.saved is None:
+        raise OpError(
+            f"Trying to backward through the graph a second time: what {node.plan.op.name} kept was freed by the first walk. "
+            "Use retain_graph=True in the first call if you need two"
+        )
+    return node.saved.restore(node)
+
+
+def _in_backward(error: Exception, node: Node) -> Exception:
+    if hasattr(error, "add_note"):
+        error.add_note(f"in the backward of {node.plan.op.name}")
+    return error
+
+
+def _run_hooks(hooks: dict[int, Any], g: Any, F: Any) -> Any:
+    for hook in list(hooks.values()):
+        given = g if isinstance(g, (Tensor, Parts)) else wrap(g, None)
+        result = hook(given)
+        if result is not None:
+            g = result if F is GRAPH or isinstance(g, Parts) else result.array
+    return g
+
+
+def _own(g: Any, create_graph: bool) -> Any:
+    """A gradient as a leaf's `.grad`: on memory that nothing else shares."""
+    if create_graph:
+        return g
+    # references: the caller's dictionary and variable, this argument, and getrefcount's own
+    if getattr(g, "base", None) is not None or sys.getrefcount(g) > 4:
+        g = g.copy()
+    return wrap(g, None)
+
+
+def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:
+    if root.node is None and not root.leaf:
+        raise OpError(
+            "element 0 of tensors does not require grad and does not have a grad_fn: no input of this result requires "
+            "grad, or it was computed under no_grad()"
+        )
+    array = root.array
+    if seed is None:
+        if array.size != 1:
+            raise OpError(f"grad can be implicitly created only for scalar outputs, got shape {list(array.shape)}")
+        xp = backends.of(array).xp
+        ones = xp.ones(array.shape, array.dtype)
+        return wrap(ones, None) if create_graph else ones
+    if not isinstance(seed, Tensor):
+        seed = wrap(backends.of(array).asarray(seed, array.dtype), None)
+    if tuple(seed.array.shape) != tuple(array.shape):
+        raise OpError(f"Mismatch in shape: grad_output has shape {list(seed.array.shape)} and output {list(array.shape)}")
+    if create_graph:
+        return seed
+    return seed.array if seed.array.dtype == array.dtype else seed.array.astype(array.dtype)
+
+
+def _run(
+    roots: Sequence[Tensor],
+    seeds: Sequence[Any],
+    create_graph: bool,
+    retain_graph: bool | None,
+    targets: Sequence[Tensor] | None,
+) -> tuple[dict[Any, Any], dict[Node, Any]]:
+    """The gradients at the leaves, and at the nodes of `targets`."""
+    retain = create_graph if retain_graph is None else retain_graph
+    F = GRAPH if create_graph else raw(roots[0].array)
+    grads: dict[Any, Any] = {}
+    for root, seed in zip(roots, seeds, strict=True):
+        g, at = _seed(root, seed, create_graph), root.node or root
+        old = grads.get(at)
+        grads[at] = g if old is None else old + g
+        del g
+    order = _reachable(grads)
+    wanted: dict[Node, Any] | None = None
+    if targets is not None:
+        vertices = {t.node or t for t in targets}
+        order = _leading_to(order, vertices)
+        wanted = {v: None for v in vertices if type(v) is Node}
+        order = [n for n in order if n not in wanted or not vertices.isdisjoint(_behind(n, order))] if wanted else order
+    token = with_modes(grad=create_graph)
+    try:
+        with np.errstate(all="ignore"):
+            _walk(order, grads, F, retain, wanted)
+            if wanted:
+                for node in wanted:  # a target that is not walked through keeps its gradient here
+                    if wanted[node] is None and (g := grads.pop(node, None)) is not None:
+                        wanted[node] = _run_hooks(node.hooks, g, F) if node.hooks else g
+    finally:
+        MODES.reset(token)
+    for leaf in [v for v in grads if type(v) is not Node and v.hooks]:
+        grads[leaf] = _run_hooks(leaf.hooks, grads[leaf], F)
+    return grads, wanted or {}
+
+
+def _behind(node: Node, order: list[Node]) -> set[Any]:
+    """All vertices strictly behind `node`, within `order`."""
+    known, found, stack = set(order), set(), [node]
+    while stack:
+        for p in stack.pop().parents:
+            if p is not None and p not in found:
+                found.add(p)
+                if type(p) is Node and p in known:
+                    stack.append(p)
+    return found
+
+
+def gradients(output: Tensor, inputs: Sequence[Tensor], seed: Any, create_graph: bool = False) -> list[Any]:
+    """Gradients of one output for `inputs`, zeros where it does not depend on one. For rules and transforms."""
+    if output.node is None and not output.leaf:
+        return [zeros_for(t) for t in inputs]
+    leaves, nodes = _run([output], [seed], create_graph, True, inputs)
+    found = [nodes.get(t.node) if t.node is not None else leaves.get(t) for t in inputs]
+    return [zeros_for(t) if g is None else g if isinstance(g, Tensor) else wrap(g, None) for t, g in zip(inputs, found, strict=True)]
+
+
+def zeros_for(t: Tensor) -> Tensor:
+    """Zeros like `t`."""
+    return wrap(backends.of(t.array).xp.zeros(t.array.shape, t.array.dtype), None)
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    return (x,) if isinstance(x, Tensor) or x is None else tuple(x)
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Accumulate the gradients of `tensors` into `.grad` of the leaves behind them (or of `inputs` alone).
+
+    grad_tensors: the vector of the vector-Jacobian product, one per tensor; None for a scalar.
+    retain_graph: keep what the nodes hold for another walk; default: the value of `create_graph`.
+    create_graph: record the walk itself, for derivatives of higher order.
+    """
+    roots = _as_tuple(tensors)
+    seeds = _as_tuple(grad_tensors) if grad_tensors is not None else (None,) * len(roots)
+    if len(seeds) != len(roots):
+        raise OpError(f"got {len(roots)} tensors and {len(seeds)} gradients")
+    targets = None
+    if inputs is not None:
+        targets = _as_tuple(inputs)
+        if not targets:
+            raise OpError("'inputs' argument to backward() cannot be empty")
+    leaves, nodes = _run(roots, seeds, create_graph, retain_graph, targets)
+    allowed = None if targets is None else set(targets)
+    for leaf in list(leaves):
+        if type(leaf) is not Node and (allowed is None or leaf in allowed):
+            g = leaves.pop(leaf)
+            _accumulate(leaf, g, create_graph)
+    for t in targets or ():
+        if t.node is not None and nodes.get(t.node) is not None:
+            _accumulate(t, nodes[t.node], create_graph)
+
+
+def _accumulate(leaf: Tensor, g: Any, create_graph: bool) -> None:
+    old = leaf.grad
+    if old is None:
+        leaf.grad = _own(g, create_graph)
+    elif create_graph or old.requires_grad:
+        leaf.grad = old + (g if isinstance(g, Tensor) else wrap(g, None))
+    else:
+        storage.write(old, old.array + g)
+    if leaf.after_hooks:
+        for hook in list(leaf.after_hooks.values()):
+            hook(leaf)
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    only_inputs: bool = True,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """Gradients of `outputs` for `inputs`, returned; no `.grad` is touched.
+
+    An input on which the outputs do not depend is an error, or None under `allow_unused=True`, or zeros under
+    `materialize_grads=True`. With `is_grads_batched` each of `grad_outputs` has a leading batch dimension, and so
+    have the results.
+    """
+    roots, targets = _as_tuple(outputs), _as_tuple(inputs)
+    seeds = _as_tuple(grad_outputs) if grad_outputs is not None else (None,) * len(roots)
+    if len(seeds) != len(roots):
+        raise OpError(f"got {len(roots)} outputs and {len(seeds)} grad_outputs")
+    if not targets:
+        raise OpError("grad() needs at least one input")
+    for t in targets:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"grad(): inputs are Tensors, not {type(t).__name__}")
+        if not t.requires_grad:
+            raise OpError("One of the differentiated Tensors does not require grad")
+    if is_grads_batched:
+        size = len(seeds[0])
+        rows = [
+            grad(roots, targets, tuple([s[i] for s in seeds]), True, create_graph, True, allow_unused, False, materialize_grads)
+            for i in range(size)
+        ]
+        return tuple([None if row[0] is None else GRAPH.stack(*row, dim=0) for row in zip(*rows, strict=True)])
+    leaves, nodes = _run(roots, seeds, create_graph, retain_graph, targets)
+    results: list[Any] = []
+    for t in targets:
+        g = nodes.get(t.node) if t.node is not None else leaves.get(t)
+        if g is None:
+            if materialize_grads:
+                g = zeros_for(t)
+            elif not allow_unused:
+                raise OpError(
+                    "One of the differentiated Tensors appears to not have been used in the graph. "
+                    "Set allow_unused=True if this is the desired behavior"
+                )
+        if g is not None and not isinstance(g, Tensor):
+            if getattr(g, "base", None) is not None or not getattr(g, "flags", None) or not backends.of(g).writable(g):
+                g = g.copy()
+            g = wrap(g, None)
+        results.append(g)
+    return tuple(results)
+
+
+def floating(t: Tensor) -> bool:
+    """True where `t` can carry a gradient."""
+    return is_floating(t.array.dtype)

@@ -1,0 +1,72 @@
+"""Backends: the array libraries under the engine, found by the type of an array.
+
+This folder is the only place that imports NumPy or CuPy, and it imports nothing of chainrule's. `np` is the
+host's namespace (NumPy), for what always lives on the host: dtypes, shapes, printing, files.
+
+A backend is loaded when the first of its arrays is met, so `import chainrule` imports neither CuPy nor numba.
+Turned down: a global "current backend" switch, because arrays of two devices live side by side in one program.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from .base import Backend
+
+__all__ = ["Backend", "by_device", "by_name", "np", "of", "of_type"]
+
+# Module of an array's type -> the module of this package that drives it.
+_MODULES = {"numpy": ".numpy", "cupy": ".cupy"}
+_LOADED: dict[str, Backend] = {}
+_BY_TYPE: dict[type, Backend] = {}
+
+
+def by_name(name: str) -> Backend:
+    """The backend called `name` ('numpy', 'cupy', 'strict'), imported on first use."""
+    if name not in _LOADED:
+        try:
+            module = importlib.import_module(f".{name}", __name__)
+        except ModuleNotFoundError as error:
+            if error.name == f"{__name__}.{name}":
+                raise ValueError(f"there is no backend {name!r}; there are numpy, cupy and strict") from None
+            raise
+        _LOADED[name] = module.BACKEND
+        for kind in module.BACKEND.array_types:
+            _BY_TYPE[kind] = module.BACKEND
+    return _LOADED[name]
+
+
+def of_type(kind: type) -> Backend:
+    """The backend that owns arrays of type `kind`; TypeError when none does."""
+    try:
+        return _BY_TYPE[kind]
+    except KeyError:
+        pass
+    for base in kind.__mro__:
+        if base in _BY_TYPE:
+            _BY_TYPE[kind] = _BY_TYPE[base]
+            return _BY_TYPE[kind]
+        package = base.__module__.partition(".")[0]
+        if package in _MODULES and base is not object:
+            backend = by_name(package)
+            if base in _BY_TYPE:
+                _BY_TYPE[kind] = _BY_TYPE[base]
+                return backend
+    raise TypeError(f"{kind.__module__}.{kind.__qualname__} is not an array of any backend")
+
+
+def of(array: Any) -> Backend:
+    """The backend that owns `array`."""
+    return of_type(type(array))
+
+
+def by_device(kind: str) -> Backend:
+    """The backend that serves a device of type `kind` ('cpu' or 'cuda')."""
+    if kind == "cpu":
+        return by_name("numpy")
+    if kind == "cuda":
+        return by_name("cupy")
+    raise RuntimeError(f"there is no device of type {kind!r}; there are cpu and cuda")

@@ -1,0 +1,50 @@
+"""What a backend supplies to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Backend"]
+
+
+class Backend:
+    """An array library: its namespace, its array types, its own kernels, memory and random numbers.
+
+    A subclass sets `name`, `xp` (the array namespace handed to every forward), `array_types` (classes of its
+    arrays, scalars included) and `kernels`. A kernel named like an op replaces the op's forward, and one named
+    `op.grad` (or `op.grad.input` where an op has several rules) replaces its gradient rule in an ordinary
+    backward pass; for a composite the pair `name` and `name.grad` makes it one node of the graph.
+    """
+
+    name: str
+    xp: Any
+    array_types: tuple[type, ...]
+    kernels: dict[str, Callable[..., Any]]
+
+    def device_of(self, array: Any) -> tuple[str, int | None]:
+        """(type, index) of the device that holds `array`."""
+        raise NotImplementedError
+
+    def asarray(self, data: Any, dtype: Any = None, index: int | None = None) -> Any:
+        """`data` (host data, or an array of this backend) as an array of this backend, without a needless copy."""
+        raise NotImplementedError
+
+    def to_host(self, array: Any) -> Any:
+        """`array` as a NumPy array; shares memory where it can."""
+        raise NotImplementedError
+
+    def owner(self, array: Any) -> Any:
+        """The object that owns the memory of `array`: equal owners (by identity) mean shared storage."""
+        raise NotImplementedError
+
+    def writable(self, array: Any) -> bool:
+        """False where elements of `array` share a memory cell (an expanded array) or the memory is read-only."""
+        raise NotImplementedError
+
+    def generator(self, seed: int | None) -> Any:
+        """A new random generator with the methods of `numpy.random.Generator` that the engine uses."""
+        raise NotImplementedError
+
+    def synchronize(self) -> None:
+        """Wait for the device to finish; nothing to do on a CPU."""

@@ -1,0 +1,50 @@
+"""The NumPy backend: arrays on the CPU.
+
+NumPy returns scalars (`np.float32(3)`) for 0-d results; they are registered as arrays of this backend instead
+of being wrapped after every kernel, which would cost each op 0.2 microseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..base import Backend
+from .kernels import KERNELS
+
+__all__ = ["BACKEND", "NumpyBackend"]
+
+
+class NumpyBackend(Backend):
+    """NumPy arrays on the host."""
+
+    name = "numpy"
+    xp = np
+    array_types = (np.ndarray, np.generic)
+    kernels = KERNELS
+
+    def device_of(self, array: Any) -> tuple[str, int | None]:
+        return "cpu", None
+
+    def asarray(self, data: Any, dtype: Any = None, index: int | None = None) -> Any:
+        if index not in (None, 0):
+            raise RuntimeError(f"there is one CPU device: cpu:{index} does not exist")
+        return np.asarray(data, dtype)
+
+    def to_host(self, array: Any) -> Any:
+        return np.asarray(array)
+
+    def owner(self, array: Any) -> Any:
+        while (base := getattr(array, "base", None)) is not None:
+            array = base
+        return array
+
+    def writable(self, array: Any) -> bool:
+        return array.flags.writeable
+
+    def generator(self, seed: int | None) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64(seed))
+
+
+BACKEND = NumpyBackend()

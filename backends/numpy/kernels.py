@@ -1,0 +1,40 @@
+"""NumPy's (and Python's) own functions where they are an op's forward as they stand: one Python call less per op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import operator
+
+import numpy as np
+
+__all__ = ["KERNELS"]
+
+
+
+def _tanh_grad(g: Any, out: Any) -> Any:
+    t = out * out
+    if type(t) is not np.ndarray:
+        return g * (1 - t)
+    np.subtract(1, t, out=t)
+    return np.multiply(g, t, out=t)
+
+
+KERNELS: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "neg": np.negative,
+    "abs": np.absolute,
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "tanh": np.tanh,
+    "sin": np.sin,
+    "cos": np.cos,
+    "square": np.square,
+    "matmul": np.matmul,
+    "tanh.grad": _tanh_grad,
+}
