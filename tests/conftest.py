@@ -6,6 +6,9 @@ import os
 import hypothesis
 import pytest
 
+import chainrule
+from chainrule.autograd.modes import MODES
+
 # dev and ci repeat the same examples in each run: what turns red was turned red by the change. Only nightly explores.
 for _profile, _settings in {
     "dev": {"max_examples": 10, "derandomize": True},
@@ -36,6 +39,17 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("torch"):
                 item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks():
+    """Fail a test that leaves a mode or the default dtype changed, and spare the next one."""
+    modes, dtype = MODES.get(), chainrule.get_default_dtype()
+    yield
+    left = MODES.get(), chainrule.get_default_dtype()
+    MODES.set(modes)
+    chainrule.set_default_dtype(dtype)
+    assert left == (modes, dtype), "the test changed a mode or the default dtype and did not change it back"
 
 
 @pytest.fixture(scope="session")
