@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import chainrule
+
 ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # What each top-level folder may import of ours, besides itself. The package's own __init__.py and the modules beside
 # it stand on top and may import everything. A new folder needs a reason, and a line here.
@@ -110,8 +113,12 @@ def test_the_test_sees_wrong_arrows(tmp_path, monkeypatch):
 
 
 def test_packages_are_listed():
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    listed = PYPROJECT["tool"]["setuptools"]["packages"]
     assert listed == [".".join(("chainrule", *p.parts)) for p in packages()]
+
+
+def test_version_is_the_same_in_both_places():
+    assert PYPROJECT["project"]["version"] == chainrule.__version__
 
 
 def test_root_has_no_conftest_and_tests_are_no_package():
