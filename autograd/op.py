@@ -224,6 +224,8 @@ class Op:
         else:
             self.inputs = tuple(p.name for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY)
         self.params = tuple(n for n in self.names if n not in self.inputs)
+        #: True where a parameter stands between inputs, which are then passed on by name
+        self.mixed = not self.variadic and self.names[: len(self.inputs)] != self.inputs
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.required = tuple(n for n in self.names if n not in self.defaults and not (self.variadic and n in self.inputs))
         self._signature = inspect.Signature(parameters)
@@ -391,7 +393,10 @@ class Op:
         if self.types is not None:
             inputs, arrays = self._promote(inputs, arrays)
         try:
-            out = self.kernels[type(first)](*arrays, **params)
+            if self.mixed:
+                out = self.kernels[type(first)](**dict(zip(self.inputs, arrays, strict=True)), **params)
+            else:
+                out = self.kernels[type(first)](*arrays, **params)
         except Exception as error:
             raise explain(error, self, inputs, params) from error
         if modes.anomaly:
@@ -717,7 +722,7 @@ class Composite(Op):
             return self._compose(inputs, params)
         arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
         try:
-            fused = kernel(*arrays, **params)
+            fused = kernel(**dict(zip(self.inputs, arrays, strict=True)), **params) if self.mixed else kernel(*arrays, **params)
         except Exception as error:
             raise explain(error, self, inputs, params) from error
         if fused is NotImplemented:
@@ -734,9 +739,15 @@ class Composite(Op):
 
     def _compose(self, inputs: list[Any], params: dict[str, Any]) -> Any:
         try:
-            return self.forward(GRAPH, *inputs, **params)
+            return self.compose(inputs, params)
         except Exception as error:
             raise explain(error, self, inputs, params) from error
+
+    def compose(self, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+        """The composition on tensors."""
+        if self.mixed:
+            return self.forward(GRAPH, **dict(zip(self.inputs, inputs, strict=True)), **params)
+        return self.forward(GRAPH, *inputs, **params)
 
 
 def raw_of(backend: backends.Backend) -> Any:
@@ -762,7 +773,7 @@ class _FusedPlan(Plan):
 
                 aliases = [OPS["alias"](x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
                 live = [x for x in aliases if isinstance(x, Tensor) and x.requires_grad]
-                found = iter(gradients(op.forward(GRAPH, *aliases, **params), live, g, create_graph=True))
+                found = iter(gradients(op.compose(aliases, params), live, g, create_graph=True))
                 return [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in aliases]
 
         else:
