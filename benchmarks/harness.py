@@ -25,7 +25,13 @@ from workloads import WORKLOADS
 HERE = pathlib.Path(__file__).resolve().parent
 # Threads of a BLAS or of OpenMP spin for a while after their last call; the next engine waits until they sleep.
 PAUSE = 0.05
+# A round is disturbed when other programs took more than this of one processor while some engine had its turn. It is
+# repeated, up to as many times as there are rounds; the results come from the quiet rounds, if these are the majority.
+DISTURBED = 0.15
 MEMORY_STEPS = 4
+MEMORY_RUNS = 3
+# Growth below this is what the allocator and the interpreter do, and a ratio of two such numbers says nothing.
+LEAST_MEMORY = 1e6
 
 
 class Failure(Exception):
@@ -95,8 +101,11 @@ class Process:
         self.folder.cleanup()
 
 
-def run(cases, engines, *, rounds=7, seconds=0.5, threads=2, baseline="torch", tick=lambda text: None):
-    """Measure `cases`, a list of (workload, case, params), in `engines`; `tick` is called before each piece of work."""
+def run(cases, engines, *, rounds=7, seconds=0.5, threads=2, baseline="torch", tick=lambda text, extra=False: None):
+    """Measure `cases`, a list of (workload, case, params), in `engines`.
+
+    `tick` is called before each piece of work, with `extra` where `work` did not foresee it.
+    """
     report = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
@@ -114,7 +123,7 @@ def run(cases, engines, *, rounds=7, seconds=0.5, threads=2, baseline="torch", t
 
 
 def work(cases, engines, rounds):
-    """How often `run` will call `tick` if no engine fails."""
+    """How often `run` will call `tick` if nothing disturbs it."""
     return len(cases) * (1 + len(engines) * (rounds + 2))
 
 
@@ -122,63 +131,87 @@ def run_case(workload, case, params, engines, rounds, seconds, threads, baseline
     """One workload in one size, in all engines."""
     spec = WORKLOADS[workload]
     name = f"{workload} {case}"
+    build = {"workload": workload, "params": params}
     results = {engine: {"status": "ok"} for engine in engines}
-    load = os.getloadavg()[0]
-
-    @contextlib.contextmanager
-    def attempt(engine):
-        try:
-            yield
-        except Failure as failure:
-            results[engine] = {"status": failure.status, "reason": str(failure)}
-
     tick(f"{name}: reference")
-    reference = reference_losses(workload, params, spec.check_steps)
+    reference = reference_losses(build, spec.check_steps)
     with contextlib.ExitStack() as stack:
         processes = {}
         for engine in engines:
             tick(f"{name}: {engine} starts")
-            with attempt(engine):
-                process = Process(engine, threads)
-                stack.callback(process.close)
+            with noted(results, engine):
+                process = processes[engine] = stack.enter_context(contextlib.closing(Process(engine, threads)))
                 versions[engine] = process.versions
-                process.ask("build", workload=workload, params=params)
+                process.ask("build", **build)
                 results[engine]["check"] = check(process, spec, reference)
                 results[engine]["steps"] = process.ask("calibrate", seconds=seconds, most=spec.most_steps)["steps"]
-                processes[engine] = process
-        measured = {engine: [] for engine in engines}
-        for number in range(rounds):
-            order = engines[number % len(engines) :] + engines[: number % len(engines)]
-            for engine in order:
-                tick(f"{name}: {engine} round {number + 1}")
-                if results[engine]["status"] == "ok":
-                    with attempt(engine):
-                        time.sleep(PAUSE)
-                        measured[engine].append(processes[engine].ask("time", steps=results[engine]["steps"]))
+        measured, quiet = take_rounds(name, processes, results, rounds, tick)
+    number = max(map(len, measured.values()))
+    used = quiet if len(quiet) > rounds / 2 else list(range(number))
     for engine in engines:
         tick(f"{name}: {engine} memory")
-        if results[engine]["status"] == "ok":
-            with attempt(engine), contextlib.closing(Process(engine, threads)) as process:
-                process.ask("build", workload=workload, params=params)
-                results[engine]["memory"] = process.ask("memory", steps=MEMORY_STEPS)
-    for engine in engines:
-        if results[engine]["status"] == "ok":
-            results[engine] |= summary(measured[engine])
+        with noted(results, engine):
+            if results[engine]["status"] == "ok":
+                results[engine]["memory"] = take_memory(engine, threads, build)
+                results[engine] |= summary(measured[engine], used)
     add_ratios(results, baseline)
     return {
         "workload": workload,
         "case": case,
         "title": spec.title,
         "params": params,
-        "load_before": load,
+        "rounds_taken": number,
+        "rounds_used": used,
+        "quiet": used == quiet,
         "engines": results,
     }
 
 
-def reference_losses(workload, params, steps):
+@contextlib.contextmanager
+def noted(results, engine):
+    """An engine that fails gets a line that says so, and the others go on."""
+    try:
+        yield
+    except Failure as failure:
+        results[engine] = {"status": failure.status, "reason": str(failure)}
+
+
+def take_rounds(name, processes, results, rounds, tick):
+    """What each engine reports of each round, and which rounds were quiet."""
+    engines = list(results)
+    measured = {engine: [] for engine in engines}
+    quiet, number = [], 0
+    while number < rounds or (len(quiet) < rounds and number < 2 * rounds):
+        turn = number % len(engines)
+        for engine in engines[turn:] + engines[:turn]:
+            tick(f"{name}: {engine} round {number + 1}", extra=number >= rounds)
+            with noted(results, engine):
+                if results[engine]["status"] == "ok":
+                    time.sleep(PAUSE)
+                    measured[engine].append(processes[engine].ask("time", steps=results[engine]["steps"]))
+        turns = [taken[number] for taken in measured.values() if len(taken) > number]
+        if not turns:
+            break
+        if all(turn["others"] <= DISTURBED for turn in turns):
+            quiet.append(number)
+        number += 1
+    return measured, quiet
+
+
+def take_memory(engine, threads, build):
+    """The median run of several, each in a new process."""
+    runs = []
+    for _ in range(MEMORY_RUNS):
+        with contextlib.closing(Process(engine, threads)) as process:
+            process.ask("build", **build)
+            runs.append(process.ask("memory", steps=MEMORY_STEPS))
+    return sorted(runs, key=lambda run: run["data"])[MEMORY_RUNS // 2]
+
+
+def reference_losses(build, steps):
     """The losses of the first steps in float64."""
     with contextlib.closing(Process("numpy", 1)) as process:
-        process.ask("build", workload=workload, params=params, dtype="float64")
+        process.ask("build", dtype="float64", **build)
         return process.ask("check", steps=steps)["losses"]
 
 
@@ -194,14 +227,15 @@ def check(process, spec, reference):
     return {"losses": losses, "reference": reference, "relative_difference": worst}
 
 
-def summary(rounds):
+def summary(rounds, used):
     """What the rounds of one engine come to, in seconds per step."""
-    times = [r["seconds"] for r in rounds]
+    times = [rounds[i]["seconds"] for i in used]
     return {
+        "rounds": rounds,
         "seconds": times,
         "median": statistics.median(times),
         "best": min(times),
-        "processor": statistics.median(r["processor"] for r in rounds),
+        "processor": statistics.median(rounds[i]["processor"] for i in used),
     }
 
 
@@ -213,7 +247,8 @@ def add_ratios(results, baseline):
             ratios = sorted(a / b for a, b in zip(result["seconds"], base["seconds"]))
             result["ratio"] = statistics.median(ratios)
             result["ratio_range"] = [ratios[0], ratios[-1]]
-            result["memory_ratio"] = result["memory"]["data"] / max(1, base["memory"]["data"])
+            if base["memory"]["data"] >= LEAST_MEMORY:
+                result["memory_ratio"] = result["memory"]["data"] / base["memory"]["data"]
 
 
 def machine():

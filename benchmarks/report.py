@@ -14,8 +14,8 @@ def markdown(report):
         "",
         "Time per step: the median over the rounds, the best round, and that of the processor, all threads together. "
         f"Ratio: to {report['baseline']} within a round, median (smallest to largest); below 1 is faster. "
-        "Memory: how far the peak of the resident memory rises during the first four steps, without pages of program code "
-        "(in parentheses: with them).",
+        "Memory: how far the peak of the resident memory rises during the first four steps, without pages of program "
+        "code (in parentheses: with them).",
         "",
     ]
     lines += [
@@ -27,7 +27,7 @@ def markdown(report):
             "",
             f"## {case['workload']}, {case['case']}",
             "",
-            f"{case['title']}. Load of the machine before it: {case['load_before']:.1f}.",
+            f"{case['title']}. {rounds(case)}",
             "",
             f"| engine | time | best | processor | ratio to {report['baseline']} | memory, MB | memory ratio |",
             "|---|---:|---:|---:|---:|---:|---:|",
@@ -44,10 +44,20 @@ def row(engine, result):
     if "ratio" in result:
         low, high = result["ratio_range"]
         ratio = f"**{result['ratio']:.2f}** ({low:.2f} to {high:.2f})"
+    if "memory_ratio" in result:
         memory_ratio = f"{result['memory_ratio']:.2f}"
     memory = f"{result['memory']['data'] / 1e6:.1f} ({result['memory']['growth'] / 1e6:.1f})"
     times = " | ".join(duration(result[name]) for name in ("median", "best", "processor"))
     return f"| {engine} | {times} | {ratio} | {memory} | {memory_ratio} |"
+
+
+def rounds(case):
+    used, taken = len(case["rounds_used"]), case["rounds_taken"]
+    if not case["quiet"]:
+        return (
+            f"**The machine was busy with other programs during most of the {taken} rounds: do not trust the times.**"
+        )
+    return f"Quiet rounds: {used} of {taken}."
 
 
 def duration(seconds):

@@ -21,7 +21,8 @@ def main(argv=None):
     options = parse(argv)
     bar = tqdm(total=harness.work(options.cases, options.engines, options.rounds), unit="", disable=options.quiet)
 
-    def tick(text):
+    def tick(text, extra=False):
+        bar.total += extra
         bar.set_description(text)
         bar.update()
 

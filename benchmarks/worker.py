@@ -4,7 +4,7 @@
     {"do": "build", "workload": "mlp", "params": {...}, "dtype": ...}  nothing
     {"do": "check", "steps": 5}                                        the losses of the first steps
     {"do": "calibrate", "seconds": 0.5, "most": 400}                   how many steps a round takes
-    {"do": "time", "steps": 400}                                       wall and processor seconds per step
+    {"do": "time", "steps": 400}                                       seconds per step, and what others did
     {"do": "memory", "steps": 4}                                       growth of the peak over these steps, in bytes
 
 Each of the last four starts again from the initial weights, so that every round does the same work.
@@ -68,11 +68,12 @@ class Worker:
         for _ in range(WARM_UP):
             step()
         gc.collect()
-        processor, start = time.process_time(), time.perf_counter()
+        busy, processor, start = machine_busy(), time.process_time(), time.perf_counter()
         for _ in range(steps):
             step()
-        wall = time.perf_counter() - start
-        return {"seconds": wall / steps, "processor": (time.process_time() - processor) / steps}
+        wall, processor = time.perf_counter() - start, time.process_time() - processor
+        others = max(0.0, machine_busy() - busy - processor) / wall
+        return {"seconds": wall / steps, "processor": processor / steps, "others": others}
 
     def memory(self, steps):
         step = self.make().step
@@ -103,6 +104,16 @@ def measure_memory(step, steps):
     growth = max(0, peak - base)
     code = after.get("RssFile", 0) - before.get("RssFile", 0)
     return {"growth": growth, "data": max(0, growth - max(0, code)), "resident_before": base, "how": how}
+
+
+def machine_busy():
+    """Seconds that all processors together have worked since the machine started; always 0 where that is unknown."""
+    try:
+        with open("/proc/stat") as file:
+            user, nice, system, _idle, _wait, irq, soft, steal = map(int, file.readline().split()[1:9])
+    except (OSError, ValueError):
+        return 0.0
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def status():

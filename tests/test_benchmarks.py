@@ -28,7 +28,7 @@ def test_chainrule_beside_numpy(tmp_path):
     for case in report["cases"]:
         for result in case["engines"].values():
             assert result["status"] == "ok", result
-            assert len(result["seconds"]) == report["rounds"] == 1
+            assert len(result["seconds"]) == len(case["rounds_used"]) >= report["rounds"] == 1
             assert 0 < result["best"] <= result["median"]
             assert 0 <= result["memory"]["data"] <= result["memory"]["growth"]
         assert case["engines"]["numpy"]["ratio"] == 1
@@ -70,7 +70,7 @@ def test_a_process_that_dies_is_reported(harness):
 
 
 def test_ratios_are_taken_within_a_round(harness):
-    memory = {"data": 10}
+    memory = {"data": 10_000_000}
     results = {
         "ours": {"status": "ok", "seconds": [1.0, 4.0, 1.5], "memory": memory},
         "base": {"status": "ok", "seconds": [2.0, 8.0, 2.0], "memory": memory},

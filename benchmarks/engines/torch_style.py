@@ -109,6 +109,7 @@ class TunedTorch(Torch):
     """PyTorch with the two switches that its documentation recommends for speed: a fused optimizer, channels-last."""
 
     adam_options: ClassVar = {"fused": True}
+    chain = None  # neither applies
 
     def place(self, thing):
         if isinstance(thing, self.nn.Module) or thing.ndim == 4:
