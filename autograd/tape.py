@@ -114,8 +114,7 @@ def _walk(order: list[Node], grads: dict[Any, Any], F: Any, retain: bool, wanted
                 old = grads.get(p)
                 grads[p] = gi if old is None else old + gi
             else:
-                for t, gt in zip(target, gi, strict=True):
-                    p = parents[t]
+                for p, gt in zip(parents if target is None else [parents[t] for t in target], gi, strict=True):
                     if p is not None and gt is not None:
                         gt = _fit(F, gt, p if type(p) is Node else p.array, node)
                         old = grads.get(p)

@@ -1,0 +1,176 @@
+"""Functions of functions, as in torch.func: grad, grad_and_value, vjp, jvp, jacrev, jacfwd, hessian, vmap, functional_call."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from . import functional
+from .errors import OpError
+from .modes import MODES, enable_grad
+from .op import GRAPH
+from .tape import grad as _grad
+from .tensor import Tensor
+
+__all__ = ["functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "vjp", "vmap"]
+
+
+def _map(f: Callable[[Tensor], Any], tree: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return f(tree)
+    if isinstance(tree, dict):
+        return {k: _map(f, v) for k, v in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)([_map(f, v) for v in tree])
+    return tree
+
+
+def _leaves(tree: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    _map(found.append, tree)
+    return found
+
+
+def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The function that returns (gradient of `func` for its arguments `argnums`, value). Arguments may be trees of tensors."""
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        outer = MODES.get().grad
+        with enable_grad():
+            inner = list(args)
+            for i in numbers:
+                inner[i] = _map(_fresh, args[i])
+            result = func(*inner, **kwargs)
+            value, aux = result if has_aux else (result, None)
+            if not isinstance(value, Tensor) or value.array.size != 1:
+                raise OpError("grad: the function returns one Tensor with a single element")
+            xs = _leaves([inner[i] for i in numbers])
+            found = iter(_grad(value, xs, create_graph=outer and _records(args), allow_unused=True, materialize_grads=True))
+            grads = tuple([_map(lambda _: next(found), args[i]) for i in numbers])
+        if not (outer and _records(args)):
+            value = value.detach()
+        g = grads[0] if isinstance(argnums, int) else grads
+        return (g, (value, aux)) if has_aux else (g, value)
+
+    return wrapper
+
+
+def _records(args: Any) -> bool:
+    return any(t.requires_grad for t in _leaves(list(args)))
+
+
+def _fresh(t: Tensor) -> Tensor:
+    if t.requires_grad:
+        return GRAPH.alias(t)
+    return t.detach().requires_grad_()
+
+
+def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The function that returns the gradient of the scalar function `func` for its arguments `argnums`."""
+    both = grad_and_value(func, argnums, has_aux)
+
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        g, value = both(*args, **kwargs)
+        return (g, value[1]) if has_aux else g
+
+    return wrapper
+
+
+def vjp(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """(f(x), the function that maps a vector v to v^T J)."""
+    with enable_grad():
+        xs = tuple([_fresh(p) for p in primals])
+        y = func(*xs)
+
+    def pull(*vectors: Any) -> Any:
+        ys = y if isinstance(y, tuple) else (y,)
+        vs = vectors[0] if len(vectors) == 1 and isinstance(vectors[0], tuple) else vectors
+        return _grad(ys, xs, vs, True, allow_unused=True, materialize_grads=True)
+
+    return _map(lambda t: t.detach(), y), pull
+
+
+def jvp(func: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """(f(x), J v) for tuples of primals and tangents."""
+    return functional.jvp(func, tuple(primals), tuple(tangents))
+
+
+def _at(func: Callable[..., Any], argnums: Any, compute: Callable[[Callable[..., Any], Any], Any]) -> Callable[..., Any]:
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(func)
+    def wrapper(*args: Any) -> Any:
+        def of_those(*xs: Any) -> Any:
+            inner = list(args)
+            for i, x in zip(numbers, xs, strict=True):
+                inner[i] = x
+            return func(*inner)
+
+        chosen = tuple([args[i] for i in numbers])
+        return compute(of_those, chosen[0] if isinstance(argnums, int) else chosen)
+
+    return wrapper
+
+
+def jacrev(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
+    """The function that returns the Jacobian, one backward pass per element of the output."""
+    return _at(func, argnums, lambda f, xs: functional.jacobian(f, xs, create_graph=_records((xs,))))
+
+
+def jacfwd(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
+    """The function that returns the Jacobian, one pass per element of the input."""
+    return _at(func, argnums, lambda f, xs: functional.jacobian(f, xs, create_graph=_records((xs,)), strategy="forward-mode"))
+
+
+def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
+    """The function that returns the Hessian of a scalar function."""
+    return _at(func, argnums, lambda f, xs: functional.hessian(f, xs, create_graph=_records((xs,))))
+
+
+def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: Any = None) -> Any:
+    """Map `func` over a dimension of its arguments and stack the results. It calls `func` once for each element."""
+
+    @functools.wraps(func)
+    def wrapper(*args: Any) -> Any:
+        dims = (in_dims,) * len(args) if in_dims is None or isinstance(in_dims, int) else tuple(in_dims)
+        sizes = {a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None}
+        if len(sizes) != 1:
+            raise ValueError(f"vmap: the mapped dimensions must have one size, got {sorted(sizes) or 'no mapped argument'}")
+        (size,) = sizes
+        rows = [func(*[a if d is None else GRAPH.select(a, d, i) for a, d in zip(args, dims, strict=True)]) for i in range(size)]
+        if not rows:
+            raise ValueError("vmap: the mapped dimension is empty")
+        if isinstance(rows[0], tuple):
+            outs = out_dims if isinstance(out_dims, tuple) else (out_dims,) * len(rows[0])
+            return tuple([GRAPH.stack(*column, dim=d) for column, d in zip(zip(*rows, strict=True), outs, strict=True)])
+        return GRAPH.stack(*rows, dim=out_dims)
+
+    return wrapper
+
+
+def functional_call(module: Any, parameters_and_buffers: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    """Call a module with other parameters and buffers, by name; the module's own come back afterwards, come what may."""
+    merged: dict[str, Any] = {}
+    for part in [parameters_and_buffers] if isinstance(parameters_and_buffers, dict) else parameters_and_buffers:
+        merged.update(part)
+    args = () if args is None else args if isinstance(args, tuple) else (args,)
+    owners = dict(module.named_modules())
+    former = []
+    try:
+        for name, value in merged.items():
+            path, _, last = name.rpartition(".")
+            if path not in owners or not hasattr(owners[path], last):
+                raise KeyError(f"functional_call: the module has no parameter or buffer {name!r}")
+            owner = owners[path]
+            former.append((owner, last, getattr(owner, last)))
+            object.__setattr__(owner, last, value)
+        return module(*args, **(kwargs or {}))
+    finally:
+        for owner, last, value in reversed(former):
+            object.__setattr__(owner, last, value)
+
+

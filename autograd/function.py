@@ -1,0 +1,203 @@
+"""`Function`: an op with a backward of one's own, as PyTorch programs write it.
+
+    class Exp(Function):
+        @staticmethod
+        def forward(ctx, x):
+            out = x.exp()
+            ctx.save_for_backward(out)
+            return out
+
+        @staticmethod
+        def backward(ctx, g):
+            (out,) = ctx.saved_tensors
+            return g * out
+
+    y = Exp.apply(x)
+
+`@op` is the shorter way, and its rules serve all orders by construction; here `backward` must itself consist of
+differentiable operations for a second derivative.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from .dtypes import is_floating
+from .errors import OpError
+from .modes import MODES, no_grad
+from .op import GRAPH, Parts, Plan, _pick_node
+from .tensor import Node, Tensor, wrap
+
+__all__ = ["Function", "FunctionCtx", "Variable", "once_differentiable"]
+
+
+class FunctionCtx:
+    """What passes from a Function's forward to its backward. Attributes may be set on it freely."""
+
+    def __init__(self, needs_input_grad: tuple[bool, ...] = ()) -> None:
+        self.needs_input_grad = needs_input_grad
+        self.materialize_grads = True
+        self._saved: tuple[Any, ...] = ()
+        self._outputs: dict[int, int] = {}
+        self._node: Any = None
+        self._dirty: tuple[Tensor, ...] = ()
+        self._constant: tuple[Tensor, ...] = ()
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors (inputs or outputs) for backward, where `saved_tensors` gives them."""
+        for t in tensors:
+            if t is not None and not isinstance(t, Tensor):
+                raise TypeError(f"save_for_backward can only save tensors, but got {type(t).__name__}; set an attribute of ctx")
+        self._saved = tensors
+
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
+        """Accepted for PyTorch's sake; forward mode is built on backward here."""
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """The tensors kept by `save_for_backward`, attached to the graph."""
+        node = self._node() if self._node is not None else None
+        if node is None or not MODES.get().grad:
+            return self._saved
+        return tuple([_output(node, self._outputs[id(t)], t) if id(t) in self._outputs else t for t in self._saved])
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Say which inputs forward changed in place."""
+        self._dirty = tensors
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Say which outputs carry no gradient."""
+        self._constant = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """False: backward gets None, not zeros, for an output that no gradient came to."""
+        self.materialize_grads = value
+
+
+def _output(node: Node, index: int, t: Tensor) -> Tensor:
+    if node.dtype is not None:
+        return wrap(t.array, node)
+    return wrap(t.array, _pick_node(node, index, node.plan.described[node], t.array))  # type: ignore[attr-defined]
+
+
+class _FunctionPlan(Plan):
+    """The plan of a Function's nodes: one rule, its `backward`."""
+
+    __slots__ = ("described",)
+
+    def __init__(self, cls: type[Function]) -> None:
+        dict.__init__(self)
+        self.op, self.broadcast, self.mask = _Named(cls), True, ()  # type: ignore[assignment]
+        self.described: Any = weakref.WeakKeyDictionary()
+
+    def __missing__(self, F: Any) -> tuple[Any, ...]:
+        cls = self.op.function
+
+        def rule(F: Any, g: Any, ctx: FunctionCtx, arrays: Any, expected: int) -> list[Any]:
+            if isinstance(g, Parts):
+                n = len(g.described)
+                gs = g.complete(F) if ctx.materialize_grads else tuple([g.given.get(i) for i in range(n)])
+            else:
+                gs = (g,)
+            gs = tuple([x if x is None or isinstance(x, Tensor) else wrap(x, None) for x in gs])
+            found = cls.backward(ctx, *gs)
+            found = found if isinstance(found, (tuple, list)) else (found,)
+            if len(found) < expected or any(x is not None for x in found[expected:]):
+                raise OpError(
+                    f"function {cls.__name__}Backward returned an incorrect number of gradients "
+                    f"(expected {expected}, got {len(found)})"
+                )
+            for x in found:
+                if x is not None and not isinstance(x, Tensor):
+                    raise TypeError(f"{cls.__name__}.backward returned a {type(x).__name__}; gradients are Tensors or None")
+            return [x if x is None or F is GRAPH else x.array for x in found[:expected]]
+
+        return ((None, rule, 0, 3),)  # None: a gradient for every input
+
+    def unpack(self, node: Node) -> Any:
+        return node.saved
+
+
+class _Named:
+    def __init__(self, cls: type[Function]) -> None:
+        self.function, self.name = cls, cls.__name__
+
+
+class Function:
+    """Base of a differentiable function with a backward of its own. See the module's docstring."""
+
+    _plan: _FunctionPlan
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._plan = _FunctionPlan(cls)
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """Compute the result from Tensors; nothing inside is recorded. `forward(ctx, ...)`, or without ctx beside `setup_context`."""
+        raise NotImplementedError("a Function needs a static forward(ctx, ...)")
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        """The gradients of the inputs, one per argument of forward; None for what is not a tensor."""
+        raise NotImplementedError("a Function needs a static backward(ctx, *grads) to be differentiated")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Call the function, and record it."""
+        grad = MODES.get().grad
+        parents = tuple([(a.node or (a if a.leaf else None)) if isinstance(a, Tensor) and grad else None for a in args])
+        ctx: Any = FunctionCtx(tuple([p is not None for p in parents]))
+        with no_grad():
+            if "setup_context" in cls.__dict__ or any("setup_context" in c.__dict__ for c in cls.__mro__[:-1]):
+                result = cls.forward(*args)
+                cls.setup_context(ctx, args, result)  # type: ignore[attr-defined]
+            else:
+                result = cls.forward(ctx, *args)
+        if not any(ctx.needs_input_grad):
+            return result
+        outputs: Sequence[Any] = result if isinstance(result, tuple) else (result,)
+        for o in outputs:
+            if o is not None and not isinstance(o, Tensor):
+                raise TypeError(f"{cls.__name__}.forward returned a {type(o).__name__}; it returns Tensors")
+        ctx._outputs = {id(o): i for i, o in enumerate(outputs) if not any(o is a for a in args)}
+        saved = (ctx, tuple([t.array for t in ctx._saved if t is not None]), len(args))
+        single = not isinstance(result, tuple)
+        if single:
+            node = Node(cls._plan, parents, saved, result.array.shape, result.array.dtype)
+        else:
+            node = Node(cls._plan, parents, saved, tuple([getattr(o, "shape", None) for o in outputs]), None)
+            cls._plan.described[node] = tuple([(o.array.shape, o.array.dtype) for o in outputs if o is not None])
+        ctx._node = weakref.ref(node)
+        made = [_attach(cls, ctx, node, i, o, single) for i, o in enumerate(outputs)]
+        return made[0] if single else tuple(made)
+
+
+def _attach(cls: type[Function], ctx: FunctionCtx, node: Node, index: int, o: Any, single: bool) -> Any:
+    if o is None or any(o is t for t in ctx._constant) or not is_floating(o.array.dtype):
+        return o
+    place = node if single else _pick_node(node, index, cls._plan.described[node], o.array)
+    if any(o is t for t in ctx._dirty):
+        o.node, o.leaf = place, False
+        return o
+    return wrap(o.array, place)
+
+
+def once_differentiable(backward: Any) -> Any:
+    """Decorator of a backward that is not itself differentiable: its gradients are constants for a second derivative."""
+
+    def wrapper(ctx: Any, *grads: Any) -> Any:
+        with no_grad():
+            return backward(ctx, *grads)
+
+    return wrapper
+
+
+def Variable(data: Any, requires_grad: bool = False, volatile: bool = False) -> Tensor:
+    """The tensor itself: PyTorch merged Variable into Tensor; old programs still call it."""
+    if requires_grad:
+        data = data.detach() if data.node is not None else data
+        data.requires_grad = True
+    return data

@@ -1,0 +1,5 @@
+"""Around training: checkpointing, data, files."""
+
+from . import checkpoint
+
+__all__ = ["checkpoint"]
