@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 from .. import backends
 from .tensor import Tensor
 
-__all__ = ["OpError", "explain", "user_line"]
+__all__ = ["OpError", "explain", "user_line", "warn"]
 
 
 class OpError(RuntimeError, ValueError):
@@ -64,3 +65,12 @@ def user_line() -> str:
     while frame.f_back is not None and (frame.f_globals.get("__name__", "") + ".").startswith(package):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning that points at the innermost line outside this package."""
+    package = __name__.partition(".")[0] + "."
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and (frame.f_globals.get("__name__", "") + ".").startswith(package):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
