@@ -42,6 +42,7 @@ OPS: dict[str, Op | Composite] = {}
 ALIASES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "x": "input", "a": "input", "y": "other"}
 _SCALARS = (float, int)
 _new = object.__new__
+_MISSING: Any = object()
 
 
 class _Graph:
@@ -236,9 +237,8 @@ class Op:
         #: the unrolled call paths serve ops whose other arguments all have defaults
         self._fast = not view and outputs == 1 and not self.variadic and all(n in self.defaults for n in self.params)
         self.arity = len(self.inputs) if self._fast and len(self.inputs) < 3 else -1
-        #: the unrolled paths: call1(x) and call2(x, y)
-        self.call1: Callable[[Any], Any] = lambda x: self.general((x,), {})
-        self.call2: Callable[[Any, Any], Any] = lambda x, y: self.general((x, y), {})
+        #: the call as a plain function: unrolled for one and two inputs, see the end of this file
+        self.function: Callable[..., Any] = self._general
         if self.name in OPS and OPS[self.name].__module__ != self.__module__:
             raise ValueError(f"an op named {self.name!r} exists already, in {OPS[self.name].__module__}")
         OPS[self.name] = self
@@ -279,10 +279,11 @@ class Op:
         return register
 
     def _unroll(self) -> None:
-        if self.arity == 1:
-            self.call1 = _unary_path(self)
-        elif self.arity == 2:
-            self.call2 = _binary_path(self)
+        if self.arity in (1, 2):
+            self.function = _unary_path(self) if self.arity == 1 else _binary_path(self)
+
+    def _general(self, *args: Any, **kwargs: Any) -> Any:
+        return self.general(args, kwargs)
 
     def value_index(self, name: str, own: int, n: int) -> int:
         """Where the value called `name` stands among a call's values, for the rule of input number `own` of `n`."""
@@ -336,9 +337,7 @@ class Op:
     # -- calling --------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not kwargs and len(args) == self.arity:
-            return self.call1(*args) if self.arity == 1 else self.call2(*args)
-        return self.general(args, kwargs)
+        return self.function(*args, **kwargs)
 
     def bind(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Sort a call's arguments into inputs and parameters; NumPy's names for them are known too."""
@@ -507,9 +506,9 @@ def _unary_path(op: Op) -> Callable[[Any], Any]:
     general, kernels, defaults, plan = op.general, op.kernels, op.default_params, op.plan((True,))
     keep, narrow, modes, shared = plan.keep, plan.narrow, MODES.get, storage.SHARED
 
-    def call(x: Any) -> Any:
-        if modes() is not DEFAULT or not isinstance(x, Tensor):
-            return general((x,), {})
+    def call(x: Any = _MISSING, *rest: Any, **options: Any) -> Any:
+        if rest or options or modes() is not DEFAULT or not isinstance(x, Tensor):
+            return general((x, *rest) if x is not _MISSING else (), options)
         parent = x.node
         if parent is None:
             if not x.leaf:
@@ -533,7 +532,7 @@ def _unary_path(op: Op) -> Callable[[Any], Any]:
         t.grad = None
         return t
 
-    return call
+    return _named(call, op)
 
 
 def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
@@ -544,9 +543,9 @@ def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
     plans = [None, op.plan((True, False)) if first else None, op.plan((False, True)) if second else None]
     plans.append(op.plan((first, second)) if first or second else None)
 
-    def call(x: Any, y: Any) -> Any:
-        if modes() is not DEFAULT:
-            return general((x, y), {})
+    def call(x: Any = _MISSING, y: Any = _MISSING, *rest: Any, **options: Any) -> Any:
+        if rest or options or modes() is not DEFAULT:
+            return general([v for v in (x, y, *rest) if v is not _MISSING], options)
         live, parent, other = 0, None, None
         if isinstance(x, Tensor):
             a = x.array
@@ -581,7 +580,7 @@ def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
                 other = y
             kind = type(b)
         else:
-            return general((x, y), {})
+            return general([v for v in (x, y) if v is not _MISSING], {})
         try:
             out = kernels[kind](a, b)
         except Exception as error:
@@ -603,6 +602,13 @@ def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
         t.grad = None
         return t
 
+    return _named(call, op)
+
+
+def _named(call: Callable[..., Any], op: Op) -> Callable[..., Any]:
+    call.__name__ = call.__qualname__ = op.name
+    call.__doc__, call.__module__ = op.__doc__, op.__module__
+    call.__signature__ = op.__signature__  # type: ignore[attr-defined]
     return call
 
 
@@ -679,11 +685,9 @@ class Composite(Op):
     def __init__(self, compose: Callable[..., Any], **options: Any) -> None:
         super().__init__(compose, **options)
         self.arity = -1
+        self.function = self._general
         self._fused: dict[type, Any] = {}
         self._fused_plan = _FusedPlan(self)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.general(args, kwargs)
 
     def raw(self, F: _Raw) -> Callable[..., Any]:
         kernel, compose = F.backend.kernels.get(self.name), self.forward

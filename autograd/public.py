@@ -43,7 +43,7 @@ def expose(*ops: Op, inplace: bool = False, functions: bool = True, methods: boo
     """Make ops public under their own names, and under others (`absolute=abs`)."""
     for key, target in [*((o.name, o) for o in ops), *names.items()]:
         if functions:
-            FUNCTIONS[key] = target
+            FUNCTIONS[key] = target if target.arity < 1 else target.function
         if methods:
             method(_as_method(key, target), name=key)
         if inplace:
@@ -51,16 +51,10 @@ def expose(*ops: Op, inplace: bool = False, functions: bool = True, methods: boo
 
 
 def _as_method(name: str, target: Op) -> Callable[..., Any]:
-    if target.arity == 1:
+    call = target.function
 
-        def unary(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return target(self, *args, **kwargs) if args or kwargs else target.call1(self)
-
-        bound: Callable[..., Any] = unary
-    else:
-
-        def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return target(self, *args, **kwargs)
+    def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return call(self, *args, **kwargs)
 
     bound.__name__ = bound.__qualname__ = name
     bound.__doc__ = target.__doc__
