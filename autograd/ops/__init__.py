@@ -1,5 +1,5 @@
 """The ops, one file per family. Importing this package registers them all."""
 
-from . import arithmetic, elementwise, reduction, shape
+from . import arithmetic, convolution, elementwise, reduction, shape
 
-__all__ = ["arithmetic", "elementwise", "reduction", "shape"]
+__all__ = ["arithmetic", "convolution", "elementwise", "reduction", "shape"]
