@@ -9,9 +9,19 @@ from . import storage
 from .device import device_of
 from .dtypes import from_numpy_dtype, is_floating
 from .errors import OpError
+from .public import function
 from .tensor import Node, Tensor, method, wrap
 
-__all__ = ["Size"]
+__all__ = [
+    "Size",
+    "channels_last",
+    "channels_last_3d",
+    "contiguous_format",
+    "layout",
+    "memory_format",
+    "preserve_format",
+    "strided",
+]
 
 
 class Size(tuple[int, ...]):
@@ -36,10 +46,55 @@ class Size(tuple[int, ...]):
     def __add__(self, other: Any) -> Size:
         return Size(super().__add__(tuple(other)))
 
+    def __radd__(self, other: Any) -> Size:
+        return Size(tuple(other) + tuple(self))
+
+    def __mul__(self, times: Any) -> Size:
+        return Size(super().__mul__(times))
+
+    __rmul__ = __mul__
+
+
+class _Named:
+    """A constant that prints as its name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"chainrule.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+class layout(_Named):
+    """How a tensor stores its elements; there is `chainrule.strided` alone."""
+
+    __slots__ = ()
+
+
+class memory_format(_Named):
+    """The order of the dimensions in memory: `contiguous_format`, `channels_last`, `channels_last_3d`, `preserve_format`."""
+
+    __slots__ = ()
+
+
+strided = layout("strided")
+contiguous_format = memory_format("contiguous_format")
+channels_last = memory_format("channels_last")
+channels_last_3d = memory_format("channels_last_3d")
+preserve_format = memory_format("preserve_format")
+
 
 def _property(f: Any) -> Any:
     setattr(Tensor, f.__name__, property(f))
     return f
+
+
+# -- shape and memory -------------------------------------------------------------------------------------------------
 
 
 @_property
@@ -50,12 +105,225 @@ def shape(self: Tensor) -> Size:
 
 Tensor.dtype = property(lambda self: from_numpy_dtype(self.array.dtype), doc="The element type.")  # type: ignore[attr-defined]
 Tensor.device = property(lambda self: device_of(self.array), doc="Where the data lives.")  # type: ignore[attr-defined]
+Tensor.layout = property(lambda self: strided, doc="`chainrule.strided`, the one layout.")  # type: ignore[attr-defined]
 
 
 @_property
 def ndim(self: Tensor) -> int:
     """The number of dimensions."""
     return self.array.ndim
+
+
+def _dim(self: Tensor, dim: Any) -> int:
+    n = self.array.ndim
+    dim = dim.__index__()
+    if not -n <= dim < n and not (n == 0 and dim in (-1, 0)):
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-max(n, 1)}, {max(n, 1) - 1}], but got {dim})"
+        )
+    return dim
+
+
+@method
+def size(self: Tensor, dim: int | None = None) -> Any:
+    """The sizes of the dimensions, or of the one `dim`."""
+    return Size(self.array.shape) if dim is None else self.array.shape[_dim(self, dim)]
+
+
+@method
+def dim(self: Tensor) -> int:
+    """The number of dimensions."""
+    return self.array.ndim
+
+
+method(dim, name="ndimension")
+
+
+@method
+def numel(self: Tensor) -> int:
+    """The number of elements."""
+    return int(self.array.size)
+
+
+method(numel, name="nelement")
+
+
+@function(name="numel")
+def _numel(input: Tensor) -> int:
+    """The number of elements of `input`."""
+    return numel(_tensor(input, "numel"))
+
+
+@method
+def stride(self: Tensor, dim: int | None = None) -> Any:
+    """The steps in memory from one element to the next along each dimension (or along `dim`), counted in elements."""
+    steps = tuple([s // self.array.itemsize for s in self.array.strides])
+    return steps if dim is None else steps[_dim(self, dim)]
+
+
+@method
+def is_contiguous(self: Tensor, memory_format: memory_format = contiguous_format) -> bool:
+    """True where the elements lie in memory in the order of the dimensions (or in that of `memory_format`)."""
+    array = self.array
+    if memory_format in (channels_last, channels_last_3d):
+        if array.ndim != (4 if memory_format is channels_last else 5):
+            return False
+        array = array.transpose((0, *range(2, array.ndim), 1))
+    return bool(array.flags.c_contiguous)
+
+
+@method
+def element_size(self: Tensor) -> int:
+    """Bytes per element."""
+    return self.array.itemsize
+
+
+@_property
+def itemsize(self: Tensor) -> int:
+    """Bytes per element."""
+    return self.array.itemsize
+
+
+@_property
+def nbytes(self: Tensor) -> int:
+    """Bytes of all elements."""
+    return self.array.nbytes
+
+
+@method
+def data_ptr(self: Tensor) -> int:
+    """The address of the first element."""
+    storage.as_memory(self)
+    return backends.of(self.array).pointer(self.array)
+
+
+@method
+def storage_offset(self: Tensor) -> int:
+    """How far the first element lies behind the start of the memory, counted in elements."""
+    return (data_ptr(self) - untyped_storage(self).data_ptr()) // self.array.itemsize
+
+
+class UntypedStorage:
+    """The memory under a tensor and under all its views."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+
+    def data_ptr(self) -> int:
+        """The address of the first byte."""
+        return backends.of(self._owner).pointer(self._owner)
+
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return self._owner.nbytes
+
+    size = __len__ = nbytes
+
+
+@method
+def untyped_storage(self: Tensor) -> UntypedStorage:
+    """The memory under this tensor; two tensors share it where their `data_ptr()` are the same."""
+    storage.as_memory(self)
+    return UntypedStorage(backends.of(self.array).owner(self.array))
+
+
+@_property
+def _version(self: Tensor) -> int:
+    """How often this tensor's memory was written into. A recorded in-place op takes new memory instead, and counts none."""
+    return 0 if isinstance(self.array, backends.np.generic) else storage.version(self.array)
+
+
+# -- kinds ------------------------------------------------------------------------------------------------------------
+
+
+def _tensor(x: Any, name: str) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
+    return x
+
+
+@method
+def is_floating_point(self: Tensor) -> bool:
+    """True for the floating dtypes, which can require grad."""
+    return is_floating(self.array.dtype)
+
+
+@function(name="is_floating_point")
+def _is_floating_point(input: Tensor) -> bool:
+    """True where `input` has a floating dtype."""
+    return is_floating(_tensor(input, "is_floating_point").array.dtype)
+
+
+@method
+def is_complex(self: Tensor) -> bool:
+    """False: there are no complex tensors yet."""
+    return False
+
+
+@function(name="is_complex")
+def _is_complex(input: Tensor) -> bool:
+    """False: there are no complex tensors yet."""
+    return is_complex(_tensor(input, "is_complex"))
+
+
+@method
+def is_signed(self: Tensor) -> bool:
+    """True where the dtype has negative numbers."""
+    return from_numpy_dtype(self.array.dtype).is_signed
+
+
+@function
+def is_tensor(obj: Any) -> bool:
+    """True where `obj` is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+Tensor.is_cuda = property(lambda self: self.device.type == "cuda", doc="True for a tensor on a GPU.")  # type: ignore[attr-defined]
+Tensor.is_cpu = property(lambda self: self.device.type == "cpu", doc="True for a tensor in the host's memory.")  # type: ignore[attr-defined]
+for _kind in ("is_meta", "is_sparse", "is_quantized", "is_nested", "is_mkldnn", "is_xpu", "is_mps"):
+    setattr(Tensor, _kind, property(lambda self: False, doc="False: there are no such tensors."))
+
+
+@method
+def get_device(self: Tensor) -> int:
+    """The index of the GPU that holds this tensor; -1 on the CPU."""
+    where = self.device
+    return -1 if where.type == "cpu" else where.index or 0
+
+
+@method
+def is_pinned(self: Tensor, device: Any = None) -> bool:
+    """False: memory of the host is not page-locked."""
+    return False
+
+
+@method
+def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """This tensor: pinned memory only makes copies to a GPU faster, and copies from any memory work."""
+    return self
+
+
+@method
+def is_shared(self: Tensor) -> bool:
+    """True where other processes can see the memory; a GPU's memory counts as such."""
+    return self.is_cuda
+
+
+@method
+def share_memory_(self: Tensor) -> Tensor:
+    """This tensor. Workers get copies of what is sent to them; memory is not shared between processes."""
+    return self
+
+
+@method
+def is_same_size(self: Tensor, other: Tensor) -> bool:
+    """True where both have the same shape."""
+    return tuple(self.array.shape) == tuple(other.array.shape)
+
+
+# -- place in the graph -----------------------------------------------------------------------------------------------
 
 
 @_property
@@ -67,11 +335,15 @@ def requires_grad(self: Tensor) -> bool:
 def _set_requires_grad(self: Tensor, value: bool) -> None:
     if self.node is not None:
         if not value:
-            raise OpError("you can only change requires_grad flags of leaf variables; use detach() for a tensor without history")
+            raise OpError(
+                "you can only change requires_grad flags of leaf variables; use detach() for a tensor without history"
+            )
         return
     if value and not is_floating(self.array.dtype):
         raise OpError(f"only Tensors of floating point dtype can require gradients, not {self.array.dtype}")
     self.leaf = bool(value)
+    if self.family is not None and not self.chain:
+        self.family.leaf = self.leaf
 
 
 Tensor.requires_grad = Tensor.requires_grad.setter(_set_requires_grad)  # type: ignore[attr-defined]
@@ -105,6 +377,17 @@ def detach(self: Tensor) -> Tensor:
     return result
 
 
+@method
+def detach_(self: Tensor) -> Tensor:
+    """Take this tensor out of the graph. RuntimeError for a view: its base could not tell."""
+    if self.chain and self.requires_grad:
+        raise OpError("Can't detach views in-place. Use detach() instead")
+    if self.requires_grad and self.family is not None:
+        storage.link_detached(self, self)  # its views stay in the graph, and it is a detached alias of theirs
+    self.node, self.leaf = None, False
+    return self
+
+
 def _data(self: Tensor) -> Tensor:
     return detach(self)
 
@@ -117,36 +400,9 @@ def _set_data(self: Tensor, value: Any) -> None:
     self.family, self.chain = None, ()
 
 
-Tensor.data = property(_data, _set_data, doc="This tensor's memory outside the graph; setting it gives the tensor other data.")  # type: ignore[attr-defined]
-
-
-@method
-def numpy(self: Tensor, *, force: bool = False) -> Any:
-    """The data as a NumPy array that shares memory with this tensor. RuntimeError where it requires grad, unless `force`."""
-    if self.requires_grad and not force:
-        raise OpError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-    backend = backends.of(self.array)
-    if backend.device_of(self.array)[0] != "cpu":
-        if not force:
-            raise TypeError(f"can't convert {self.device} tensor to numpy. Use Tensor.cpu() to copy it to the host first.")
-        return backend.to_host(self.array)
-    storage.as_memory(self)
-    storage.share(self.array, kept=True)
-    return self.array[...]
-
-
-@method
-def item(self: Tensor) -> Any:
-    """The one element as a Python number."""
-    if self.array.size != 1:
-        raise OpError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
-    return self.array.item()
-
-
-@method
-def tolist(self: Tensor) -> Any:
-    """The data as nested lists of Python numbers."""
-    return backends.of(self.array).to_host(self.array).tolist()
+Tensor.data = property(
+    _data, _set_data, doc="This tensor's memory outside the graph; setting it gives the tensor other data."
+)  # type: ignore[attr-defined]
 
 
 @method
@@ -161,3 +417,70 @@ def backward(
     from . import tape
 
     tape.backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs)
+
+
+# -- to NumPy and Python ----------------------------------------------------------------------------------------------
+
+
+@method
+def numpy(self: Tensor, *, force: bool = False) -> Any:
+    """The data as a NumPy array that shares memory with this tensor. RuntimeError where it requires grad, unless `force`."""
+    if self.requires_grad and not force:
+        raise OpError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    backend = backends.of(self.array)
+    if backend.device_of(self.array)[0] != "cpu":
+        if not force:
+            raise TypeError(
+                f"can't convert {self.device} tensor to numpy. Use Tensor.cpu() to copy it to the host first."
+            )
+        return backend.to_host(self.array)
+    storage.as_memory(self)
+    storage.share(self.array, kept=True)
+    return self.array[...]
+
+
+def _plain(array: Any) -> Any:
+    """`array` on the host, in a dtype whose elements have Python counterparts."""
+    array = backends.of(array).to_host(array)
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array
+
+
+@method
+def item(self: Tensor) -> Any:
+    """The one element as a Python number."""
+    if self.array.size != 1:
+        raise OpError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
+    if self.array.dtype.name == "bfloat16":
+        return _plain(self.array).item()
+    return self.array.item()
+
+
+@method
+def tolist(self: Tensor) -> Any:
+    """The data as nested lists of Python numbers."""
+    return _plain(self.array).tolist()
+
+
+@method
+def __len__(self: Tensor) -> int:
+    if self.array.ndim == 0:
+        raise TypeError("len() of a 0-d tensor")
+    return self.array.shape[0]
+
+
+@method
+def __iter__(self: Tensor) -> Any:
+    if self.array.ndim == 0:
+        raise TypeError("iteration over a 0-d tensor")
+    return iter(self.unbind(0))
+
+
+@method
+def __reversed__(self: Tensor) -> Tensor:
+    """The tensor with its first dimension reversed."""
+    return self if self.array.ndim == 0 else self.flip(0)
+
+
+@method
+def __contains__(self: Tensor, element: Any) -> bool:
+    return bool((self == element).any())

@@ -17,6 +17,9 @@ from ..backends import np
 __all__ = [
     "bfloat16",
     "bool_",
+    "can_cast",
+    "complex64",
+    "complex128",
     "default_dtype",
     "dtype",
     "finfo",
@@ -45,12 +48,11 @@ class dtype:
     Equal to NumPy's dtype of the same name, and usable where NumPy takes one: `np.zeros(3, chainrule.float32)`.
     """
 
-    __slots__ = ("_dtype", "is_floating_point", "is_signed", "itemsize", "name", "short")
-
-    is_complex = False
+    __slots__ = ("_dtype", "is_complex", "is_floating_point", "is_signed", "itemsize", "name", "short")
 
     def __init__(self, name: str, short: str, is_floating_point: bool, is_signed: bool, itemsize: int) -> None:
         self.name, self.short, self.itemsize = name, short, itemsize
+        self.is_complex = name.startswith("complex")
         self.is_floating_point, self.is_signed = is_floating_point, is_signed
         self._dtype: Any = None
 
@@ -58,6 +60,8 @@ class dtype:
     def dtype(self) -> Any:
         """The NumPy dtype (NumPy looks for this attribute); bfloat16's comes from the extra package ml_dtypes."""
         if self._dtype is None:
+            if self.is_complex:
+                raise TypeError(_NO_COMPLEX)
             if self.name == "bfloat16":
                 try:
                     import ml_dtypes
@@ -99,10 +103,15 @@ int16 = short = dtype("int16", "Short", False, True, 2)
 int32 = int_ = dtype("int32", "Int", False, True, 4)
 int64 = long = dtype("int64", "Long", False, True, 8)
 bool_ = dtype("bool", "Bool", False, False, 1)
+#: They have names, so that a program can ask `t.dtype == chainrule.complex64`; a tensor of one cannot be made yet.
+complex64 = cfloat = dtype("complex64", "ComplexFloat", False, True, 8)
+complex128 = cdouble = dtype("complex128", "ComplexDouble", False, True, 16)
+
+_NO_COMPLEX = "complex tensors are not supported yet; keep real and imaginary parts as two tensors"
 
 _ALL = {d.name: d for d in (float16, bfloat16, float32, float64, uint8, int8, int16, int32, int64, bool_)}
 _FROM_NUMPY: dict[Any, dtype] = {np.dtype(n): d for n, d in _ALL.items() if n != "bfloat16"}
-_PYTHON = {float: None, int: int64, bool: bool_}
+_PYTHON = {float: float64, int: int64, bool: bool_}
 
 FLOAT32 = np.dtype("float32")
 _default: ContextVar[Any] = ContextVar("chainrule_default_dtype", default=FLOAT32)
@@ -124,23 +133,23 @@ def from_numpy_dtype(kind: Any) -> dtype:
     if kind.isnative and kind in _FROM_NUMPY:
         return _FROM_NUMPY[kind]
     if kind.kind == "c":
-        raise TypeError("complex tensors are not supported yet; keep real and imaginary parts as two tensors")
+        raise TypeError(_NO_COMPLEX)
     known = ", ".join(_ALL)
     raise TypeError(f"can't make a tensor of NumPy dtype {kind}; the supported dtypes are {known}")
 
 
 def to_numpy_dtype(kind: Any) -> Any:
-    """The NumPy dtype for a chainrule dtype, a NumPy dtype, a name, or Python's float, int and bool."""
+    """The NumPy dtype for a chainrule dtype, a NumPy dtype, a name, or Python's float (float64), int and bool."""
     if type(kind) is dtype:
         return kind._dtype or kind.dtype
-    if kind is float:
-        return _default.get()
-    if kind in _PYTHON:
+    if isinstance(kind, type) and kind in _PYTHON:
         return _PYTHON[kind].dtype
     if isinstance(kind, str):
         kind = kind.removeprefix("torch.").removeprefix("chainrule.")
         if kind in _ALL:
             return _ALL[kind].dtype
+    elif kind is None:
+        raise TypeError("a dtype is needed, not None")
     return from_numpy_dtype(np.dtype(kind)).dtype
 
 
@@ -190,13 +199,21 @@ def promote_types(type1: Any, type2: Any) -> dtype:
     return from_numpy_dtype(promote_numpy(to_numpy_dtype(type1), to_numpy_dtype(type2)))
 
 
+def can_cast(from_: Any, to: Any) -> bool:
+    """True where promotion never goes the other way: no cast from floating to integer, nor from a number to bool."""
+    return _category(to_numpy_dtype(from_)) <= _category(to_numpy_dtype(to))
+
+
 def common_dtype(operands: Any) -> Any:
     """The NumPy dtype to which operands (arrays and Python numbers) promote, by PyTorch's three ranks."""
     ranks: list[Any] = [None, None, None]  # with dimensions, 0-d, Python numbers
     for x in operands:
         kind = getattr(x, "dtype", None)
         if kind is None:
-            rank, kind = 2, default_dtype() if isinstance(x, float) else _PYTHON[bool if x is True or x is False else int].dtype
+            rank, kind = (
+                2,
+                default_dtype() if isinstance(x, float) else _PYTHON[bool if x is True or x is False else int].dtype,
+            )
         else:
             rank = 0 if x.ndim else 1
         ranks[rank] = kind if ranks[rank] is None else promote_numpy(ranks[rank], kind)

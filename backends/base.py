@@ -42,9 +42,32 @@ class Backend:
         """False where elements of `array` share a memory cell (an expanded array) or the memory is read-only."""
         raise NotImplementedError
 
-    def generator(self, seed: int | None) -> Any:
-        """A new random generator with the methods of `numpy.random.Generator` that the engine uses."""
+    def pointer(self, array: Any) -> int:
+        """The address of the first element of `array`."""
         raise NotImplementedError
+
+    def generator(self, seed: int | None) -> Any:
+        """A new random generator. The engine draws from it by these methods of `numpy.random.Generator` alone:
+        `random(size, dtype)` and `standard_normal(size, dtype)` in float32 and float64, `integers(low, high, size)` in
+        int64, `permutation(n)`, `poisson(lam)`. Besides, `get_state()` gives bytes, and `set_state(bytes)` takes them.
+        """
+        raise NotImplementedError
+
+    def device_count(self) -> int:
+        """How many devices there are; 0 where the library is there and no device is."""
+        return 1
+
+    def current_device(self) -> int:
+        """The index of the device on which arrays are made that are given none."""
+        return 0
+
+    def set_device(self, index: int) -> None:
+        """Make the device `index` the current one of this thread."""
+        if index:
+            raise RuntimeError(f"there is no device {index}")
+
+    def empty_cache(self) -> None:
+        """Give memory back that the library holds for later arrays; nothing to do on a CPU."""
 
     def synchronize(self) -> None:
         """Wait for the device to finish; nothing to do on a CPU."""

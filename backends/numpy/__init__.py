@@ -12,6 +12,7 @@ import numpy as np
 
 from ..base import Backend
 from .kernels import KERNELS
+from .random import HostGenerator
 
 __all__ = ["BACKEND", "NumpyBackend"]
 
@@ -36,15 +37,19 @@ class NumpyBackend(Backend):
         return np.asarray(array)
 
     def owner(self, array: Any) -> Any:
-        while (base := getattr(array, "base", None)) is not None:
+        # The last array of the chain: under it may lie a buffer or a DLPack capsule, which cannot be referred to weakly.
+        while isinstance(base := getattr(array, "base", None), np.ndarray):
             array = base
         return array
+
+    def pointer(self, array: Any) -> int:
+        return array.ctypes.data
 
     def writable(self, array: Any) -> bool:
         return array.flags.writeable
 
-    def generator(self, seed: int | None) -> np.random.Generator:
-        return np.random.Generator(np.random.PCG64(seed))
+    def generator(self, seed: int | None) -> HostGenerator:
+        return HostGenerator(seed)
 
 
 BACKEND = NumpyBackend()
