@@ -52,7 +52,7 @@ def conv(xp, input, weight, bias=None, /, stride=(1,), padding=((0, 0),), dilati
     """y[n, o, p] = Σ_c Σ_i x[n, c, p·stride + i·dilation - before] w[o, c, i] + b[o].
 
     input (N, C, *S), weight (O, C/groups, *K), bias (O) or None; stride and dilation have a number, and padding a pair
-    (before, after), for each dimension. Result (N, O, *P) with P = (S + before + after - dilation (K - 1) - 1) // stride + 1.
+    (before, after), for each dimension. Result (N, O, *P), P = (S + before + after - dilation (K - 1) - 1) // stride + 1.
     """
     kernel = weight.shape[2:]
     size = _out_size(input.shape[2:], kernel, stride, padding, dilation)
@@ -226,7 +226,7 @@ def _geometry(name, n, x, w, b, stride, padding, dilation, groups):
 
 @lru_cache(maxsize=4096)
 def _transposed_geometry(name, n, x, w, b, stride, padding, output_padding, groups, dilation):
-    """Size of the result, stride, padding pairs and dilation of a transposed convolution, after a check of everything."""
+    """Size of the result, stride, padding pairs and dilation of a transposed convolution, after a check of all."""
     _check_shapes(name, n, x, w, b, groups, transposed=True)
     stride = _tuple(stride, n, name, "stride", 1)
     dilation = _tuple(dilation, n, name, "dilation", 1)
@@ -274,8 +274,8 @@ def _check_shapes(name, n, x, w, b, groups, transposed):
             )
     if channels != into:
         raise OpError(
-            f"{name}: Given groups={groups}, weight of size {list(w)}, expected input{list(x)} to have {into} channels, "
-            f"but got {channels} channels instead"
+            f"{name}: Given groups={groups}, weight of size {list(w)}, expected input{list(x)} to have {into} "
+            f"channels, but got {channels} channels instead"
         )
     if b is not None and b != (channels_out,):
         raise OpError(f"{name}: expected bias to be 1-dimensional with {channels_out} elements, but got {list(b)}")
@@ -424,5 +424,5 @@ def conv_transpose3d(
     groups: int = 1,
     dilation: Ints = 1,
 ) -> Tensor:
-    """`conv_transpose1d` in three dimensions: input (N, C, D, H, W) or (C, D, H, W), weight (C, O/groups, KD, KH, KW)."""
+    """`conv_transpose1d` in three dimensions: input (N, C, D, H, W) or unbatched, weight (C, O/groups, KD, KH, KW)."""
     return _transpose("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation)

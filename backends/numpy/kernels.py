@@ -9,6 +9,11 @@ import operator
 
 import numpy as np
 
+from .convolution import CONVOLUTION
+from .linear import LINEAR
+from .loss import LOSS
+from .softmax import SOFTMAX
+
 __all__ = ["KERNELS"]
 
 
@@ -37,4 +42,8 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "square": np.square,
     "matmul": np.matmul,
     "tanh.grad": _tanh_grad,
+    **CONVOLUTION,
+    **LINEAR,
+    **LOSS,
+    **SOFTMAX,
 }
