@@ -42,7 +42,6 @@ OPS: dict[str, Op | Composite] = {}
 ALIASES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "x": "input", "a": "input", "y": "other"}
 _SCALARS = (float, int)
 _new = object.__new__
-_MISSING: Any = object()
 
 
 class _Graph:
@@ -237,7 +236,9 @@ class Op:
         #: the unrolled call paths serve ops whose other arguments all have defaults
         self._fast = not view and outputs == 1 and not self.variadic and all(n in self.defaults for n in self.params)
         self.arity = len(self.inputs) if self._fast and len(self.inputs) < 3 else -1
-        #: the call as a plain function: unrolled for one and two inputs, see the end of this file
+        #: the call of the inputs alone, in order, for operators: unrolled for one and two (see the end of this file)
+        self.quick: Callable[..., Any] = self._general
+        #: the call as users make it
         self.function: Callable[..., Any] = self._general
         if self.name in OPS and OPS[self.name].__module__ != self.__module__:
             raise ValueError(f"an op named {self.name!r} exists already, in {OPS[self.name].__module__}")
@@ -280,7 +281,9 @@ class Op:
 
     def _unroll(self) -> None:
         if self.arity in (1, 2):
-            self.function = _unary_path(self) if self.arity == 1 else _binary_path(self)
+            self.quick = _named(_unary_path(self) if self.arity == 1 else _binary_path(self), self)
+            if self.names == ("input", "other")[: self.arity]:
+                self.function = self.quick
 
     def _general(self, *args: Any, **kwargs: Any) -> Any:
         return self.general(args, kwargs)
@@ -362,9 +365,11 @@ class Op:
         return inputs, values
 
     def general(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """The call with any arguments."""
+        """The call with any arguments; `out=` takes the result, as NumPy and PyTorch have it."""
+        target = kwargs.pop("out", None)
         inputs, params = self.bind(args, kwargs)
-        return self.apply(inputs, params)
+        result = self.apply(inputs, params)
+        return result if target is None else storage.deliver(result, target, self.name)
 
     def apply(self, inputs: list[Any], params: dict[str, Any]) -> Any:
         """The call after binding: fit dtypes, run the kernel, record."""
@@ -506,103 +511,103 @@ def _unary_path(op: Op) -> Callable[[Any], Any]:
     general, kernels, defaults, plan = op.general, op.kernels, op.default_params, op.plan((True,))
     keep, narrow, modes, shared = plan.keep, plan.narrow, MODES.get, storage.SHARED
 
-    def call(x: Any = _MISSING, *rest: Any, **options: Any) -> Any:
-        if rest or options or modes() is not DEFAULT or not isinstance(x, Tensor):
-            return general((x, *rest) if x is not _MISSING else (), options)
-        parent = x.node
+    def call(input: Any, out: Any = None) -> Any:
+        if out is not None or modes() is not DEFAULT or not isinstance(input, Tensor):
+            return general((input,), {"out": out})
+        parent = input.node
         if parent is None:
-            if not x.leaf:
-                return general((x,), {})
-            parent = x
-        a = x.array
+            if not input.leaf:
+                return general((input,), {})
+            parent = input
+        a = input.array
         try:
-            out = kernels[type(a)](a)
+            value = kernels[type(a)](a)
         except Exception as error:
-            raise explain(error, op, (x,), {}) from error
+            raise explain(error, op, (input,), {}) from error
         if keep is None:
             saved = ()
         else:
-            saved = keep((a, out)) if narrow else keep((a, out, a.shape, *defaults, (True,)))
+            saved = keep((a, value)) if narrow else keep((a, value, a.shape, *defaults, (True,)))
             if shared:
                 saved = storage.protect(saved)
         t = _new(Tensor)
-        t.array = out
-        t.node = Node(plan, (parent,), saved, out.shape, out.dtype)
+        t.array = value
+        t.node = Node(plan, (parent,), saved, value.shape, value.dtype)
         t.leaf = False
         t.grad = None
         return t
 
-    return _named(call, op)
+    return call
 
 
 def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
     """The call of two operands: tracked tensors of one dtype, or one and a number."""
     general, kernels, defaults = op.general, op.kernels, op.default_params
     modes, shared = MODES.get, storage.SHARED
-    first, second = (name in op.rules for name in op.inputs)
-    plans = [None, op.plan((True, False)) if first else None, op.plan((False, True)) if second else None]
-    plans.append(op.plan((first, second)) if first or second else None)
+    left, right = (name in op.rules for name in op.inputs)
+    plans = [None, op.plan((True, False)) if left else None, op.plan((False, True)) if right else None]
+    plans.append(op.plan((left, right)) if left or right else None)
 
-    def call(x: Any = _MISSING, y: Any = _MISSING, *rest: Any, **options: Any) -> Any:
-        if rest or options or modes() is not DEFAULT:
-            return general([v for v in (x, y, *rest) if v is not _MISSING], options)
-        live, parent, other = 0, None, None
-        if isinstance(x, Tensor):
-            a = x.array
-            parent = x.node
-            if parent is not None:
+    def call(input: Any, other: Any, out: Any = None) -> Any:
+        if out is not None or modes() is not DEFAULT:
+            return general((input, other), {"out": out})
+        live, first, second = 0, None, None
+        if isinstance(input, Tensor):
+            a = input.array
+            first = input.node
+            if first is not None:
                 live = 1
-            elif x.leaf:
-                parent, live = x, 1
-            if isinstance(y, Tensor):
-                b = y.array
-                other = y.node
-                if other is not None:
+            elif input.leaf:
+                first, live = input, 1
+            if isinstance(other, Tensor):
+                b = other.array
+                second = other.node
+                if second is not None:
                     live += 2
-                elif y.leaf:
-                    other = y
+                elif other.leaf:
+                    second = other
                     live += 2
                 elif not live:
-                    return general((x, y), {})
+                    return general((input, other), {})
                 if a.dtype is not b.dtype:
-                    return general((x, y), {})
-            elif live and (type(y) is float or type(y) is int):
-                b = y
+                    return general((input, other), {})
+            elif live and (type(other) is float or type(other) is int):
+                b = other
             else:
-                return general((x, y), {})
+                return general((input, other), {})
             kind = type(a)
-        elif (type(x) is float or type(x) is int) and isinstance(y, Tensor):
-            a, b, live = x, y.array, 2
-            other = y.node
-            if other is None:
-                if not y.leaf:
-                    return general((x, y), {})
-                other = y
+        elif (type(input) is float or type(input) is int) and isinstance(other, Tensor):
+            a, b, live = input, other.array, 2
+            second = other.node
+            if second is None:
+                if not other.leaf:
+                    return general((input, other), {})
+                second = other
             kind = type(b)
         else:
-            return general([v for v in (x, y) if v is not _MISSING], {})
+            return general((input, other), {})
         try:
-            out = kernels[kind](a, b)
+            value = kernels[kind](a, b)
         except Exception as error:
-            raise explain(error, op, (x, y), {}) from error
+            raise explain(error, op, (input, other), {}) from error
         plan = plans[live]
         if plan is None:
-            return wrap(out, None)
+            return wrap(value, None)
         keep = plan.keep
         if keep is None:
             saved = ()
         else:
-            saved = keep((a, b, out)) if plan.narrow else keep((a, b, out, _shape(a), _shape(b), *defaults, plan.mask))
+            saved = keep((a, b, value)) if plan.narrow else keep((a, b, value, _shape(a), _shape(b), *defaults, plan.mask))
             if shared:
                 saved = storage.protect(saved)
         t = _new(Tensor)
-        t.array = out
-        t.node = Node(plan, (parent, other), saved, out.shape, out.dtype)
+        t.array = value
+        t.node = Node(plan, (first, second), saved, value.shape, value.dtype)
         t.leaf = False
         t.grad = None
         return t
 
-    return _named(call, op)
+    return call
 
 
 def _named(call: Callable[..., Any], op: Op) -> Callable[..., Any]:
@@ -685,7 +690,7 @@ class Composite(Op):
     def __init__(self, compose: Callable[..., Any], **options: Any) -> None:
         super().__init__(compose, **options)
         self.arity = -1
-        self.function = self._general
+        self.quick = self.function = self._general
         self._fused: dict[type, Any] = {}
         self._fused_plan = _FusedPlan(self)
 

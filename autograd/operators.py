@@ -7,7 +7,7 @@ from typing import Any
 from .ops.arithmetic import add, div, mul, neg, pow, sub
 from .tensor import Tensor, method
 
-_add, _sub, _mul, _div, _pow, _neg = add.function, sub.function, mul.function, div.function, pow.function, neg.function
+_add, _sub, _mul, _div, _pow, _neg = add.quick, sub.quick, mul.quick, div.quick, pow.quick, neg.quick
 
 
 @method

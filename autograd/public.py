@@ -43,7 +43,7 @@ def expose(*ops: Op, inplace: bool = False, functions: bool = True, methods: boo
     """Make ops public under their own names, and under others (`absolute=abs`)."""
     for key, target in [*((o.name, o) for o in ops), *names.items()]:
         if functions:
-            FUNCTIONS[key] = target if target.arity < 1 else target.function
+            FUNCTIONS[key] = target if target.function == target._general else target.function
         if methods:
             method(_as_method(key, target), name=key)
         if inplace:

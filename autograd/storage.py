@@ -280,6 +280,23 @@ def assign(t: Tensor, value: Tensor, name: str = "in-place op", recording: bool 
     return t
 
 
+def deliver(result: Any, target: Any, name: str) -> Any:
+    """Put a result into the tensor(s) that the caller gave as `out=`."""
+    if isinstance(result, tuple):
+        for r, t in zip(result, target, strict=True):
+            deliver(r, t, name)
+        return target
+    if result.requires_grad or target.requires_grad:
+        raise OpError(f"{name}(): functions with out=... arguments don't support automatic differentiation")
+    if target.array.shape == result.array.shape:
+        write(target, result.array)
+    elif target.array.size == 0:
+        target.array, target.family = result.array.astype(target.array.dtype), None
+    else:
+        raise OpError(f"{name}(): the result has shape {list(result.array.shape)} and out {list(target.array.shape)}")
+    return target
+
+
 def _shares_any(a: Any, b: Any) -> bool:
     return not isinstance(a, np.generic) and not isinstance(b, np.generic) and _shares(a, b)
 

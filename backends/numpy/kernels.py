@@ -18,12 +18,16 @@ __all__ = ["KERNELS"]
 
 
 
+# A Python number costs a ufunc 0.25 microseconds to convert; a 0-d array of the dtype costs nothing.
+_ONE = {np.dtype(name): np.ones((), name) for name in ("float16", "float32", "float64")}
+
+
 def _tanh_grad(g: Any, out: Any) -> Any:
     t = out * out
-    if type(t) is not np.ndarray:
+    if type(t) is not np.ndarray or t.dtype not in _ONE:
         return g * (1 - t)
-    np.subtract(1, t, out=t)
-    return np.multiply(g, t, out=t)
+    np.subtract(_ONE[t.dtype], t, t)
+    return np.multiply(g, t, t)
 
 
 KERNELS: dict[str, Callable[..., Any]] = {
