@@ -65,9 +65,9 @@ class Tie(Sample):
 @dataclass(frozen=True, kw_only=True)
 class _Fields:
     samples: Callable[[], Sequence[Sample]]
-    #: the same call on NumPy arrays, giving the expected value (a tuple for several outputs); None: `torch` is the oracle
+    #: the same call on NumPy arrays, giving the expected value (several: a tuple); None: `torch` is the oracle
     reference: Callable[..., Any] | None = None
-    #: PyTorch's counterpart: "tanh" or "nn.functional.gelu" (names below `torch`), or a function of torch tensors; or None
+    #: PyTorch's counterpart: "tanh", "nn.functional.gelu" (names below `torch`), a function of its tensors, or None
     torch: str | Callable[..., Any] | None = None
     #: the highest order of derivative that is checked; 0 for an op without gradients
     order: int = 3
@@ -85,7 +85,7 @@ class _Fields:
     ties: Sequence[Tie] = ()
     #: why the raw gradient and the recorded one agree to rounding only; empty: they agree bit for bit
     close: str = ""
-    #: what inputs to generate: "elementwise" (one input), "broadcast" (two), "reduction" (dim, keepdim); None: samples only
+    #: what inputs to generate: "elementwise" (one), "broadcast" (two), "reduction" (dim, keepdim); None: samples only
     shapes: str | None = None
     #: range of generated inputs, one pair per input or one for all
     domain: Any = (-2.0, 2.0)
@@ -153,7 +153,7 @@ def binary(
     torch: Any = "",
     **fields: Any,
 ) -> OpRecord:
-    """The record of an elementwise op of two inputs. `domain`: one range, or one per input; `scalars`: takes numbers."""
+    """The record of an elementwise op of two inputs. `domain`: a range, or one per input; `scalars`: takes numbers."""
     (a, b), first = _ranges(domain, 2), kwargs[0]
 
     def pair(one: Any, two: Any, **kw: Any) -> Sample:
