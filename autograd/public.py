@@ -51,10 +51,17 @@ def expose(*ops: Op, inplace: bool = False, functions: bool = True, methods: boo
 
 
 def _as_method(name: str, target: Op) -> Callable[..., Any]:
-    call = target.function
+    quick, call = target.quick, target.function
 
-    def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return call(self, *args, **kwargs)
+    if target.arity == 1:
+
+        def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return call(self, *args, **kwargs) if args or kwargs else quick(self)
+
+    else:
+
+        def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return call(self, *args, **kwargs)
 
     bound.__name__ = bound.__qualname__ = name
     bound.__doc__ = target.__doc__

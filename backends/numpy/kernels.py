@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
-
-import operator
 
 import numpy as np
 
@@ -15,8 +14,6 @@ from .loss import LOSS
 from .softmax import SOFTMAX
 
 __all__ = ["KERNELS"]
-
-
 
 # A Python number costs a ufunc 0.25 microseconds to convert; a 0-d array of the dtype costs nothing.
 _ONE = {np.dtype(name): np.ones((), name) for name in ("float16", "float32", "float64")}
@@ -30,6 +27,15 @@ def _tanh_grad(g: Any, out: Any) -> Any:
     return np.multiply(g, t, t)
 
 
+def _expand(input: Any, shape: tuple[int, ...]) -> Any:
+    if input.ndim:
+        return np.broadcast_to(input, shape)
+    # the gradient of a sum: a read-only view of one number, ten times quicker to make than by broadcast_to
+    view = np.ndarray(shape, input.dtype, np.asarray(input), 0, (0,) * len(shape))
+    view.flags.writeable = False
+    return view
+
+
 KERNELS: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "sub": operator.sub,
@@ -38,6 +44,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "neg": np.negative,
     "abs": np.absolute,
     "exp": np.exp,
+    "expand": _expand,
     "log": np.log,
     "sqrt": np.sqrt,
     "tanh": np.tanh,
