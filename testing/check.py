@@ -31,9 +31,9 @@ def check_op(
     """Check an op, or any function of tensors, at `inputs`; True when all of it holds, GradcheckError where not.
 
     Derivatives of orders 1 to `order` against central differences in float64 (by random projection), raw gradients
-    against recorded ones (bit for bit; with `close` to rounding), shapes and dtypes of gradients (float32 in, float32 out),
-    float32 against float64, memory layouts, the same tensor twice, inputs unchanged, and that only what rules name is
-    kept. At a point without a derivative KinkError says so, instead of calling the rule wrong.
+    against recorded ones (bit for bit; with `close` to rounding), shapes and dtypes of gradients (float32 in, float32
+    out), float32 against float64, memory layouts, the same tensor twice, inputs unchanged, and that only what rules
+    name is kept. At a point without a derivative KinkError says so, instead of calling the rule wrong.
 
     inputs: one argument or a tuple of them; Tensors and arrays are taken as float64 if they are floats. `kwargs`: the
     call's keywords. `differentiable`: names of the inputs with a gradient (default: of an op those with a rule).

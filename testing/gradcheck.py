@@ -108,7 +108,7 @@ def gradcheck(
         for i in live:
             if host(fixed[i]).dtype != np.float64:
                 raise GradcheckError(
-                    f"input {i} is {host(fixed[i]).dtype}: differences need float64, as rounding drowns them in other dtypes"
+                    f"input {i} is {host(fixed[i]).dtype}: differences need float64, or rounding drowns them"
                 )
         if fast_mode:
             _check_fast(func, fixed, live, eps, atol, rtol)
@@ -167,7 +167,7 @@ def _check_repeats(func: Any, inputs: Any, live: Any, tolerance: float) -> None:
         for i, a, b in zip(live, one, two, strict=True):
             if a.size and np.abs(a - b).max() > tolerance:
                 raise GradcheckError(
-                    f"backward is not repeatable: two runs for output {o} and input {i} differ by {np.abs(a - b).max()}, "
+                    f"backward is not repeatable: two runs differ by {np.abs(a - b).max()} (output {o}, input {i}), "
                     f"more than nondet_tol={tolerance}"
                 )
 

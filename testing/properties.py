@@ -1,4 +1,4 @@
-"""What must hold of every op, each written once. A property takes a `Call` and raises `GradcheckError` where it fails."""
+"""What must hold of every op, each written once. A property takes a `Call` and raises GradcheckError where it fails."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _close(found: Any, expected: Any, rtol: float, what: str, call: Call, atol: 
 
 
 def value_matches(call: Call, reference: Callable[..., Any], tolerance: float = 1e-9) -> None:
-    """The forward equals the reference on the same arrays: values, shapes, and whether they are floats, ints or bools."""
+    """The forward equals the reference on the same arrays: values, shapes and kinds of dtype."""
     found = [host(t) for t in call.outputs(call.tensors(call.arrays))]
     expected = call.reference(reference)
     if len(found) != len(expected):
@@ -150,12 +150,13 @@ def shapes_and_dtypes_fit(call: Call, dtypes: Sequence[Any] = (np.float64, np.fl
             if call.live and is_floating(t.array.dtype) and t.array.dtype != dtype:
                 raise GradcheckError(f"{call}: output {i} is {t.array.dtype} for {np.dtype(dtype)} inputs")
         for raw in (True, False):
-            for k, level in enumerate(call.tower(arrays, 2)[1:] if not raw else call.tower(arrays, 1, True)[1:], 1):
+            mode = "raw" if raw else "recorded"
+            for k, level in enumerate(call.tower(arrays, 1 if raw else 2, raw)[1:], 1):
                 for i, g in zip(call.live, level, strict=True):
                     if g is not None and (g.shape, g.dtype) != (arrays[i].shape, arrays[i].dtype):
                         raise GradcheckError(
-                            f"{call}: the gradient of order {k} for array {i} is {g.dtype}{list(g.shape)}, "
-                            f"the array is {arrays[i].dtype}{list(arrays[i].shape)} ({'raw' if raw else 'recorded'} mode)"
+                            f"{call}: the gradient of order {k} for array {i} is {g.dtype}{list(g.shape)} "
+                            f"in {mode} mode, the array {arrays[i].dtype}{list(arrays[i].shape)}"
                         )
 
 

@@ -1,0 +1,219 @@
+"""The properties of chainrule.testing over the op table: every op, every order, on the backend under test."""
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from op_table import TABLE
+
+from chainrule import backends
+from chainrule.autograd import OPS, Composite
+from chainrule.testing import GradcheckError, Sample, calls_of, properties, strategies
+
+RECORDS = list(TABLE.values())
+DIFFERENTIABLE = [r for r in RECORDS if r.order]
+ORDERS = [pytest.param(r, k, id=f"{r.name}-{k}") for r in RECORDS for k in range(1, r.order + 1)]
+
+
+def named(records):
+    return [pytest.param(r, id=r.name) for r in records]
+
+
+def test_every_op_has_a_record():
+    ours = {name for name, op in OPS.items() if op.__module__.startswith("chainrule.")}
+    assert set(TABLE) == ours
+
+
+@pytest.mark.parametrize("record", named(RECORDS))
+def test_record(record):
+    """A record tests something: it has samples, an oracle, and input for each gradient that it promises."""
+    samples = record.samples()
+    assert samples
+    assert record.reference is not None or record.torch is not None
+    if record.order:
+        calls = calls_of(record)
+        assert any(sum(call.arrays[i].size for i in call.live) for call in calls)
+    if (
+        record.order
+        and not isinstance(OPS[record.name], Composite)
+        and record.differentiable is None
+        and not record.call
+    ):
+        seen = set()
+        for call in calls_of(record):
+            function = call.function
+            inputs, _ = function.bind(call.sample.args, call.sample.kwargs)
+            live = {id(call.arrays[i]) for i in call.live}
+            names = function.inputs * len(inputs) if function.variadic else function.inputs
+            seen |= {n for n, x in zip(names, inputs, strict=False) if id(x) in live}
+        assert seen == set(OPS[record.name].rules), "some input with a rule gets a gradient in no sample"
+
+
+@pytest.mark.parametrize("record", named(r for r in RECORDS if r.reference))
+def test_value(record, backend):
+    for call in calls_of(record, backend):
+        properties.value_matches(call, record.reference, record.tolerance)
+
+
+@pytest.mark.parametrize(("record", "order"), ORDERS)
+def test_gradient(record, order, backend):
+    for call in calls_of(record, backend):
+        properties.gradients_match_differences(call, order, record.grad_tolerance)
+
+
+@pytest.mark.parametrize("record", named(r for r in RECORDS if not r.order))
+def test_no_gradient(record, backend):
+    for call in calls_of(record, backend):
+        tensors = call.tensors(call.arrays, call.floating)
+        for t in call.outputs(tensors):
+            assert not t.requires_grad
+
+
+@pytest.mark.parametrize("record", named(DIFFERENTIABLE))
+def test_raw_equals_recorded(record, backend):
+    for call in calls_of(record, backend):
+        properties.raw_equals_recorded(call, 1, 1e-10 if record.close else 0.0)
+        if record.order > 1:
+            properties.raw_equals_recorded(call, 2, 1e-10)
+
+
+@pytest.mark.parametrize("record", named(DIFFERENTIABLE))
+def test_shapes_and_dtypes(record, backend):
+    kinds = [np.float64] if record.float32_tolerance is None else [np.float64, np.float32]
+    for call in calls_of(record, backend):
+        properties.shapes_and_dtypes_fit(call, kinds)
+
+
+@pytest.mark.parametrize("record", named(r for r in DIFFERENTIABLE if r.float32_tolerance is not None))
+def test_float32(record, backend):
+    for call in calls_of(record, backend):
+        properties.float32_agrees(call, record.float32_tolerance)
+
+
+@pytest.mark.parametrize("record", named(RECORDS))
+def test_memory_layout(record, backend):
+    for call in calls_of(record, backend):
+        properties.memory_layout_does_not_matter(call, record.order)
+
+
+@pytest.mark.parametrize("record", named(RECORDS))
+def test_inputs_unchanged(record, backend):
+    for call in calls_of(record, backend):
+        properties.inputs_stay_unchanged(call, record.order)
+
+
+@pytest.mark.parametrize("record", named(DIFFERENTIABLE))
+def test_same_tensor_twice(record, backend):
+    for call in calls_of(record, backend):
+        properties.same_tensor_twice(call)
+
+
+@pytest.mark.parametrize("record", named(DIFFERENTIABLE))
+def test_keeps_only_what_rules_name(record, backend):
+    for call in calls_of(record, backend):
+        properties.keeps_only_what_rules_name(call)
+
+
+@pytest.mark.parametrize("record", named(r for r in RECORDS if r.ties))
+def test_ties(record, backend):
+    for call in calls_of(record, backend, record.ties):
+        properties.ties_match(call, call.sample.grads)
+
+
+# -- kernels ----------------------------------------------------------------------------------------------------------
+
+
+def kernel_names():
+    """Ops of which some backend has kernels: numpy's are compared with the generic forms."""
+    return sorted({key.partition(".")[0] for key in backends.by_name("numpy").kernels})
+
+
+def test_kernels_belong_to_ops():
+    assert set(kernel_names()) <= set(OPS)
+
+
+@pytest.mark.parametrize("name", kernel_names())
+def test_kernel_equals_generic_form(name):
+    """With the backend's kernels and without them: the same values and gradients of orders one and two."""
+    record = TABLE[name]
+    keys = [k for k in backends.by_name("numpy").kernels if k.partition(".")[0] == name]
+    order = min(record.order, 2)
+    for call in calls_of(record):
+        fast = call.tower(call.arrays, order)
+        raw = call.tower(call.arrays, 1, raw_last=True) if order else []
+        try:
+            with properties.without_kernels(call, *keys):
+                plain = call.tower(call.arrays, order)
+        except NotImplementedError:  # a function that the array namespace lacks: the reference is the only comparison
+            assert record.reference is not None
+            continue
+        for k, level in enumerate(plain):
+            for i, expected in enumerate(level):
+                what = f"{'gradient' if k else 'output'} {i} of order {k}, with kernels against without"
+                properties._close(fast[k][i], expected, record.tolerance, what, call)
+                if k == 1:
+                    properties._close(raw[k][i], expected, record.tolerance, f"raw {what}", call)
+
+
+# -- generated inputs -------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def generated(draw, record):
+    """A sample by the record's rule for shapes, on any strides."""
+    ranges = record.domain if isinstance(record.domain[0], (tuple, list)) else [record.domain] * 2
+    parameters = record.samples()[0].kwargs
+
+    def array(shape, domain=ranges[0]):
+        return draw(strategies.views(strategies.arrays(shape, domain, record.avoid)))
+
+    if record.shapes == "elementwise":
+        return Sample(array(draw(strategies.shapes())), **parameters)
+    if record.shapes == "broadcast":
+        one, two = draw(strategies.broadcastable())
+        return Sample(array(one), array(two, ranges[1]), **parameters)
+    assert record.shapes == "reduction"
+    shape = draw(strategies.shapes(min_side=1))
+    several = any(isinstance(s.kwargs.get("dim"), tuple) for s in record.samples())
+    optional = any("dim" not in s.kwargs for s in record.samples())
+    dim = draw(strategies.dims(len(shape), several)) if shape else None
+    keys = {} if dim is None and optional else {"dim": 0 if dim is None else dim}
+    if keys and any("keepdim" in s.kwargs for s in record.samples()):
+        keys["keepdim"] = draw(st.booleans())
+    return Sample(array(shape), **{**parameters, **keys})
+
+
+@pytest.mark.parametrize("record", named(r for r in RECORDS if r.shapes))
+def test_generated(record, backend):
+    @given(generated(record))
+    def check(sample):
+        (call,) = calls_of(record, backend, [sample])
+        if record.reference is not None:
+            properties.value_matches(call, record.reference, record.tolerance)
+        if record.order:
+            properties.gradients_match_differences(call, 1, record.grad_tolerance)
+            properties.shapes_and_dtypes_fit(call, [np.float64])
+
+    check()
+
+
+# -- the table's own assumptions --------------------------------------------------------------------------------------
+
+
+def test_rules_say_what_they_want():
+    """Rules take named values, so that the tape keeps just those: no *args, no defaults."""
+    for op in OPS.values():
+        for rule in op.rules.values():
+            for parameter in list(inspect.signature(rule.function).parameters.values())[2:]:
+                assert parameter.kind is parameter.POSITIONAL_OR_KEYWORD, (op.name, parameter)
+                assert parameter.default is parameter.empty, (op.name, parameter)
+
+
+def test_a_wrong_record_is_seen():
+    """The properties do fail: a reference that is wrong in one element of the table."""
+    record = TABLE["add"]
+    call = calls_of(record)[0]
+    with pytest.raises(GradcheckError, match="output 0"):
+        properties.value_matches(call, lambda a, b: np.add(a, b) + 1e-6, record.tolerance)

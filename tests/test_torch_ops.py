@@ -1,0 +1,103 @@
+"""PyTorch as a second oracle: values and gradients of orders one and two for every record with a counterpart."""
+
+import functools
+
+import numpy as np
+import pytest
+from op_table import TABLE
+
+from chainrule.testing import calls_of
+from chainrule.testing.calls import host as ours
+
+pytestmark = pytest.mark.torch
+
+RECORDS = [pytest.param(r, id=r.name) for r in TABLE.values() if r.torch]
+
+
+def counterpart(torch, record):
+    if callable(record.torch):
+        return record.torch
+    return functools.reduce(getattr, record.torch.split("."), torch)
+
+
+def tensors_of(x, torch, made):
+    if isinstance(x, np.ndarray):
+        made.append(torch.tensor(x.copy(), requires_grad=x.dtype.kind == "f"))
+        return made[-1]
+    if isinstance(x, (list, tuple)):
+        return type(x)([tensors_of(v, torch, made) for v in x])
+    return x
+
+
+def flat(x, torch):
+    if isinstance(x, torch.Tensor):
+        return [x]
+    return [t for v in x for t in flat(v, torch)] if isinstance(x, (list, tuple)) else []
+
+
+def host(t):
+    return None if t is None else t.detach().resolve_conj().numpy()
+
+
+def torch_tower(torch, record, call, order):
+    """What Call.tower gives, by PyTorch: outputs, then gradients of <the level below, the same random weights>."""
+    made = []
+    args = tensors_of(call.sample.args, torch, made)
+    kwargs = {k: tensors_of(v, torch, made) for k, v in call.sample.kwargs.items()}
+    out = counterpart(torch, record)(*args, **kwargs)
+    if record.observe is not None:
+        out = record.observe(*out) if isinstance(out, (list, tuple)) else record.observe(out)
+    every = flat(out, torch)
+    level = [t for t in every if t.is_floating_point()]
+    levels, live = [[host(t) for t in level]], [made[i] for i in call.live]
+    for k in range(1, order + 1):
+        present = [t for t in level if t is not None]
+        weights = call.weights([host(t) for t in present], k)
+        pairs = [(t, torch.tensor(w)) for t, w in zip(present, weights, strict=True) if t.requires_grad]
+        if not pairs or not live:
+            levels.append([None] * len(live))
+            level = []
+            continue
+        level = torch.autograd.grad(
+            *map(list, [[t for t, _ in pairs], live]), [w for _, w in pairs], create_graph=True, allow_unused=True
+        )
+        levels.append([host(t) for t in level])
+    return [host(t) for t in every], levels
+
+
+def same(found, expected, tolerance, what):
+    if found is None or expected is None:
+        other = expected if found is None else found
+        assert other is None or not np.any(other), what
+        return
+    finite = expected[np.isfinite(expected)] if expected.dtype.kind == "f" else expected
+    scale = float(np.abs(finite.astype(np.float64)).max()) if finite.size else 0.0
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale, err_msg=what)
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_value_and_gradients(record, torch):
+    for call in calls_of(record):
+        order = min(record.order, 2)
+        try:
+            values, expected = torch_tower(torch, record, call, order)
+        except (NotImplementedError, RuntimeError) as error:
+            if "derivative for" not in str(error) and "not implemented" not in str(error):
+                raise
+            order = 1  # PyTorch has no second derivative of everything
+            values, expected = torch_tower(torch, record, call, order)
+        found = [ours(t) for t in call.outputs(call.tensors(call.arrays))]
+        assert len(found) == len(values), call
+        for i, (a, b) in enumerate(zip(found, values, strict=True)):
+            assert a.shape == b.shape, f"{call}: output {i}"
+            assert a.dtype.name == str(b.dtype), f"{call}: output {i}"
+            same(a, b, max(record.tolerance, 1e-9), f"{call}: output {i}")
+        levels = call.tower(call.arrays, order)
+        for k in range(1, order + 1):
+            for i, (a, b) in enumerate(zip(levels[k], expected[k], strict=True)):
+                same(a, b, 10 * record.grad_tolerance * 1e-3, f"{call}: gradient {i} of order {k}")
+
+
+def test_most_ops_have_a_counterpart():
+    without = sorted(r.name for r in TABLE.values() if not r.torch)
+    assert len(without) <= 0.15 * len(TABLE), f"records without a PyTorch counterpart: {without}"
