@@ -99,10 +99,10 @@ class Plan(dict[Any, tuple[Any, ...]]):
     """What one op keeps and runs for one set of inputs that want a gradient.
 
     As a mapping it gives, for a namespace `F`, the rules to run as `(input positions, rule, start, count)`: the rule takes
-    `count` of the saved values from `start` on.
+    `count` of the saved values from `start` on. A backend's kernel in a rule's place does not take `F`; its count is `~count`.
     """
 
-    __slots__ = ("broadcast", "keep", "mask", "narrow", "op", "rules", "sources")
+    __slots__ = ("broadcast", "keep", "mask", "narrow", "one", "op", "rules", "sources")
 
     def __init__(self, op: Op, mask: tuple[bool, ...]) -> None:
         super().__init__()
@@ -123,6 +123,8 @@ class Plan(dict[Any, tuple[Any, ...]]):
         self.rules, self.sources = tuple(rules), tuple(sources)
         #: True when the kept values are inputs and the output alone, which the unrolled call paths have at hand.
         self.narrow = all(k <= n for k in sources)
+        #: where the one kept value stands, when it is one that the unrolled call paths have at hand
+        self.one = sources[0] if len(sources) == 1 and self.narrow else None
         if not sources:
             self.keep = None
         elif len(sources) == 1:
@@ -138,7 +140,11 @@ class Plan(dict[Any, tuple[Any, ...]]):
                 kernels, name = F.backend.kernels, self.op.name
                 key = f"{name}.grad" if len({id(r) for r in self.op.rules.values()}) == 1 else f"{name}.grad.{rule.targets[0]}"
                 if key in kernels:
-                    function = _without_namespace(kernels[key], count)
+                    function = kernels[key]
+                    if self.op.outputs == 1:
+                        found.append((targets, function, start, ~count))
+                        continue
+                    function = _without_namespace(function)
             if self.op.outputs != 1:
                 function = _completed(function)
             found.append((targets, function, start, count))
@@ -170,9 +176,7 @@ def _attach(value: Any, parent: Any) -> Any:
     return OPS["alias"].record(value, [value], [parent], ())  # the leaf got other data since
 
 
-def _without_namespace(kernel: Callable[..., Any], count: int) -> Callable[..., Any]:
-    if count == 1:
-        return lambda F, g, value: kernel(g, value)
+def _without_namespace(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return lambda F, g, *values: kernel(g, *values)
 
 
@@ -509,7 +513,7 @@ def _shape(x: Any) -> tuple[int, ...]:
 def _unary_path(op: Op) -> Callable[[Any], Any]:
     """The call of one tracked tensor."""
     general, kernels, defaults, plan = op.general, op.kernels, op.default_params, op.plan((True,))
-    keep, narrow, modes, shared = plan.keep, plan.narrow, MODES.get, storage.SHARED
+    keep, narrow, one, modes, shared = plan.keep, plan.narrow, plan.one, MODES.get, storage.SHARED
 
     def call(input: Any, out: Any = None) -> Any:
         if out is not None or modes() is not DEFAULT or not isinstance(input, Tensor):
@@ -527,7 +531,10 @@ def _unary_path(op: Op) -> Callable[[Any], Any]:
         if keep is None:
             saved = ()
         else:
-            saved = keep((a, value)) if narrow else keep((a, value, a.shape, *defaults, (True,)))
+            if one is not None:
+                saved = (value if one else a,)
+            else:
+                saved = keep((a, value)) if narrow else keep((a, value, a.shape, *defaults, (True,)))
             if shared:
                 saved = storage.protect(saved)
         t = _new(Tensor)
@@ -597,7 +604,13 @@ def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
         if keep is None:
             saved = ()
         else:
-            saved = keep((a, b, value)) if plan.narrow else keep((a, b, value, _shape(a), _shape(b), *defaults, plan.mask))
+            one = plan.one
+            if one is not None:
+                saved = (a if one == 0 else b if one == 1 else value,)
+            elif plan.narrow:
+                saved = keep((a, b, value))
+            else:
+                saved = keep((a, b, value, _shape(a), _shape(b), *defaults, plan.mask))
             if shared:
                 saved = storage.protect(saved)
         t = _new(Tensor)

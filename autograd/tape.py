@@ -15,7 +15,6 @@ from operator import attrgetter
 from typing import Any
 
 from .. import backends
-from ..backends import np
 from . import storage
 from .anomaly import check_gradient
 from .dtypes import is_floating
@@ -27,6 +26,8 @@ from .tensor import Node, Tensor, wrap
 __all__ = ["backward", "grad", "gradients", "sum_to_shape"]
 
 _by_serial = attrgetter("serial")
+#: the gradient of a scalar result for itself, by array type and dtype; rules never write into a gradient
+_ONES: dict[Any, Any] = {}
 
 
 def _reachable(roots: Iterable[Any]) -> list[Node]:
@@ -98,10 +99,14 @@ def _walk(order: list[Node], grads: dict[Any, Any], F: Any, retain: bool, wanted
             try:
                 if count == 1:
                     gi = rule(F, g, saved[start])
+                elif count == -2:  # a kernel of one value
+                    gi = rule(g, saved[start])
                 elif count == 0:
                     gi = rule(F, g)
-                else:
+                elif count > 0:
                     gi = rule(F, g, *saved[start : start + count])
+                else:
+                    gi = rule(g, *saved[start : start + ~count])
             except Exception as error:
                 raise _in_backward(error, node)
             if anomaly:
@@ -168,8 +173,11 @@ def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:
     if seed is None:
         if array.size != 1:
             raise OpError(f"grad can be implicitly created only for scalar outputs, got shape {list(array.shape)}")
-        xp = backends.of(array).xp
-        ones = xp.ones(array.shape, array.dtype)
+        ones = _ONES.get((type(array), array.dtype)) if array.ndim == 0 else None
+        if ones is None:
+            ones = backends.of(array).xp.ones(array.shape, array.dtype)
+            if array.ndim == 0 and backends.of(array).device_of(array)[0] == "cpu":
+                _ONES[type(array), array.dtype] = ones
         return wrap(ones, None) if create_graph else ones
     if not isinstance(seed, Tensor):
         seed = wrap(backends.of(array).asarray(seed, array.dtype), None)
@@ -205,12 +213,11 @@ def _run(
         order = [n for n in order if n not in wanted or not vertices.isdisjoint(_behind(n, order))] if wanted else order
     token = with_modes(grad=create_graph)
     try:
-        with np.errstate(all="ignore"):
-            _walk(order, grads, F, retain, wanted)
-            if wanted:
-                for node in wanted:  # a target that is not walked through keeps its gradient here
-                    if wanted[node] is None and (g := grads.pop(node, None)) is not None:
-                        wanted[node] = _run_hooks(node.hooks, g, F) if node.hooks else g
+        _walk(order, grads, F, retain, wanted)
+        if wanted:
+            for node in wanted:  # a target that is not walked through keeps its gradient here
+                if wanted[node] is None and (g := grads.pop(node, None)) is not None:
+                    wanted[node] = _run_hooks(node.hooks, g, F) if node.hooks else g
     finally:
         MODES.reset(token)
     for leaf in [v for v in grads if type(v) is not Node and v.hooks]:

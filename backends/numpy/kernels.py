@@ -40,6 +40,8 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "sub": operator.sub,
     "mul": operator.mul,
+    "mul.grad.input": operator.mul,
+    "mul.grad.other": operator.mul,
     "div": operator.truediv,
     "neg": np.negative,
     "abs": np.absolute,
