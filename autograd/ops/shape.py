@@ -83,7 +83,9 @@ def memory_order(name, ndim):
         return 0, 2, 3, 1
     if name == "channels_last_3d" and ndim == 5:
         return 0, 2, 3, 4, 1
-    raise OpError(f"required rank 4 tensor to use channels_last format (5 for channels_last_3d); got {name!r} with {ndim}")
+    raise OpError(
+        f"required rank 4 tensor to use channels_last format (5 for channels_last_3d); got {name!r} with {ndim}"
+    )
 
 
 @op(view=True)
@@ -290,7 +292,9 @@ def _permute_method(self, *dims, **kwargs):
 
 def _order(dims, ndim):
     if len(dims) != ndim:
-        raise OpError(f"permute(dims): the number of dims, {len(dims)}, must be that of the tensor's dimensions, {ndim}")
+        raise OpError(
+            f"permute(dims): the number of dims, {len(dims)}, must be that of the tensor's dimensions, {ndim}"
+        )
     return wrap_dims(dims, ndim)
 
 
