@@ -21,9 +21,10 @@ _ONE = {np.dtype(name): np.ones((), name) for name in ("float16", "float32", "fl
 
 def _tanh_grad(g: Any, out: Any) -> Any:
     t = out * out
-    if type(t) is not np.ndarray or t.dtype not in _ONE:
-        return g * (1 - t)
-    np.subtract(_ONE[t.dtype], t, t)
+    one = _ONE.get(t.dtype, 1)
+    if t.size < 4096:
+        return g * (one - t)
+    np.subtract(one, t, t)  # large: no fresh memory
     return np.multiply(g, t, t)
 
 
