@@ -11,6 +11,7 @@ import numpy as np
 from .convolution import CONVOLUTION
 from .linear import LINEAR
 from .loss import LOSS
+from .normalisation import NORMALISATION
 from .softmax import SOFTMAX
 
 __all__ = ["KERNELS"]
@@ -22,9 +23,9 @@ _ONE = {np.dtype(name): np.ones((), name) for name in ("float16", "float32", "fl
 def _tanh_grad(g: Any, out: Any) -> Any:
     t = out * out
     one = _ONE.get(t.dtype, 1)
-    if t.size < 4096:
+    if t.size == 1:  # NumPy's out= is slow for a single element, and scalars have none
         return g * (one - t)
-    np.subtract(one, t, t)  # large: no fresh memory
+    np.subtract(one, t, t)
     return np.multiply(g, t, t)
 
 
@@ -59,5 +60,6 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **CONVOLUTION,
     **LINEAR,
     **LOSS,
+    **NORMALISATION,
     **SOFTMAX,
 }
