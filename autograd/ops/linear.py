@@ -1,0 +1,85 @@
+"""Linear and bilinear maps of the last dimension.
+
+Source: PyTorch's documentation of `linear` and `bilinear` for names and shapes.
+"""
+
+from __future__ import annotations
+
+from ..op import composite, op
+
+__all__ = ["bilinear", "linear"]
+
+
+@op(broadcast=True)  # for a bias of one element
+def linear(xp, input, weight, bias=None, /):
+    """input @ weight.T + bias: the affine map of the last dimension.
+
+    input (*, in_features), weight (out_features, in_features) or (in_features,), bias (out_features,) or (): the result
+    is (*, out_features), or (*) for a weight of one dimension. All have one dtype.
+    """
+    if weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
+        kinds = ", ".join(str(x.dtype) for x in (input, weight, bias) if x is not None)
+        raise ValueError(f"input, weight and bias must have the same dtype, but got {kinds}; convert one with .to(dtype)")
+    if not input.ndim or not weight.ndim or weight.ndim > 2 or input.shape[-1] != weight.shape[-1]:
+        raise ValueError(
+            f"input {list(input.shape)} and weight {list(weight.shape)} cannot be multiplied: the last dimensions must "
+            "agree, and weight has one or two"
+        )
+    rows = xp.matmul(input.reshape(input.size // max(input.shape[-1], 1) if input.size else 0, input.shape[-1]), weight.T)
+    if bias is not None:
+        rows = rows + bias
+    return rows.reshape((*input.shape[:-1], *weight.shape[:-1]))
+
+
+@linear.grad("input")
+def _(F, g, weight):
+    if len(weight.shape) == 1:
+        return F.unsqueeze(g, -1) * weight
+    return F.matmul(g, weight)
+
+
+@linear.grad("weight")
+def _(F, g, input, weight_shape):
+    rows = _rows(F, input)
+    if len(weight_shape) == 1:
+        return F.matmul(F.reshape(g, (rows.shape[0],)), rows)
+    return F.matmul(F.permute(F.reshape(g, (rows.shape[0], weight_shape[0])), (1, 0)), rows)
+
+
+@linear.grad("bias")
+def _(F, g, shape):
+    return F.sum(g, dim=tuple(range(len(g.shape) - len(shape)))) if len(g.shape) > len(shape) else g
+
+
+def _rows(F, x):
+    """`x` with all dimensions but the last in one."""
+    count = 1
+    for n in x.shape[:-1]:
+        count *= n
+    return F.reshape(x, (count, x.shape[-1]))
+
+
+@composite
+def bilinear(F, input1, input2, weight, bias=None, /):
+    """y[..., k] = input1ᵀ weight[k] input2 + bias[k].
+
+    input1 (*, in1), input2 (*, in2) with the same leading dimensions, weight (out, in1, in2), bias (out,): (*, out).
+    """
+    if len(weight.shape) != 3 or tuple(input1.shape[:-1]) != tuple(input2.shape[:-1]):
+        raise ValueError(
+            f"bilinear takes inputs with equal leading dimensions and a weight of three, got {list(input1.shape)}, "
+            f"{list(input2.shape)} and {list(weight.shape)}"
+        )
+    out, in1, in2 = weight.shape
+    if input1.shape[-1] != in1 or input2.shape[-1] != in2:
+        raise ValueError(
+            f"the weight {list(weight.shape)} wants inputs of sizes {in1} and {in2}, got {input1.shape[-1]} and {input2.shape[-1]}"
+        )
+    left, right = _rows(F, input1), _rows(F, input2)
+    count = left.shape[0]
+    # (out, in1, in2) x (count, in2) -> (count, out, in1), then against input1
+    mapped = F.reshape(F.matmul(right, F.permute(F.reshape(weight, (out * in1, in2)), (1, 0))), (count, out, in1))
+    result = F.reshape(F.matmul(mapped, F.reshape(left, (count, in1, 1))), (count, out))
+    if bias is not None:
+        result = result + bias
+    return F.reshape(result, (*input1.shape[:-1], out))

