@@ -337,6 +337,7 @@ def grad(
         ]
         return tuple([None if row[0] is None else GRAPH.stack(*row, dim=0) for row in zip(*rows, strict=True)])
     leaves, nodes = _run(roots, seeds, create_graph, retain_graph, targets)
+    given = {id(s.array) for s in seeds if isinstance(s, Tensor)}
     results: list[Any] = []
     for t in targets:
         g = nodes.get(t.node) if t.node is not None else leaves.get(t)
@@ -349,8 +350,9 @@ def grad(
                     "Set allow_unused=True if this is the desired behavior"
                 )
         if g is not None and not isinstance(g, Tensor):
-            if getattr(g, "base", None) is not None or not getattr(g, "flags", None) or not backends.of(g).writable(g):
+            if id(g) in given or getattr(g, "base", None) is not None:  # a result is on memory of its own
                 g = g.copy()
+            given.add(id(g))
             g = wrap(g, None)
         results.append(g)
     return tuple(results)

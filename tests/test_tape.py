@@ -45,9 +45,12 @@ def test_leaves_do_not_share_the_memory_of_their_gradients():
 
 def test_results_of_grad_do_not_share_memory():
     x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
-    gx, gy = cr.grad((x + y).sum(), (x, y))
-    gx.mul_(5)
-    np.testing.assert_array_equal(gy.numpy(), [1, 1])
+    seed = cr.tensor([1.0, 1.0])
+    for out, vector in (((x + y).sum(), None), (x + y, seed)):
+        gx, gy = cr.grad(out, (x, y), vector)
+        gx.mul_(5)
+        np.testing.assert_array_equal(gy.numpy(), [1, 1])
+    np.testing.assert_array_equal(seed.numpy(), [1, 1])
 
 
 def test_a_second_walk_is_refused_unless_the_graph_is_retained():
