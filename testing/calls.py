@@ -97,6 +97,15 @@ class Call:
                 if name in names:
                     yield from _leaves(x)
 
+    def names_dtype(self) -> bool:
+        """True where the call asks for a dtype, which the outputs then have."""
+        if "dtype" in self.sample.kwargs:
+            return True
+        if not isinstance(self.function, Op):
+            return False
+        _, params = self.function.bind(self.sample.args, self.sample.kwargs)
+        return params.get("dtype") is not None
+
     # -- running --------------------------------------------------------------------------------------------------
 
     def tensors(self, arrays: Sequence[Any], live: Sequence[int] | None = None) -> list[Tensor]:

@@ -116,6 +116,19 @@ def test_keeps_only_what_rules_name(record, backend):
         properties.keeps_only_what_rules_name(call)
 
 
+# What the reference's arithmetic in the same dtype may lose, relative to the size of the result.
+PRECISION = {"float16": 4e-3, "float32": 1e-5, "float64": 1e-9}
+
+
+@pytest.mark.parametrize("record", named(r for r in RECORDS if r.dtypes and r.reference))
+def test_dtypes(record, backend):
+    """In each dtype that a record lists the values are those of the reference in that dtype."""
+    for call in calls_of(record, backend):
+        for dtype in record.dtypes:
+            call.arrays = [a.astype(dtype) if a.dtype.kind == "f" else a for a in call.arrays]
+            properties.value_matches(call, record.reference, PRECISION.get(dtype, 1e-5), kinds=False)
+
+
 @pytest.mark.parametrize("record", named(r for r in RECORDS if r.ties))
 def test_ties(record, backend):
     for call in calls_of(record, backend, record.ties):
