@@ -91,7 +91,8 @@ class _Kernels(dict[type, Callable[..., Any]]):
         self.owner = owner
 
     def __missing__(self, kind: type) -> Callable[..., Any]:
-        kernel = self[kind] = self.owner.kernel_of(backends.of_type(kind))
+        backend = backends.of_type(kind)
+        kernel = self[kind] = backend.guarded(self.owner.kernel_of(backend))
         return kernel
 
 
@@ -139,8 +140,8 @@ class Plan(dict[Any, tuple[Any, ...]]):
             if F is not GRAPH:
                 kernels, name = F.backend.kernels, self.op.name
                 key = f"{name}.grad" if len({id(r) for r in self.op.rules.values()}) == 1 else f"{name}.grad.{rule.targets[0]}"
+                function = F.backend.guarded(kernels.get(key, function))
                 if key in kernels:
-                    function = kernels[key]
                     if self.op.outputs == 1:
                         found.append((targets, function, start, ~count))
                         continue

@@ -69,9 +69,11 @@ def of(array: Any) -> Backend:
 
 
 def by_device(kind: str) -> Backend:
-    """The backend that serves a device of type `kind` ('cpu' or 'cuda')."""
+    """The backend that serves a device of type `kind` ('cpu' or 'cuda'); RuntimeError where there is no such device."""
     if kind == "cpu":
         return by_name("numpy")
     if kind == "cuda":
-        return by_name("cupy")
+        backend = by_name("cupy")
+        backend.require()
+        return backend
     raise RuntimeError(f"there is no device of type {kind!r}; there are cpu and cuda")

@@ -12,8 +12,8 @@ class Backend:
     """An array library: its namespace, its array types, its own kernels, memory and random numbers.
 
     A subclass sets `name`, `xp` (the array namespace handed to every forward), `array_types` (classes of its
-    arrays, scalars included) and `kernels`. A kernel named like an op replaces the op's forward, and one named
-    `op.grad` (or `op.grad.input` where an op has several rules) replaces its gradient rule in an ordinary
+    arrays, scalars included), `device_type` and `kernels`. A kernel named like an op replaces the op's forward, and
+    one named `op.grad` (or `op.grad.input` where an op has several rules) replaces its gradient rule in an ordinary
     backward pass; for a composite the pair `name` and `name.grad` makes it one node of the graph.
     """
 
@@ -21,6 +21,7 @@ class Backend:
     xp: Any
     array_types: tuple[type, ...]
     kernels: dict[str, Callable[..., Any]]
+    device_type = "cpu"
 
     def device_of(self, array: Any) -> tuple[str, int | None]:
         """(type, index) of the device that holds `array`."""
@@ -53,6 +54,13 @@ class Backend:
         """
         raise NotImplementedError
 
+    def require(self) -> None:
+        """Raise RuntimeError, saying what is missing, where this machine has no device for this backend."""
+
+    def guarded(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        """A kernel or a rule as the engine is to call it: on the device of its arrays, where there are several."""
+        return kernel
+
     def device_count(self) -> int:
         """How many devices there are; 0 where the library is there and no device is."""
         return 1
@@ -65,6 +73,13 @@ class Backend:
         """Make the device `index` the current one of this thread."""
         if index:
             raise RuntimeError(f"there is no device {index}")
+
+    def get_threads(self) -> int:
+        """How many threads of the host the library's matrix products use."""
+        return 1
+
+    def set_threads(self, n: int) -> None:
+        """Let the library's matrix products use `n` threads of the host, where it can be told."""
 
     def empty_cache(self) -> None:
         """Give memory back that the library holds for later arrays; nothing to do on a CPU."""

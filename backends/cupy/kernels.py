@@ -1,0 +1,80 @@
+"""Ops for which CuPy has a function of its own, and checks that NumPy makes and CuPy does not.
+
+A check returns NotImplemented for good input, and then the op's own forward runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cupy
+import cupyx.scipy.special as special
+
+from .namespace import check_indices, only_masks
+
+__all__ = ["KERNELS"]
+
+
+def _elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """CuPy's special functions turn 16-bit floats into float64, and know no bfloat16: compute those in float32."""
+
+    def kernel(input: Any) -> Any:
+        if input.dtype.itemsize == 2:
+            return function(input.astype("float32")).astype(input.dtype)
+        return function(input)
+
+    return kernel
+
+
+def _partial(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    kernel.partial = True  # type: ignore[attr-defined]
+    return kernel
+
+
+@_partial
+def power(input: Any, exponent: Any) -> Any:
+    """ValueError for an integer to a negative power, where CuPy gives 0."""
+    whole = all(x.dtype.kind in "iu" if hasattr(x, "dtype") else isinstance(x, int) for x in (input, exponent))
+    if whole and bool((exponent < 0).any() if hasattr(exponent, "dtype") else exponent < 0):
+        raise ValueError("Integers to negative integer powers are not allowed.")
+    return NotImplemented
+
+
+@_partial
+def index(input: Any, indices: Any) -> Any:
+    """IndexError for an index out of range, which wraps around on CuPy."""
+    check_indices(input.shape, indices)
+    return NotImplemented
+
+
+@_partial
+def index_put(input: Any, values: Any, view: Any, indices: Any, accumulate: bool = False) -> Any:
+    """The index is checked, and of values written to one element the last one stays, as in NumPy."""
+    if indices is None:
+        return NotImplemented
+    view = view if Ellipsis in view else (*view, ...)
+    check_indices(input[view].shape, indices)
+    if accumulate or only_masks(indices) or not getattr(values, "ndim", 0):
+        return NotImplemented
+    places = cupy.arange(input.size).reshape(input.shape)[view][indices]
+    turns = cupy.arange(places.size).reshape(places.shape)
+    last = cupy.zeros(input.size, turns.dtype)
+    cupy.maximum.at(last, places, turns)
+    stays = last[places] == turns
+    out = cupy.array(input, copy=True, order="C")
+    out.reshape(-1)[places[stays]] = cupy.broadcast_to(values, places.shape)[stays]
+    return out
+
+
+KERNELS: dict[str, Callable[..., Any]] = {
+    "erf": _elementwise(special.erf),
+    "erfc": _elementwise(special.erfc),
+    "erfinv": _elementwise(special.erfinv),
+    "ndtr": _elementwise(special.ndtr),
+    "lgamma": _elementwise(special.gammaln),
+    "digamma": _elementwise(special.digamma),
+    "pow": power,
+    "index": index,
+    "index_put": index_put,
+}
