@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .convolution import CONVOLUTION
+from .linalg import LINALG
 from .linear import LINEAR
 from .loss import LOSS
 from .normalisation import NORMALISATION
@@ -55,9 +56,9 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "sin": np.sin,
     "cos": np.cos,
     "square": np.square,
-    "matmul": np.matmul,
     "tanh.grad": _tanh_grad,
     **CONVOLUTION,
+    **LINALG,
     **LINEAR,
     **LOSS,
     **NORMALISATION,
