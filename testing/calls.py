@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -50,6 +51,21 @@ def _outputs(x: Any) -> list[Tensor]:
     if isinstance(x, Tensor):
         return [x]
     return [t for v in x for t in _outputs(v)] if isinstance(x, (list, tuple)) else []
+
+
+def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors on the way name the call."""
+
+    @functools.wraps(method)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            if f"in the check of {self}" not in getattr(error, "__notes__", ()):
+                error.add_note(f"in the check of {self}")
+            raise
+
+    return run
 
 
 class Call:
@@ -115,6 +131,7 @@ class Call:
             made[i].requires_grad_()
         return made
 
+    @_noted
     def outputs(self, tensors: Sequence[Any]) -> list[Tensor]:
         """The function's outputs for these arguments in the arrays' places."""
         it = iter(tensors)
@@ -142,6 +159,7 @@ class Call:
             found.append(np.asarray(values).astype(x.dtype))
         return found
 
+    @_noted
     def tower(self, arrays: Sequence[Any], order: int, raw_last: bool = False) -> list[list[Any]]:
         """The outputs (level 0) and the gradients of orders 1 to `order` of <level k - 1, random weights>, on the host.
 

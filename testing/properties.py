@@ -7,6 +7,7 @@ from typing import Any
 
 from ..autograd import OPS, Composite, Op, grad
 from ..autograd.dtypes import is_floating
+from ..autograd.op import raw_of
 from ..autograd.tape import backward
 from ..autograd.tensor import wrap
 from ..backends import np
@@ -21,13 +22,14 @@ __all__ = [
     "gradients_match_differences",
     "inputs_stay_unchanged",
     "keeps_only_what_rules_name",
+    "kernels_match",
     "memory_layout_does_not_matter",
     "raw_equals_recorded",
     "same_tensor_twice",
     "shapes_and_dtypes_fit",
     "ties_match",
     "value_matches",
-    "without_kernels",
+    "with_kernels",
 ]
 
 
@@ -303,34 +305,78 @@ def ties_match(call: Call, expected: Sequence[Any]) -> None:
             _close(None if g is None else host(g), right, 1e-12, f"gradient {i} at the tie", call)
 
 
-def without_kernels(call: Call, *names: str) -> Any:
-    """Context manager: the backend's kernels of these names are set aside, and the generic forms run."""
-    return _SetAside(call.backend, names)
+# -- kernels ----------------------------------------------------------------------------------------------------------
 
 
-class _SetAside:
-    def __init__(self, backend: Any, names: Sequence[str]) -> None:
-        self.backend, self.names = backend, names
-        self.kept: dict[str, Any] = {}
+def with_kernels(backend: Any, kernels: dict[str, Any]) -> Any:
+    """Context manager: `backend` has these kernels in place of its own of the same names; None: the generic form."""
+    return _Replaced(backend, kernels)
+
+
+class _Replaced:
+    def __init__(self, backend: Any, kernels: dict[str, Any]) -> None:
+        self.backend, self.new, self.old = backend, kernels, {}
 
     def __enter__(self) -> None:
-        self.kept = {n: self.backend.kernels.pop(n) for n in self.names if n in self.backend.kernels}
-        self._forget()
+        self.old = {n: self.backend.kernels.get(n) for n in self.new}
+        self._put(self.new)
 
     def __exit__(self, *exc: Any) -> None:
-        self.backend.kernels.update(self.kept)
-        self._forget()
+        self._put(self.old)
 
-    def _forget(self) -> None:
-        """Drop what ops remember of their kernels."""
-        from ..autograd.op import raw_of
+    def _put(self, kernels: dict[str, Any]) -> None:
+        for name, kernel in kernels.items():
+            if kernel is None:
+                self.backend.kernels.pop(name, None)
+            else:
+                self.backend.kernels[name] = kernel
+        for name in {n.partition(".")[0] for n in kernels}:
+            _forget(OPS[name], self.backend)
 
-        for name in {n.partition(".")[0] for n in self.names}:
-            op = OPS[name]
-            op.kernels.clear()
-            for plan in op._plans.values():
-                plan.clear()
-            raw_of(self.backend).__dict__.pop(name, None)
-            if isinstance(op, Composite):
-                op._fused.clear()
-                op._fused_plan.clear()
+
+def _forget(op: Op, backend: Any) -> None:
+    """Drop what an op remembers of its kernels."""
+    op.kernels.clear()
+    for plan in op._plans.values():
+        plan.clear()
+    raw_of(backend).__dict__.pop(op.name, None)
+    if isinstance(op, Composite):
+        op._fused.clear()
+        op._fused_plan.clear()
+
+
+def kernels_match(
+    call: Call, names: Sequence[str], order: int = 2, tolerance: float = 1e-9, dtypes: Sequence[Any] = (np.float64,)
+) -> set[str]:
+    """With the backend's kernels and without them: the same values and gradients up to `order`, raw and recorded.
+
+    Returns the names of the kernels that served the call (a kernel may return NotImplemented).
+    """
+    served: set[str] = set()
+
+    def counted(name: str, kernel: Any) -> Any:
+        def count(*args: Any, **kwargs: Any) -> Any:
+            out = kernel(*args, **kwargs)
+            if out is not NotImplemented:
+                served.add(name)
+            return out
+
+        count.partial = getattr(kernel, "partial", False)  # type: ignore[attr-defined]
+        return count
+
+    kernels = {n: counted(n, call.backend.kernels[n]) for n in names}
+    for dtype in dtypes:
+        arrays = _cast(call.arrays, dtype)
+        rtol = tolerance if dtype == np.float64 else max(tolerance, 1e-4)
+        with with_kernels(call.backend, dict.fromkeys(names)):
+            plain = call.tower(arrays, order)
+        with with_kernels(call.backend, kernels):
+            towers = {"recorded": call.tower(arrays, order)}
+            if order:
+                towers["raw"] = call.tower(arrays, 1, raw_last=True)
+        for mode, tower in towers.items():
+            for k, level in enumerate(tower):
+                for i, (found, expected) in enumerate(zip(level, plain[k], strict=True)):
+                    what = f"{'gradient' if k else 'output'} {i} of order {k} with kernels, in {dtype.__name__}, {mode}"
+                    _close(found, expected, rtol, what, call)
+    return served

@@ -83,6 +83,8 @@ class _Fields:
     observe: Callable[..., Any] | None = None
     #: calls at kinks with their gradients
     ties: Sequence[Tie] = ()
+    #: larger calls, only to compare kernels with generic forms: for kernels that take another way with size
+    large: Callable[[], Sequence[Sample]] = tuple
     #: why the raw gradient and the recorded one agree to rounding only; empty: they agree bit for bit
     close: str = ""
     #: what inputs to generate: "elementwise" (one), "broadcast" (two), "reduction" (dim, keepdim); None: samples only

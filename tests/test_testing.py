@@ -249,6 +249,19 @@ def test_lost_input_gradient(planted):
         check_op(wrong, (X, X + 0.1), differentiable=("input", "other"))
 
 
+def test_wrong_kernels_are_seen():
+    call = Call(OPS["tanh"], Sample(X))
+    wrong = {"tanh": lambda x: np.tanh(x) + 1e-6, "tanh.grad": lambda g, out: g * (1 - out)}
+    for name, kernel in wrong.items():
+        with properties.with_kernels(call.backend, {name: kernel}), pytest.raises(GradcheckError, match="with kernels"):
+            properties.kernels_match(call, ["tanh", "tanh.grad"])
+    assert properties.kernels_match(call, ["tanh", "tanh.grad"]) == {"tanh", "tanh.grad"}
+    refuse = lambda *args: NotImplemented
+    refuse.partial = True
+    with properties.with_kernels(call.backend, {"tanh": refuse}):
+        assert properties.kernels_match(call, ["tanh"]) == set()
+
+
 # -- kinks ------------------------------------------------------------------------------------------------------------
 
 
