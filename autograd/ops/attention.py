@@ -1,0 +1,98 @@
+"""Scaled dot-product attention, alone and with many heads (Vaswani et al. 2017).
+
+A query whose keys are all masked attends to nothing: its output is zero and so are its gradients, as in PyTorch's attention since
+2.5 (`softmax` itself gives NaN there). What dropout drops is drawn first and handed to the composition as a mask.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ...backends import np
+from ..op import GRAPH, composite, op
+from .dropout import check_probability, dropout, keep_mask
+
+__all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
+
+
+@op
+def masked_softmax(xp, input, /, dim):
+    """softmax along `dim`, where -inf means masked: a slice that is masked throughout gives zeros."""
+    if not input.size:
+        return input
+    top = xp.max(input, axis=dim, keepdims=True)
+    e = xp.exp(input - xp.where(top == -math.inf, xp.zeros_like(top), top))
+    total = xp.sum(e, axis=dim, keepdims=True)
+    return e / xp.where(total == 0, xp.ones_like(total), total)
+
+
+@masked_softmax.grad("input")
+def _(F, g, out, dim):
+    return out * (g - F.sum(g * out, dim=dim, keepdim=True))
+
+
+@op
+def causal_mask(xp, input, /, rows, columns):
+    """True where the column is not beyond the row: what a position may look at, itself and those before it."""
+    return xp.arange(columns) <= xp.arange(rows)[:, None]
+
+
+@composite(name="scaled_dot_product_attention")
+def attended(F, query, key, value, attn_mask=None, kept=None, /, keep_scale=1.0, is_causal=False, scale=None, enable_gqa=False):
+    """softmax(query keyᵀ * scale + mask) value; `kept` (bool) and `keep_scale` are the dropout of the probabilities."""
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if enable_gqa:
+        key, value = _for_heads(F, key, query.shape[-3]), _for_heads(F, value, query.shape[-3])
+    last = len(key.shape)
+    scores = F.matmul(query * scale, F.permute(key, (*range(last - 2), last - 1, last - 2)))
+    if is_causal:
+        scores = F.where(F.causal_mask(query, query.shape[-2], key.shape[-2]), scores, -math.inf)
+    if attn_mask is not None:
+        boolean = str(attn_mask.dtype).endswith("bool")
+        scores = F.where(attn_mask, scores, -math.inf) if boolean else scores + attn_mask
+    p = F.masked_softmax(scores, -1)
+    if kept is not None:
+        p = F.dropout(p, kept, keep_scale)
+    return F.matmul(p, value)
+
+
+def _for_heads(F, x, heads):
+    """Keys or values with each head repeated, for `heads` heads of queries."""
+    shape = tuple(x.shape)
+    if shape[-3] == heads:
+        return x
+    if heads % shape[-3]:
+        raise ValueError(f"the number of query heads, {heads}, is no multiple of the {shape[-3]} heads of key or value")
+    wide = F.expand(F.unsqueeze(x, -3), (*shape[:-2], heads // shape[-3], *shape[-2:]))
+    return F.reshape(wide, (*shape[:-3], heads, *shape[-2:]))
+
+
+def scaled_dot_product_attention(
+    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, generator=None
+):
+    """softmax(query keyᵀ * scale + mask) value, over the last two dimensions: (..., L, E), (..., S, E), (..., S, Ev) -> (..., L, Ev).
+
+    attn_mask broadcasts to (..., L, S): bool (True: may attend) or floats that are added. is_causal: position i attends to
+    0..i. dropout_p drops probabilities (always: pass 0 in evaluation). scale: default 1 / sqrt(E). enable_gqa: fewer heads of
+    key and value (dimension -3), each for a group of query heads. A query with nothing to attend to gives zeros.
+    """
+    check_probability(dropout_p)
+    if is_causal and attn_mask is not None:
+        raise ValueError("scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+    shapes = tuple(query.shape), tuple(key.shape), tuple(value.shape)
+    if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
+        raise ValueError(
+            f"scaled_dot_product_attention takes (..., L, E), (..., S, E) and (..., S, Ev), got {', '.join(str(list(s)) for s in shapes)}"
+        )
+    kept, keep_scale = None, 1.0
+    if dropout_p:
+        kept = keep_mask(query, _scores_shape(*shapes, attn_mask, enable_gqa), dropout_p, generator)
+        keep_scale = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0
+    return GRAPH.scaled_dot_product_attention(query, key, value, attn_mask, kept, keep_scale, is_causal, scale, enable_gqa)
+
+
+def _scores_shape(query, key, value, attn_mask, enable_gqa):
+    leading = query[:-2] if enable_gqa else np.broadcast_shapes(query[:-2], key[:-2])
+    if attn_mask is not None:
+        leading = np.broadcast_shapes(leading, tuple(attn_mask.shape)[:-2])
+    return (*leading, query[-2], key[-2])

@@ -1,0 +1,158 @@
+"""Dropout and its kin. What is random (the mask) is drawn first; the ops take it as an input and are pure functions.
+
+Everywhere p is the probability to drop, and what is kept is scaled by 1 / (1 - p), so that nothing is to be done at test time (PyTorch's
+convention; Srivastava et al. 2014 write p for keeping, and scale at test time).
+"""
+
+from __future__ import annotations
+
+import math
+
+from ... import backends
+from ..errors import warn
+from ..op import GRAPH, op
+from ..public import inplace as in_place
+from ..tensor import wrap
+
+__all__ = [
+    "alpha_dropout",
+    "drop_connect",
+    "drop_path",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "feature_alpha_dropout",
+    "keep_mask",
+]
+
+
+@op(name="dropout")
+def dropped(xp, input, mask, /, scale):
+    """input * scale where the mask (bool, broadcast to the input) is True, and 0 elsewhere."""
+    return input * mask * scale
+
+
+@dropped.grad("input")
+def _(F, g, mask, scale):
+    return F.dropout(g, mask, scale)
+
+
+def check_probability(p):
+    """ValueError unless p is a probability."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+def keep_mask(input, shape, p, generator=None):
+    """A bool tensor of `shape` where `input` lives, False with probability p."""
+    from ..random import _source  # which imports ops itself
+
+    backend = backends.of(input.array)
+    draws = _source(generator, backend).random(tuple(shape), "float32")
+    return wrap(backend.xp.asarray(draws >= p), None)
+
+
+def _drop(input, shape, p, training, inplace, generator):
+    """Dropout with one random number per element of `shape`, which broadcasts to the input's."""
+    check_probability(p)
+    if not training or p == 0 or not math.prod(input.shape):
+        return input
+    scale = 0.0 if p == 1 else 1 / (1 - p)
+    mask = keep_mask(input, shape, p, generator)
+    return in_place(input, GRAPH.dropout, mask, scale) if inplace else GRAPH.dropout(input, mask, scale)
+
+
+def _per_channel(shape):
+    return (*shape[:2], *(1,) * (len(shape) - 2))
+
+
+def dropout(input, p=0.5, training=True, inplace=False, generator=None):
+    """Zero each element with probability p and scale the others by 1 / (1 - p), in training; otherwise the input itself."""
+    return _drop(input, input.shape, p, training, inplace, generator)
+
+
+def _feature_dropout(name, input, p, training, inplace, generator, ranks, strict):
+    """Dropout of whole channels: (N, C, ...), or (C, ...) without a batch where the rank is the smaller of `ranks`."""
+    check_probability(p)
+    shape = tuple(input.shape)
+    if len(shape) not in ranks:
+        message = f"{name}: Expected {ranks[0]}D or {ranks[1]}D input, but received a {len(shape)}D input."
+        if strict:
+            raise ValueError(message)
+        warn(f"{message} This behavior is deprecated and will result in an error in a future release.")
+        if len(shape) < 2:
+            raise ValueError("Feature dropout requires at least 2 dimensions in the input")
+    unbatched = len(shape) == ranks[0] and name != "dropout2d"
+    if unbatched:
+        return _drop(input, (shape[0], *(1,) * (len(shape) - 1)), p, training, inplace, generator)
+    if name == "dropout2d" and len(shape) == 3:
+        warn(
+            "dropout2d: Received a 3-D input to dropout2d and assuming that channel-wise 1-D dropout behavior is desired - input "
+            "is interpreted as shape (N, C, L), where C is the channel dim; use dropout1d for that."
+        )
+    return _drop(input, _per_channel(shape), p, training, inplace, generator)
+
+
+def dropout1d(input, p=0.5, training=True, inplace=False, generator=None):
+    """Dropout of whole channels of (N, C, L) or (C, L)."""
+    return _feature_dropout("dropout1d", input, p, training, inplace, generator, (2, 3), True)
+
+
+def dropout2d(input, p=0.5, training=True, inplace=False, generator=None):
+    """Dropout of whole channels of (N, C, H, W) (Tompson et al. 2015); three dimensions are (N, C, L), with a warning."""
+    return _feature_dropout("dropout2d", input, p, training, inplace, generator, (3, 4), False)
+
+
+def dropout3d(input, p=0.5, training=True, inplace=False, generator=None):
+    """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W)."""
+    return _feature_dropout("dropout3d", input, p, training, inplace, generator, (4, 5), False)
+
+
+#: what SELU tends to far below zero is -λα
+_SELU_FLOOR = -1.7580993408473766
+
+
+def _alpha_drop(input, shape, p, training, inplace, generator):
+    check_probability(p)
+    if not training or p == 0 or not math.prod(input.shape):
+        return input
+    if p == 1:
+        scale, shift = 0.0, 0.0
+    else:
+        scale = ((_SELU_FLOOR * _SELU_FLOOR * p + 1) * (1 - p)) ** -0.5
+        shift = -_SELU_FLOOR * scale * p
+    mask = keep_mask(input, shape, p, generator)
+
+    def alpha_dropout(x):
+        return GRAPH.where(mask, x, _SELU_FLOOR) * scale + shift
+
+    return in_place(input, alpha_dropout) if inplace else alpha_dropout(input)
+
+
+def alpha_dropout(input, p=0.5, training=False, inplace=False, generator=None):
+    """Dropout that keeps mean 0 and variance 1, for SELU networks (Klambauer et al. 2017).
+
+    Dropped elements become -λα = -1.7581, and then all go through a x + b, a = ((λ²α² p + 1)(1 - p))^-1/2, b = λα a p.
+    """
+    return _alpha_drop(input, input.shape, p, training, inplace, generator)
+
+
+def feature_alpha_dropout(input, p=0.5, training=False, inplace=False, generator=None):
+    """`alpha_dropout` of whole channels of (N, C, ...)."""
+    if len(input.shape) < 2:
+        raise ValueError("Feature dropout requires at least 2 dimensions in the input")
+    return _alpha_drop(input, _per_channel(tuple(input.shape)), p, training, inplace, generator)
+
+
+def drop_connect(weight, p=0.5, training=True, generator=None):
+    """DropConnect (Wan et al. 2013): dropout of a layer's weights instead of its outputs. An extra of ours.
+
+    Scaled by 1 / (1 - p) in training; at test time the mean weights are used, not the paper's Gaussian.
+    """
+    return dropout(weight, p, training, generator=generator)
+
+
+def drop_path(input, p=0.0, training=True, generator=None):
+    """Stochastic depth (Huang et al. 2016): drop a residual branch (N, ...) for whole examples. An extra of ours."""
+    return _drop(input, (*input.shape[:1], *(1,) * (len(input.shape) - 1)), p, training, False, generator)
