@@ -116,8 +116,8 @@ class _FunctionPlan(Plan):
 
         return ((None, rule, 0, 3),)  # None: a gradient for every input
 
-    def unpack(self, node: Node) -> Any:
-        return node.saved
+    def unpack(self, node: Node, saved: Any) -> Any:
+        return saved
 
 
 class _Named:

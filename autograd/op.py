@@ -152,10 +152,10 @@ class Plan(dict[Any, tuple[Any, ...]]):
         result = self[F] = tuple(found)
         return result
 
-    def unpack(self, node: Node) -> list[Any]:
+    def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
         """What `node` kept, as Tensors attached to the graph, for a rule that records."""
         n, values = len(self.mask), []
-        for k, v in zip(self.sources, node.saved, strict=True):
+        for k, v in zip(self.sources, saved, strict=True):
             if k < n:
                 v = _attach(v, node.parents[k])
             elif k == n:
@@ -678,8 +678,8 @@ class _PickPlan(Plan):
     def __missing__(self, F: Any) -> tuple[Any, ...]:
         return self.rules
 
-    def unpack(self, node: Node) -> list[Any]:
-        return list(node.saved)
+    def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
+        return list(saved)
 
 
 class _Pick:
@@ -808,8 +808,8 @@ class _FusedPlan(Plan):
         result = self[F] = ((targets, rule, 0, 4),)
         return result
 
-    def unpack(self, node: Node) -> list[Any]:
-        arrays, *rest = node.saved
+    def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
+        arrays, *rest = saved
         return [tuple([_attach(v, p) for v, p in zip(arrays, node.parents, strict=True)]), *rest]
 
 

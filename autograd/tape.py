@@ -94,7 +94,7 @@ def _walk(order: list[Node], grads: dict[Any, Any], F: Any, retain: bool, wanted
             storage.verify(node)
         plan, parents = node.plan, node.parents
         if graph:
-            saved = plan.unpack(node)
+            saved = plan.unpack(node, saved)
         for target, rule, start, count in plan[F]:
             try:
                 if count == 1:
@@ -124,7 +124,7 @@ def _walk(order: list[Node], grads: dict[Any, Any], F: Any, retain: bool, wanted
                         gt = _fit(F, gt, p if type(p) is Node else p.array, node)
                         old = grads.get(p)
                         grads[p] = gt if old is None else old + gt
-        if not retain and saved:
+        if saved and not retain:
             node.saved = None
 
 
