@@ -1,6 +1,6 @@
 """Convolution on the CPU: blocks of gathered windows (im2col) times the weight, in a bounded scratch.
 
-The batch is cut into blocks of samples (or of rows of one sample), so that a block's windows fill about a megabyte and
+The batch is cut into blocks of samples (or of rows of one sample), so that a block's windows fill about two megabytes and
 are still in the cache when the matrix product reads them. Nothing of it outlives the call. Results are channels last
 in memory under their logical (N, C, ...) shape, and inputs are read fastest in that form.
 
@@ -28,7 +28,7 @@ from numpy.lib.stride_tricks import as_strided
 __all__ = ["CONVOLUTION"]
 
 #: bytes of gathered windows at a time: the order of a core's second-level cache
-SCRATCH = 1 << 20
+SCRATCH = 2 << 20
 
 
 class _Windows:
@@ -39,7 +39,14 @@ class _Windows:
     """
 
     def __init__(self, x: Any, kernel: Any, out: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> None:
-        self.x, self.kernel, self.out, self.stride, self.dilation, self.groups = x, kernel, out, stride, dilation, groups
+        self.x, self.kernel, self.out, self.stride, self.dilation, self.groups = (
+            x,
+            kernel,
+            out,
+            stride,
+            dilation,
+            groups,
+        )
         self.before = [b for b, _ in padding]
         self.depth = x.shape[1] // groups
         self.planes = self._planes_are_faster()
@@ -144,7 +151,9 @@ class _Windows:
 
 def _serves(*arrays: Any) -> bool:
     """Single and double precision; the rest is for the generic forward."""
-    return all(a is None or a.dtype.char in "fd" for a in arrays) and len({a.dtype for a in arrays if a is not None}) == 1
+    return (
+        all(a is None or a.dtype.char in "fd" for a in arrays) and len({a.dtype for a in arrays if a is not None}) == 1
+    )
 
 
 def _depthwise(channels: int, weight_shape: Any, groups: int) -> bool:
@@ -173,7 +182,9 @@ def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0)
             else:
                 block[...] = np.matmul(columns, w).swapaxes(0, 1)
     if bias is not None:
-        lines = out.reshape(-1, size[-1] * weight.shape[0])  # long runs: a bias of 20 numbers alone is slow to broadcast
+        lines = out.reshape(
+            -1, size[-1] * weight.shape[0]
+        )  # long runs: a bias of 20 numbers alone is slow to broadcast
         lines += np.tile(bias, size[-1])
     return np.moveaxis(out, -1, 1)
 
@@ -273,7 +284,9 @@ def _shifted(windows: _Windows, where: Any) -> Any:
     x = windows.framed(samples.start, samples.stop, rows.start, rows.stop)
     out = (rows.stop - rows.start, *windows.out[1:])
     for tap in product(*map(range, windows.kernel)):
-        window = [slice(i * d, i * d + (p - 1) * s + 1, s) for i, p, s, d in zip(tap, out, windows.stride, windows.dilation)]
+        window = [
+            slice(i * d, i * d + (p - 1) * s + 1, s) for i, p, s, d in zip(tap, out, windows.stride, windows.dilation)
+        ]
         yield tap, x[(slice(None), *window)]
 
 
