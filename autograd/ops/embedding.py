@@ -159,7 +159,7 @@ def embedding_bag(
     if mode == "sum":
         return total
     counts = GRAPH.embedding_grad(GRAPH.cast(kept, dtype=rows.dtype), bag, bags)
-    return total / GRAPH.unsqueeze(GRAPH.clamp(counts, min=1), -1)
+    return total / GRAPH.unsqueeze(GRAPH.clamp(counts, 1), -1)
 
 
 def _bags(input, offsets, include_last_offset):
@@ -190,6 +190,6 @@ def _bags(input, offsets, include_last_offset):
 def _largest(rows, members):
     """The maximum over the rows that each row of `members` lists (-1: none), and zeros for an empty list."""
     there = GRAPH.unsqueeze(members >= 0, -1)
-    listed = GRAPH.where(there, GRAPH.embedding(GRAPH.clamp(members, min=0), rows), -math.inf)
+    listed = GRAPH.where(there, GRAPH.embedding(GRAPH.clamp(members, 0), rows), -math.inf)
     best = GRAPH.gather(listed, 1, GRAPH.argmax(listed, dim=1, keepdim=True))
     return GRAPH.where(GRAPH.narrow(there, 1, 0, 1)[:, 0], GRAPH.squeeze(best, 1), 0.0)

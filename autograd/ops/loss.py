@@ -69,10 +69,14 @@ def _weighted(F, losses, weight, reduction):
     """Losses times elementwise weights; their mean is the weighted mean."""
     if weight is None:
         return _reduced(F, losses, reduction)
+    losses = losses * _same_shape(weight, losses)
+    return losses if reduction == "none" else F.sum(losses) / F.sum(weight) if reduction == "mean" else F.sum(losses)
+
+
+def _same_shape(weight, losses):
     if tuple(weight.shape) != tuple(losses.shape):
-        raise ValueError(f"weight {list(weight.shape)} and the losses {list(losses.shape)} must have the same shape")
-    total = F.sum(losses * weight) if reduction != "none" else losses * weight
-    return total / F.sum(weight) if reduction == "mean" else total
+        raise ValueError(f"Weights and input must have the same size, got {list(weight.shape)} and {list(losses.shape)}")
+    return weight
 
 
 def _warn_shapes(input, target):
@@ -223,7 +227,7 @@ def log_probability(xp, input, /, complement=False):
 
 @log_probability.grad("input")
 def _(F, g, input, complement):
-    return -g / F.clamp(1 - input, min=1e-12) if complement else g / F.clamp(input, min=1e-12)
+    return -g / F.clamp(1 - input, 1e-12) if complement else g / F.clamp(input, 1e-12)
 
 
 @composite
@@ -342,13 +346,17 @@ def smooth_l1_loss(F, input, target, /, size_average=None, reduce=None, reductio
 
 @composite(inputs="input target weight")
 def huber_loss(F, input, target, reduction="mean", delta=1.0, weight=None):
-    """d² / 2 where d = |input - target| is at most δ, and δ (d - δ / 2) beyond (Huber 1964)."""
+    """d² / 2 where d = |input - target| is at most δ, and δ (d - δ / 2) beyond (Huber 1964).
+
+    `weight` (same shape) scales the losses; unlike mse_loss, the mean is not divided by its sum, as in PyTorch.
+    """
     reduction = legacy_reduction(None, None, reduction)
     if delta <= 0:
         raise ValueError(f"huber_loss does not support non-positive values for delta, got {delta}")
     _warn_shapes(input, target)
     d = F.abs(input - target)
-    return _weighted(F, F.where(d <= delta, d * d * 0.5, delta * (d - 0.5 * delta)), weight, reduction)
+    losses = F.where(d <= delta, d * d * 0.5, delta * (d - 0.5 * delta))
+    return _reduced(F, losses if weight is None else losses * _same_shape(weight, losses), reduction)
 
 
 @composite
@@ -537,8 +545,8 @@ def multilabel_soft_margin_loss(F, input, target, weight=None, /, size_average=N
 @composite
 def cosine_similarity(F, x1, x2, /, dim=1, eps=1e-8):
     """Σ x1 * x2 / (max(‖x1‖, eps) * max(‖x2‖, eps)) along `dim`; the two broadcast."""
-    n1 = F.clamp(F.vector_norm(x1, 2, dim, True), min=eps)
-    n2 = F.clamp(F.vector_norm(x2, 2, dim, True), min=eps)
+    n1 = F.clamp(F.vector_norm(x1, 2, dim, True), eps)
+    n2 = F.clamp(F.vector_norm(x2, 2, dim, True), eps)
     return F.sum((x1 / n1) * (x2 / n2), dim=dim)
 
 

@@ -249,4 +249,4 @@ def local_response_norm(F, input, /, size, alpha=1e-4, beta=0.75, k=1.0):
 @composite
 def normalize(F, input, /, p=2.0, dim=1, eps=1e-12):
     """input / max(‖input‖_p, eps), the norm along `dim`."""
-    return input / F.clamp(F.vector_norm(input, p, dim, True), min=eps)
+    return input / F.clamp(F.vector_norm(input, p, dim, True), eps)

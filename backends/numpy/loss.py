@@ -13,7 +13,7 @@ __all__ = ["LOSS"]
 _FLOATS = (np.dtype("float32"), np.dtype("float64"))
 
 
-def checked_target(target: Any, classes: int, ignore_index: int) -> Any:
+def checked_target(target: Any, classes: int, ignore_index: int = -100) -> Any:
     """`target` with 0 where it is ignored; IndexError for a class that does not exist."""
     if not in_range(target, classes):
         bad = ((target < 0) | (target >= classes)) & (target != ignore_index)
