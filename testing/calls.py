@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -145,7 +146,8 @@ class Call:
         """What `function` gives for the sample's own arrays."""
         it = iter([a.copy() for a in self.arrays])
         args, kwargs = _rebuild(self.sample.args, it), _rebuild(self.sample.kwargs, it)
-        with np.errstate(all="ignore"):
+        with warnings.catch_warnings():  # of empty slices, of nan
+            warnings.simplefilter("ignore", RuntimeWarning)
             out = function(*args, **kwargs)
         if self.observe is not None:
             out = self.observe(*out) if isinstance(out, (list, tuple)) else self.observe(out)
@@ -182,14 +184,12 @@ class Call:
         return levels
 
     def projected(self, arrays: Sequence[Any], order: int) -> tuple[float, float]:
-        """<gradient of `order`, its random weights> at `arrays`, and the sum of its terms' sizes."""
-        level = [x for x in self.tower(arrays, order)[order] if x is not None]
-        total = size = 0.0
-        for x, w in zip(level, self.weights(level, order + 1), strict=True):
-            terms = x.astype(np.float64) * w
-            total += float(terms.sum())
-            size += float(np.abs(terms).sum())
-        return total, size
+        """<gradient of `order`, its random weights> at `arrays`, and the size of numbers that went into it."""
+        tower = self.tower(arrays, order)
+        level = [x for x in tower[order] if x is not None]
+        pairs = zip(level, self.weights(level, order + 1), strict=True)
+        total = sum(float((x.astype(np.float64) * w).sum()) for x, w in pairs)
+        return total, max(sum(float(np.abs(x).sum()) for x in level if x is not None) for level in tower)
 
 
 def calls_of(record: OpRecord, backend: str = "numpy", samples: Sequence[Sample] | None = None) -> list[Call]:

@@ -89,6 +89,8 @@ class _Fields:
     close: str = ""
     #: what inputs to generate: "elementwise" (one), "broadcast" (two), "reduction" (dim, keepdim); None: samples only
     shapes: str | None = None
+    #: the smallest size of a dimension of generated inputs of a reduction
+    min_side: int = 1
     #: range of generated inputs, one pair per input or one for all
     domain: Any = (-2.0, 2.0)
     #: points that generated inputs keep away from
@@ -201,15 +203,19 @@ def reduction(
     avoid: tuple[float, ...] = (),
     kwargs: Sequence[dict[str, Any]] = ({}, {"dim": 0}, {"dim": -1, "keepdim": True}, {"dim": (0, 2)}),
     empties: bool = True,
+    numbers: bool = True,
     torch: Any = "",
     **fields: Any,
 ) -> OpRecord:
-    """The record of a reduction with `dim` and `keepdim`; the reference is called with NumPy's names for them."""
+    """The record of a reduction with `dim` and `keepdim`; the reference is called with NumPy's names for them.
+
+    `empties`: it takes a dimension of size 0; `numbers`: it takes 0-d input (where `dim` is not required).
+    """
 
     def samples() -> list[Sample]:
         found = [Sample(floats((2, 3, 2), *domain, avoid=avoid), **kw) for kw in kwargs]
         low, high = domain
-        if kwargs[0] == {}:
+        if numbers and kwargs[0] == {}:
             found.append(Sample(scalar(low + 0.7 * (high - low))))
         if empties:
             found += [Sample(empty((2, 0)), **{**kwargs[0], **({"dim": 1} if "dim" in kwargs[0] else {})})]

@@ -192,10 +192,11 @@ def generated(draw, record):
         one, two = draw(strategies.broadcastable())
         return Sample(array(one), array(two, ranges[1]), **parameters)
     assert record.shapes == "reduction"
-    shape = draw(strategies.shapes(min_side=1))
+    flat = any(a.ndim == 0 for s in record.samples() for a in s.args if isinstance(a, np.ndarray))
+    shape = draw(strategies.shapes(min_dims=0 if flat else 1, min_side=record.min_side))
     several = any(isinstance(s.kwargs.get("dim"), tuple) for s in record.samples())
     optional = any("dim" not in s.kwargs for s in record.samples())
-    dim = draw(strategies.dims(len(shape), several)) if shape else None
+    dim = draw(strategies.dims(len(shape), several))
     keys = {} if dim is None and optional else {"dim": 0 if dim is None else dim}
     if keys and any("keepdim" in s.kwargs for s in record.samples()):
         keys["keepdim"] = draw(st.booleans())

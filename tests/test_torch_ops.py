@@ -20,12 +20,14 @@ def counterpart(torch, record):
     return functools.reduce(getattr, record.torch.split("."), torch)
 
 
-def tensors_of(x, torch, made):
+def tensors_of(x, torch, made, numbers=False):
+    if numbers and isinstance(x, (int, float)):
+        return torch.tensor(x, dtype=torch.float64)
     if isinstance(x, np.ndarray):
         made.append(torch.tensor(x.copy(), requires_grad=x.dtype.kind == "f"))
         return made[-1]
     if isinstance(x, (list, tuple)):
-        return type(x)([tensors_of(v, torch, made) for v in x])
+        return type(x)([tensors_of(v, torch, made, numbers) for v in x])
     return x
 
 
@@ -36,15 +38,24 @@ def flat(x, torch):
 
 
 def host(t):
-    return None if t is None else t.detach().resolve_conj().numpy()
+    return None if t is None else t.detach().numpy(force=True)
 
 
 def torch_tower(torch, record, call, order):
     """What Call.tower gives, by PyTorch: outputs, then gradients of <the level below, the same random weights>."""
-    made = []
-    args = tensors_of(call.sample.args, torch, made)
-    kwargs = {k: tensors_of(v, torch, made) for k, v in call.sample.kwargs.items()}
-    out = counterpart(torch, record)(*args, **kwargs)
+
+    def run(numbers):
+        made = []
+        args = tensors_of(call.sample.args, torch, made, numbers)
+        kwargs = {k: tensors_of(v, torch, made) for k, v in call.sample.kwargs.items()}
+        return made, counterpart(torch, record)(*args, **kwargs)
+
+    try:
+        made, out = run(numbers=False)
+    except TypeError as error:
+        if "must be Tensor, not" not in str(error):
+            raise
+        made, out = run(numbers=True)  # a binary function that takes no numbers there
     if record.observe is not None:
         out = record.observe(*out) if isinstance(out, (list, tuple)) else record.observe(out)
     every = flat(out, torch)
