@@ -1,8 +1,87 @@
 """chainrule: a reverse-mode automatic-differentiation tensor engine on NumPy and CuPy, with PyTorch's names."""
 
-from .autograd import *  # noqa: F403
+import importlib as _importlib
+import sys as _sys
+from math import e, inf, nan, pi
+
 from . import autograd
 from .autograd import FUNCTIONS as _functions
+from .autograd import (
+    BFloat16Tensor,
+    BoolTensor,
+    ByteTensor,
+    CharTensor,
+    DoubleTensor,
+    FloatTensor,
+    Generator,
+    HalfTensor,
+    IntTensor,
+    LongTensor,
+    ShortTensor,
+    Size,
+    Tensor,
+    bfloat16,
+    can_cast,
+    channels_last,
+    channels_last_3d,
+    complex64,
+    complex128,
+    contiguous_format,
+    cuda,
+    device,
+    dtype,
+    enable_grad,
+    finfo,
+    float16,
+    float32,
+    float64,
+    func,
+    get_default_device,
+    get_default_dtype,
+    get_num_threads,
+    grad,
+    iinfo,
+    inference_mode,
+    int8,
+    int16,
+    int32,
+    int64,
+    is_anomaly_enabled,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    memory_format,
+    no_grad,
+    preserve_format,
+    promote_types,
+    random,
+    result_type,
+    set_default_device,
+    set_default_dtype,
+    set_grad_enabled,
+    set_num_threads,
+    strided,
+    uint8,
+)
+from .autograd.attributes import layout
+from .autograd.dtypes import bool_ as bool
+from .autograd.dtypes import cdouble, cfloat, double, half, long, short
+from .autograd.dtypes import float_ as float
+from .autograd.dtypes import int_ as int
 
-globals().update(_functions)
 __version__ = "0.1.0"
+newaxis = None
+
+globals().update(_functions)  # the ops' functions: add, matmul, ...
+_sys.modules[f"{__name__}.cuda"], _sys.modules[f"{__name__}.func"] = cuda, func
+_PACKAGES = ("nn", "optim", "utils", "models", "testing")
+
+__all__ = sorted(name for name in globals() if not name.startswith("_"))
+
+
+def __getattr__(name: str) -> object:
+    """The packages above the engine, imported when a program names one, and the generator that draws now."""
+    if name in _PACKAGES:
+        return _importlib.import_module(f".{name}", __name__)
+    if name == "default_generator":
+        return random.default_generator()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

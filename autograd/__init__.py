@@ -1,7 +1,25 @@
-"""The engine: tensors, ops, the tape, modes."""
+"""The engine: tensors, ops, the tape, modes; `backward`, `grad`, `Function` and transforms as in torch.autograd."""
 
-from . import attributes, creation, hooks, operators, ops  # attach Tensor's methods
+from . import cuda, func, functional, hooks, interop, layout, operators, ops, printing, random, serialization
+from .attributes import Size, strided
+from .conversion import (
+    BFloat16Tensor,
+    BoolTensor,
+    ByteTensor,
+    CharTensor,
+    DoubleTensor,
+    FloatTensor,
+    HalfTensor,
+    IntTensor,
+    LongTensor,
+    ShortTensor,
+)
+from .device import device, get_default_device, get_num_threads, set_default_device, set_num_threads
 from .dtypes import (
+    bfloat16,
+    can_cast,
+    complex64,
+    complex128,
     dtype,
     finfo,
     float16,
@@ -18,10 +36,14 @@ from .dtypes import (
     set_default_dtype,
     uint8,
 )
+from .errors import OpError
+from .function import Function, FunctionCtx, Variable, once_differentiable
+from .layout import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .modes import (
     detect_anomaly,
     enable_grad,
     inference_mode,
+    is_anomaly_enabled,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
@@ -30,5 +52,76 @@ from .modes import (
 )
 from .op import GRAPH, OPS, Composite, Op, composite, op
 from .public import FUNCTIONS
+from .random import Generator, fork_rng
 from .tape import backward, grad
 from .tensor import METHODS, Node, Tensor
+
+__all__ = [
+    "BFloat16Tensor",
+    "BoolTensor",
+    "ByteTensor",
+    "CharTensor",
+    "Composite",
+    "DoubleTensor",
+    "FloatTensor",
+    "Function",
+    "FunctionCtx",
+    "Generator",
+    "HalfTensor",
+    "IntTensor",
+    "LongTensor",
+    "Node",
+    "Op",
+    "OpError",
+    "ShortTensor",
+    "Size",
+    "Tensor",
+    "Variable",
+    "backward",
+    "bfloat16",
+    "can_cast",
+    "channels_last",
+    "channels_last_3d",
+    "complex64",
+    "complex128",
+    "composite",
+    "contiguous_format",
+    "detect_anomaly",
+    "device",
+    "dtype",
+    "enable_grad",
+    "finfo",
+    "float16",
+    "float32",
+    "float64",
+    "fork_rng",
+    "func",
+    "functional",
+    "get_default_device",
+    "get_default_dtype",
+    "get_num_threads",
+    "grad",
+    "iinfo",
+    "inference_mode",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "is_anomaly_enabled",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "memory_format",
+    "no_grad",
+    "once_differentiable",
+    "op",
+    "preserve_format",
+    "promote_types",
+    "result_type",
+    "set_default_device",
+    "set_default_dtype",
+    "set_detect_anomaly",
+    "set_grad_enabled",
+    "set_num_threads",
+    "strided",
+    "uint8",
+]

@@ -12,16 +12,7 @@ from .errors import OpError
 from .public import function
 from .tensor import Node, Tensor, method, wrap
 
-__all__ = [
-    "Size",
-    "channels_last",
-    "channels_last_3d",
-    "contiguous_format",
-    "layout",
-    "memory_format",
-    "preserve_format",
-    "strided",
-]
+__all__ = ["Size", "UntypedStorage", "layout", "strided"]
 
 
 class Size(tuple[int, ...]):
@@ -55,10 +46,8 @@ class Size(tuple[int, ...]):
     __rmul__ = __mul__
 
 
-class _Named:
-    """A constant that prints as its name."""
-
-    __slots__ = ("name",)
+class layout:
+    """How a tensor stores its elements; there is `chainrule.strided` alone."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -70,23 +59,7 @@ class _Named:
         return self.name
 
 
-class layout(_Named):
-    """How a tensor stores its elements; there is `chainrule.strided` alone."""
-
-    __slots__ = ()
-
-
-class memory_format(_Named):
-    """The order of the dimensions in memory: `contiguous_format`, `channels_last`, `channels_last_3d`, `preserve_format`."""
-
-    __slots__ = ()
-
-
 strided = layout("strided")
-contiguous_format = memory_format("contiguous_format")
-channels_last = memory_format("channels_last")
-channels_last_3d = memory_format("channels_last_3d")
-preserve_format = memory_format("preserve_format")
 
 
 def _property(f: Any) -> Any:
@@ -114,68 +87,10 @@ def ndim(self: Tensor) -> int:
     return self.array.ndim
 
 
-def _dim(self: Tensor, dim: Any) -> int:
-    n = self.array.ndim
-    dim = dim.__index__()
-    if not -n <= dim < n and not (n == 0 and dim in (-1, 0)):
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-max(n, 1)}, {max(n, 1) - 1}], but got {dim})"
-        )
-    return dim
-
-
-@method
-def size(self: Tensor, dim: int | None = None) -> Any:
-    """The sizes of the dimensions, or of the one `dim`."""
-    return Size(self.array.shape) if dim is None else self.array.shape[_dim(self, dim)]
-
-
-@method
-def dim(self: Tensor) -> int:
-    """The number of dimensions."""
-    return self.array.ndim
-
-
-method(dim, name="ndimension")
-
-
-@method
-def numel(self: Tensor) -> int:
-    """The number of elements."""
-    return int(self.array.size)
-
-
-method(numel, name="nelement")
-
-
 @function(name="numel")
 def _numel(input: Tensor) -> int:
     """The number of elements of `input`."""
-    return numel(_tensor(input, "numel"))
-
-
-@method
-def stride(self: Tensor, dim: int | None = None) -> Any:
-    """The steps in memory from one element to the next along each dimension (or along `dim`), counted in elements."""
-    steps = tuple([s // self.array.itemsize for s in self.array.strides])
-    return steps if dim is None else steps[_dim(self, dim)]
-
-
-@method
-def is_contiguous(self: Tensor, memory_format: memory_format = contiguous_format) -> bool:
-    """True where the elements lie in memory in the order of the dimensions (or in that of `memory_format`)."""
-    array = self.array
-    if memory_format in (channels_last, channels_last_3d):
-        if array.ndim != (4 if memory_format is channels_last else 5):
-            return False
-        array = array.transpose((0, *range(2, array.ndim), 1))
-    return bool(array.flags.c_contiguous)
-
-
-@method
-def element_size(self: Tensor) -> int:
-    """Bytes per element."""
-    return self.array.itemsize
+    return int(_tensor(input, "numel").array.size)
 
 
 @_property
@@ -188,19 +103,6 @@ def itemsize(self: Tensor) -> int:
 def nbytes(self: Tensor) -> int:
     """Bytes of all elements."""
     return self.array.nbytes
-
-
-@method
-def data_ptr(self: Tensor) -> int:
-    """The address of the first element."""
-    storage.as_memory(self)
-    return backends.of(self.array).pointer(self.array)
-
-
-@method
-def storage_offset(self: Tensor) -> int:
-    """How far the first element lies behind the start of the memory, counted in elements."""
-    return (data_ptr(self) - untyped_storage(self).data_ptr()) // self.array.itemsize
 
 
 class UntypedStorage:
@@ -231,7 +133,7 @@ def untyped_storage(self: Tensor) -> UntypedStorage:
 
 @_property
 def _version(self: Tensor) -> int:
-    """How often this tensor's memory was written into. A recorded in-place op takes new memory instead, and counts none."""
+    """How often this tensor's memory was written into. A recorded in-place op takes new memory, and counts none."""
     return 0 if isinstance(self.array, backends.np.generic) else storage.version(self.array)
 
 
@@ -424,7 +326,7 @@ def backward(
 
 @method
 def numpy(self: Tensor, *, force: bool = False) -> Any:
-    """The data as a NumPy array that shares memory with this tensor. RuntimeError where it requires grad, unless `force`."""
+    """The data as a NumPy array on the same memory. RuntimeError where the tensor requires grad, unless `force`."""
     if self.requires_grad and not force:
         raise OpError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     backend = backends.of(self.array)

@@ -1,103 +1,566 @@
-"""Making tensors."""
+"""Making tensors: from data, filled, in steps, and in the likeness of others.
+
+A maker computes a raw array from a backend's namespace; the decorator `factory` makes the public function of it, with
+the keywords that PyTorch gives all of them: out, dtype, layout, device, pin_memory, requires_grad. Turned down: a
+signature and a tail of five lines in each of twenty functions.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
+from collections.abc import Callable
 from typing import Any
 
 from .. import backends
 from ..backends import np
 from . import storage
-from .device import device as Device
-from .dtypes import default_dtype, to_numpy_dtype
+from .attributes import strided
+from .device import CPU, device_of, move, place_of
+from .dtypes import default_dtype, from_numpy_dtype, is_floating, promote_numpy, to_numpy_dtype
+from .errors import OpError
+from .layout import channels_last, channels_last_3d, contiguous_format, preserve_format
 from .public import function
-from .tensor import Tensor, wrap
+from .tensor import Tensor, method, wrap
 
-__all__ = ["as_tensor", "from_numpy", "legacy_tensor", "tensor"]
+__all__ = ["as_tensor", "factory", "finish", "from_numpy", "legacy_tensor", "shape_of", "tensor"]
 
-
-def _to_array(data: Any) -> Any:
-    """Host data as an array of PyTorch's dtype for it: Python floats in the default dtype, ints in int64."""
-    if isinstance(data, Tensor):
-        return data.array
-    if isinstance(data, (np.ndarray, np.generic)):
-        return data
-    try:
-        return np.asarray(data.__array__()) if hasattr(data, "__array__") else _from_python(data)
-    except ValueError as error:
-        raise ValueError(f"tensor(): {error}; nested sequences must have equal lengths") from None
+_PYTHON_NUMBERS = {float, int, bool}
 
 
-def _from_python(data: Any) -> Any:
-    if isinstance(data, (list, tuple)):
-        data = _plain(data)
-    array = np.asarray(data)
-    if array.dtype == np.float64 and not _has_numpy(data):
-        return array.astype(default_dtype())
-    if array.dtype == object:
-        raise TypeError("tensor(): the data must be numbers, in sequences of equal lengths")
-    return array if array.size or array.dtype != np.float64 else array.astype(default_dtype())
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def _leaf_dtypes(data: Any) -> set[Any]:
+    """The dtypes of the numbers in nested sequences: NumPy dtypes, and Python's types for Python's numbers."""
+    found, stack = set(), [data]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, (list, tuple)):
+            kinds = set(map(type, x))
+            if kinds <= _PYTHON_NUMBERS:
+                found |= kinds
+            else:
+                stack += x
+        else:
+            found.add(x.dtype if isinstance(x, (np.ndarray, np.generic)) else type(x))
+    return found
 
 
 def _plain(data: Any) -> Any:
-    return [x.array if isinstance(x, Tensor) else _plain(x) if isinstance(x, (list, tuple)) else x for x in data]
+    """Nested sequences with the arrays of the Tensors in them."""
+    if isinstance(data, (list, tuple)):
+        if set(map(type, data)) <= _PYTHON_NUMBERS:
+            return data
+        return [_plain(x) for x in data]
+    return move(data.array, CPU) if isinstance(data, Tensor) else data
 
 
-def _has_numpy(data: Any) -> bool:
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return isinstance(data, (np.ndarray, np.generic))
-
-
-def _placed(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+def _from_python(data: Any, dtype: Any) -> Any:
+    """Nested sequences of numbers as a host array: floats in the default dtype, ints in int64, bools in bool."""
+    data = _plain(data)
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"tensor(): {error}; nested sequences must have equal lengths") from None
+    if array.dtype == object or array.dtype == np.uint64:
+        if any(isinstance(x, int) for x in array.flat) and all(
+            isinstance(x, (int, float, np.generic)) for x in array.flat
+        ):
+            raise ValueError("tensor(): an integer of the data is too large for int64")
+        raise TypeError("tensor(): the data must be numbers, in sequences of equal lengths")
     if dtype is not None:
-        array = array.astype(to_numpy_dtype(dtype), copy=False)
-    if device is not None:
-        place = Device(device)
-        array = place.backend.asarray(array, index=place.index)
-    t = wrap(array, None)
+        return _cast(array, dtype)
+    if not array.size:
+        return array.astype(default_dtype()) if array.dtype == np.float64 else array
+    kind = None
+    for leaf in _leaf_dtypes(data):
+        own = (
+            default_dtype()
+            if leaf is float
+            else array.dtype
+            if isinstance(leaf, type) and leaf not in (int, bool)
+            else leaf
+        )
+        own = np.dtype(own)
+        kind = own if kind is None else promote_numpy(kind, own)
+    return array if array.dtype == kind else array.astype(kind)
+
+
+def _cast(array: Any, kind: Any) -> Any:
+    """`array` in another dtype. RuntimeError for a number that an integer dtype cannot take, as -300 in uint8."""
+    if kind.kind in "iu" and array.size and array.dtype.kind in "iuf":
+        limits = np.iinfo(kind)
+        low = -limits.max if kind.kind == "u" else limits.min  # PyTorch lets unsigned numbers wrap: -1 is 255 in uint8
+        if not (array.min() >= low and array.max() <= limits.max):
+            raise OpError(f"value cannot be converted to type {kind} without overflow")
+    return array.astype(kind, copy=False)
+
+
+def to_array(data: Any, dtype: Any = None) -> Any:
+    """Data of any kind as an array, in `dtype` where one is given; on the memory of arrays and Tensors where it can."""
+    if isinstance(data, Tensor):
+        array = data.array
+    elif isinstance(data, (np.ndarray, np.generic)):
+        array = data
+    elif hasattr(data, "__array__"):
+        array = np.asarray(data)
+    else:
+        try:
+            backends.of(data)
+        except TypeError:
+            if not isinstance(data, (list, tuple)) and hasattr(data, "__dlpack__"):
+                array = from_dlpack(data).array
+            else:
+                return _from_python(data, dtype)
+        else:
+            array = data
+    from_numpy_dtype(array.dtype)
+    return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def finish(array: Any, place: Any, requires_grad: bool) -> Tensor:
+    """The Tensor of an array, on the device `place` (None: where it is)."""
+    t = wrap(array if place is None else move(array, place), None)
     if requires_grad:
         t.requires_grad = True
     return t
 
 
+def _kind(dtype: Any) -> Any:
+    return None if dtype is None else to_numpy_dtype(dtype)
+
+
 @function
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Tensor:
     """A new tensor with a copy of `data` (numbers, nested sequences, a NumPy or CuPy array, a Tensor).
 
     dtype: default: that of the array; the default dtype for Python floats, int64 for ints, bool for bools.
+    Ragged sequences raise ValueError, data other than numbers TypeError.
     """
-    array = _to_array(data)
-    owner = backends.of(array)
-    return _placed(owner.xp.array(array, copy=True), dtype, device, requires_grad)
+    source = to_array(data, _kind(dtype))
+    array = backends.of(source).xp.array(source, copy=True)
+    on_device = device is None and (isinstance(data, Tensor) or backends.of(array).name != "numpy")
+    return finish(array, None if on_device else place_of(device), requires_grad)
 
 
 @function
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """`data` as a tensor, sharing its memory where it can."""
+    """`data` as a tensor, sharing its memory where it can; a Tensor stays in its graph."""
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(device=device, dtype=dtype)
-    array = _to_array(data)
-    t = _placed(array, dtype, device, False)
-    if isinstance(data, np.ndarray) and np.shares_memory(t.array, data):
-        storage.share(data)
+    array = to_array(data, _kind(dtype))
+    keep = device is None and backends.of(array).name != "numpy"
+    t = finish(array, None if keep else place_of(device), False)
+    _share(t, data)
     return t
+
+
+def _share(t: Tensor, data: Any) -> None:
+    """Note that `data` sees the memory of `t`, unless it is Python's numbers, which were copied."""
+    if not isinstance(data, (Tensor, list, tuple, int, float)) and isinstance(t.array, np.ndarray):
+        storage.share(t.array)
+
+
+@function
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`obj` as a tensor: what `tensor` takes, DLPack exporters, and buffers (bytes) in `dtype`.
+
+    copy: True copies, None shares memory where it can, False raises ValueError where it cannot.
+    """
+    if isinstance(obj, (bytes, bytearray, memoryview)):
+        t = frombuffer(obj, dtype=default_dtype() if dtype is None else dtype)
+        dtype = None
+    else:
+        t = as_tensor(obj)
+    moved = t.to(device=device, dtype=dtype) if device is not None or dtype is not None else t
+    if copy is False and (moved is not t or (isinstance(obj, (list, tuple, int, float)))):
+        raise ValueError(
+            f"asarray(): cannot alias {type(obj).__name__} as {moved.dtype} on {moved.device} without a copy"
+        )
+    if copy and moved is t:
+        moved = t.clone()
+    if moved.node is None and moved.leaf != requires_grad:
+        moved = moved.detach()
+        moved.requires_grad = requires_grad
+    return moved
 
 
 @function
 def from_numpy(ndarray: Any) -> Tensor:
-    """A tensor on the memory of a NumPy array: a change of one is seen in the other."""
+    """A tensor on the memory of a NumPy array: a change of one is seen in the other. Negative strides are welcome."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    if not ndarray.dtype.isnative:
+        raise ValueError(f"the array's byte order is not the machine's ({ndarray.dtype}): convert it with .astype()")
     to_numpy_dtype(ndarray.dtype)
     storage.share(ndarray)
-    return wrap(ndarray, None)
+    return wrap(ndarray.view(np.ndarray) if type(ndarray) is not np.ndarray else ndarray, None)
 
 
-def legacy_tensor(*args: Any, device: Any = None) -> Tensor:
-    """`Tensor(2, 3)`: uninitialised, of that shape; `Tensor(data)`: the data in the default dtype."""
-    if len(args) == 1 and not isinstance(args[0], int):
+@function
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A tensor on the memory of an object with the buffer protocol, seen as a row of numbers of `dtype`."""
+    array = np.frombuffer(buffer, _kind(dtype), count, offset)
+    storage.share(array)
+    return finish(array, CPU, requires_grad)
+
+
+class _Exporter:
+    """A DLPack capsule as an object that exports it."""
+
+    def __init__(self, capsule: Any) -> None:
+        self.capsule = capsule
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+@function
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor on the memory of another library's: an object with `__dlpack__`, or a capsule of host memory."""
+    if type(ext_tensor).__name__ == "PyCapsule":
+        ext_tensor = _Exporter(ext_tensor)
+    if isinstance(ext_tensor, Tensor):
+        array = ext_tensor.detach().array
+    elif not hasattr(ext_tensor, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack(): {type(ext_tensor).__name__} has no __dlpack__")
+    else:
+        kind = int(ext_tensor.__dlpack_device__()[0])
+        if kind not in (1, 2, 3, 13):
+            raise OpError(
+                f"from_dlpack(): no backend for DLPack device type {kind}; there are the CPU (1) and CUDA (2)"
+            )
+        backend = backends.by_device("cuda" if kind in (2, 13) else "cpu")
+        array = backend.xp.from_dlpack(ext_tensor)
+    from_numpy_dtype(array.dtype)
+    if copy:
+        array = array.copy()
+    else:
+        storage.share(array)
+    return finish(array, None if device is None else place_of(device), False)
+
+
+# -- makers -----------------------------------------------------------------------------------------------------------
+
+
+def shape_of(sizes: tuple[Any, ...], size: Any, name: str) -> tuple[int, ...]:
+    """The shape of `f(2, 3)`, `f((2, 3))` and `f(size=(2, 3))`; RuntimeError for a negative size."""
+    if size is not None:
+        sizes = tuple(size) if isinstance(size, (list, tuple)) else (size,)
+    elif len(sizes) == 1 and isinstance(sizes[0], (list, tuple)):
+        sizes = tuple(sizes[0])
+    elif not sizes:
+        raise TypeError(f"{name}() missing 1 required positional argument: 'size'")
+    found = []
+    for n in sizes:
+        if isinstance(n, bool) or not hasattr(n, "__index__"):
+            raise TypeError(f"{name}(): argument 'size' must be ints or a tuple of ints, not {type(n).__name__}")
+        found.append(n.__index__())
+    if any(n < 0 for n in found):
+        raise OpError(f"{name}: Dimension size must be non-negative, got {found}")
+    return tuple(found)
+
+
+_KEYWORDS = ("out", "dtype", "layout", "device", "pin_memory", "requires_grad")
+
+
+def _public(make: Callable[..., Any], made: Callable[..., Any], hidden: int) -> Callable[..., Any]:
+    """`made` with the name, the docstring and the signature of `make` (without its first `hidden` parameters)."""
+    own = [p for p in list(inspect.signature(make).parameters.values())[hidden:] if p.name != "kind"]
+    rest = [
+        p
+        for p in inspect.signature(made).parameters.values()
+        if p.name in _KEYWORDS and p.name not in {q.name for q in own}
+    ]
+    functools.update_wrapper(made, make)
+    del made.__wrapped__  # type: ignore[attr-defined]
+    made.__signature__ = inspect.Signature([p for p in own if p.kind is not p.VAR_KEYWORD] + rest)  # type: ignore[attr-defined]
+    return function(made)
+
+
+def factory(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the public function of a maker `make(backend, ..., kind)`, which returns an array of dtype `kind`."""
+
+    def made(
+        *args: Any,
+        out: Any = None,
+        dtype: Any = None,
+        layout: Any = strided,
+        device: Any = None,
+        pin_memory: bool = False,
+        requires_grad: bool = False,
+        **kwargs: Any,
+    ) -> Tensor:
+        place = place_of(device)
+        if out is not None:
+            place, dtype = out.device, dtype or out.dtype
+        array = make(place.backend, *args, kind=_kind(dtype), **kwargs)
+        if out is not None:
+            return out.copy_(finish(array, place, False))
+        return finish(array, place, requires_grad)
+
+    return _public(make, made, hidden=1)
+
+
+def blank(xp: Any, shape: tuple[int, ...], kind: Any, memory_format: Any = contiguous_format) -> Any:
+    """An array that is not initialised."""
+    if memory_format is channels_last or memory_format is channels_last_3d:
+        if len(shape) != (4 if memory_format is channels_last else 5):
+            raise OpError(
+                f"{memory_format} is for tensors of rank {4 if memory_format is channels_last else 5}, not {len(shape)}"
+            )
+        n = len(shape)
+        return xp.empty((shape[0], *shape[2:], shape[1]), kind).transpose((0, n - 1, *range(1, n - 1)))
+    return xp.empty(shape, kind)
+
+
+@factory
+def empty(backend: Any, *sizes: Any, kind: Any, size: Any = None, memory_format: Any = contiguous_format) -> Any:
+    """A tensor whose elements are not initialised."""
+    return blank(backend.xp, shape_of(sizes, size, "empty"), kind or default_dtype(), memory_format)
+
+
+@factory
+def zeros(backend: Any, *sizes: Any, kind: Any, size: Any = None) -> Any:
+    """A tensor of zeros: `zeros(2, 3)` or `zeros((2, 3))`, in the default dtype."""
+    return backend.xp.zeros(shape_of(sizes, size, "zeros"), kind or default_dtype())
+
+
+@factory
+def ones(backend: Any, *sizes: Any, kind: Any, size: Any = None) -> Any:
+    """A tensor of ones: `ones(2, 3)` or `ones((2, 3))`, in the default dtype."""
+    return backend.xp.ones(shape_of(sizes, size, "ones"), kind or default_dtype())
+
+
+def check_value(value: Any, kind: Any) -> Any:
+    """`value` as a Python number that the dtype `kind` can take. RuntimeError where it cannot."""
+    if isinstance(value, Tensor) or hasattr(value, "dtype"):
+        return value.item()
+    if not isinstance(value, (bool, int, float)):
+        raise TypeError(f"the fill value must be a number, not {type(value).__name__}")
+    if is_floating(kind):
+        if math.isfinite(value) and kind.itemsize < 8 and abs(value) > _largest(kind):
+            raise OpError(f"value cannot be converted to type {kind} without overflow: {value}")
+    elif kind.kind in "iu":
+        if not math.isfinite(value):
+            raise OpError(f"value cannot be converted to type {kind} without overflow: {value}")
+        value = int(value)
+        limits = np.iinfo(kind)
+        if not (-limits.max if kind.kind == "u" else limits.min) <= value <= limits.max:
+            raise OpError(f"value cannot be converted to type {kind} without overflow: {value}")
+        if kind.kind == "u":
+            value %= limits.max + 1
+    return value
+
+
+@functools.cache
+def _largest(kind: Any) -> float:
+    from .dtypes import finfo
+
+    return finfo(kind).max
+
+
+@factory
+def full(backend: Any, size: Any, fill_value: Any, *, kind: Any) -> Any:
+    """A tensor of shape `size` whose elements are all `fill_value`; its dtype is the value's unless given."""
+    if not isinstance(size, (list, tuple)):
+        raise TypeError(f"full(): argument 'size' must be a tuple of ints, not {type(size).__name__}")
+    if kind is None:
+        kind = fill_value.array.dtype if isinstance(fill_value, Tensor) else _from_python(fill_value, None).dtype
+    value = check_value(fill_value, kind)
+    return backend.xp.full(shape_of((), size, "full"), value, kind)
+
+
+@factory
+def eye(backend: Any, n: int, m: int | None = None, *, kind: Any) -> Any:
+    """The identity matrix, with n rows and m (default n) columns."""
+    for name, value in (("n", n), ("m", n if m is None else m)):
+        if value < 0:
+            raise OpError(f"{name} must be greater or equal to 0, got {value}")
+    return backend.xp.eye(n, m, dtype=kind or default_dtype())
+
+
+def _number(x: Any) -> Any:
+    return x.item() if hasattr(x, "item") else x
+
+
+@factory
+def arange(backend: Any, start: Any = 0, end: Any = None, step: Any = 1, *, kind: Any) -> Any:
+    """start + i·step for all i with start + i·step < end (end is excluded): `arange(end)`, `arange(start, end, step)`.
+
+    dtype: int64 where all three are integers, otherwise the default dtype. The elements are computed in float64 and
+    rounded once.
+    """
+    if end is None:
+        start, end = 0, start
+    start, end, step = _number(start), _number(end), _number(step)
+    if kind is None:
+        kind = default_dtype() if any(isinstance(x, float) for x in (start, end, step)) else np.dtype("int64")
+    if kind.kind == "b":
+        raise TypeError("arange() has no bool form")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise OpError(f"unsupported range: {start} -> {end}")
+    if not is_floating(kind):
+        start, end, step = int(start), int(end), int(step)
+    if step == 0:
+        raise OpError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise OpError(f"upper bound and lower bound inconsistent with step sign: arange({start}, {end}, {step})")
+    count = (
+        -((start - end) // step)
+        if isinstance(step, int) and isinstance(end - start, int)
+        else math.ceil((end - start) / step)
+    )
+    numbers = backend.xp.arange(count, dtype="float64" if is_floating(kind) else "int64")
+    return (numbers * step + start).astype(kind, copy=False)
+
+
+@factory
+def linspace(backend: Any, start: Any, end: Any, steps: int, *, kind: Any) -> Any:
+    """`steps` numbers from start to end, both included: start + i·(end - start)/(steps - 1).
+
+    The second half is counted from the end, so the row is symmetric; integer dtypes cut the fractions off.
+    """
+    return _spaced(backend.xp, start, end, steps).astype(kind or default_dtype())
+
+
+@factory
+def logspace(backend: Any, start: Any, end: Any, steps: int, base: float = 10.0, *, kind: Any) -> Any:
+    """base**x for the x of `linspace(start, end, steps)`."""
+    return (base ** _spaced(backend.xp, start, end, steps)).astype(kind or default_dtype())
+
+
+def _spaced(xp: Any, start: Any, end: Any, steps: Any) -> Any:
+    start, end, steps = _number(start), _number(end), _number(steps)
+    if steps < 0:
+        raise OpError("number of steps must be non-negative")
+    i = xp.arange(steps, dtype="float64")
+    step = (end - start) / max(steps - 1, 1)
+    return xp.where(i < steps // 2 if steps > 1 else i == 0, start + step * i, end - step * (steps - 1 - i))
+
+
+# -- in the likeness of a tensor --------------------------------------------------------------------------------------
+
+
+def blank_like(input: Any, kind: Any, place: Any, memory_format: Any, name: str) -> tuple[Any, Any]:
+    """(backend, array not initialised) with the shape of `input`, and in `preserve_format` its order in memory."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    array = input.array
+    backend = backends.of(array) if place is None else place.backend
+    kind = array.dtype if kind is None else kind
+    if memory_format is preserve_format and backend is backends.of(array):
+        return backend, backend.xp.empty_like(array, kind)
+    if memory_format is preserve_format:
+        memory_format = contiguous_format
+    return backend, blank(backend.xp, array.shape, kind, memory_format)
+
+
+def like(fill: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the public function of `fill(backend, array, ...)`, which fills an array made like a tensor's."""
+    name = fill.__name__
+
+    def made(
+        input: Tensor,
+        *args: Any,
+        dtype: Any = None,
+        layout: Any = strided,
+        device: Any = None,
+        requires_grad: bool = False,
+        memory_format: Any = preserve_format,
+        pin_memory: bool = False,
+        **kwargs: Any,
+    ) -> Tensor:
+        place = None if device is None else place_of(device)
+        backend, array = blank_like(input, _kind(dtype), place, memory_format, name)
+        fill(backend, array, *args, **kwargs)
+        return finish(array, place, requires_grad)
+
+    signature = inspect.signature(made).parameters
+    own = list(inspect.signature(fill).parameters.values())[2:]
+    functools.update_wrapper(made, fill)
+    del made.__wrapped__  # type: ignore[attr-defined]
+    keywords = [p for p in signature.values() if p.kind is p.KEYWORD_ONLY]
+    first = [signature["input"], *(p for p in own if p.kind is not p.KEYWORD_ONLY)]
+    made.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*first, *(p for p in own if p.kind is p.KEYWORD_ONLY), *keywords]
+    )
+    return function(made)
+
+
+@like
+def empty_like(backend: Any, array: Any) -> None:
+    """A tensor of the input's shape and dtype that is not initialised."""
+
+
+@like
+def zeros_like(backend: Any, array: Any) -> None:
+    """Zeros in the input's shape and dtype."""
+    array[...] = 0
+
+
+@like
+def ones_like(backend: Any, array: Any) -> None:
+    """Ones in the input's shape and dtype."""
+    array[...] = 1
+
+
+@like
+def full_like(backend: Any, array: Any, fill_value: Any) -> None:
+    """`fill_value` in the input's shape and dtype."""
+    array[...] = check_value(fill_value, array.dtype)
+
+
+@method
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of `data` with this tensor's dtype and device unless given."""
+    return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+
+
+def _new(make: Callable[..., Any], name: str) -> None:
+    def made(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, **kwargs: Any) -> Tensor:
+        return make(*args, dtype=dtype or self.dtype, device=device or self.device, **kwargs)
+
+    made.__name__ = made.__qualname__ = name
+    made.__doc__ = f"`chainrule.{make.__name__}` with this tensor's dtype and device unless given."
+    method(made)
+
+
+for _make in (empty, zeros, ones, full):
+    _new(_make, f"new_{_make.__name__}")
+
+
+# -- PyTorch's old constructors ---------------------------------------------------------------------------------------
+
+
+def legacy_tensor(*args: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """`Tensor(2, 3)`: not initialised, of that shape; `Tensor(data)`: the data in the default dtype."""
+    kind = dtype or default_dtype()
+    if len(args) == 1 and not isinstance(args[0], (int, np.integer)):
         data = args[0]
         if isinstance(data, Tensor):
             return data.detach()
-        return _placed(_to_array(data), default_dtype(), device, False)
-    return _placed(np.empty(args or (0,), default_dtype()), None, device, False)
+        if not isinstance(data, tuple) or not hasattr(data, "numel"):  # a Size means a shape
+            if isinstance(data, float):
+                raise TypeError("Tensor(): data must be a sequence, not a float; use tensor() for a number")
+            if dtype is not None:
+                return finish(to_array(data).astype(kind), place_of(device), False)
+            return tensor(data, dtype=kind, device=device)
+    return empty(*(args or (0,)), dtype=kind, device=device)
+
+
+@method
+def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
+    """PyTorch's old constructor: `t.new(2, 3)` is not initialised, `t.new(data)` holds the data; in t's dtype."""
+    return legacy_tensor(*args, dtype=self.array.dtype, device=device or device_of(self.array))

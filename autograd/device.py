@@ -10,7 +10,17 @@ from typing import Any
 
 from .. import backends
 
-__all__ = ["CPU", "device", "device_of", "get_default_device", "move", "place_of", "set_default_device"]
+__all__ = [
+    "CPU",
+    "device",
+    "device_of",
+    "get_default_device",
+    "get_num_threads",
+    "move",
+    "place_of",
+    "set_default_device",
+    "set_num_threads",
+]
 
 
 class device:
@@ -99,6 +109,18 @@ def set_default_device(device: Any) -> None:
     place = CPU if device is None else place_of(device)
     place.backend  # noqa: B018  an error here is better than one at the next tensor
     _default.set((place, *_default.get()[1:]))
+
+
+def get_num_threads() -> int:
+    """How many threads the CPU's matrix products use."""
+    return CPU.backend.get_threads()
+
+
+def set_num_threads(num: int) -> None:
+    """Let the CPU's matrix products use `num` threads: NumPy's own BLAS (OpenBLAS) alone can be told."""
+    if num < 1:
+        raise RuntimeError(f"set_num_threads expects a positive integer, got {num}")
+    CPU.backend.set_threads(num)
 
 
 def place_of(where: Any) -> device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import backends
+from . import storage
 from .attributes import Size
 from .dims import wrap_dim
 from .ops.shape import clone, memory_order
@@ -58,26 +59,16 @@ def stride(self: Tensor, dim: int | None = None) -> Any:
 
 
 @method
-def storage_offset(self: Tensor) -> int:
-    """How many elements of its memory lie before the tensor's first."""
-    array = self.array
-    owner = backends.of(array).owner(array)
-    return (
-        int(_address(array) - _address(owner)) // array.itemsize
-        if owner is not array and hasattr(owner, "dtype")
-        else 0
-    )
-
-
-def _address(array: Any) -> int:
-    data = getattr(array, "data", None)
-    return data.ptr if hasattr(data, "ptr") else array.__array_interface__["data"][0]
+def data_ptr(self: Tensor) -> int:
+    """The address of the first element."""
+    storage.as_memory(self)
+    return backends.of(self.array).pointer(self.array)
 
 
 @method
-def data_ptr(self: Tensor) -> int:
-    """The address of the first element."""
-    return _address(self.array)
+def storage_offset(self: Tensor) -> int:
+    """How many elements of its memory lie before the tensor's first."""
+    return (data_ptr(self) - self.untyped_storage().data_ptr()) // self.array.itemsize
 
 
 @method

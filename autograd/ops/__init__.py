@@ -2,6 +2,7 @@
 
 from . import (
     arithmetic,
+    assignment,
     convolution,
     einsum,
     elementwise,
@@ -22,6 +23,7 @@ from . import (
 
 __all__ = [
     "arithmetic",
+    "assignment",
     "convolution",
     "einsum",
     "elementwise",

@@ -13,6 +13,7 @@ import numpy as np
 from ..base import Backend
 from .kernels import KERNELS
 from .random import HostGenerator
+from .threads import get_threads, set_threads
 
 __all__ = ["BACKEND", "NumpyBackend"]
 
@@ -37,7 +38,7 @@ class NumpyBackend(Backend):
         return np.asarray(array)
 
     def owner(self, array: Any) -> Any:
-        # The last array of the chain: under it may lie a buffer or a DLPack capsule, which cannot be referred to weakly.
+        # The last array of the chain: under it may lie a buffer or a DLPack capsule, which has no weak references.
         while isinstance(base := getattr(array, "base", None), np.ndarray):
             array = base
         return array
@@ -47,6 +48,12 @@ class NumpyBackend(Backend):
 
     def writable(self, array: Any) -> bool:
         return array.flags.writeable
+
+    def get_threads(self) -> int:
+        return get_threads()
+
+    def set_threads(self, n: int) -> None:
+        set_threads(n)
 
     def generator(self, seed: int | None) -> HostGenerator:
         return HostGenerator(seed)
