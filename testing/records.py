@@ -73,7 +73,7 @@ class _Fields:
     order: int = 3
     #: relative tolerance of the forward against its reference, in float64
     tolerance: float = 1e-9
-    #: relative tolerance of gradients against central differences (and, ten times it, against PyTorch's)
+    #: relative tolerance of gradients against central differences (against PyTorch's: a hundredth of it)
     grad_tolerance: float = 1e-5
     #: relative tolerance of float32 against float64; None: the op is not meant for float32 input
     float32_tolerance: float | None = 1e-4

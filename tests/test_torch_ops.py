@@ -20,14 +20,15 @@ def counterpart(torch, record):
     return functools.reduce(getattr, record.torch.split("."), torch)
 
 
-def tensors_of(x, torch, made, numbers=False):
+def tensors_of(x, torch, made, numbers, tracked):
+    """The sample with torch's tensors for arrays (collected in `made`), and for numbers if `numbers` says so."""
     if numbers and isinstance(x, (int, float)):
         return torch.tensor(x, dtype=torch.float64)
     if isinstance(x, np.ndarray):
-        made.append(torch.tensor(x.copy(), requires_grad=x.dtype.kind == "f"))
+        made.append(torch.tensor(x.copy(), requires_grad=tracked and x.dtype.kind == "f"))
         return made[-1]
     if isinstance(x, (list, tuple)):
-        return type(x)([tensors_of(v, torch, made, numbers) for v in x])
+        return type(x)([tensors_of(v, torch, made, numbers, tracked) for v in x])
     return x
 
 
@@ -46,8 +47,8 @@ def torch_tower(torch, record, call, order):
 
     def run(numbers):
         made = []
-        args = tensors_of(call.sample.args, torch, made, numbers)
-        kwargs = {k: tensors_of(v, torch, made) for k, v in call.sample.kwargs.items()}
+        args = tensors_of(call.sample.args, torch, made, numbers, order > 0)
+        kwargs = {k: tensors_of(v, torch, made, False, order > 0) for k, v in call.sample.kwargs.items()}
         return made, counterpart(torch, record)(*args, **kwargs)
 
     try:
@@ -76,37 +77,46 @@ def torch_tower(torch, record, call, order):
     return [host(t) for t in every], levels
 
 
-def same(found, expected, tolerance, what):
+def size(x):
+    finite = x[np.isfinite(x)] if x.dtype.kind == "f" else x
+    return float(np.abs(finite.astype(np.float64)).max()) if finite.size else 0.0
+
+
+def same(found, expected, tolerance, what, noise=0.0):
     if found is None or expected is None:
         other = expected if found is None else found
-        assert other is None or not np.any(other), what
+        assert other is None or size(other) <= noise, what
         return
-    finite = expected[np.isfinite(expected)] if expected.dtype.kind == "f" else expected
-    scale = float(np.abs(finite.astype(np.float64)).max()) if finite.size else 0.0
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale, err_msg=what)
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * size(expected) + noise, err_msg=what)
+
+
+def oracle(torch, record, call):
+    """PyTorch's tower up to order two, or as high as PyTorch's derivatives go."""
+    for order in range(min(record.order, 2), -1, -1):
+        try:
+            return order, *torch_tower(torch, record, call, order)
+        except (NotImplementedError, RuntimeError) as error:
+            if not order or ("derivative for" not in str(error) and "not implemented" not in str(error)):
+                raise
+    raise AssertionError("unreachable")
 
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_value_and_gradients(record, torch):
     for call in calls_of(record):
-        order = min(record.order, 2)
-        try:
-            values, expected = torch_tower(torch, record, call, order)
-        except (NotImplementedError, RuntimeError) as error:
-            if "derivative for" not in str(error) and "not implemented" not in str(error):
-                raise
-            order = 1  # PyTorch has no second derivative of everything
-            values, expected = torch_tower(torch, record, call, order)
+        order, values, expected = oracle(torch, record, call)
         found = [ours(t) for t in call.outputs(call.tensors(call.arrays))]
         assert len(found) == len(values), call
         for i, (a, b) in enumerate(zip(found, values, strict=True)):
             assert a.shape == b.shape, f"{call}: output {i}"
-            assert a.dtype.name == str(b.dtype), f"{call}: output {i}"
+            assert a.dtype == b.dtype, f"{call}: output {i}"
             same(a, b, max(record.tolerance, 1e-9), f"{call}: output {i}")
         levels = call.tower(call.arrays, order)
         for k in range(1, order + 1):
+            # what cancels to zero in one of the two is rounding of the numbers one order below
+            noise = 1e-13 * max([size(x) for level in expected[:k] for x in level if x is not None], default=0.0)
             for i, (a, b) in enumerate(zip(levels[k], expected[k], strict=True)):
-                same(a, b, 10 * record.grad_tolerance * 1e-3, f"{call}: gradient {i} of order {k}")
+                same(a, b, 1e-2 * record.grad_tolerance, f"{call}: gradient {i} of order {k}", noise)
 
 
 def test_most_ops_have_a_counterpart():
