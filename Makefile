@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV_TORCH ?= .venv-torch
+VENV_GPU ?= .venv-gpu
 TORCH ?= torch==2.13.0
 CUDA ?= cuda12
 JOBS ?= 2
@@ -16,7 +17,7 @@ PYTEST := pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deep test-slow test-torch lint format types wheel bench clean
+.PHONY: help demo test test-deep test-slow test-torch test-gpu test-gpu-static lint format types wheel bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +36,13 @@ test-slow: $(VENV)/.dev ## only the tests that `make test` leaves out, the built
 
 test-torch: $(VENV_TORCH)/.dev ## compare with PyTorch
 	$(VENV_TORCH)/bin/$(PYTEST) -m torch $(PYTEST_ARGS)
+
+test-gpu: $(VENV_GPU)/.$(CUDA) ## the ops on a GPU; CUDA=cuda12 or cuda13, the newest that the driver knows
+	$(VENV_GPU)/bin/$(PYTEST) -m "not slow and not torch" --backend cupy $(PYTEST_ARGS)
+
+# CuPy can be imported without a GPU: what forwards call is looked up in it.
+test-gpu-static: $(VENV_GPU)/.$(CUDA) ## compare with CuPy's names and signatures; needs no GPU
+	$(VENV_GPU)/bin/pytest tests/test_cupy_static.py tests/test_import.py::test_no_optional_dependency $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## style, without changing anything
 	$(VENV)/bin/ruff check .
@@ -68,9 +76,13 @@ $(VENV_TORCH)/.%: pyproject.toml | $(VENV_TORCH)/bin/python
 	$(VENV_TORCH)/bin/python -m pip install --quiet --editable ".[$*]"
 	@touch $@
 
+$(VENV_GPU)/.%: pyproject.toml | $(VENV_GPU)/bin/python
+	$(VENV_GPU)/bin/python -m pip install --quiet --editable ".[$*,dev]"
+	@touch $@
+
 $(VENV_TORCH)/.benchmarks: benchmarks/requirements.txt $(VENV_TORCH)/.dev
 	$(VENV_TORCH)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
-$(VENV)/bin/python $(VENV_TORCH)/bin/python:
+$(VENV)/bin/python $(VENV_TORCH)/bin/python $(VENV_GPU)/bin/python:
 	$(PYTHON) -m venv $(@D:/bin=)

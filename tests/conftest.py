@@ -1,5 +1,6 @@
 """Options, profiles and fixtures that all tests share."""
 
+import contextlib
 import importlib.util
 import os
 
@@ -7,6 +8,7 @@ import hypothesis
 import pytest
 
 import chainrule
+from chainrule.autograd.device import device
 from chainrule.autograd.modes import MODES
 
 # dev and ci repeat the same examples in each run: what turns red was turned red by the change. Only nightly explores.
@@ -26,6 +28,14 @@ def pytest_addoption(parser):
         default=os.environ.get("CHAINRULE_TEST_BACKEND", "numpy"),
         help="where the tests' tensors live (also CHAINRULE_TEST_BACKEND)",
     )
+
+
+def pytest_configure(config):
+    if config.getoption("backend") == "cupy":
+        try:
+            device("cuda").backend  # noqa: B018  says what is missing
+        except RuntimeError as error:
+            raise pytest.UsageError(f"--backend=cupy: {error}") from None
 
 
 def pytest_report_header(config):
@@ -50,6 +60,14 @@ def nothing_leaks():
     MODES.set(modes)
     chainrule.set_default_dtype(dtype)
     assert left == (modes, dtype), "the test changed a mode or the default dtype and did not change it back"
+
+
+@pytest.fixture(autouse=True)
+def default_device(request):
+    """Tests of the backend make their own tensors and generators where the backend's arrays live."""
+    on_gpu = "backend" in request.fixturenames and request.config.getoption("backend") == "cupy"
+    with device("cuda") if on_gpu else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

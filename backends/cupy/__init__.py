@@ -72,9 +72,8 @@ class CupyBackend(Backend):
             return self._current.get()
         self.require()
         if not 0 <= index < self.device_count():
-            raise RuntimeError(
-                f"invalid device cuda:{index}: there are {self.device_count()} CUDA devices, from cuda:0 on"
-            )
+            last = self.device_count() - 1
+            raise RuntimeError(f"invalid device cuda:{index}: the last one of this machine is cuda:{last}")
         return index
 
     def device_of(self, array: Any) -> tuple[str, int | None]:

@@ -1,0 +1,278 @@
+"""What forwards ask of an array namespace exists in the real CuPy, keywords included. Needs the package, but no GPU.
+
+Every `xp.name(...)` in the engine is looked up in the CuPy backend's namespace and its arguments are bound to the
+signature; every array method that a forward calls is looked up in cupy.ndarray. A GPU run is still the better test.
+"""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule.autograd import OPS
+from chainrule.autograd.tensor import wrap
+from chainrule.backends import by_name
+
+cupy = pytest.importorskip("cupy", reason="CuPy is not installed; `make test-gpu-static` runs this")
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted([*ROOT.glob("autograd/**/*.py"), *ROOT.glob("backends/*.py")])
+BACKEND = by_name("cupy")
+ANY = object()
+
+
+# -- signatures -------------------------------------------------------------------------------------------------------
+
+
+def signature(function):
+    """The signature of a function of CuPy's; compiled ones have it in the first line of their docstring."""
+    if isinstance(getattr(function, "ufunc", None), cupy.ufunc):
+        function = function.ufunc
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        first = function.__doc__.strip().splitlines()[0]
+    parameters = re.match(r"[\w.]+\((.*?)\)( ->.*)?$", first.replace("\\*", "*")).group(1)
+    names = []
+    for parameter in parameters.split(", "):
+        name, equals, default = parameter.partition("=")
+        names.append(name.split()[-1] + equals + default)  # without the C type before it
+    names = [name for name in names if name != "self"]
+    scope = {}
+    exec(f"def stub({', '.join(names)}): pass", scope)
+    return inspect.signature(scope["stub"])
+
+
+def mismatch(function, call):
+    """Why a call does not fit the function; empty where it does."""
+    given = [ANY for a in call.args if not isinstance(a, ast.Starred)]
+    keywords = {k.arg: ANY for k in call.keywords if k.arg is not None}
+    open_ended = len(given) < len(call.args) or len(keywords) < len(call.keywords)
+    try:
+        bound = signature(function)
+        (bound.bind_partial if open_ended else bound.bind)(*given, **keywords)
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+# -- the checker ------------------------------------------------------------------------------------------------------
+
+
+def chain(node):
+    """The names after `xp` in `xp.linalg.inv`; None for what does not start at a namespace."""
+    names = []
+    while isinstance(node, ast.Attribute):
+        if node.attr == "xp":
+            return names
+        names.insert(0, node.attr)
+        node = node.value
+    return names if isinstance(node, ast.Name) and node.id == "xp" else None
+
+
+def resolve(names):
+    found = BACKEND.xp
+    for name in names:
+        found = getattr(found, name)
+    return found
+
+
+def first_parameter(node):
+    arguments = node.args.posonlyargs + node.args.args if isinstance(node, (ast.FunctionDef, ast.Lambda)) else []
+    return arguments[0].arg if arguments else ""
+
+
+def array_faults(node, calls):
+    """Faults of `x.method(...)` and `x.attribute` in a forward, as far as NumPy's arrays have the name."""
+    if isinstance(node.value, ast.Attribute) and node.value.attr == "flags":
+        if not hasattr(cupy.ndarray.flags, "__get__") or node.attr not in FLAGS:
+            yield f"CuPy's flags have no {node.attr}"
+        return
+    if not hasattr(np.ndarray, node.attr):
+        return
+    method = getattr(cupy.ndarray, node.attr, None)
+    if method is None:
+        yield f"cupy.ndarray has no {node.attr}"
+    elif node in calls and callable(method) and not hasattr(list, node.attr) and (why := mismatch(method, calls[node])):
+        yield f"ndarray.{node.attr}: {why}"
+
+
+def faults(source, name="source"):
+    """`name:line: what CuPy lacks` for each fault of a module."""
+    tree = ast.parse(source)
+    calls = {node.func: node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    inner = {node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    imported = {alias.asname or alias.name for node in ast.walk(tree) for alias in getattr(node, "names", [])
+                if isinstance(alias, ast.alias)}  # fmt: skip
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node not in inner and (names := chain(node)):
+            try:
+                target = resolve(names)
+            except AttributeError:
+                found.append((node.lineno, f"CuPy has no {'.'.join(names)}"))
+                continue
+            if node in calls and not isinstance(target, type) and (why := mismatch(target, calls[node])):
+                found.append((node.lineno, f"{'.'.join(names)}: {why}"))
+    for function in ast.walk(tree):
+        first = first_parameter(function)
+        if first not in ("xp", "F"):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+                found.append((node.lineno, f"@ is slow or wrong for stacks of 16-bit matrices: {first}.matmul"))
+            if first == "xp" and isinstance(node, ast.Attribute) and chain(node) is None:
+                root = node
+                while isinstance(root, ast.Attribute):
+                    root = root.value
+                if not (isinstance(root, ast.Name) and root.id in imported):
+                    found += [(node.lineno, text) for text in array_faults(node, calls)]
+    return [f"{name}:{line}: {text}" for line, text in sorted(set(found))]
+
+
+def fake(shape=(4, 6), dtype="float32", address=4096):
+    """An array on memory that is never touched: shapes, strides and views work without a GPU."""
+    memory = cupy.cuda.UnownedMemory(address, 1 << 20, None, 0)
+    return cupy.ndarray(shape, dtype, memptr=cupy.cuda.MemoryPointer(memory, 0))
+
+
+FLAGS = [name for name in dir(fake().flags) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_what_cupy_has(path):
+    assert faults(path.read_text(), path.name) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("xp.max(x, axis=0, keepdims=True)", ""),
+        ("xp.max(x, initial=0)", "initial"),
+        ("xp.sum(x, where=x > 0)", "where"),
+        ("xp.clip(x, 0, None)", ""),
+        ("xp.clip(x, min=0)", "min"),
+        ("xp.unstack(x)", "unstack"),
+        ("backend.xp.linalg.vector_norm(x)", "linalg.vector_norm"),
+        ("xp.linalg.svd(x, full_matrices=False)", ""),
+        ("xp.take(x, y, 0, mode='clip')", "mode"),
+        ("xp.var(x, correction=1)", "correction"),
+        ("xp.zeros((2,), device='cpu')", "device"),
+        ("xp.exp(x, where=y)", "where"),
+        ("xp.exp(x, out=y)", ""),
+        ("xp.exp(x, y, x)", "too many"),
+        ("xp.add.at(x, (y,), x)", ""),
+        ("xp.add.at(x)", "indices"),
+        ("xp.add.nothing(x, y)", "add.nothing"),
+        ("xp.sum(*xs)", ""),
+        ("xp.concatenate(xs, axis=0, **options)", ""),
+        ("x.astype(y.dtype, copy=False)", ""),
+        ("x.astype(y.dtype, device='cpu')", "device"),
+        ("x.sum(where=y)", "where"),
+        ("x.reshape(2, -1).transpose(1, 0)", ""),
+        ("x.setflags(write=False)", "setflags"),
+        ("x.flags.c_contiguous", ""),
+        ("x.flags.writeable", "writeable"),
+        ("x @ y", "matmul"),
+    ],
+)
+def test_the_checker(body, expected):
+    found = faults(f"def forward(xp, x, y):\n    return {body}\n")
+    if expected:
+        assert len(found) == 1, found
+        assert expected in found[0]
+        assert found[0].startswith("source:2: ")
+    else:
+        assert found == []
+
+
+def test_the_checker_reads_modules_and_rules():
+    assert faults("import math\ndef f(xp, x):\n    return math.prod(x.shape)\n") == []
+    assert len(faults("def rule(F, g, x):\n    return g @ x\n")) == 1
+    assert faults("def public(x, y):\n    return x @ y.sum(dim=1)\n") == []
+
+
+# -- the backend, as far as it goes without a GPU ---------------------------------------------------------------------
+
+
+def test_kernels_have_their_ops_arguments():
+    for name, kernel in BACKEND.kernels.items():
+        op = OPS[name.partition(".grad")[0]]
+        if ".grad" not in name:
+            assert tuple(inspect.signature(kernel).parameters) == op.names, name
+
+
+def test_memory_of_views():
+    x, other = fake(), fake(address=8192)
+    tricks = BACKEND.xp.lib.stride_tricks
+    diagonal = tricks.as_strided(x[1:].T, (3,), (28,))
+    windows = tricks.sliding_window_view(x, (2, 3))
+    views = [x, x[1:], x.T[2:], x.reshape(-1), cupy.broadcast_to(x, (2, 4, 6)), diagonal, diagonal[1:], windows]
+    assert all(BACKEND.owner(view) is x for view in views)
+    assert BACKEND.owner(other[1:]) is other
+    assert BACKEND.pointer(diagonal) == 4096 + 24
+    like = np.lib.stride_tricks.sliding_window_view(np.zeros((4, 6), "float32"), (2, 3))
+    assert (windows.shape, windows.strides) == (like.shape, like.strides)
+    along = tricks.sliding_window_view(x, 2, -1)
+    assert along.shape == np.lib.stride_tricks.sliding_window_view(np.zeros((4, 6)), 2, -1).shape
+    with pytest.raises(ValueError, match="size 5"):
+        tricks.sliding_window_view(x, 5, 0)
+
+
+def test_writable():
+    x = fake()
+    for view in (x, x[::2, 1:], x.T, x[::-1], x[:, :0], fake(()), fake((1, 1)), x.reshape(2, 2, 6).transpose(1, 2, 0)):
+        assert BACKEND.writable(view)
+    for view in (cupy.broadcast_to(x, (2, 4, 6)), BACKEND.xp.lib.stride_tricks.sliding_window_view(x, (2, 2))):
+        assert not BACKEND.writable(view)
+
+
+def test_devices():
+    assert BACKEND.device_of(fake()) == ("cuda", 0)
+    t = wrap(fake(), None)
+    assert str(t.device) == "cuda:0"
+    with pytest.raises(RuntimeError, match=r"mul\(float32\[4, 6\] on cuda:0, float32\[4, 6\]\).*cpu and cuda:0"):
+        t * chainrule.ones(4, 6)
+
+
+@pytest.mark.skipif(BACKEND.device_count() > 0, reason="this machine has a GPU")
+def test_no_device():
+    for make in (
+        lambda: chainrule.zeros(2, device="cuda"),
+        lambda: chainrule.ones(2).to("cuda:1"),
+        lambda: chainrule.ones(2).cuda(),
+        lambda: BACKEND.asarray([1.0]),
+        lambda: BACKEND.generator(0),
+    ):
+        with pytest.raises(RuntimeError, match=r"no CUDA device can be used: .*NVIDIA GPU.*chainrule\[cuda12\]"):
+            make()
+
+
+def test_several_devices(monkeypatch):
+    used = []
+    monkeypatch.setitem(BACKEND.__dict__, "_devices", (2, ""))
+    monkeypatch.setattr(cupy.cuda, "Device", lambda index: SimpleNamespace(use=lambda: used.append(index)))
+    kernel = BACKEND.guarded(lambda *arrays, dim=0: "done")
+    second = cupy.ndarray((2,), "float32", cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(64, 8, None, 1), 0))
+    assert kernel(second, 2.0, dim=1) == "done"
+    assert used == [1]
+    with pytest.raises(RuntimeError, match="cuda:0, cuda:1"):
+        kernel(second, fake())
+    with pytest.raises(RuntimeError, match=r"cuda:2.*cuda:1"):
+        BACKEND.set_device(2)
+
+
+@pytest.mark.parametrize(
+    ("indices", "ok"),
+    [((slice(None), slice(None)), True), ((fake((3, 3), bool),), True), (slice(None), True)],
+)
+def test_masks_and_slices_need_no_check(indices, ok):
+    from chainrule.backends.cupy.namespace import check_indices, only_masks
+
+    check_indices((3, 3), indices)
+    assert only_masks(indices if isinstance(indices, tuple) else (indices,)) is ok
