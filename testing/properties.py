@@ -315,7 +315,8 @@ def with_kernels(backend: Any, kernels: dict[str, Any]) -> Any:
 
 class _Replaced:
     def __init__(self, backend: Any, kernels: dict[str, Any]) -> None:
-        self.backend, self.new, self.old = backend, kernels, {}
+        self.backend, self.new = backend, kernels
+        self.old: dict[str, Any] = {}
 
     def __enter__(self) -> None:
         self.old = {n: self.backend.kernels.get(n) for n in self.new}

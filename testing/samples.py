@@ -106,14 +106,14 @@ def permuted(array: Any) -> Any:
 
 def negative_stride(array: Any) -> Any:
     """The same values, with every dimension walked backwards through memory."""
-    flip = (..., *[slice(None, None, -1)] * array.ndim)
+    flip: Any = (..., *[slice(None, None, -1)] * array.ndim)
     return np.array(array[flip], order="C")[flip]
 
 
 def strided(array: Any) -> Any:
     """The same values, as every other element of a larger array."""
     wide = np.zeros(tuple(2 * n for n in array.shape), array.dtype)
-    every = (..., *[slice(None, None, 2)] * array.ndim)
+    every: Any = (..., *[slice(None, None, 2)] * array.ndim)
     wide[every] = array
     return wide[every]
 

@@ -67,7 +67,7 @@ def _contiguous(array: Any) -> Any:
 def _sliced(array: Any) -> Any:
     """The same values, in the inside of a larger array."""
     wide = np.zeros(tuple(n + 2 for n in array.shape), array.dtype)
-    inside = (..., *[slice(1, -1)] * array.ndim)
+    inside: Any = (..., *[slice(1, -1)] * array.ndim)
     wide[inside] = array
     return wide[inside]
 
