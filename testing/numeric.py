@@ -51,10 +51,10 @@ class Difference:
     """The derivative of a function of one number at 0: `value`, what rounding alone may be (`noise`), and its kinks."""
 
     def __init__(self, f: Callable[[float], float], size: float, step: float = STEP) -> None:
-        self.f, self.size = f, size
+        self.f, self.size = f, max(size, abs(f(step)))
         whole, half = self.central(step), self.central(step / 2)
         self.value = (4 * half - whole) / 3  # Richardson's extrapolation: the step² terms cancel
-        self.noise = 500 * 2.2e-16 * size / step
+        self.noise = 500 * 2.2e-16 * self.size / step
 
     def central(self, h: float) -> float:
         """(f(h) - f(-h)) / 2h."""

@@ -69,6 +69,8 @@ class _Fields:
     reference: Callable[..., Any] | None = None
     #: PyTorch's counterpart: "tanh", "nn.functional.gelu" (names below `torch`), a function of its tensors, or None
     torch: str | Callable[..., Any] | None = None
+    #: the highest order at which PyTorch's derivative is right (it is compared up to the second)
+    torch_order: int = 2
     #: the highest order of derivative that is checked; 0 for an op without gradients
     order: int = 3
     #: relative tolerance of the forward against its reference, in float64
