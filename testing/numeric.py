@@ -65,7 +65,7 @@ class Difference:
         if abs(self.value - expected) <= tolerance * scale + self.noise:
             return True
         for h in (1e-4, 1e-5, 1e-6):
-            if abs(self.central(h) - expected) <= max(tolerance, h) * scale + 500 * 2.2e-16 * self.size / h:
+            if abs(self.central(h) - expected) <= tolerance * scale + 500 * 2.2e-16 * self.size / h:
                 return True
         return False
 

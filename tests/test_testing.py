@@ -95,7 +95,7 @@ def square(xp, input):
 FAULTS = {
     "sign": lambda F, g, input: -(g * (2 * input)),
     "factor": lambda F, g, input: g * input,
-    "small factor": lambda F, g, input: g * (2.001 * input),
+    "small factor": lambda F, g, input: g * (2.0001 * input),
 }
 
 
