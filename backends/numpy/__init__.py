@@ -38,10 +38,14 @@ class NumpyBackend(Backend):
         return np.asarray(array)
 
     def owner(self, array: Any) -> Any:
-        # The last array of the chain: under it may lie a buffer or a DLPack capsule, which has no weak references.
-        while isinstance(base := getattr(array, "base", None), np.ndarray):
-            array = base
-        return array
+        # The last array of the chain: under it may lie a buffer or a DLPack capsule, which has no weak references, and
+        # in the middle the holder that as_strided puts there.
+        found, base = array, getattr(array, "base", None)
+        while base is not None:
+            if isinstance(base, np.ndarray):
+                found = base
+            base = getattr(base, "base", None)
+        return found
 
     def pointer(self, array: Any) -> int:
         return array.ctypes.data
