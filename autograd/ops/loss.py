@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import math
 
+from ... import backends
+from ...backends import np
 from ..dtypes import is_floating, to_numpy_dtype
 from ..errors import warn
-from ..op import composite, op
+from ..op import GRAPH, composite, op
+from ..public import expose
+from ..tensor import wrap
 
 __all__ = [
     "binary_cross_entropy",
@@ -22,6 +26,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dice_loss",
     "focal_loss",
     "gaussian_nll_loss",
@@ -44,6 +49,7 @@ __all__ = [
     "soft_margin_loss",
     "squared_hinge_loss",
     "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]
 
 
@@ -603,3 +609,120 @@ def triplet_margin_loss(
     if swap:
         far = F.minimum(far, F.pairwise_distance(positive, negative, p, eps))
     return _reduced(F, F.relu(near - far + margin), reduction)
+
+
+def triplet_margin_with_distance_loss(
+    anchor, positive, negative, *, distance_function=None, margin=1.0, swap=False, reduction="mean"
+):
+    """`triplet_margin_loss` with a distance of the caller's: a function of two tensors (default: pairwise_distance)."""
+    reduction = legacy_reduction(None, None, reduction)
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    distance = GRAPH.pairwise_distance if distance_function is None else distance_function
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = GRAPH.minimum(far, distance(positive, negative))
+    return _reduced(GRAPH, GRAPH.relu(near - far + margin), reduction)
+
+
+# -- connectionist temporal classification ----------------------------------------------------------------------------
+
+#: the logarithm of what is impossible: finite, so that differences of two of them are numbers
+_NEVER = -1e30
+
+
+@op
+def ctc_labels(xp, targets, lengths, /, longest, blank):
+    """The label sequences with blanks before, between and after: (N, 2 longest + 1), filled up with blanks.
+
+    targets: (N, S), or the sequences one after another; lengths (N).
+    """
+    place = xp.arange(longest)
+    if targets.ndim == 1 and targets.size:
+        targets = targets[xp.minimum((xp.cumsum(lengths) - lengths)[:, None] + place, targets.size - 1)]
+    labels = xp.full((lengths.shape[0], 2 * longest + 1), blank, "int64")
+    if targets.size:
+        labels[:, 1::2] = xp.where(place < lengths[:, None], targets[:, :longest], blank)
+    return labels
+
+
+@composite
+def ctc_nll(F, log_probs, labels, input_lengths, target_lengths, /, blank=0):
+    """-log of the probability of each label sequence: the forward recursion of Graves et al. 2006, in logarithms.
+
+    log_probs (T, N, C), labels (N, 2 S + 1) with blanks, lengths (N): (N). inf for a sequence that does not fit.
+    """
+    steps, n, width = log_probs.shape[0], labels.shape[0], labels.shape[1]
+    dtype = log_probs.dtype
+    scores = F.clamp(F.gather(log_probs, 2, F.expand(F.unsqueeze(labels, 0), (steps, n, width))), _NEVER)
+    never = F.zeros_of(scores, (n, 2), dtype) + _NEVER
+    # a label may follow the label before it without a blank between, unless they are equal
+    skip = labels != F.concat(F.zeros_of(labels, (n, min(2, width)), labels.dtype) + blank, F.narrow(labels, 1, 0, max(width - 2, 0)), dim=1)
+    start = F.class_mask(F.zeros_of(labels, (n,), labels.dtype), width) | F.class_mask(F.zeros_of(labels, (n,), labels.dtype) + 1, width)
+    ends = F.unsqueeze(input_lengths - 1, -1)
+    alpha = final = F.where(start, scores[0], _NEVER)
+    for t in range(1, steps):
+        back = F.concat(never, alpha, dim=1)
+        stay_or_step = F.logaddexp(alpha, F.narrow(back, 1, 1, width))
+        jump = F.where(skip, F.narrow(back, 1, 0, width), _NEVER)
+        alpha = F.logaddexp(stay_or_step, jump) + scores[t]
+        final = F.where(ends >= t, alpha, final)
+    last = F.unsqueeze(2 * target_lengths, -1)
+    at_blank = F.gather(final, 1, last)
+    at_label = F.where(last > 0, F.gather(final, 1, F.clamp(last - 1, 0)), _NEVER)
+    loss = -F.squeeze(F.logaddexp(at_blank, at_label), 1)
+    # no time step at all: certain for an empty sequence, impossible for another
+    loss = F.where(input_lengths > 0, loss, F.cast(F.where(target_lengths > 0, 1.0, 0.0), dtype=dtype) * -_NEVER)
+    return F.where(loss > -0.1 * _NEVER, math.inf, loss)
+
+
+def ctc_loss(
+    log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False
+):
+    """-log of the probability that log_probs spell the targets, summed over all alignments (Graves et al. 2006).
+
+    log_probs (T, N, C) or (T, C): logarithms of probabilities; targets (N, S), or (sum of target_lengths); lengths (N), tensors or
+    sequences. The mean divides each loss by its target's length first. zero_infinity: losses of sequences that do not fit are 0.
+    The gradient is that for log_probs as they stand; PyTorch returns the one for the logits of a log_softmax before it.
+    """
+    reduction = legacy_reduction(None, None, reduction)
+    single = len(log_probs.shape) == 2
+    if single:
+        log_probs = GRAPH.unsqueeze(log_probs, 1)
+        targets = GRAPH.reshape(targets, (1, -1)) if len(targets.shape) == 1 else targets
+    if len(log_probs.shape) != 3:
+        raise ValueError(f"ctc_loss takes log_probs (T, N, C) or (T, C), got {list(log_probs.shape)}")
+    steps, n, classes = log_probs.shape
+    if not 0 <= blank < classes:
+        raise ValueError(f"blank must be in label range [0, {classes}), got {blank}")
+    inputs, outputs = (_lengths(x, log_probs, n, name) for x, name in ((input_lengths, "input_lengths"), (target_lengths, "target_lengths")))
+    longest = max(outputs, default=0)
+    if max(inputs, default=0) > steps:
+        raise ValueError(f"Expected input_lengths to have value at most {steps}, but got value {max(inputs)}")
+    room = targets.shape[1] if len(targets.shape) == 2 else targets.shape[0]
+    if (longest if len(targets.shape) == 2 else sum(outputs)) > room:
+        raise ValueError(f"target_lengths ask for more labels than targets {list(targets.shape)} hold")
+    backend = backends.of(log_probs.array)
+    starts, ends = (wrap(backend.asarray(np.array(x, "int64")), None) for x in (inputs, outputs))
+    labels = GRAPH.ctc_labels(targets, ends, longest, blank)
+    losses = GRAPH.ctc_nll(log_probs, GRAPH.checked_target(labels, classes, -1), starts, ends, blank)
+    if zero_infinity:
+        losses = GRAPH.where(losses == math.inf, 0.0, losses)
+    if reduction == "mean":
+        return GRAPH.mean(losses / GRAPH.cast(GRAPH.clamp(ends, 1), dtype=losses.dtype))
+    if reduction == "sum":
+        return GRAPH.sum(losses)
+    return GRAPH.squeeze(losses, 0) if single else losses
+
+
+def _lengths(lengths, log_probs, n, name):
+    """Lengths as Python ints."""
+    if hasattr(lengths, "array"):
+        lengths = backends.of(lengths.array).to_host(lengths.array)
+    found = [int(x) for x in np.reshape(lengths, -1)]
+    if len(found) != n or min(found, default=0) < 0:
+        raise ValueError(f"{name} must hold {n} lengths of 0 or more, one per example, got {found}")
+    return found
+
+
+expose(cosine_similarity, pairwise_distance, methods=False)

@@ -7,11 +7,14 @@ part are exact: probability 0 there, with gradient 0.
 
 from __future__ import annotations
 
-from ..dtypes import is_floating
-from ..op import composite, op
+from ... import backends
+from ..dtypes import finfo, is_floating
+from ..op import GRAPH, composite, op
 from ..public import expose
+from ..tensor import wrap
+from .shape import movedim
 
-__all__ = ["log_softmax", "softmax", "softmin"]
+__all__ = ["gumbel_softmax", "log_softmax", "softmax", "softmin"]
 
 
 def _prepared(name, input, dim, dtype):
@@ -69,6 +72,25 @@ def _(F, g, out, dim):
 def softmin(F, input, /, dim, dtype=None):
     """softmax(-input) along `dim`."""
     return F.softmax(-input, dim, dtype)
+
+
+def gumbel_softmax(logits, tau=1.0, hard=False, eps=1e-10, dim=-1, generator=None):
+    """softmax((logits + noise) / tau) along `dim`, the noise standard Gumbel (Jang et al. 2017; Maddison et al. 2017).
+
+    hard: one-hot of the largest, with the gradient of the soft sample. eps is accepted and unused, as in PyTorch.
+    """
+    from ..random import _source, uniform  # which imports ops itself
+
+    backend = backends.of(logits.array)
+    xp, kind = backend.xp, logits.array.dtype
+    draws = xp.asarray(uniform(_source(generator, backend), xp, logits.array.shape, kind))
+    exponential = xp.maximum(-xp.log1p(-draws), finfo(kind).tiny)
+    soft = GRAPH.softmax((logits + wrap(-xp.log(exponential), None)) / tau, dim)
+    if not hard:
+        return soft
+    flat = wrap(soft.array, None)
+    best = GRAPH.class_mask(GRAPH.argmax(flat, dim=dim), soft.shape[dim])
+    return GRAPH.cast(movedim(best, -1, dim), dtype=soft.dtype) - flat + soft
 
 
 expose(softmax, log_softmax)

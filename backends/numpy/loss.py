@@ -125,7 +125,68 @@ def mse_loss_grad(g: Any, residual: Any, needs: Any) -> Any:
     return difference * g if needs[0] else None, difference * -g if needs[1] else None, None
 
 
+# -- connectionist temporal classification ----------------------------------------------------------------------------
+
+_NEVER = -1e30  # the logarithm of what is impossible
+
+
+def _steps(alpha: Any, skip: Any) -> Any:
+    """One step of the recursion without its scores: stay, go one label on, or jump over a blank."""
+    out = alpha.copy()
+    out[:, 1:] = np.logaddexp(out[:, 1:], alpha[:, :-1])
+    out[:, 2:] = np.where(skip[:, 2:], np.logaddexp(out[:, 2:], alpha[:, :-2]), out[:, 2:])
+    return out
+
+
+def ctc_nll(log_probs: Any, labels: Any, input_lengths: Any, target_lengths: Any, blank: int = 0) -> Any:
+    """Forward variables of all steps; the backward pass runs the recursion from the other end."""
+    steps, n, _ = log_probs.shape
+    width = labels.shape[1]
+    if not steps or not n or log_probs.dtype not in _FLOATS or not (input_lengths > 0).all():
+        return NotImplemented
+    scores = np.take_along_axis(log_probs, np.broadcast_to(labels, (steps, n, width)), axis=2)
+    np.maximum(scores, _NEVER, out=scores)
+    skip = np.zeros(labels.shape, bool)
+    skip[:, :2] = labels[:, :2] != blank
+    skip[:, 2:] = labels[:, 2:] != labels[:, :-2]
+    alpha = np.full(scores.shape, _NEVER, scores.dtype)
+    alpha[0, :, :2] = scores[0, :, :2]
+    for t in range(1, steps):
+        np.add(_steps(alpha[t - 1], skip), scores[t], out=alpha[t])
+    rows, last = np.arange(n), 2 * target_lengths
+    final = alpha[input_lengths - 1, rows]
+    before = np.where(last > 0, final[rows, np.maximum(last - 1, 0)], _NEVER)
+    loss = -np.logaddexp(final[rows, last], before).astype(scores.dtype, copy=False)
+    residual = (alpha, scores, skip, loss, labels, input_lengths, last, log_probs.shape)
+    return np.where(loss > -0.1 * _NEVER, np.inf, loss).astype(scores.dtype), residual
+
+
+def ctc_nll_grad(g: Any, residual: Any, needs: Any) -> Any:
+    alpha, scores, skip, loss, labels, input_lengths, last, shape = residual
+    steps, n, classes = shape
+    rows, width = np.arange(n), labels.shape[1]
+    end = np.full((n, width), _NEVER, scores.dtype)
+    end[rows, last] = 0
+    end[rows, np.maximum(last - 1, 0)] = 0
+    beta, occupied = end, np.zeros(scores.shape, scores.dtype)
+    # reversed, a jump over a blank is allowed where it was forwards, two labels on
+    jump = np.zeros(skip.shape, bool)
+    jump[:, 2:] = skip[:, ::-1][:, :-2]
+    possible = loss <= -0.1 * _NEVER
+    for t in range(steps - 1, -1, -1):
+        if t < steps - 1:
+            beta = _steps((beta + scores[t + 1])[:, ::-1], jump)[:, ::-1]
+        beta = np.where((input_lengths - 1 == t)[:, None], end, beta)
+        live = (possible & (t < input_lengths))[:, None]
+        np.exp(alpha[t] + beta + loss[:, None], out=occupied[t], where=live)
+    occupied *= -g[:, None]
+    one_hot = (labels[..., None] == np.arange(classes)).astype(scores.dtype)
+    return np.ascontiguousarray(np.matmul(occupied.transpose(1, 0, 2), one_hot).transpose(1, 0, 2)), None, None, None
+
+
 LOSS = {
+    "ctc_nll": ctc_nll,
+    "ctc_nll.grad": ctc_nll_grad,
     "checked_target": checked_target,
     "cross_entropy": cross_entropy,
     "cross_entropy.grad": cross_entropy_grad,

@@ -1,0 +1,170 @@
+"""The functions behind the layers: PyTorch's torch.nn.functional, by its names and signatures.
+
+Nearly all are the ops themselves; here stand only the wrappers that add `inplace=`, an implicit `dim`, or a second form.
+The extras are marked as ours in their docstrings.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from ..autograd.errors import warn
+from ..autograd.ops import activation as _activation
+from ..autograd.ops import softmax as _softmax
+from ..autograd.ops.activation import (
+    gelu,
+    glu,
+    hardshrink,
+    logsigmoid,
+    maxout,
+    prelu,
+    rrelu,
+    softplus,
+    softshrink,
+    softsign,
+    tanhshrink,
+)
+from ..autograd.ops.attention import multi_head_attention_forward, scaled_dot_product_attention
+from ..autograd.ops.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from ..autograd.ops.dropout import (
+    alpha_dropout,
+    drop_connect,
+    drop_path,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
+from ..autograd.ops.elementwise import sigmoid, tanh
+from ..autograd.ops.embedding import embedding, embedding_bag
+from ..autograd.ops.linear import bilinear, linear
+from ..autograd.ops.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    cosine_similarity,
+    cross_entropy,
+    ctc_loss,
+    dice_loss,
+    focal_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    hinge_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multi_margin_loss,
+    multiclass_hinge_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    nll_loss,
+    pairwise_distance,
+    perceptron_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+    squared_hinge_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from ..autograd.ops.normalisation import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    normalize,
+    rms_norm,
+)
+from ..autograd.ops.scatter import one_hot
+from ..autograd.ops.softmax import gumbel_softmax
+from ..autograd.public import inplace as _in_place
+
+
+# -- activations with inplace -----------------------------------------------------------------------------------------
+
+
+def _with_inplace(target):
+    """The op with `inplace=False` as its last argument."""
+    given = list(inspect.signature(target).parameters.values())
+    count = len(given)
+
+    def call(input, *args, inplace=False, **kwargs):
+        if len(args) == count:
+            *args, inplace = args
+        return _in_place(input, target, *args, **kwargs) if inplace else target(input, *args, **kwargs)
+
+    call.__name__ = call.__qualname__ = target.__name__
+    last = inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False)
+    plain = [p.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in given]
+    call.__signature__ = inspect.Signature([*plain, last])
+    call.__doc__ = f"{target.__doc__}\n\n    inplace: let the input hold the result."
+    return call
+
+
+celu = _with_inplace(_activation.celu)
+elu = _with_inplace(_activation.elu)
+hardsigmoid = _with_inplace(_activation.hardsigmoid)
+hardswish = _with_inplace(_activation.hardswish)
+hardtanh = _with_inplace(_activation.hardtanh)
+leaky_relu = _with_inplace(_activation.leaky_relu)
+mish = _with_inplace(_activation.mish)
+relu = _with_inplace(_activation.relu)
+relu6 = _with_inplace(_activation.relu6)
+selu = _with_inplace(_activation.selu)
+silu = _with_inplace(_activation.silu)
+threshold = _with_inplace(_activation.threshold)
+
+
+def _only_inplace(function):
+    def call(input, *args, **kwargs):
+        return function(input, *args, **kwargs, inplace=True)
+
+    call.__name__ = call.__qualname__ = f"{function.__name__}_"
+    call.__doc__ = f"In-place form of `{function.__name__}`."
+    return call
+
+
+celu_ = _only_inplace(celu)
+elu_ = _only_inplace(elu)
+hardtanh_ = _only_inplace(hardtanh)
+leaky_relu_ = _only_inplace(leaky_relu)
+relu_ = _only_inplace(relu)
+rrelu_ = _only_inplace(rrelu)
+selu_ = _only_inplace(selu)
+threshold_ = _only_inplace(threshold)
+
+
+# -- softmax with an implicit dim -------------------------------------------------------------------------------------
+
+
+def _implicit_dim(name, input):
+    warn(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument."
+    )
+    return 0 if len(input.shape) in (0, 1, 3) else 1
+
+
+def softmax(input, dim=None, _stacklevel=3, dtype=None):
+    """exp(input) / sum(exp(input)) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a warning."""
+    return _softmax.softmax(input, _implicit_dim("softmax", input) if dim is None else dim, dtype)
+
+
+def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
+    """log(softmax(input)) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a warning."""
+    return _softmax.log_softmax(input, _implicit_dim("log_softmax", input) if dim is None else dim, dtype)
+
+
+def softmin(input, dim=None, _stacklevel=3, dtype=None):
+    """softmax(-input) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a warning."""
+    return _softmax.softmin(input, _implicit_dim("softmin", input) if dim is None else dim, dtype)
