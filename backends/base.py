@@ -43,6 +43,9 @@ class Backend:
         """False where elements of `array` share a memory cell (an expanded array) or the memory is read-only."""
         raise NotImplementedError
 
+    def check_indices(self, shape: tuple[int, ...], indices: tuple[Any, ...]) -> None:
+        """Raise IndexError for an index array that reaches out of `shape`, where the library itself would not."""
+
     def pointer(self, array: Any) -> int:
         """The address of the first element of `array`."""
         raise NotImplementedError

@@ -5,6 +5,7 @@ signature; every array method that a forward calls is looked up in cupy.ndarray.
 """
 
 import ast
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -23,6 +24,7 @@ cupy = pytest.importorskip("cupy", reason="CuPy is not installed; `make test-gpu
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*ROOT.glob("autograd/**/*.py"), *ROOT.glob("backends/*.py")])
 BACKEND = by_name("cupy")
+kernels, namespace = (importlib.import_module(f"chainrule.backends.cupy.{name}") for name in ("kernels", "namespace"))
 ANY = object()
 
 
@@ -272,7 +274,78 @@ def test_several_devices(monkeypatch):
     [((slice(None), slice(None)), True), ((fake((3, 3), bool),), True), (slice(None), True)],
 )
 def test_masks_and_slices_need_no_check(indices, ok):
-    from chainrule.backends.cupy.namespace import check_indices, only_masks
+    namespace.check_indices((3, 3), indices)
+    assert namespace.only_masks(indices if isinstance(indices, tuple) else (indices,)) is ok
 
-    check_indices((3, 3), indices)
-    assert only_masks(indices if isinstance(indices, tuple) else (indices,)) is ok
+
+@pytest.fixture
+def on_numpy(monkeypatch):
+    """The backend's own functions, computing with NumPy: their arithmetic without a GPU."""
+    for module in (kernels, namespace):
+        monkeypatch.setattr(module, "cupy", np)
+
+
+def test_written_twice_the_last_one_stays(on_numpy):
+    random = np.random.default_rng(0)
+    x, index = random.random((4, 3)), random.integers(-4, 4, (7,))
+    values = random.random((7, 3))
+    expected = x.copy()
+    for i, row in zip(index, values):
+        expected[i] = row
+    np.testing.assert_array_equal(kernels.index_put(x, values, (slice(None),), (index,)), expected)
+    where, src = random.integers(-4, 4, (5, 2)), random.random((6, 2))
+    expected = x.copy()
+    for i in range(5):
+        for j in range(2):
+            expected[where[i, j], j] = src[i, j]
+    np.testing.assert_array_equal(kernels.scatter(x, 0, where, src), expected)
+    np.testing.assert_array_equal(kernels.scatter(x.T, -1, where.T, src.T), expected.T)
+
+
+def test_indices_are_checked(on_numpy):
+    xp, x = namespace.Namespace(), np.arange(12.0).reshape(4, 3)
+    good, bad = np.array([[0, -3, 2]]), np.array([[0, 1, 3]])
+    assert xp.take(x, good, 1).shape == (4, 1, 3)
+    for call in (
+        lambda i: xp.take(x, i, 1),
+        lambda i: xp.take(x[0], i),
+        lambda i: xp.take_along_axis(x[:1], i, 1),
+        lambda i: xp.put_along_axis(x[:1].copy(), i, 1.0, 1),
+        lambda i: xp.add.at(np.zeros(3, "float16"), i, 1.0),
+        lambda i: kernels.index(x, (slice(None), i)),
+        lambda i: kernels.index(x, (np.ones(4, bool), i)),
+        lambda i: kernels.gather(x, 1, i),
+        lambda i: kernels.scatter(x, 1, i, 2.0),
+        lambda i: kernels.embedding(i, x.T),
+        lambda i: kernels.index_put(x, 1.0, (slice(1, None),), (slice(None), i)),
+    ):
+        call(good)
+        with pytest.raises(IndexError, match="size 3, and the indices go from 0 to 3"):
+            call(bad)
+
+
+def test_products_and_sums_of_16_bits(on_numpy):
+    xp, random = namespace.Namespace(), np.random.default_rng(1)
+    for left, right in (
+        ((2, 3), (3, 4)),
+        ((5, 2, 3), (3, 4)),
+        ((5, 2, 3), (5, 3, 4)),
+        ((3,), (3, 4)),
+        ((0, 2, 3), (3, 1)),
+    ):
+        a, b = random.random(left), random.random(right)
+        half = xp.matmul(a.astype("float16"), b.astype("float16"))
+        assert half.dtype == np.float16
+        np.testing.assert_allclose(half, a @ b, rtol=5e-3)
+    assert xp.einsum("ij,jk->ik", np.ones((2, 3), "float16"), np.ones((3, 2), "float16")).dtype == np.float16
+    total = np.zeros(2, "float16")
+    xp.add.at(total, np.zeros(4096, int), np.full(4096, 0.5, "float16"))
+    assert total[0] == 2048  # in float16, 1024 + 0.5 is 1024
+
+
+def test_integers_to_negative_powers(on_numpy):
+    for exponent in (-1, np.array([1, -2])):
+        with pytest.raises(ValueError, match="negative integer powers"):
+            kernels.power(np.array([2, 3]), exponent)
+    for base, exponent in ((np.array([2.0]), -1), (np.array([2]), -1.0), (np.array([2]), 3), (2, np.array([1, 0]))):
+        assert kernels.power(base, exponent) is NotImplemented

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..base import Backend
 from .kernels import KERNELS
-from .namespace import Namespace
+from .namespace import Namespace, check_indices
 from .random import DeviceGenerator
 
 __all__ = ["BACKEND", "CupyBackend"]
@@ -116,6 +116,9 @@ class CupyBackend(Backend):
         # The array that the memory was taken for: CuPy's memory objects have no weak references, which arrays have.
         root = array if array.base is None else array.base
         return getattr(root.data, "root", root)
+
+    def check_indices(self, shape: tuple[int, ...], indices: tuple[Any, ...]) -> None:
+        check_indices(shape, indices)
 
     def pointer(self, array: Any) -> int:
         return array.data.ptr

@@ -11,7 +11,7 @@ from typing import Any
 import cupy
 import cupyx.scipy.special as special
 
-from .namespace import check_indices, only_masks
+from .namespace import check_along, check_indices, only_masks
 
 __all__ = ["KERNELS"]
 
@@ -49,6 +49,21 @@ def index(input: Any, indices: Any) -> Any:
 
 
 @_partial
+def gather(input: Any, dim: int, index: Any) -> Any:
+    """As `index`."""
+    if input.ndim and index.ndim:
+        check_along(input, dim, index)
+    return NotImplemented
+
+
+@_partial
+def embedding(input: Any, weight: Any, padding_idx: Any = None, scale_grad_by_freq: bool = False) -> Any:
+    """As `index`."""
+    check_indices(weight.shape, input)
+    return NotImplemented
+
+
+@_partial
 def index_put(input: Any, values: Any, view: Any, indices: Any, accumulate: bool = False) -> Any:
     """The index is checked, and of values written to one element the last one stays, as in NumPy."""
     if indices is None:
@@ -57,8 +72,30 @@ def index_put(input: Any, values: Any, view: Any, indices: Any, accumulate: bool
     check_indices(input[view].shape, indices)
     if accumulate or only_masks(indices) or not getattr(values, "ndim", 0):
         return NotImplemented
-    places = cupy.arange(input.size).reshape(input.shape)[view][indices]
-    turns = cupy.arange(places.size).reshape(places.shape)
+    return _written(input, _positions(input)[view][indices], values)
+
+
+@_partial
+def scatter(input: Any, dim: int, index: Any, src: Any) -> Any:
+    """As `index_put`."""
+    if index.dtype.kind not in "iu" or not input.ndim or index.ndim != input.ndim:
+        return NotImplemented
+    check_along(input, dim, index)
+    fits = [n <= m for i, (n, m) in enumerate(zip(index.shape, input.shape)) if i != dim % input.ndim]
+    if not getattr(src, "ndim", 0) or not all(fits) or any(n > m for n, m in zip(index.shape, src.shape)):
+        return NotImplemented
+    corner = tuple([slice(0, n) for n in index.shape])
+    room = tuple([slice(None) if i == dim % input.ndim else s for i, s in enumerate(corner)])
+    return _written(input, cupy.take_along_axis(_positions(input)[room], index, dim), src[corner])
+
+
+def _positions(x: Any) -> Any:
+    return cupy.arange(x.size).reshape(x.shape)
+
+
+def _written(input: Any, places: Any, values: Any) -> Any:
+    """A copy of `input` with `values` at the flat positions `places`. CuPy leaves open which of several stays."""
+    turns = _positions(places)
     last = cupy.zeros(input.size, turns.dtype)
     cupy.maximum.at(last, places, turns)
     stays = last[places] == turns
@@ -77,4 +114,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "pow": power,
     "index": index,
     "index_put": index_put,
+    "gather": gather,
+    "scatter": scatter,
+    "embedding": embedding,
 }

@@ -19,7 +19,7 @@ import cupy
 import cupyx
 import numpy as np
 
-__all__ = ["Namespace", "check_indices", "only_masks"]
+__all__ = ["Namespace", "check_along", "check_indices", "only_masks"]
 
 
 # -- indices ----------------------------------------------------------------------------------------------------------
@@ -45,6 +45,11 @@ def check_indices(shape: tuple[int, ...], indices: Any) -> None:
         dim += 1
 
 
+def check_along(a: Any, dim: int | None, index: Any) -> None:
+    """IndexError where `index` reaches out of dimension `dim` of `a` (None: out of all its elements in a row)."""
+    _check(index, a.size if dim is None else a.shape[dim], 0 if dim is None else dim)
+
+
 def only_masks(indices: Any) -> bool:
     """True where no element can be named twice: each index is a mask or a slice."""
     return all(isinstance(i, slice) or i.dtype.kind == "b" for i in indices)
@@ -53,19 +58,19 @@ def only_masks(indices: Any) -> bool:
 def take(a: Any, indices: Any, axis: int | None = None, out: Any = None) -> Any:
     """As `cupy.take`; IndexError for an index out of range."""
     indices = cupy.asarray(indices)
-    _check(indices, a.size if axis is None else a.shape[axis], 0 if axis is None else axis)
+    check_along(a, axis, indices)
     return cupy.take(a, indices, axis, out)
 
 
 def take_along_axis(arr: Any, indices: Any, axis: int | None) -> Any:
     """As `cupy.take_along_axis`; IndexError for an index out of range."""
-    _check(indices, arr.size if axis is None else arr.shape[axis], 0 if axis is None else axis)
+    check_along(arr, axis, indices)
     return cupy.take_along_axis(arr, indices, axis)
 
 
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
     """As `cupy.put_along_axis`; IndexError for an index out of range."""
-    _check(indices, arr.size if axis is None else arr.shape[axis], 0 if axis is None else axis)
+    check_along(arr, axis, indices)
     cupy.put_along_axis(arr, indices, values, axis)
 
 
