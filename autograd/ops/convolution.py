@@ -52,7 +52,8 @@ def conv(xp, input, weight, bias=None, /, stride=(1,), padding=((0, 0),), dilati
     """y[n, o, p] = Σ_c Σ_i x[n, c, p·stride + i·dilation - before] w[o, c, i] + b[o].
 
     input (N, C, *S), weight (O, C/groups, *K), bias (O) or None; stride and dilation have a number, and padding a pair
-    (before, after), for each dimension. Result (N, O, *P), P = (S + before + after - dilation (K - 1) - 1) // stride + 1.
+    (before, after), for each dimension. Result (N, O, *P) with
+    P = (S + before + after - dilation (K - 1) - 1) // stride + 1.
     """
     kernel = weight.shape[2:]
     size = _out_size(input.shape[2:], kernel, stride, padding, dilation)

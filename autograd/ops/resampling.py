@@ -1,9 +1,9 @@
 """Linear maps along one dimension, and padding.
 
 Average pooling, padding by reflection, interpolation and their like are sums of a few input elements for each output
-element, one dimension after the other. An `AxisMap` says which elements and with what weights, as tables on the host; the
-op `axis_map` applies it, or its transpose, which is its gradient: so all orders of derivative exist. Weight matrices were
-turned down: they cost n_in instead of a few products per output element, and 0 · inf would spread an infinite input.
+element, one dimension after the other. An `AxisMap` says which elements and with what weights, as tables on the host;
+the op `axis_map` applies it, or its transpose, which is its gradient: so all orders of derivative exist. Weight
+matrices were turned down: they cost n_in products per output element, and 0 · inf would spread an infinite input.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ def pad(F, input, /, pad, mode="constant", value=None):
     """Pad the last len(pad) / 2 dimensions: pad = (left, right, top, bottom, front, back) starts with the last one.
 
     mode: "constant" (filled with `value`, default 0; any dimensions), "reflect" (mirrored without the edge),
-    "replicate" (the edge repeated) or "circular" (wrapped around); the last three pad one to three dimensions of an input
-    with one (channels) or two (batch, channels) more. Negative numbers crop.
+    "replicate" (the edge repeated) or "circular" (wrapped around); the last three pad one to three dimensions of an
+    input with one (channels) or two (batch, channels) more. Negative numbers crop.
     """
     pad = _checked(tuple(pad), tuple(input.shape), mode, value)
     if mode == "constant":
@@ -213,14 +213,14 @@ def _checked(pad: tuple[int, ...], shape: Sequence[int], mode: str, value: Any) 
         n = shape[dim]
         if n + before + after < 0 or (mode != "constant" and n + before + after < 1):
             raise OpError(
-                f"pad: The input size {n}, plus negative padding {before} and {after}, resulted in a negative output size, "
-                f"which is invalid; check dimension {dim} of your input"
+                f"pad: The input size {n}, plus negative padding {before} and {after}, resulted in a negative output "
+                f"size, which is invalid; check dimension {dim} of your input"
             )
         most = {"reflect": n - 1, "circular": n}.get(mode)
         if most is not None and max(before, after) > most:
             raise OpError(
-                f"pad: Padding size should be at most {most} for mode={mode!r} and an input of size {n} at dimension {dim}, "
-                f"got ({before}, {after})"
+                f"pad: Padding size should be at most {most} for mode={mode!r} and an input of size {n} at dimension "
+                f"{dim}, got ({before}, {after})"
             )
     if mode == "constant":
         return pad
@@ -228,8 +228,8 @@ def _checked(pad: tuple[int, ...], shape: Sequence[int], mode: str, value: Any) 
         raise OpError(f'pad: Padding mode "{mode}" doesn\'t take in value argument')
     if len(pad) not in (2, 4, 6) or len(shape) - len(pad) // 2 not in (1, 2):
         raise NotImplementedError(
-            f"pad: only 2D, 3D, 4D, 5D padding with non-constant padding are supported: the last 1, 2 or 3 dimensions of an "
-            f"input with one or two more, got {len(shape)}D input and {list(pad)}"
+            f"pad: only 2D, 3D, 4D, 5D padding with non-constant padding are supported: the last 1, 2 or 3 dimensions "
+            f"of an input with one or two more, got {len(shape)}D input and {list(pad)}"
         )
     return pad
 

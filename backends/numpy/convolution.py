@@ -1,8 +1,8 @@
 """Convolution on the CPU: blocks of gathered windows (im2col) times the weight, in a bounded scratch.
 
-The batch is cut into blocks of samples (or of rows of one sample), so that a block's windows fill about two megabytes and
-are still in the cache when the matrix product reads them. Nothing of it outlives the call. Results are channels last
-in memory under their logical (N, C, ...) shape, and inputs are read fastest in that form.
+The batch is cut into blocks of samples (or of rows of one sample), so that a block's windows fill about two megabytes
+and are still in the cache when the matrix product reads them. Nothing of it outlives the call. Results are channels
+last in memory under their logical (N, C, ...) shape, and inputs are read fastest in that form.
 
 Windows are gathered in one of two orders, whichever copies longer runs of memory:
     rows    one row per output position, (taps, channels) along it: with channels last, the last dimension's taps and
@@ -57,7 +57,7 @@ class _Windows:
         self.scratch: Any = None
 
     def _planes_are_faster(self) -> bool:
-        """Compare the two orders' costs for one output position: about 15 ns for each run, 0.25 ns for each number in it."""
+        """Compare the orders' costs for one output position: about 15 ns for each run, 0.25 ns for each number."""
         taps = prod(self.kernel)
         near = self.groups == 1 and self.dilation[-1] == 1
         rows = taps * self.depth * (15 / (self.kernel[-1] * self.depth if near else self.depth) + 0.25)
@@ -160,7 +160,7 @@ def _depthwise(channels: int, weight_shape: Any, groups: int) -> bool:
     return groups == channels == weight_shape[0] and weight_shape[1] == 1 and groups > 1
 
 
-def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0),), dilation=(1,), groups=1) -> Any:  # noqa: ANN001
+def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0),), dilation=(1,), groups=1) -> Any:
     """The op `conv`."""
     if not _serves(input, weight, bias):
         return NotImplemented

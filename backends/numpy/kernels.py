@@ -13,6 +13,7 @@ from .linalg import LINALG
 from .linear import LINEAR
 from .loss import LOSS
 from .normalisation import NORMALISATION
+from .pooling import POOLING
 from .softmax import SOFTMAX
 
 __all__ = ["KERNELS"]
@@ -76,5 +77,6 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **LINEAR,
     **LOSS,
     **NORMALISATION,
+    **POOLING,
     **SOFTMAX,
 }
