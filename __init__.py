@@ -49,6 +49,7 @@ from .autograd import (
     is_anomaly_enabled,
     is_grad_enabled,
     is_inference_mode_enabled,
+    linalg,
     memory_format,
     no_grad,
     preserve_format,
@@ -72,7 +73,7 @@ __version__ = "0.1.0"
 newaxis = None
 
 globals().update(_functions)  # the ops' functions: add, matmul, ...
-_sys.modules[f"{__name__}.cuda"], _sys.modules[f"{__name__}.func"] = cuda, func
+_sys.modules.update({f"{__name__}.{name}": globals()[name] for name in ("cuda", "func", "linalg")})
 _PACKAGES = ("nn", "optim", "utils", "models", "testing")
 
 __all__ = sorted(name for name in globals() if not name.startswith("_"))

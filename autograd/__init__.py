@@ -1,6 +1,6 @@
 """The engine: tensors, ops, the tape, modes; `backward`, `grad`, `Function` and transforms as in torch.autograd."""
 
-from . import cuda, func, functional, hooks, interop, layout, operators, ops, printing, random, serialization
+from . import cuda, func, functional, hooks, interop, layout, linalg, operators, ops, printing, random, serialization
 from .attributes import Size, strided
 from .conversion import (
     BFloat16Tensor,
@@ -110,6 +110,7 @@ __all__ = [
     "is_anomaly_enabled",
     "is_grad_enabled",
     "is_inference_mode_enabled",
+    "linalg",
     "memory_format",
     "no_grad",
     "once_differentiable",

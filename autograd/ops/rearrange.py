@@ -257,6 +257,13 @@ def trace(input):
     return diagonal(input).sum()
 
 
+def eye_like(input):
+    """Identity matrices of the shape, dtype and device of `input`."""
+    xp = backends.of(input.array).xp
+    eye = xp.eye(input.shape[-2], input.shape[-1], dtype=input.array.dtype)
+    return wrap(xp.array(xp.broadcast_to(eye, input.array.shape), copy=True), None)
+
+
 # -- triangles --------------------------------------------------------------------------------------------------------
 
 
