@@ -1,7 +1,7 @@
 """The functions behind the layers: PyTorch's torch.nn.functional, by its names and signatures.
 
-Nearly all are the ops themselves; here stand only the wrappers that add `inplace=`, an implicit `dim`, or a second form.
-The extras are marked as ours in their docstrings.
+Nearly all are the ops themselves; here stand only the wrappers that add `inplace=`, an implicit `dim`, or a second
+form. The extras are marked as ours in their docstrings.
 """
 
 from __future__ import annotations
@@ -90,6 +90,103 @@ from ..autograd.ops.scatter import one_hot
 from ..autograd.ops.softmax import gumbel_softmax
 from ..autograd.public import inplace as _in_place
 
+__all__ = [
+    "alpha_dropout",
+    "batch_norm",
+    "bilinear",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "celu",
+    "celu_",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
+    "cross_entropy",
+    "ctc_loss",
+    "dice_loss",
+    "drop_connect",
+    "drop_path",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "elu",
+    "elu_",
+    "embedding",
+    "embedding_bag",
+    "feature_alpha_dropout",
+    "focal_loss",
+    "gaussian_nll_loss",
+    "gelu",
+    "glu",
+    "group_norm",
+    "gumbel_softmax",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "hardtanh_",
+    "hinge_embedding_loss",
+    "hinge_loss",
+    "huber_loss",
+    "instance_norm",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "leaky_relu_",
+    "linear",
+    "local_response_norm",
+    "log_softmax",
+    "logsigmoid",
+    "margin_ranking_loss",
+    "maxout",
+    "mish",
+    "mse_loss",
+    "multi_head_attention_forward",
+    "multi_margin_loss",
+    "multiclass_hinge_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "pairwise_distance",
+    "perceptron_loss",
+    "poisson_nll_loss",
+    "prelu",
+    "relu",
+    "relu6",
+    "relu_",
+    "rms_norm",
+    "rrelu",
+    "rrelu_",
+    "scaled_dot_product_attention",
+    "selu",
+    "selu_",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+    "softmax",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "squared_hinge_loss",
+    "tanh",
+    "tanhshrink",
+    "threshold",
+    "threshold_",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+]
+
 
 # -- activations with inplace -----------------------------------------------------------------------------------------
 
@@ -149,14 +246,14 @@ threshold_ = _only_inplace(threshold)
 
 
 def _implicit_dim(name, input):
-    warn(
-        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument."
-    )
+    warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.")
     return 0 if len(input.shape) in (0, 1, 3) else 1
 
 
 def softmax(input, dim=None, _stacklevel=3, dtype=None):
-    """exp(input) / sum(exp(input)) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a warning."""
+    """exp(input) / sum(exp(input)) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a
+    warning.
+    """
     return _softmax.softmax(input, _implicit_dim("softmax", input) if dim is None else dim, dtype)
 
 

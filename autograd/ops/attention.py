@@ -1,7 +1,8 @@
 """Scaled dot-product attention, alone and with many heads (Vaswani et al. 2017).
 
-A query whose keys are all masked attends to nothing: its output is zero and so are its gradients, as in PyTorch's attention since
-2.5 (`softmax` itself gives NaN there). What dropout drops is drawn first and handed to the composition as a mask.
+A query whose keys are all masked attends to nothing: its output is zero and so are its gradients, as in PyTorch's
+attention since 2.5 (`softmax` itself gives NaN there). What dropout drops is drawn first and handed to the composition
+as a mask.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def causal_mask(xp, input, /, rows, columns):
 
 
 @composite(name="scaled_dot_product_attention")
-def attended(F, query, key, value, attn_mask=None, kept=None, /, keep_scale=1.0, is_causal=False, scale=None, enable_gqa=False):
+def attended(
+    F, query, key, value, attn_mask=None, kept=None, /, keep_scale=1.0, is_causal=False, scale=None, enable_gqa=False
+):
     """softmax(query keyᵀ * scale + mask) value; `kept` (bool) and `keep_scale` are the dropout of the probabilities."""
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if enable_gqa:
@@ -70,11 +73,13 @@ def _for_heads(F, x, heads):
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, generator=None
 ):
-    """softmax(query keyᵀ * scale + mask) value, over the last two dimensions: (..., L, E), (..., S, E), (..., S, Ev) -> (..., L, Ev).
+    """softmax(query keyᵀ * scale + mask) value, over the last two dimensions: (..., L, E), (..., S, E), (..., S, Ev) ->
+    (..., L, Ev).
 
-    attn_mask broadcasts to (..., L, S): bool (True: may attend) or floats that are added. is_causal: position i attends to
-    0..i. dropout_p drops probabilities (always: pass 0 in evaluation). scale: default 1 / sqrt(E). enable_gqa: fewer heads of
-    key and value (dimension -3), each for a group of query heads. A query with nothing to attend to gives zeros.
+    attn_mask broadcasts to (..., L, S): bool (True: may attend) or floats that are added. is_causal: position i attends
+    to 0..i. dropout_p drops probabilities (always: pass 0 in evaluation). scale: default 1 / sqrt(E). enable_gqa: fewer
+    heads of key and value (dimension -3), each for a group of query heads. A query with nothing to attend to gives
+    zeros.
     """
     check_probability(dropout_p)
     if is_causal and attn_mask is not None:
@@ -82,13 +87,16 @@ def scaled_dot_product_attention(
     shapes = tuple(query.shape), tuple(key.shape), tuple(value.shape)
     if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
         raise ValueError(
-            f"scaled_dot_product_attention takes (..., L, E), (..., S, E) and (..., S, Ev), got {', '.join(str(list(s)) for s in shapes)}"
+            "scaled_dot_product_attention takes (..., L, E), (..., S, E) and (..., S, Ev), got "
+            f"{', '.join(str(list(s)) for s in shapes)}"
         )
     kept, keep_scale = None, 1.0
     if dropout_p:
         kept = keep_mask(query, _scores_shape(*shapes, attn_mask, enable_gqa), dropout_p, generator)
         keep_scale = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0
-    return GRAPH.scaled_dot_product_attention(query, key, value, attn_mask, kept, keep_scale, is_causal, scale, enable_gqa)
+    return GRAPH.scaled_dot_product_attention(
+        query, key, value, attn_mask, kept, keep_scale, is_causal, scale, enable_gqa
+    )
 
 
 def _scores_shape(query, key, value, attn_mask, enable_gqa):
@@ -127,15 +135,18 @@ def multi_head_attention_forward(
 ):
     """concat over heads of attention(query Wq, key Wk, value Wv), times Wo: (output, weights or None).
 
-    query (L, N, E), key and value (S, N, E), or without N. attn_mask (L, S) or (N * heads, L, S) and key_padding_mask (N, S): True
-    (or -inf) where a query may *not* attend. output (L, N, E); weights (N, L, S), or (N, heads, L, S) if not averaged.
-    Arguments as PyTorch's. A query with nothing to attend to gets weights 0 (PyTorch: NaN where weights are asked for).
+    query (L, N, E), key and value (S, N, E), or without N. attn_mask (L, S) or (N * heads, L, S) and key_padding_mask
+    (N, S): True (or -inf) where a query may *not* attend. output (L, N, E); weights (N, L, S), or (N, heads, L, S) if
+    not averaged. Arguments as PyTorch's. A query with nothing to attend to gets weights 0 (PyTorch: NaN where weights
+    are asked for).
     """
     F = GRAPH
     batched = len(query.shape) == 3
     if not batched:
         if len(query.shape) != 2:
-            raise AssertionError(f"query should be unbatched 2D or batched 3D tensor but received {len(query.shape)}-D query tensor")
+            raise AssertionError(
+                f"query should be unbatched 2D or batched 3D tensor but received {len(query.shape)}-D query tensor"
+            )
         same = key is query, value is key
         query = F.unsqueeze(query, 1)
         key = query if same[0] else F.unsqueeze(key, 1)

@@ -1,7 +1,7 @@
 """Dropout and its kin. What is random (the mask) is drawn first; the ops take it as an input and are pure functions.
 
-Everywhere p is the probability to drop, and what is kept is scaled by 1 / (1 - p), so that nothing is to be done at test time (PyTorch's
-convention; Srivastava et al. 2014 write p for keeping, and scale at test time).
+Everywhere p is the probability to drop, and what is kept is scaled by 1 / (1 - p), so that nothing is to be done at
+test time (PyTorch's convention; Srivastava et al. 2014 write p for keeping, and scale at test time).
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def _per_channel(shape):
 
 
 def dropout(input, p=0.5, training=True, inplace=False, generator=None):
-    """Zero each element with probability p and scale the others by 1 / (1 - p), in training; otherwise the input itself."""
+    """Zero each element with probability p and scale the others by 1 / (1 - p), in training; otherwise the input
+    itself.
+    """
     return _drop(input, input.shape, p, training, inplace, generator)
 
 
@@ -88,8 +90,8 @@ def _feature_dropout(name, input, p, training, inplace, generator, ranks, strict
         return _drop(input, (shape[0], *(1,) * (len(shape) - 1)), p, training, inplace, generator)
     if name == "dropout2d" and len(shape) == 3:
         warn(
-            "dropout2d: Received a 3-D input to dropout2d and assuming that channel-wise 1-D dropout behavior is desired - input "
-            "is interpreted as shape (N, C, L), where C is the channel dim; use dropout1d for that."
+            "dropout2d: Received a 3-D input to dropout2d and assuming that channel-wise 1-D dropout behavior "
+            "is desired - input is interpreted as shape (N, C, L), where C is the channel dim; use dropout1d for that."
         )
     return _drop(input, _per_channel(shape), p, training, inplace, generator)
 
@@ -100,7 +102,9 @@ def dropout1d(input, p=0.5, training=True, inplace=False, generator=None):
 
 
 def dropout2d(input, p=0.5, training=True, inplace=False, generator=None):
-    """Dropout of whole channels of (N, C, H, W) (Tompson et al. 2015); three dimensions are (N, C, L), with a warning."""
+    """Dropout of whole channels of (N, C, H, W) (Tompson et al. 2015); three dimensions are (N, C, L), with a
+    warning.
+    """
     return _feature_dropout("dropout2d", input, p, training, inplace, generator, (3, 4), False)
 
 

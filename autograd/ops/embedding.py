@@ -1,4 +1,6 @@
-"""Rows of a table: embedding, bags of embeddings. The gradient of a lookup adds rows up, and the gradient of that looks them up."""
+"""Rows of a table: embedding, bags of embeddings. The gradient of a lookup adds rows up, and the gradient of that
+looks them up.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ __all__ = ["embedding", "embedding_bag"]
 def looked_up(xp, input, weight, /, padding_idx=None, scale_grad_by_freq=False):
     """weight[input]: rows of a table (V, ...) for indices of any shape.
 
-    On a CPU, IndexError for an index that is no row. Rows `padding_idx` get no gradient; with `scale_grad_by_freq` a row's
-    gradient is divided by how often it was looked up.
+    On a CPU, IndexError for an index that is no row. Rows `padding_idx` get no gradient; with `scale_grad_by_freq` a
+    row's gradient is divided by how often it was looked up.
     """
     return weight[input]
 
@@ -81,14 +83,12 @@ def _renormalise(weight, index, max_norm, norm_type):
     storage.write(weight, changed)
 
 
-def embedding(
-    input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False
-):
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """weight[input]: rows of a table (V, D) for indices of any shape (*), result (*, D).
 
-    padding_idx: a row without gradient. max_norm: rows that are looked up are first scaled down, in place, to at most this
-    `norm_type`-norm. scale_grad_by_freq: divide a row's gradient by its count in `input`. sparse is accepted; gradients are dense.
-    IndexError for an index that is no row.
+    padding_idx: a row without gradient. max_norm: rows that are looked up are first scaled down, in place, to at most
+    this `norm_type`-norm. scale_grad_by_freq: divide a row's gradient by its count in `input`. sparse is accepted;
+    gradients are dense. IndexError for an index that is no row.
     """
     _indices(input, "embedding")
     padding_idx = _padding(padding_idx, weight.shape[0])
@@ -132,9 +132,9 @@ def embedding_bag(
 ):
     """Sum, mean or maximum of the rows of `weight` that each bag of indices names: (bags, D).
 
-    input (bags, n), or (total,) where bag b begins at offsets[b] (with `include_last_offset` the last offset is the end).
-    Indices `padding_idx` count nowhere, an empty bag gives zeros. per_sample_weights (mode "sum" only) scale rows.
-    The maximum's gradient goes to the first row that attains it.
+    input (bags, n), or (total,) where bag b begins at offsets[b] (with `include_last_offset` the last offset is the
+    end). Indices `padding_idx` count nowhere, an empty bag gives zeros. per_sample_weights (mode "sum" only) scale
+    rows. The maximum's gradient goes to the first row that attains it.
     """
     _indices(input, "embedding_bag")
     if mode not in ("sum", "mean", "max"):
@@ -142,11 +142,13 @@ def embedding_bag(
     if per_sample_weights is not None:
         if tuple(per_sample_weights.shape) != tuple(input.shape):
             raise ValueError(
-                f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must have the "
-                f"same shape as the input ({list(input.shape)})"
+                f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must have "
+                f"the same shape as the input ({list(input.shape)})"
             )
         if mode != "sum":
-            raise NotImplementedError(f"embedding_bag: per_sample_weights is only supported for mode='sum' (got mode='{mode}')")
+            raise NotImplementedError(
+                f"embedding_bag: per_sample_weights is only supported for mode='sum' (got mode='{mode}')"
+            )
     flat, bag, bags = _bags(input, offsets, include_last_offset)
     padding_idx = _padding(padding_idx, weight.shape[0])
     rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
@@ -168,7 +170,8 @@ def _bags(input, offsets, include_last_offset):
     if len(shape) == 2:
         if offsets is not None:
             raise ValueError(
-                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences."
+                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
+                "sequences."
             )
         flat = GRAPH.reshape(input, (shape[0] * shape[1],))
         starts = wrap(backends.of(input.array).xp.arange(shape[0]) * shape[1], None)
@@ -180,8 +183,8 @@ def _bags(input, offsets, include_last_offset):
     bags = offsets.shape[0] - (1 if include_last_offset else 0)
     if offsets.shape[0] and int(offsets.array[0]) != 0:
         raise ValueError(
-            f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got "
-            f"{int(offsets.array[0])}"
+            f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, "
+            f"got {int(offsets.array[0])}"
         )
     starts = wrap(offsets.array[:bags], None)
     return input, GRAPH.bag_numbers(starts, shape[0]), bags

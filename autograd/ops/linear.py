@@ -19,13 +19,17 @@ def linear(xp, input, weight, bias=None, /):
     """
     if weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
         kinds = ", ".join(str(x.dtype) for x in (input, weight, bias) if x is not None)
-        raise ValueError(f"input, weight and bias must have the same dtype, but got {kinds}; convert one with .to(dtype)")
+        raise ValueError(
+            f"input, weight and bias must have the same dtype, but got {kinds}; convert one with .to(dtype)"
+        )
     if not input.ndim or not weight.ndim or weight.ndim > 2 or input.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"input {list(input.shape)} and weight {list(weight.shape)} cannot be multiplied: the last dimensions must "
             "agree, and weight has one or two"
         )
-    rows = xp.matmul(input.reshape(input.size // max(input.shape[-1], 1) if input.size else 0, input.shape[-1]), weight.T)
+    rows = xp.matmul(
+        input.reshape(input.size // max(input.shape[-1], 1) if input.size else 0, input.shape[-1]), weight.T
+    )
     if bias is not None:
         rows = rows + bias
     return rows.reshape((*input.shape[:-1], *weight.shape[:-1]))
@@ -73,7 +77,8 @@ def bilinear(F, input1, input2, weight, bias=None, /):
     out, in1, in2 = weight.shape
     if input1.shape[-1] != in1 or input2.shape[-1] != in2:
         raise ValueError(
-            f"the weight {list(weight.shape)} wants inputs of sizes {in1} and {in2}, got {input1.shape[-1]} and {input2.shape[-1]}"
+            f"the weight {list(weight.shape)} wants inputs of sizes {in1} and {in2}, "
+            f"got {input1.shape[-1]} and {input2.shape[-1]}"
         )
     left, right = _rows(F, input1), _rows(F, input2)
     count = left.shape[0]

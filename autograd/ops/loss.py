@@ -81,7 +81,9 @@ def _weighted(F, losses, weight, reduction):
 
 def _same_shape(weight, losses):
     if tuple(weight.shape) != tuple(losses.shape):
-        raise ValueError(f"Weights and input must have the same size, got {list(weight.shape)} and {list(losses.shape)}")
+        raise ValueError(
+            f"Weights and input must have the same size, got {list(weight.shape)} and {list(losses.shape)}"
+        )
     return weight
 
 
@@ -129,7 +131,9 @@ def _picked(F, log_p, target, weight, ignore_index, dim):
     """-log_p at the target times its class's weight, and that weight; zeros where the target is ignored."""
     classes = log_p.shape[dim]
     if weight is not None and tuple(weight.shape) != (classes,):
-        raise ValueError(f"weight tensor should be defined either for all {classes} classes or no classes, got {list(weight.shape)}")
+        raise ValueError(
+            f"weight tensor should be defined either for all {classes} classes or no classes, got {list(weight.shape)}"
+        )
     safe = F.checked_target(target, classes, ignore_index)
     kept = target != ignore_index
     losses = -F.squeeze(F.gather(log_p, dim, F.unsqueeze(safe, dim)), dim)
@@ -279,8 +283,8 @@ def kl_div(F, input, target, /, size_average=None, reduce=None, reduction="mean"
     """
     if reduction == "mean" and size_average is None and reduce is None:
         warn(
-            "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only by "
-            "the batch size, and aligns with the KL div math definition."
+            "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides "
+            "only by the batch size, and aligns with the KL div math definition."
         )
     batch = reduction == "batchmean"
     reduction = legacy_reduction(size_average, reduce, "sum" if batch else reduction)
@@ -308,11 +312,14 @@ def focal_loss(F, input, target, /, gamma=2.0, alpha=0.25, reduction="mean"):
 def dice_loss(F, input, target, /, smooth=1.0, reduction="mean"):
     """1 - (2 Σ input * target + smooth) / (Σ input + Σ target + smooth), the sums over all dimensions but the first.
 
-    input: probabilities (N, ...), target of the same shape: one loss per example, which `reduction` combines. An extra of ours.
+    input: probabilities (N, ...), target of the same shape: one loss per example, which `reduction` combines. An extra
+    of ours.
     """
     reduction = legacy_reduction(None, None, reduction)
     if tuple(input.shape) != tuple(target.shape) or not input.shape:
-        raise ValueError(f"dice_loss: target {list(target.shape)} must have the shape of the input {list(input.shape)}, (N, ...)")
+        raise ValueError(
+            f"dice_loss: target {list(target.shape)} must have the shape of the input {list(input.shape)}, (N, ...)"
+        )
     shape = (input.shape[0], math.prod(input.shape[1:]))
     p, t = F.reshape(input, shape), F.reshape(target, shape)
     overlap = F.sum(p * t, dim=1)
@@ -473,10 +480,10 @@ def margin_ranking_loss(F, input1, input2, target, /, margin=0.0, size_average=N
 
 
 @composite(inputs="input target weight")
-def multi_margin_loss(
-    F, input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"
-):
-    """Σ over i ≠ y of weight[y] * max(0, margin - x[y] + x[i])^p / C, for scores x (N, C) or (C) and classes y; p is 1 or 2."""
+def multi_margin_loss(F, input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
+    """Σ over i ≠ y of weight[y] * max(0, margin - x[y] + x[i])^p / C, for scores x (N, C) or (C) and classes y; p is
+    1 or 2.
+    """
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     reduction = legacy_reduction(size_average, reduce, reduction)
@@ -490,7 +497,8 @@ def multi_margin_loss(
 
 @composite
 def multiclass_hinge_loss(F, input, target, /, margin=1.0, reduction="mean"):
-    """Σ over i ≠ y of max(0, margin - x[y] + x[i]): the sum form of lecture courses (Weston & Watkins), not divided by C.
+    """Σ over i ≠ y of max(0, margin - x[y] + x[i]): the sum form of lecture courses (Weston & Watkins), not divided by
+    C.
 
     input (N, C) or (C), target (N) or (). An extra of ours.
     """
@@ -502,7 +510,10 @@ def _shortfalls(F, input, target, margin, name):
     """max(0, margin - x[y] + x[i]) for every class i but y, 0 at y."""
     rank = len(input.shape)
     if rank not in (1, 2) or tuple(target.shape) != tuple(input.shape[:-1]):
-        raise ValueError(f"{name}: input (N, C) or (C) and target (N) or () expected, got {list(input.shape)} and {list(target.shape)}")
+        raise ValueError(
+            f"{name}: input (N, C) or (C) and target (N) or () expected, "
+            f"got {list(input.shape)} and {list(target.shape)}"
+        )
     _index_target(target, name)
     classes = input.shape[-1]
     index = F.unsqueeze(F.checked_target(target, classes), -1)
@@ -524,7 +535,9 @@ def multilabel_margin_loss(F, input, target, /, size_average=None, reduce=None, 
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     if tuple(input.shape) != tuple(target.shape) or len(input.shape) not in (1, 2):
-        raise ValueError(f"multilabel_margin_loss: target {list(target.shape)} must have the input's shape {list(input.shape)}")
+        raise ValueError(
+            f"multilabel_margin_loss: target {list(target.shape)} must have the input's shape {list(input.shape)}"
+        )
     _index_target(target, "multilabel_margin_loss")
     classes, rank = input.shape[-1], len(input.shape)
     listed = F.label_list(target)
@@ -539,7 +552,9 @@ def multilabel_margin_loss(F, input, target, /, size_average=None, reduce=None, 
 
 @composite
 def multilabel_soft_margin_loss(F, input, target, weight=None, /, size_average=None, reduce=None, reduction="mean"):
-    """Binary cross entropy of logits (N, C) against 0/1 targets, averaged over the classes; weight (C) scales classes."""
+    """Binary cross entropy of logits (N, C) against 0/1 targets, averaged over the classes; weight (C) scales
+    classes.
+    """
     reduction = legacy_reduction(size_average, reduce, reduction)
     losses = -(target * F.logsigmoid(input) + (1 - target) * F.logsigmoid(-input))
     return _reduced(F, F.mean(losses if weight is None else losses * weight, dim=-1), reduction)
@@ -563,9 +578,7 @@ def pairwise_distance(F, x1, x2, /, p=2.0, eps=1e-6, keepdim=False):
 
 
 @composite
-def cosine_embedding_loss(
-    F, input1, input2, target, /, margin=0.0, size_average=None, reduce=None, reduction="mean"
-):
+def cosine_embedding_loss(F, input1, input2, target, /, margin=0.0, size_average=None, reduce=None, reduction="mean"):
     """1 - cos where the target is 1, max(0, cos - margin) where it is -1; cos of the inputs along the last dimension.
 
     Inputs (N, D) with target (N), or (D) with (). The squared norms are raised by 1e-12, as in PyTorch.
@@ -573,8 +586,8 @@ def cosine_embedding_loss(
     reduction = legacy_reduction(size_average, reduce, reduction)
     if len(input1.shape) != len(target.shape) + 1 or len(input2.shape) != len(target.shape) + 1:
         raise ValueError(
-            f"{len(target.shape)}D target tensor expects {len(target.shape) + 1}D input tensors, but found inputs with sizes "
-            f"{list(input1.shape)} and {list(input2.shape)}."
+            f"{len(target.shape)}D target tensor expects {len(target.shape) + 1}D input tensors, but found inputs with "
+            f"sizes {list(input1.shape)} and {list(input2.shape)}."
         )
     square1, square2 = F.sum(input1 * input1, dim=-1) + 1e-12, F.sum(input2 * input2, dim=-1) + 1e-12
     cos = F.sum(input1 * input2, dim=-1) / F.sqrt(square1 * square2)
@@ -657,8 +670,12 @@ def ctc_nll(F, log_probs, labels, input_lengths, target_lengths, /, blank=0):
     scores = F.clamp(F.gather(log_probs, 2, F.expand(F.unsqueeze(labels, 0), (steps, n, width))), _NEVER)
     never = F.zeros_of(scores, (n, 2), dtype) + _NEVER
     # a label may follow the label before it without a blank between, unless they are equal
-    skip = labels != F.concat(F.zeros_of(labels, (n, min(2, width)), labels.dtype) + blank, F.narrow(labels, 1, 0, max(width - 2, 0)), dim=1)
-    start = F.class_mask(F.zeros_of(labels, (n,), labels.dtype), width) | F.class_mask(F.zeros_of(labels, (n,), labels.dtype) + 1, width)
+    skip = labels != F.concat(
+        F.zeros_of(labels, (n, min(2, width)), labels.dtype) + blank, F.narrow(labels, 1, 0, max(width - 2, 0)), dim=1
+    )
+    start = F.class_mask(F.zeros_of(labels, (n,), labels.dtype), width) | F.class_mask(
+        F.zeros_of(labels, (n,), labels.dtype) + 1, width
+    )
     ends = F.unsqueeze(input_lengths - 1, -1)
     alpha = final = F.where(start, scores[0], _NEVER)
     for t in range(1, steps):
@@ -676,14 +693,13 @@ def ctc_nll(F, log_probs, labels, input_lengths, target_lengths, /, blank=0):
     return F.where(loss > -0.1 * _NEVER, math.inf, loss)
 
 
-def ctc_loss(
-    log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False
-):
+def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     """-log of the probability that log_probs spell the targets, summed over all alignments (Graves et al. 2006).
 
-    log_probs (T, N, C) or (T, C): logarithms of probabilities; targets (N, S), or (sum of target_lengths); lengths (N), tensors or
-    sequences. The mean divides each loss by its target's length first. zero_infinity: losses of sequences that do not fit are 0.
-    The gradient is that for log_probs as they stand; PyTorch returns the one for the logits of a log_softmax before it.
+    log_probs (T, N, C) or (T, C): logarithms of probabilities; targets (N, S), or (sum of target_lengths); lengths (N),
+    tensors or sequences. The mean divides each loss by its target's length first. zero_infinity: losses of sequences
+    that do not fit are 0. The gradient is that for log_probs as they stand; PyTorch returns the one for the logits of a
+    log_softmax before it.
     """
     reduction = legacy_reduction(None, None, reduction)
     single = len(log_probs.shape) == 2
@@ -695,7 +711,10 @@ def ctc_loss(
     steps, n, classes = log_probs.shape
     if not 0 <= blank < classes:
         raise ValueError(f"blank must be in label range [0, {classes}), got {blank}")
-    inputs, outputs = (_lengths(x, log_probs, n, name) for x, name in ((input_lengths, "input_lengths"), (target_lengths, "target_lengths")))
+    inputs, outputs = (
+        _lengths(x, log_probs, n, name)
+        for x, name in ((input_lengths, "input_lengths"), (target_lengths, "target_lengths"))
+    )
     longest = max(outputs, default=0)
     if max(inputs, default=0) > steps:
         raise ValueError(f"Expected input_lengths to have value at most {steps}, but got value {max(inputs)}")

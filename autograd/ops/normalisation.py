@@ -1,11 +1,12 @@
-"""Normalisation by mean and variance: of batches, layers, groups and instances; by root mean square, by norm, by neighbours.
+"""Normalisation by mean and variance: of batches, layers, groups and instances; by root mean square, by norm, by
+neighbours.
 
-Two ops carry most of it: `moments` gives mean and biased variance, `normalised` applies them. Each has a short rule, and batch
-norm is the one after the other; turned down: one op with three outputs, whose rule is long and would keep the output. layer_norm and
-group_norm are compositions of the two, for which the NumPy backend has kernel pairs.
+Two ops carry most of it: `moments` gives mean and biased variance, `normalised` applies them. Each has a short rule,
+and batch norm is the one after the other; turned down: one op with three outputs, whose rule is long and would keep the
+output. layer_norm and group_norm are compositions of the two, for which the NumPy backend has kernel pairs.
 
-Sources: Ioffe & Szegedy 2015 (batch), Ba et al. 2016 (layer), Wu & He 2018 (group), Ulyanov et al. 2016 (instance), Zhang &
-Sennrich 2019 (RMS), Krizhevsky et al. 2012 (local response). Names and defaults are PyTorch's.
+Sources: Ioffe & Szegedy 2015 (batch), Ba et al. 2016 (layer), Wu & He 2018 (group), Ulyanov et al. 2016 (instance),
+Zhang & Sennrich 2019 (RMS), Krizhevsky et al. 2012 (local response). Names and defaults are PyTorch's.
 """
 
 from __future__ import annotations
@@ -91,16 +92,16 @@ def _update(running, now, momentum):
 def _check_channels(name, channels, **vectors):
     for key, vector in vectors.items():
         if vector is not None and tuple(vector.shape) != (channels,):
-            raise ValueError(f"{name}: {key} should contain {channels} elements, one per channel, not {list(vector.shape)}")
+            raise ValueError(
+                f"{name}: {key} should contain {channels} elements, one per channel, not {list(vector.shape)}"
+            )
 
 
-def batch_norm(
-    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-):
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """(input - mean) / sqrt(var + eps) * weight + bias per channel (dimension 1) of input (N, C, ...).
 
-    Training, mean and biased variance are the batch's, and the running ones move towards them in place by `momentum` (the
-    variance unbiased); otherwise the running ones are used. ValueError for one value per channel in training.
+    Training, mean and biased variance are the batch's, and the running ones move towards them in place by `momentum`
+    (the variance unbiased); otherwise the running ones are used. ValueError for one value per channel in training.
     """
     rank = len(input.shape)
     if rank < 2:
@@ -113,7 +114,9 @@ def batch_norm(
         dims = (0, *range(2, rank))
         count = math.prod([input.shape[d] for d in dims])
         if count == 1:
-            raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}")
+            raise ValueError(
+                f"Expected more than 1 value per channel when training, got input size {list(input.shape)}"
+            )
         mean, var = GRAPH.moments(input, dims)
         _update(running_mean, mean.array, momentum)
         _update(running_var, var.array * (count / max(count - 1, 1)), momentum)
@@ -168,8 +171,8 @@ def _last_dims(name, input, normalized_shape, **vectors):
     sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not sizes or tuple(input.shape[-len(sizes) :]) != sizes:
         raise ValueError(
-            f"Given normalized_shape={list(sizes)}, {name} expects input with shape [*{''.join(f', {n}' for n in sizes)}], "
-            f"but got input of size {list(input.shape)}"
+            f"Given normalized_shape={list(sizes)}, {name} expects input with shape "
+            f"[*{''.join(f', {n}' for n in sizes)}], but got input of size {list(input.shape)}"
         )
     for key, vector in vectors.items():
         if vector is not None and tuple(vector.shape) != sizes:
@@ -200,8 +203,8 @@ def group_norm(F, input, num_groups, weight=None, bias=None, eps=1e-5):
     n, channels = shape[:2]
     if num_groups < 1 or channels % num_groups:
         raise ValueError(
-            f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(shape)} and "
-            f"num_groups={num_groups}"
+            f"Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(shape)} and num_groups={num_groups}"
         )
     _check_channels("group_norm", channels, weight=weight, bias=bias)
     grouped = F.reshape(input, (n, num_groups, channels // num_groups * math.prod(shape[2:])))

@@ -1,8 +1,8 @@
 """Softmax, its logarithm and its kin, along one dimension.
 
 A slice that is -inf throughout has no distribution: softmax and log_softmax give NaN for it, as PyTorch does (it is the
-limit's 0/0, and it shows the mistake); `scaled_dot_product_attention` gives zeros there instead. Slices that are -inf in
-part are exact: probability 0 there, with gradient 0.
+limit's 0/0, and it shows the mistake); `scaled_dot_product_attention` gives zeros there instead. Slices that are -inf
+in part are exact: probability 0 there, with gradient 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def _prepared(name, input, dim, dtype):
     if dtype is not None:
         input = input.astype(dtype)
     if not is_floating(input.dtype):
-        raise ValueError(f"{name} takes floats, not {input.dtype}; pass dtype=chainrule.float32, or convert the tensor first")
+        raise ValueError(
+            f"{name} takes floats, not {input.dtype}; pass dtype=chainrule.float32, or convert the tensor first"
+        )
     rank = max(input.ndim, 1)
     if not -rank <= dim < rank:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim})")
@@ -37,7 +39,8 @@ def _result(out, input, dtype):
 
 @op
 def softmax(xp, input, /, dim, dtype=None):
-    """exp(input) / sum(exp(input)) along `dim`, computed after subtracting the maximum; `dtype` converts the input first.
+    """exp(input) / sum(exp(input)) along `dim`, computed after subtracting the maximum; `dtype` converts the input
+    first.
 
     NaN along a slice that is -inf throughout.
     """

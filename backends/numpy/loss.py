@@ -96,7 +96,9 @@ def cross_entropy_grad(g: Any, residual: Any, needs: Any) -> Any:
     return out, None, None
 
 
-def mse_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Any:
+def mse_loss(
+    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
+) -> Any:
     if (
         weight is not None
         or size_average is not None
