@@ -27,11 +27,12 @@ __all__ = ["BACKEND", "StrictArray", "StrictBackend"]
 #: functions of numpy, numpy.linalg and numpy.fft that CuPy has not (random numbers come from generators alone)
 LACKS = {
     "": """
-        asmatrix block bmat char core ctypeslib datetime64 datetime_data dtypes einsum_path emath errstate flexible
-        float128 frompyfunc fromregex geomspace get_include getbufsize geterr histogram_bin_edges info insert isnat
-        longdouble ma matrix matvec memmap nanpercentile nanquantile ndenumerate nditer nested_iters object_ polyder
-        polydiv polyint rec recarray record setbufsize seterr spacing str_ strings test timedelta64 typecodes unstack
-        vecdot vecmat void""",
+        asmatrix block bmat busday_count busday_offset char core ctypeslib datetime64 datetime_as_string
+        datetime_data dtypes einsum_path emath errstate flexible float128 frompyfunc fromregex geomspace
+        get_include getbufsize geterr geterrcall histogram_bin_edges info insert is_busday isnat longdouble ma
+        matrix matvec memmap nanpercentile nanquantile ndenumerate nditer nested_iters object_ polyder polydiv
+        polyint rec recarray record setbufsize seterr seterrcall show_runtime spacing str_ strings test
+        timedelta64 typecodes unstack vecdot vecmat void""",
     "linalg": "diagonal matrix_norm multi_dot outer svdvals tensordot test trace vecdot vector_norm",
     "fft": "test",
 }
@@ -81,7 +82,7 @@ LACKS_KEYWORDS = {
 }
 
 #: methods and attributes of arrays that CuPy has not
-LACKS_METHODS = ["ctypes", "dump", "dumps", "getfield", "resize", "setfield", "setflags", "to_device"]
+LACKS_METHODS = ["ctypes", "getfield", "resize", "setfield", "setflags", "to_device"]
 
 #: keywords of CuPy's elementwise functions
 UFUNC_KEYWORDS = {"out", "dtype", "casting"}
