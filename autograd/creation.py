@@ -70,6 +70,7 @@ def _from_python(data: Any, dtype: Any) -> Any:
         ):
             raise ValueError("tensor(): an integer of the data is too large for int64")
         raise TypeError("tensor(): the data must be numbers, in sequences of equal lengths")
+    from_numpy_dtype(array.dtype)
     if dtype is not None:
         return _cast(array, dtype)
     if not array.size:

@@ -15,6 +15,7 @@ from typing import Any
 from ..backends import np
 
 __all__ = [
+    "BFLOAT16",
     "bfloat16",
     "bool_",
     "can_cast",
@@ -68,6 +69,7 @@ class dtype:
                 except ImportError:
                     raise ImportError("bfloat16 needs ml_dtypes: pip install chainrule[bfloat16]") from None
                 self._dtype = np.dtype(ml_dtypes.bfloat16)
+                BFLOAT16.add(self._dtype)
             else:
                 self._dtype = np.dtype(self.name)
             _FROM_NUMPY[self._dtype] = self
@@ -114,6 +116,8 @@ _FROM_NUMPY: dict[Any, dtype] = {np.dtype(n): d for n, d in _ALL.items() if n !=
 _PYTHON = {float: float64, int: int64, bool: bool_}
 
 FLOAT32 = np.dtype("float32")
+#: NumPy's dtype for bfloat16, once a program has asked for it; until then nobody need look for it
+BFLOAT16: set[Any] = set()
 _default: ContextVar[Any] = ContextVar("chainrule_default_dtype", default=FLOAT32)
 
 
@@ -129,6 +133,7 @@ def from_numpy_dtype(kind: Any) -> dtype:
         pass
     kind = np.dtype(kind)
     if kind.name == "bfloat16":
+        BFLOAT16.add(kind)
         return _FROM_NUMPY.setdefault(kind, bfloat16)
     if kind.isnative and kind in _FROM_NUMPY:
         return _FROM_NUMPY[kind]

@@ -31,7 +31,7 @@ from typing import Any
 from .. import backends
 from . import storage
 from .anomaly import check_finite, remember_line
-from .dtypes import common_dtype, default_dtype, is_floating
+from .dtypes import BFLOAT16, common_dtype, default_dtype, is_floating
 from .errors import explain
 from .modes import DEFAULT, MODES
 from .tensor import Node, Tensor, wrap
@@ -408,6 +408,8 @@ class Op:
                 out = self.kernels[type(first)](*arrays, **params)
         except Exception as error:
             raise explain(error, self, inputs, params) from error
+        if BFLOAT16 and self.outputs == 1 and "dtype" not in params:
+            out = _narrowed(out, arrays)
         if modes.anomaly:
             check_finite(self, out, inputs, "forward")
         if not modes.grad or not self.rules:
@@ -504,6 +506,15 @@ class Op:
         return inputs, arrays
 
 
+def _narrowed(out: Any, arrays: Sequence[Any]) -> Any:
+    """`out` in bfloat16 where all floating inputs are: NumPy takes one and a Python float, or a matmul, to float32."""
+    if out.dtype.kind == "f":
+        kinds = {x.dtype for x in arrays if hasattr(x, "dtype") and is_floating(x.dtype)}
+        if len(kinds) == 1 and kinds <= BFLOAT16:
+            return out.astype(*kinds)
+    return out
+
+
 def _shape(x: Any) -> tuple[int, ...]:
     return x.shape if hasattr(x, "shape") else ()
 
@@ -525,6 +536,8 @@ def _unary_path(op: Op) -> Callable[[Any], Any]:
                 return general((input,), {})
             parent = input
         a = input.array
+        if BFLOAT16 and a.dtype in BFLOAT16:
+            return general((input,), {})
         try:
             value = kernels[type(a)](a)
         except Exception as error:
@@ -577,10 +590,12 @@ def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
                     live += 2
                 elif not live:
                     return general((input, other), {})
-                if a.dtype is not b.dtype:
+                if a.dtype is not b.dtype or (BFLOAT16 and a.dtype in BFLOAT16):
                     return general((input, other), {})
             elif live and (type(other) is float or type(other) is int):
                 b = other
+                if BFLOAT16 and a.dtype in BFLOAT16:
+                    return general((input, other), {})
             else:
                 return general((input, other), {})
             kind = type(a)
@@ -591,6 +606,8 @@ def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
                 if not other.leaf:
                     return general((input, other), {})
                 second = other
+            if BFLOAT16 and b.dtype in BFLOAT16:
+                return general((input, other), {})
             kind = type(b)
         else:
             return general((input, other), {})
