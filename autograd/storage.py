@@ -60,6 +60,17 @@ def mark_written(array: Any, line: str = "") -> None:
         _WRITES[key] = (old[0], _last, old[2] + 1, line)
 
 
+def mark_all_written(arrays: Any) -> None:
+    """Note that the memory of each of `arrays`, all of one backend, was written into: one serial for all of them."""
+    global _last
+    _last, owner_of = next_serial(), backends.of(arrays[0]).owner
+    for array in arrays:
+        owner = owner_of(array)
+        key = id(owner)
+        old = _WRITES.get(key)
+        _WRITES[key] = (_reference(owner, _WRITES, key), _last, 1, "") if old is None else (old[0], _last, old[2] + 1, "")
+
+
 def version(array: Any) -> int:
     """How often the memory of `array` was written into."""
     entry = _WRITES.get(id(backends.of(array).owner(array)))
@@ -139,7 +150,7 @@ def _protect(v: Any) -> Any:
 class Family:
     """Tensors on the same memory: the base as it is now (array and node), and weak references to the members.
 
-    Detached members of a tracked base stand in a family of their own (`shadow`), which holds nothing of the graph.
+    Detached members stand in a family of their own (`shadow`), which holds nothing of the graph.
     """
 
     __slots__ = ("__weakref__", "array", "leaf", "members", "node", "origin", "shadow")
@@ -192,7 +203,7 @@ def link(source: Tensor, result: Any, op: Any, params: dict[str, Any]) -> None:
 def link_detached(source: Tensor, result: Tensor) -> None:
     """Note that `result` is a detached alias of `source`."""
     family = _family_of(source)
-    if source.requires_grad:
+    if family.origin is None:
         if family.shadow is None:
             family.shadow = Family(family.array, None, False, family)
         family = family.shadow
@@ -254,7 +265,7 @@ def assign(t: Tensor, value: Tensor, name: str = "in-place op", recording: bool 
     if family.leaf:
         raise OpError(f"{name}: a view of a leaf Variable that requires grad is being used in an in-place operation")
     origin = family.origin() if family.origin is not None else None
-    if origin is not None and origin.living():
+    if origin is not None and (origin.node is not None or origin.leaf) and origin.living():
         raise OpError(
             f"{name}: {describe(t)} is a detached alias of a tensor with gradients; a recorded change would reach that tensor "
             "without its gradient: clone() the alias first"
@@ -273,10 +284,11 @@ def assign(t: Tensor, value: Tensor, name: str = "in-place op", recording: bool 
     for member in family.living():
         view = replay(wrap(family.array, family.node), member.chain) if member.chain else base
         member.array, member.node = view.array, view.node
-    if family.shadow is not None:
-        family.shadow.array = family.array
-        for member in family.shadow.living():
-            member.array = replay(wrap(family.array, None), member.chain).array
+    for other in (family.shadow, origin):  # on the other side of a detach() the values arrive, and no gradients
+        if other is not None:
+            other.array = family.array
+            for member in other.living():
+                member.array = replay(wrap(family.array, None), member.chain).array
     return t
 
 

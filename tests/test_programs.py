@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from programs_machine import NumpyMachine, TensorMachine, programs, run
 
 import chainrule as cr
@@ -22,6 +22,15 @@ def record(program, first=FIRST, second=SECOND):
     return leaves, pool, machine.total(pool)
 
 
+def differentiate(loss, leaves, **options):
+    """The gradients; a program that writes into a constant which a node kept is refused, and leaves nothing to test."""
+    try:
+        return cr.grad(loss, leaves, materialize_grads=True, **options)
+    except RuntimeError as error:
+        assume("modified by an inplace operation" not in str(error))
+        raise
+
+
 @given(programs())
 def test_values_and_aliasing_are_numpys(program):
     _, expected = run(program, NumpyMachine(), FIRST, SECOND)
@@ -39,7 +48,7 @@ def directions(seed):
 def test_gradients_are_those_of_the_values(program):
     u, v = directions(0)
     leaves, _, loss = record(program)
-    grads = cr.grad(loss, leaves, materialize_grads=True)
+    grads = differentiate(loss, leaves)
     got = sum((g.numpy() * d).sum() for g, d in zip(grads, (u, v), strict=True))
     h = 1e-6
     want = (total(program, FIRST + h * u, SECOND + h * v) - total(program, FIRST - h * u, SECOND - h * v)) / (2 * h)
@@ -52,7 +61,7 @@ def test_second_derivatives_are_those_of_the_gradients(program):
 
     def slope(first, second, create_graph=False):
         leaves, _, loss = record(program, first, second)
-        grads = cr.grad(loss, leaves, create_graph=create_graph, materialize_grads=True)
+        grads = differentiate(loss, leaves, create_graph=create_graph)
         return leaves, sum((g * cr.tensor(d)).sum() for g, d in zip(grads, directions(2), strict=True))
 
     leaves, s = slope(FIRST, SECOND, create_graph=True)
