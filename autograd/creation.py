@@ -64,11 +64,9 @@ def _from_python(data: Any, dtype: Any) -> Any:
         array = np.asarray(data)
     except ValueError as error:
         raise ValueError(f"tensor(): {error}; nested sequences must have equal lengths") from None
-    if array.dtype == object or array.dtype == np.uint64:
-        if any(isinstance(x, int) for x in array.flat) and all(
-            isinstance(x, (int, float, np.generic)) for x in array.flat
-        ):
-            raise ValueError("tensor(): an integer of the data is too large for int64")
+    if array.dtype == np.uint64 or (array.dtype == object and all(isinstance(x, (int, float)) for x in array.flat)):
+        raise ValueError("tensor(): an integer of the data is too large for int64")
+    if array.dtype == object:
         raise TypeError("tensor(): the data must be numbers, in sequences of equal lengths")
     from_numpy_dtype(array.dtype)
     if dtype is not None:
@@ -99,6 +97,15 @@ def _cast(array: Any, kind: Any) -> Any:
     return array.astype(kind, copy=False)
 
 
+def _is_array(x: Any) -> bool:
+    """True for an array of one of the backends."""
+    try:
+        backends.of(x)
+    except TypeError:
+        return False
+    return True
+
+
 def to_array(data: Any, dtype: Any = None) -> Any:
     """Data of any kind as an array, in `dtype` where one is given; on the memory of arrays and Tensors where it can."""
     if isinstance(data, Tensor):
@@ -107,16 +114,10 @@ def to_array(data: Any, dtype: Any = None) -> Any:
         array = data
     elif hasattr(data, "__array__"):
         array = np.asarray(data)
+    elif isinstance(data, (list, tuple)) or not (_is_array(data) or hasattr(data, "__dlpack__")):
+        return _from_python(data, dtype)
     else:
-        try:
-            backends.of(data)
-        except TypeError:
-            if not isinstance(data, (list, tuple)) and hasattr(data, "__dlpack__"):
-                array = from_dlpack(data).array
-            else:
-                return _from_python(data, dtype)
-        else:
-            array = data
+        array = data if _is_array(data) else from_dlpack(data).array
     from_numpy_dtype(array.dtype)
     return array if dtype is None else array.astype(dtype, copy=False)
 
