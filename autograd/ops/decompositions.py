@@ -103,7 +103,7 @@ _SINGULAR = "the input matrix is singular"
 def _symmetric(xp, a, name):
     """The symmetric part of `a`, which must be symmetric up to rounding and small perturbations."""
     turned = a.swapaxes(-1, -2)
-    if a.size and float(xp.abs(a - turned).max()) > 0.01 * float(xp.abs(a).max()):
+    if a.size and xp.abs(a - turned).max().item() > 0.01 * xp.abs(a).max().item():
         raise OpError(f"linalg.{name}: the matrix is not symmetric; if one triangle is meant, mirror it first")
     return (a + turned) / 2
 
@@ -221,7 +221,7 @@ def cofactor(xp, input):
     try:
         inverse = xp.linalg.inv(input)
         size = xp.abs(input).sum(axis=-1).max(axis=-1) * xp.abs(inverse).sum(axis=-1).max(axis=-1)
-        if float(size.max()) * float(np.finfo(input.dtype).eps) < 1e-4:
+        if size.max().item() * float(np.finfo(input.dtype).eps) < 1e-4:
             return xp.linalg.det(input)[..., None, None] * inverse.swapaxes(-1, -2)
     except np.linalg.LinAlgError:
         pass
@@ -404,7 +404,7 @@ def matrix_exp(xp, input):
     _matrices("matrix_exp", input)
     if not input.size:
         return xp.array(input, copy=True)
-    norm = float(xp.abs(input).sum(axis=-2).max())
+    norm = xp.abs(input).sum(axis=-2).max().item()
     squarings = max(0, int(np.ceil(np.log2(norm / _REACH)))) if np.isfinite(norm) and norm else 0
     a = input / 2**squarings
     b, eye = _PADE, xp.eye(a.shape[-1], dtype=a.dtype)

@@ -229,7 +229,7 @@ def _item(i, backend):
             f"tensors used as indices must be integer or bool tensors, got {from_numpy_dtype(array.dtype)}"
         )
     if array.ndim == 0 and array.dtype.kind != "b":
-        return int(array)
+        return int(array.item())
     return backend.asarray(array)
 
 

@@ -428,7 +428,7 @@ def masked_scatter(input, mask, source):
 def nonzero(xp, input):
     """The positions of the elements that are not zero: one row (of as many numbers as dimensions) per element."""
     if not input.ndim:
-        return xp.zeros((int(bool(input)), 0), np.int64)
+        return xp.zeros((int(input.item() != 0), 0), np.int64)
     return xp.stack(xp.nonzero(input), axis=1).astype(np.int64, copy=False)
 
 
@@ -454,12 +454,12 @@ def one_hot(xp, tensor, /, num_classes=-1):
     if num_classes == -1:
         if not tensor.size:
             raise OpError("Can not infer total number of classes from empty tensor; give num_classes")
-        num_classes = int(tensor.max()) + 1
-    if tensor.size and int(tensor.min()) < 0:
+        num_classes = tensor.max().item() + 1
+    if tensor.size and tensor.min().item() < 0:
         raise OpError("Class values must be non-negative.")
-    if tensor.size and int(tensor.max()) >= num_classes:
+    if tensor.size and tensor.max().item() >= num_classes:
         raise OpError(
-            f"Class values must be smaller than num_classes, got {int(tensor.max())} for {num_classes} classes"
+            f"Class values must be smaller than num_classes, got {tensor.max().item()} for {num_classes} classes"
         )
     return (tensor[..., None] == xp.arange(num_classes)).astype(np.int64)
 

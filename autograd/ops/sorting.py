@@ -184,7 +184,7 @@ def bucketize(input, boundaries, *, out_int32=False, right=False):
 @op
 def bincount(xp, input, weights=None, /, minlength=0):
     """How often each of the numbers 0, 1, ... occurs in a vector; with `weights`, the sum of their weights (float64)."""
-    if input.ndim != 1 or input.dtype.kind not in "iu" or (input.size and int(input.min()) < 0):
+    if input.ndim != 1 or input.dtype.kind not in "iu" or (input.size and input.min().item() < 0):
         raise OpError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and weights.shape != input.shape:
         raise OpError("weights should be 1-d and have the same length as input")
@@ -204,7 +204,7 @@ def histc(xp, input, /, bins=100, min=0, max=0):
         raise OpError(f"histc(): max must be larger than min, got [{min}, {max}]")
     if not input.size:
         return xp.zeros(bins, input.dtype)
-    low, high = (float(input.min()), float(input.max())) if min == max else (float(min), float(max))
+    low, high = (input.min().item(), input.max().item()) if min == max else (float(min), float(max))
     if low == high:
         low, high = low - 1, high + 1
     if not abs(low) + abs(high) < float("inf"):
