@@ -54,7 +54,7 @@ def torch_tower(torch, record, call, order):
     try:
         made, out = run(numbers=False)
     except TypeError as error:
-        if "must be Tensor, not" not in str(error):
+        if "must be Tensor, not" not in str(error) and "got (float, Tensor)" not in str(error):
             raise
         made, out = run(numbers=True)  # a binary function that takes no numbers there
     if record.observe is not None:
