@@ -85,8 +85,8 @@ class _Column:
             low, high = float(sizes.min()), float(sizes.max())
             self.whole = bool((sizes == np.ceil(sizes)).all())
             self.scientific = high / low > 1000.0 or high > 1.0e8 or (not self.whole and low < 1.0e-4)
-        if options.sci_mode is not None:
-            self.scientific = options.sci_mode
+            if options.sci_mode is not None:
+                self.scientific = options.sci_mode
         # Zeros and what is not finite do not widen the column; inf and nan may then stick out, as in PyTorch.
         self.width = max((len(self._text(x)) for x in values.tolist()), default=1)
 
