@@ -72,7 +72,7 @@ def integers(
     shape: int | Sequence[int] = (2, 3), lo: int = -4, hi: int = 5, seed: int = 0, dtype: Any = np.int64
 ) -> Any:
     """Random integers in [lo, hi)."""
-    return np.random.default_rng([seed, 1]).integers(lo, hi, shape).astype(dtype)
+    return np.asarray(np.random.default_rng([seed, 1]).integers(lo, hi, shape), dtype)
 
 
 def bools(shape: int | Sequence[int] = (2, 3), seed: int = 0) -> Any:
