@@ -20,7 +20,7 @@ __all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
 def masked_softmax(xp, input, /, dim):
     """softmax along `dim`, where -inf means masked: a slice that is masked throughout gives zeros."""
     if not input.size:
-        return input
+        return xp.zeros_like(input)
     top = xp.max(input, axis=dim, keepdims=True)
     e = xp.exp(input - xp.where(top == -math.inf, xp.zeros_like(top), top))
     total = xp.sum(e, axis=dim, keepdims=True)

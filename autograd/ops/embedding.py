@@ -142,7 +142,7 @@ def embedding_bag(
     if per_sample_weights is not None:
         if tuple(per_sample_weights.shape) != tuple(input.shape):
             raise ValueError(
-                f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must have "
+                f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, it must have "
                 f"the same shape as the input ({list(input.shape)})"
             )
         if mode != "sum":
@@ -183,7 +183,7 @@ def _bags(input, offsets, include_last_offset):
     bags = offsets.shape[0] - (1 if include_last_offset else 0)
     if offsets.shape[0] and int(offsets.array[0]) != 0:
         raise ValueError(
-            f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, "
+            "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, "
             f"got {int(offsets.array[0])}"
         )
     starts = wrap(offsets.array[:bags], None)

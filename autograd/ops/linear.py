@@ -5,6 +5,8 @@ Source: PyTorch's documentation of `linear` and `bilinear` for names and shapes.
 
 from __future__ import annotations
 
+import math
+
 from ..op import composite, op
 
 __all__ = ["bilinear", "linear"]
@@ -27,9 +29,7 @@ def linear(xp, input, weight, bias=None, /):
             f"input {list(input.shape)} and weight {list(weight.shape)} cannot be multiplied: the last dimensions must "
             "agree, and weight has one or two"
         )
-    rows = xp.matmul(
-        input.reshape(input.size // max(input.shape[-1], 1) if input.size else 0, input.shape[-1]), weight.T
-    )
+    rows = xp.matmul(input.reshape(math.prod(input.shape[:-1]), input.shape[-1]), weight.T)
     if bias is not None:
         rows = rows + bias
     return rows.reshape((*input.shape[:-1], *weight.shape[:-1]))
@@ -57,10 +57,7 @@ def _(F, g, shape):
 
 def _rows(F, x):
     """`x` with all dimensions but the last in one."""
-    count = 1
-    for n in x.shape[:-1]:
-        count *= n
-    return F.reshape(x, (count, x.shape[-1]))
+    return F.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 @composite
