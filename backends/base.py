@@ -14,13 +14,15 @@ class Backend:
     A subclass sets `name`, `xp` (the array namespace handed to every forward), `array_types` (classes of its
     arrays, scalars included), `device_type` and `kernels`. A kernel named like an op replaces the op's forward, and
     one named `op.grad` (or `op.grad.input` where an op has several rules) replaces its gradient rule in an ordinary
-    backward pass; for a composite the pair `name` and `name.grad` makes it one node of the graph.
+    backward pass; for a composite the pair `name` and `name.grad` makes it one node of the graph. `steps` are the
+    updates of optimizers by their names: `step(p, g, *state, **numbers)` changes flat arrays p and state in place.
     """
 
     name: str
     xp: Any
     array_types: tuple[type, ...]
     kernels: dict[str, Callable[..., Any]]
+    steps: dict[str, Callable[..., Any]] = {}
     device_type = "cpu"
 
     def device_of(self, array: Any) -> tuple[str, int | None]:

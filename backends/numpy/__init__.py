@@ -12,6 +12,7 @@ import numpy as np
 
 from ..base import Backend
 from .kernels import KERNELS
+from .steps import STEPS
 from .random import HostGenerator
 from .threads import get_threads, set_threads
 
@@ -25,6 +26,7 @@ class NumpyBackend(Backend):
     xp = np
     array_types = (np.ndarray, np.generic)
     kernels = KERNELS
+    steps = STEPS
 
     def device_of(self, array: Any) -> tuple[str, int | None]:
         return "cpu", None

@@ -1,0 +1,54 @@
+"""Modules: layers, containers, losses.
+
+`functional` without state, `init` for starting values, `utils` for gradients.
+"""
+
+from . import (
+    activation,
+    container,
+    conv,
+    dropout,
+    functional,
+    init,
+    lazy,
+    linear,
+    loss,
+    normalization,
+    padding,
+    parameter,
+    pooling,
+    shape,
+    sparse,
+    utils,
+)
+from .activation import *
+from .container import *
+from .conv import *
+from .dropout import *
+from .lazy import *
+from .linear import *
+from .loss import *
+from .module import Module
+from .normalization import *
+from .padding import *
+from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+from .pooling import *
+from .shape import *
+from .sparse import *
+
+__all__ = [
+    *("Buffer", "Module", "Parameter", "UninitializedBuffer", "UninitializedParameter"),
+    *("functional", "init", "parameter", "utils"),
+    *activation.__all__,
+    *container.__all__,
+    *conv.__all__,
+    *dropout.__all__,
+    *lazy.__all__,
+    *linear.__all__,
+    *loss.__all__,
+    *normalization.__all__,
+    *padding.__all__,
+    *pooling.__all__,
+    *shape.__all__,
+    *sparse.__all__,
+]
