@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 
+from ..errors import OpError
 from ..op import OPS, composite, op
 from ..public import api, expose
 from ..tensor import Tensor
@@ -63,8 +64,8 @@ def flat(target, *inputs):
 
 
 def is_number(x):
-    """True for a Python number, which is an operand without a dtype of its own."""
-    return isinstance(x, (int, float))
+    """True for a Python number, which is an operand without a dtype of its own (NumPy's float64 is a float, too)."""
+    return isinstance(x, (int, float)) and not hasattr(x, "dtype")
 
 
 # -- sums, products, quotients ----------------------------------------------------------------------------------------
@@ -158,8 +159,8 @@ def _(F, g, out):
 
 @op
 def square(xp, input):
-    """input², elementwise."""
-    return input * input
+    """input², elementwise; bools give int64."""
+    return input * input if input.dtype.kind != "b" else input.astype("int64")
 
 
 @square.grad("input")
@@ -206,12 +207,18 @@ def _(F, g, input, end):
 # -- division with rounding -------------------------------------------------------------------------------------------
 
 
+def _not_bools(input, other):
+    if (other if is_number(input) else input).dtype.kind == "b":
+        raise ValueError("division with rounding is not defined for bools; convert them, e.g. with .long()")
+
+
 @op(broadcast=True, types="same")
 def floor_divide(xp, input, other):
     """floor(input / other), elementwise, in the operands' dtype. Its gradient is 0 (PyTorch has none).
 
     Integers divided by 0 are an error on the CPU.
     """
+    _not_bools(input, other)
     return xp.floor_divide(input, other)
 
 
@@ -232,6 +239,7 @@ flat(trunc_divide, "input", "other")
 @op(broadcast=True, types="same")
 def remainder(xp, input, other):
     """input - other * floor(input / other), elementwise: the sign is that of `other`, as of Python's %."""
+    _not_bools(input, other)
     return xp.remainder(input, other)
 
 
@@ -248,6 +256,7 @@ def _(F, g, input, other):
 @op(broadcast=True, types="same")
 def fmod(xp, input, other):
     """input - other * trunc(input / other), elementwise: the sign is that of `input`, as of C's fmod."""
+    _not_bools(input, other)
     return xp.fmod(input, other)
 
 
@@ -287,6 +296,8 @@ def pow(xp, input, exponent):
             return input * input * input
         if exponent == -1 and type(exponent) is int and input.dtype.kind not in "biu":
             return 1 / input
+    if (exponent if is_number(input) else input).dtype.kind == "b":
+        raise ValueError("powers of bools are not defined; convert them, e.g. with .long()")
     return input**exponent
 
 
@@ -311,10 +322,20 @@ def _(F, g, out, input, exponent):
     return g * (out * F.log(F.where((input == 0) & (exponent >= 0), 1, input)))
 
 
-@composite
-def ldexp(F, input, other, /):
-    """input * 2**other, elementwise."""
-    return input * F.pow(2.0, other)
+@op(broadcast=True, types="float")
+def ldexp(xp, input, other):
+    """input * 2**other, elementwise; integers give floats."""
+    return input * 2.0**other
+
+
+@ldexp.grad("input")
+def _(F, g, other):
+    return g * (2.0**other if is_number(other) else F.pow(2.0, other))
+
+
+@ldexp.grad("other")
+def _(F, g, out):
+    return g * (out * math.log(2))
 
 
 @op(broadcast=True, types="float")
@@ -629,9 +650,9 @@ def float_power(input, exponent):
 
 @api
 def positive(input):
-    """The tensor itself: +input. TypeError for bools, as in PyTorch."""
+    """The tensor itself: +input. RuntimeError for bools, as in PyTorch."""
     if input.array.dtype.kind == "b":
-        raise TypeError("The `+` operator, on a bool tensor is not supported.")
+        raise OpError("The `+` operator, on a bool tensor is not supported.")
     return input
 
 
