@@ -45,7 +45,7 @@ def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> E
         found: Exception = OpError(f"{call}: the tensors are on different devices, {names}; move one with .to(device)")
     elif isinstance(error, IndexError):  # NumPy's AxisError is one
         found = IndexError(f"{call}: {error}")
-    elif type(error) is ValueError or isinstance(error, (OverflowError, ZeroDivisionError)):
+    elif type(error) is ValueError or isinstance(error, (OverflowError, ZeroDivisionError)) or "boolean" in str(error):
         text = str(error)
         if "broadcast" in text and "remedy" not in text:
             text += "; sizes must be equal or 1 from the last dimension backwards: reshape, unsqueeze or expand one"

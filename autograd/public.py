@@ -86,6 +86,8 @@ def inplace(t: Tensor, target: Callable[..., Any], *args: Any, **kwargs: Any) ->
     value = target(t, *args, **kwargs)
     if value.array.dtype != t.array.dtype:
         value = fit_dtype(value, t.array.dtype, name)
+    if recording and value.node is None and not value.leaf and t.node is not None:
+        value = OPS["copy"](t, value)  # t stays in the graph, with a gradient of zero for what it held
     return storage.assign(t, value, name, recording)
 
 

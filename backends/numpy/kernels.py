@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .choice import CHOICE
 from .convolution import CONVOLUTION
+from .integers import INTEGERS
 from .linalg import LINALG
 from .linear import LINEAR
 from .loss import LOSS
@@ -60,19 +62,24 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "mul.grad.input": operator.mul,
     "mul.grad.other": operator.mul,
     "div": operator.truediv,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
     "neg": np.negative,
     "abs": np.absolute,
     "exp": np.exp,
+    "expm1": np.expm1,
     "expand": _expand,
     "log": np.log,
+    "log1p": np.log1p,
     "sqrt": np.sqrt,
     "sum": _sum,
     "tanh": np.tanh,
     "sin": np.sin,
     "cos": np.cos,
-    "square": np.square,
     "tanh.grad": _tanh_grad,
+    **CHOICE,
     **CONVOLUTION,
+    **INTEGERS,
     **LINALG,
     **LINEAR,
     **LOSS,

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import special
 
 from chainrule.testing import OpRecord, Sample, Tie, unary
-from chainrule.testing.samples import floats, scalar
+from chainrule.testing.samples import floats, integers, scalar
 
 
 def _torch(name):
@@ -49,7 +49,13 @@ def _glu(x, dim=-1):
 ZERO = np.array([0.0, 1.0, -1.0])
 
 RECORDS = [
-    unary("relu", lambda x: np.maximum(x, 0), avoid=(0,), ties=[Tie(ZERO, grads=[[0, 1, 0]])]),
+    unary(
+        "relu",
+        lambda x: np.maximum(x, 0),
+        avoid=(0,),
+        ties=[Tie(ZERO, grads=[[0, 1, 0]])],
+        large=lambda: [Sample(integers((40, 40)))],
+    ),
     unary(
         "relu6",
         lambda x: np.clip(x, 0, 6),

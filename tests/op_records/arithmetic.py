@@ -31,6 +31,28 @@ def _pow_samples():
     ]
 
 
+def _quotient(name, torch, **fields):
+    """The record of a function with steps where the quotient is whole."""
+    quotients = floats((2, 3), -2, 2, avoid=(-2, -1, 0, 1, 2), gap=0.2)
+    return OpRecord(
+        name,
+        samples=lambda: [
+            Sample(quotients * 0.8, np.full((2, 3), 0.8)),
+            Sample(quotients * 0.8, np.full((1, 3), 0.8)),
+            Sample(quotients * -1.3, -1.3),
+            Sample(1.7, quotients + 2.3),
+            Sample(scalar(1.7), scalar(0.8)),
+            Sample(empty((0, 3)), empty((3,))),
+            Sample(integers((2, 3), -9, 9), integers((3,), 1, 5, seed=1)),
+            Sample(integers((2, 3), -9, 9), -4),
+            Sample(17, integers((2, 3), 1, 5)),
+        ],
+        reference=getattr(np, name),
+        torch=torch,
+        **fields,
+    )
+
+
 def _trunc_divide(a, b):
     return np.trunc(a / b)
 
@@ -45,12 +67,13 @@ def _torch_div(mode):
 
 
 def _torch_named(name):
-    """A function of torch whose second operand may be a number here and must be a tensor there."""
+    """A function of torch whose operands may be numbers here and must be tensors there."""
 
     def call(a, b):
         import torch
 
-        return getattr(torch, name)(a, torch.as_tensor(b))
+        a, b = (torch.as_tensor(np.asarray(x)) if isinstance(x, (int, float)) else x for x in (a, b))
+        return getattr(torch, name)(a, b)
 
     return call
 
@@ -100,7 +123,7 @@ RECORDS = [
         reference=lambda a, b, w: a + w * (b - a),
         torch="lerp",
     ),
-    binary("floor_divide", np.floor_divide, domain=((-2, 2), (0.7, 1)), torch=_torch_div("floor")),
+    _quotient("floor_divide", _torch_div("floor")),
     OpRecord(
         "trunc_divide",
         samples=lambda: [
@@ -111,8 +134,8 @@ RECORDS = [
         reference=lambda a, b: _trunc_divide(a, b).astype(a.dtype),
         torch=_torch_div("trunc"),
     ),
-    binary("remainder", np.remainder, domain=((-2, 2), (0.7, 0.95)), avoid=(0,)),
-    binary("fmod", np.fmod, domain=((-2, 2), (0.7, 0.95)), avoid=(0,)),
+    _quotient("remainder", "remainder"),
+    _quotient("fmod", _torch_named("fmod")),
     OpRecord(
         "gcd",
         samples=lambda: [Sample(integers((2, 3), -30, 30), 12)],
