@@ -235,7 +235,14 @@ def _check_twice(call: Call, one: int, two: int) -> None:
     (found,) = grad([t for t, _ in pairs], [tensors[one]], seeds, allow_unused=True)
     expected = sum(places.get(i, np.zeros_like(arrays[i])) for i in (one, two))
     size = max([float(np.abs(x).max()) for x in places.values()], default=0.0)  # of the terms: their sum may cancel
-    _close(None if found is None else host(found), expected, 1e-9, f"the same tensor at {one} and {two}", call, 1e-9 * size)
+    _close(
+        None if found is None else host(found),
+        expected,
+        1e-9,
+        f"the same tensor at {one} and {two}",
+        call,
+        1e-9 * size + 1e-12,
+    )
 
 
 def keeps_only_what_rules_name(call: Call) -> None:
