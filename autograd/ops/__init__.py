@@ -27,6 +27,7 @@ from . import (
     shape,
     softmax,
     sorting,
+    vision,
 )
 
 __all__ = [
@@ -56,4 +57,5 @@ __all__ = [
     "shape",
     "softmax",
     "sorting",
+    "vision",
 ]
