@@ -26,7 +26,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import backends
 from . import storage
@@ -186,6 +186,27 @@ def _completed(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda F, g, *values: function(F, g.complete(F), *values)
 
 
+class _Declared(NamedTuple):
+    """The arguments of a forward or a rule after its first one, the namespace."""
+
+    names: tuple[str, ...]
+    positional: tuple[str, ...]
+    before_slash: tuple[str, ...]
+    defaults: dict[str, Any]
+    variadic: bool
+
+
+def _arguments(function: Callable[..., Any]) -> _Declared:
+    """Read them off the code object: inspect.signature, 600 times over, would take a fifth of the package's import."""
+    code, values = function.__code__, function.__defaults__ or ()
+    names, n = code.co_varnames, code.co_argcount
+    positional, keywords = names[:n], names[n : n + code.co_kwonlyargcount]
+    variadic = bool(code.co_flags & inspect.CO_VARARGS)
+    extra = names[n + code.co_kwonlyargcount : n + code.co_kwonlyargcount + 1] if variadic else ()
+    defaults = dict(zip(positional[len(positional) - len(values) :], values, strict=True)) | (function.__kwdefaults__ or {})
+    return _Declared((*positional[1:], *extra, *keywords), positional[1:], names[1 : code.co_posonlyargcount], defaults, variadic)
+
+
 class Rule:
     """A gradient rule: the function, the inputs it is for, and the values it names."""
 
@@ -193,7 +214,7 @@ class Rule:
 
     def __init__(self, function: Callable[..., Any], targets: tuple[str, ...], joint: bool) -> None:
         self.function, self.targets, self.joint = function, targets, joint
-        self.wants = tuple(inspect.signature(function).parameters)[2:]
+        self.wants = _arguments(function).names[1:]
 
 
 class Op:
@@ -217,23 +238,20 @@ class Op:
         self.forward, self.__doc__, self.__module__ = forward, forward.__doc__, forward.__module__
         self.name = self.__name__ = self.__qualname__ = name or forward.__name__
         self.broadcast, self.types, self.view, self.outputs = broadcast, types, view, outputs
-        parameters = list(inspect.signature(forward).parameters.values())[1:]
-        self.variadic = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
-        self.names = tuple(p.name for p in parameters)
+        declared = _arguments(forward)
+        self.names, self.defaults, self.variadic = declared.names, declared.defaults, declared.variadic
         if inputs is not None:
             self.inputs = tuple(inputs.split())
         elif self.variadic:
-            self.inputs = (parameters[0].name,)
-        elif any(p.kind is p.POSITIONAL_ONLY for p in parameters):
-            self.inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
+            self.inputs = self.names[:1]
+        elif declared.before_slash:
+            self.inputs = declared.before_slash
         else:
-            self.inputs = tuple(p.name for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY)
+            self.inputs = tuple([n for n in declared.positional if n not in self.defaults])
         self.params = tuple(n for n in self.names if n not in self.inputs)
         #: True where a parameter stands between inputs, which are then passed on by name
         self.mixed = not self.variadic and self.names[: len(self.inputs)] != self.inputs
-        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.required = tuple(n for n in self.names if n not in self.defaults and not (self.variadic and n in self.inputs))
-        self._signature = inspect.Signature(parameters)
         self.default_params = tuple(self.defaults.get(n) for n in self.params)
         self.rules: dict[str, Rule] = {}
         self._plans: dict[tuple[bool, ...], Plan] = {}
@@ -252,11 +270,13 @@ class Op:
             namespace.__dict__.pop(self.name, None)
 
     def __repr__(self) -> str:
-        return f"<op {self.name}{self._signature}>"
+        return f"<op {self.name}{self.__signature__}>"
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return self._signature
+        """The forward's, without the namespace."""
+        signature = inspect.signature(self.forward)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     # -- declaring ------------------------------------------------------------------------------------------------
 
@@ -478,6 +498,7 @@ class Op:
         except TypeError:
             name = self.inputs[0 if self.variadic else position]
             raise TypeError(f"{self.name}(): argument {name!r} must be Tensor, not {type(x).__name__}") from None
+        storage.share(x)  # its owner may write into it while a node keeps it
         return x
 
     def _promote(self, inputs: list[Any], arrays: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -644,7 +665,7 @@ def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
 def _named(call: Callable[..., Any], op: Op) -> Callable[..., Any]:
     call.__name__ = call.__qualname__ = op.name
     call.__doc__, call.__module__ = op.__doc__, op.__module__
-    call.__signature__ = op.__signature__  # type: ignore[attr-defined]
+    call.__wrapped__ = op  # type: ignore[attr-defined]  # where inspect finds the signature
     return call
 
 
