@@ -55,7 +55,7 @@ NUMPY_UFUNCS = {
             ),
             *("hypot", "maximum", "minimum", "fmax", "fmin", "logaddexp", "logaddexp2", "heaviside", "copysign"),
             *("floor", "ceil", "trunc", "isnan", "isinf", "isfinite", "signbit", "less", "less_equal", "greater"),
-            *("greater_equal", "equal", "not_equal", "logical_and", "logical_or", "logical_xor", "logical_not"),
+            *("greater_equal", "not_equal", "logical_and", "logical_or", "logical_xor", "logical_not"),
             *("bitwise_and", "bitwise_or", "bitwise_xor", "matmul", "deg2rad", "rad2deg"),
         )
     },
@@ -64,6 +64,7 @@ NUMPY_UFUNCS = {
     "divide": "div",
     "power": "pow",
     "negative": "neg",
+    "equal": "eq",
     "absolute": "abs",
     "fabs": "abs",
     "rint": "round",
@@ -121,10 +122,8 @@ def _without_gradient(name: str, function: Callable[..., Any], args: Any, kwargs
 def _check_options(name: str, kwargs: dict[str, Any]) -> None:
     """Drop options that say nothing, refuse those that have no gradient."""
     for key in ("out", "where", "initial"):
-        value = kwargs.get(key, np._NoValue)
-        if value is None or value is np._NoValue or (key == "where" and value is True) or value == (None,):
-            kwargs.pop(key, None)
-        elif key in kwargs and not (key == "where" and name == "where"):
+        value = kwargs.pop(key, None)
+        if value is not None and value is not np._NoValue and not (key == "where" and value is True):
             raise TypeError(
                 f"np.{name}(..., {key}=) is not for Tensors: NumPy's memory has no gradient; assign the result instead"
             )
@@ -476,31 +475,34 @@ def _full_like(a: Tensor, fill_value: Any, dtype: Any = None, order: str = "K", 
     return F.full_like(a, fill_value, dtype=dtype)
 
 
-#: NumPy's name, ours, and the names of NumPy's arguments in our order
-for _theirs, _ours, _arguments in (
-    ("swapaxes", "transpose", ("a", "axis1", "axis2")),
-    ("moveaxis", "movedim", ("a", "source", "destination")),
-    ("ravel", "flatten", ("a",)),
-    ("tril", "tril", ("m", "k")),
-    ("triu", "triu", ("m", "k")),
-    ("diag", "diag", ("v", "k")),
-    ("trace", "trace", ("a",)),
-    ("kron", "kron", ("a", "b")),
-    ("fliplr", "fliplr", ("m",)),
-    ("flipud", "flipud", ("m",)),
-    ("diff", "diff", ("a", "n", "axis")),
-    ("sinc", "sinc", ("x",)),
-    ("nan_to_num", "nan_to_num", ("x",)),
-    ("atleast_1d", "atleast_1d", ()),
-    ("atleast_2d", "atleast_2d", ()),
-    ("atleast_3d", "atleast_3d", ()),
+def _renamed(ours: str, names: dict[str, str]) -> Callable[..., Any]:
+    """A function of ours under NumPy's names of its arguments, which stand in the same order."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return FUNCTIONS[ours](*args, **{names.get(k, k): v for k, v in kwargs.items()})
+
+    return call
+
+
+for _theirs, _ours, _names in (
+    ("swapaxes", "transpose", {"a": "input", "axis1": "dim0", "axis2": "dim1"}),
+    ("moveaxis", "movedim", {"a": "input"}),
+    ("ravel", "flatten", {"a": "input"}),
+    ("tril", "tril", {"m": "input", "k": "diagonal"}),
+    ("triu", "triu", {"m": "input", "k": "diagonal"}),
+    ("diag", "diag", {"v": "input", "k": "diagonal"}),
+    ("trace", "trace", {"a": "input"}),
+    ("kron", "kron", {"a": "input", "b": "other"}),
+    ("fliplr", "fliplr", {"m": "input"}),
+    ("flipud", "flipud", {"m": "input"}),
+    ("diff", "diff", {"a": "input", "axis": "dim"}),
+    ("sinc", "sinc", {"x": "input"}),
+    ("nan_to_num", "nan_to_num", {"x": "input"}),
+    ("atleast_1d", "atleast_1d", {}),
+    ("atleast_2d", "atleast_2d", {}),
+    ("atleast_3d", "atleast_3d", {}),
 ):
-
-    def _renamed(*args: Any, _ours: str = _ours, _arguments: tuple[str, ...] = _arguments, **kwargs: Any) -> Any:
-        named = [kwargs.pop(n) for n in _arguments[len(args) :] if n in kwargs]
-        return FUNCTIONS[_ours](*args, *named, **kwargs)
-
-    NUMPY_FUNCTIONS[_theirs] = _renamed
+    NUMPY_FUNCTIONS[_theirs] = _renamed(_ours, _names)
 
 
 # -- arrays -----------------------------------------------------------------------------------------------------------
