@@ -17,7 +17,7 @@ PYTEST := pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deep test-slow test-torch test-gpu test-gpu-static lint format types wheel bench clean
+.PHONY: help demo test test-deep test-slow test-torch test-gpu test-gpu-static notebooks lint format types wheel bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,9 @@ test-gpu: $(VENV_GPU)/.$(CUDA) ## the ops on a GPU; CUDA=cuda12 or cuda13, the n
 # CuPy can be imported without a GPU: what forwards call is looked up in it.
 test-gpu-static: $(VENV_GPU)/.$(CUDA) ## compare with CuPy's names and signatures; needs no GPU
 	$(VENV_GPU)/bin/pytest tests/test_cupy_static.py tests/test_import.py::test_no_optional_dependency $(PYTEST_ARGS)
+
+notebooks: $(VENV)/.dev ## run the notebooks and save what they print; look at the pictures before you commit
+	$(VENV)/bin/jupyter-execute --inplace notebooks/*.ipynb
 
 lint: $(VENV)/.dev ## style, without changing anything
 	$(VENV)/bin/ruff check .
