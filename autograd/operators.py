@@ -177,6 +177,8 @@ def _operator(name: str, call: Callable[[Any, Any], Any], reflected: bool = True
     """`__name__`, and `__rname__` where `reflected`, by the function of two operands `call`."""
 
     def forward(self: Tensor, other: Any) -> Any:
+        if other is None:  # NumPy would compare each element
+            return NotImplemented
         try:
             return call(self, other)
         except TypeError:

@@ -67,7 +67,7 @@ def relu(xp, input):
 
 @relu.grad("input")
 def _(F, g, out):
-    return F.where(out > 0, g, 0)
+    return F.where(out <= 0, 0, g)  # so NaN gets its gradient, as in PyTorch
 
 
 @composite

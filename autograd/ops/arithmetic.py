@@ -488,34 +488,34 @@ flat(nextafter, "other")
 
 @op(broadcast=True, types="same")
 def maximum(xp, input, other):
-    """The larger, elementwise; NaN if one is NaN. A tie shares the gradient evenly."""
+    """The larger, elementwise; NaN if one is NaN, and both then get the gradient. A tie shares it evenly."""
     return xp.maximum(input, other)
 
 
 @maximum.grad("input")
 def _(F, g, input, other):
-    return F.where(input == other, g / 2, F.where(input > other, g, 0))
+    return F.where(input == other, g / 2, F.where(input < other, 0, g))
 
 
 @maximum.grad("other")
 def _(F, g, input, other):
-    return F.where(input == other, g / 2, F.where(input < other, g, 0))
+    return F.where(input == other, g / 2, F.where(input > other, 0, g))
 
 
 @op(broadcast=True, types="same")
 def minimum(xp, input, other):
-    """The smaller, elementwise; NaN if one is NaN. A tie shares the gradient evenly."""
+    """The smaller, elementwise; NaN if one is NaN, and both then get the gradient. A tie shares it evenly."""
     return xp.minimum(input, other)
 
 
 @minimum.grad("input")
 def _(F, g, input, other):
-    return F.where(input == other, g / 2, F.where(input < other, g, 0))
+    return F.where(input == other, g / 2, F.where(input > other, 0, g))
 
 
 @minimum.grad("other")
 def _(F, g, input, other):
-    return F.where(input == other, g / 2, F.where(input > other, g, 0))
+    return F.where(input == other, g / 2, F.where(input < other, 0, g))
 
 
 @op(broadcast=True, types="same")
@@ -569,12 +569,12 @@ def clamp(xp, input, min=None, max=None, /):
 @clamp.grad("input")
 def _(F, g, input, min, max):
     if min is None:
-        inside = input < max
+        outside = input >= max
     elif max is None:
-        inside = input > min
+        outside = input <= min
     else:
-        inside = (input > min) & (input < max)
-    return F.where(inside, g, 0)
+        outside = (input <= min) | (input >= max)
+    return F.where(outside, 0, g)
 
 
 @clamp.grad("min")
@@ -600,7 +600,7 @@ def _scaled(target):
             return target(input, other, out=out)
         kinds = [x.array.dtype for x in (input, other) if isinstance(x, Tensor)]
         if isinstance(alpha, float) and all(k.kind in "biu" for k in kinds) and not isinstance(other, float):
-            raise TypeError(f"{target.name}(): for integral tensors alpha must not be a floating point number")
+            raise OpError(f"{target.name}(): for integral tensors alpha must not be a floating point number")
         return target(input, other * alpha, out=out)
 
     function.__name__ = function.__qualname__ = target.name
@@ -626,7 +626,7 @@ def _div(input, other, *, rounding_mode=None, out=None):
         return floor_divide(input, other, out=out)
     if rounding_mode == "trunc":
         return trunc_divide(input, other, out=out)
-    raise ValueError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found {rounding_mode!r}")
+    raise OpError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found {rounding_mode!r}")
 
 
 _div.__name__ = "div"

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from ..dims import numpy_names, wrap_dim, wrap_dims
 from ..dtypes import is_floating, to_numpy_dtype
+from ..errors import OpError
 from ..op import GRAPH, OPS, composite, op
 from ..public import api, expose, function
 from ..tensor import Tensor, method
@@ -76,7 +77,7 @@ def _unreduced(F, g, shape, dim, keepdim):
 
 def _floating(name, input):
     if not is_floating(input.dtype):
-        raise ValueError(f"{name}() takes floating-point tensors, got {input.dtype}; convert it, e.g. with .float()")
+        raise OpError(f"{name}() takes floating-point tensors, got {input.dtype}; convert it, e.g. with .float()")
 
 
 def _adding(input, dtype):
@@ -128,6 +129,8 @@ def nansum(F, input, /, dim=None, keepdim=False, dtype=None):
 @composite
 def nanmean(F, input, /, dim=None, keepdim=False, dtype=None):
     """Mean over `dim` of what is not NaN; NaN where nothing is left."""
+    if not is_floating(getattr(input, "array", input).dtype):
+        raise ValueError("expected input to have floating point dtype; convert it, e.g. with .float()")
     total = F.nansum(input, dim=dim, keepdim=keepdim, dtype=dtype)
     count = F.sum(F.logical_not(F.isnan(input)), dim=dim, keepdim=keepdim)
     return total / F.cast(count, dtype=total.dtype)
@@ -197,9 +200,11 @@ def _(F, g, input, shape, dim, keepdim):
 
 
 def _nonempty(name, input, dim):
-    if not _count(input.shape, dim):
-        which = "the input has no elements" if dim is None else f"a dimension of {dim} has size 0"
-        raise IndexError(f"{name}(): Expected reduction dim to have non-zero size; {which}, so there is no extremum")
+    if _count(input.shape, dim):
+        return
+    if dim is None and name in ("amax", "amin"):
+        raise OpError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0: there is no extremum")
+    raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size, got {list(input.shape)}")
 
 
 def _shared(F, g, input, out, shape, dim, keepdim):
@@ -253,17 +258,22 @@ def argmin(xp, input, dim=None, keepdim=False):
     return _position(xp.argmin, "argmin", input, dim, keepdim)
 
 
+def _spelt(dim, ndim):
+    """The dimensions of any and all, for which () is none, as in PyTorch."""
+    return () if isinstance(dim, (tuple, list)) and not dim else dims_of(dim, ndim)
+
+
 @op
 def any(xp, input, dim=None, keepdim=False):
     """Whether any element over `dim` is nonzero, as bool (as uint8 of uint8, as in PyTorch)."""
-    out = xp.any(input, axis=dims_of(dim, input.ndim), keepdims=keepdim)
+    out = xp.any(input, axis=_spelt(dim, input.ndim), keepdims=keepdim)
     return out.astype(input.dtype) if input.dtype.name == "uint8" else out
 
 
 @op
 def all(xp, input, dim=None, keepdim=False):
     """Whether all elements over `dim` are nonzero, as bool (as uint8 of uint8, as in PyTorch)."""
-    out = xp.all(input, axis=dims_of(dim, input.ndim), keepdims=keepdim)
+    out = xp.all(input, axis=_spelt(dim, input.ndim), keepdims=keepdim)
     return out.astype(input.dtype) if input.dtype.name == "uint8" else out
 
 
@@ -287,12 +297,16 @@ def var(xp, input, /, dim=None, correction=1, keepdim=False):
 
 
 def _room(shape, dim, correction):
-    return builtins.max(_count(shape, dim) - correction, 0) or math.nan
+    return builtins.max(_count(shape, dim) - correction, 0)
+
+
+def _quotient(a, b):
+    return a / b if b else math.inf
 
 
 @var.grad("input")
 def _(F, g, input, shape, dim, correction, keepdim):
-    g = _unreduced(F, g, shape, dim, keepdim) * (2 / _room(shape, dim, correction))
+    g = _unreduced(F, g, shape, dim, keepdim) * _quotient(2, _room(shape, dim, correction))
     return g * (input - F.mean(input, dim=dims_of(dim, len(shape)), keepdim=True))
 
 
@@ -304,7 +318,7 @@ def std(xp, input, /, dim=None, correction=1, keepdim=False):
 
 @std.grad("input")
 def _(F, g, input, out, shape, dim, correction, keepdim):
-    g = F.where(out == 0, 0, g / F.where(out == 0, 1, out)) / _room(shape, dim, correction)
+    g = F.where(out == 0, 0, g / F.where(out == 0, 1, out)) * _quotient(1, _room(shape, dim, correction))
     g = _unreduced(F, g, shape, dim, keepdim)
     return g * (input - F.mean(input, dim=dims_of(dim, len(shape)), keepdim=True))
 
@@ -561,7 +575,7 @@ def _middle(input, dim, keepdim, ignore_nan):
     if ignore_nan:
         rank = (n - lost - 1).clamp(min=0) // 2
     else:  # NaN sorts last: a row with one yields it
-        rank = (lost > 0).long() * (n - 1) + (lost == 0).long() * ((n - 1) // 2)
+        rank = OPS["where"](lost > 0, n - lost, (n - 1) // 2)
     return _at(input, OPS["gather"](order, d, rank), d, keepdim)
 
 
@@ -597,7 +611,7 @@ def mode(input, dim=-1, keepdim=False):
 
 def _quantile(input, q, dim, keepdim, interpolation, ignore_nan):
     if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
-        raise ValueError(
+        raise OpError(
             f"quantile(): interpolation must be linear, lower, higher, midpoint or nearest, not {interpolation!r}"
         )
     _floating("quantile", input.array)
@@ -606,9 +620,9 @@ def _quantile(input, q, dim, keepdim, interpolation, ignore_nan):
     elif q.dtype != input.dtype:
         raise TypeError(f"quantile(): q has dtype {q.dtype} and input {input.dtype}; they must have the same")
     if q.array.ndim > 1:
-        raise ValueError(f"quantile(): q must be a number or a 1-dimensional tensor, got {list(q.shape)}")
+        raise OpError(f"quantile(): q must be a number or a 1-dimensional tensor, got {list(q.shape)}")
     if q.array.size and not bool(((q >= 0) & (q <= 1)).all()):
-        raise ValueError("quantile(): q must be between 0 and 1")
+        raise OpError("quantile(): q must be between 0 and 1")
     shape = tuple(input.shape)
     if dim is None:
         input, d = input.reshape(-1), 0
@@ -674,7 +688,7 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
     parts = [x for x in (prepend, input, append) if x is not None]
     out = OPS["concat"](*parts, dim=dim) if len(parts) > 1 else input
     if not out.shape:
-        raise ValueError("diff expects input to be at least one-dimensional")
+        raise OpError("diff expects input to be at least one-dimensional")
     narrow = OPS["narrow"]
     for _ in range(n):
         size = out.shape[dim]

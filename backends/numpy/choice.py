@@ -55,7 +55,7 @@ def _relu(input: Any) -> Any:
 
 
 def _relu_grad(g: Any, out: Any) -> Any:
-    return _where(out > _ZERO.get(out.dtype, 0), g, 0)
+    return _where(out <= _ZERO.get(out.dtype, 0), 0, g)
 
 
 CHOICE = {"where": _where, "relu": _relu, "relu.grad": _relu_grad}
