@@ -246,15 +246,9 @@ def _check_twice(call: Call, one: int, two: int) -> None:
     seeds = [wrap(call.backend.asarray(w), None) for _, w in pairs]
     (found,) = grad([t for t, _ in pairs], [tensors[one]], seeds, allow_unused=True)
     expected = sum(places.get(i, np.zeros_like(arrays[i])) for i in (one, two))
-    size = max([float(np.abs(x).max()) for x in places.values() if x.size], default=0.0)  # of the terms: their sum may cancel
-    _close(
-        None if found is None else host(found),
-        expected,
-        1e-9,
-        f"the same tensor at {one} and {two}",
-        call,
-        1e-9 * size + 1e-12,
-    )
+    noise = max(1e-9 * max(map(_size, places.values()), default=0.0), _noise(apart, 1e-9))  # the sum may cancel
+    found = None if found is None else host(found)
+    _close(found, expected, 1e-9, f"the same tensor at {one} and {two}", call, noise)
 
 
 def keeps_only_what_rules_name(call: Call) -> None:
