@@ -121,14 +121,14 @@ def _(F, g, index, shape, kernel, stride, padding, dilation):
 def plane_index(xp, input, /, size, tables):
     """The number of an element in its window (N, C, *P), as its number in the plane of shape `size`, int64.
 
-    tables: for each dimension the coordinate of tap k of window p, a host array (P, K).
+    tables: for each dimension the coordinates of the taps of each window, P rows of K numbers.
     """
     rest = input.astype("int64")
     found, step = xp.zeros(input.shape, "int64"), 1
     for axis in reversed(range(len(size))):
-        outputs, taps = tables[axis].shape
+        outputs, taps = len(tables[axis]), len(tables[axis][0])
         start = xp.arange(outputs).reshape(-1, *(1,) * (len(size) - axis - 1)) * taps
-        found += xp.take(xp.asarray(tables[axis].ravel()), start + rest % taps) * step
+        found += xp.take(xp.asarray(tables[axis], dtype="int64").reshape(-1), start + rest % taps) * step
         rest, step = rest // taps, step * size[axis]
     return found
 
@@ -275,7 +275,7 @@ def _maxima(n, input, kernel, stride, padding, dilation, size):
 
 @lru_cache(maxsize=1024)
 def _coordinates(kernel: int, stride: int, padding: int, dilation: int, size: int) -> Any:
-    return np.arange(size)[:, None] * stride - padding + np.arange(kernel) * dilation
+    return tuple([tuple([p * stride - padding + i * dilation for i in range(kernel)]) for p in range(size)])
 
 
 @function
@@ -515,8 +515,8 @@ def _adaptive_maxima(name, n, input, output_size, return_indices):
         table, _ = _adapted(length, size)
         if length % size:  # repeat what neighbouring windows share
             input = OPS["axis_map"](input, axis - n, _repetition(length, size))
-        tables.append(table)
-    kernel = tuple([t.shape[1] for t in tables])
+        tables.append(tuple(map(tuple, table.tolist())))
+    kernel = tuple([len(t[0]) for t in tables])
     values, index = _maxima(n, input, kernel, kernel, (0,) * n, (1,) * n, sizes)
     return (values, plane_index(index, size=shape[-n:], tables=tuple(tables))) if return_indices else values
 

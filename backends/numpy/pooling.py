@@ -21,8 +21,8 @@ _BITS = {np.dtype("float32"): np.dtype("int32"), np.dtype("float64"): np.dtype("
 
 
 def _pixels(x: Any) -> Any:
-    """Channels-last x (n, *S, C), contiguous in its last dimension: an array (n, *S) of pixels."""
-    return np.ndarray(x.shape[:-1], f"V{x.shape[-1] * x.itemsize}", x, 0, x.strides[:-1])
+    """Channels-last x (n, *S, C), contiguous: an array (n, *S) of pixels."""
+    return x.view(f"V{x.shape[-1] * x.itemsize}")[..., 0]
 
 
 def _places(kernel: Any, size: Any, stride: Any, dilation: Any) -> Any:
@@ -69,7 +69,7 @@ def max_pool(input: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, 
         if frame is not None:
             frame[(slice(0, len(x)), *place)] = x[(slice(None), *inner)]
             x = frame[: len(x)]
-        elif not _dense(x):
+        else:
             x = np.ascontiguousarray(x)
         rival, better = other[: len(x)], mask[: len(x)]
         pixels, best_pixels, rival_pixels = _pixels(x), _pixels(best), _pixels(rival)
@@ -94,11 +94,6 @@ def _repair(x: Any, found: Any, kernel: Any, stride: Any, dilation: Any, size: A
     """Let the place of a NaN be found: the last one, as in PyTorch."""
     for t, where in enumerate(_places(kernel, size, stride, dilation)):
         found[np.isnan(x[(slice(None), *where)])] = t
-
-
-def _dense(x: Any) -> bool:
-    """Channels of a pixel side by side in memory."""
-    return x.strides[-1] == x.itemsize or x.shape[-1] == 1
 
 
 def window_scatter(grad: Any, index: Any, size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
