@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from .. import backends
 from . import storage
 from .device import device_of
 from .dtypes import from_numpy_dtype, is_floating
-from .errors import OpError
+from .errors import OpError, describe
 from .public import function
 from .tensor import Node, Tensor, method, wrap
 
@@ -256,6 +257,26 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
     """Set `requires_grad` and return the tensor."""
     _set_requires_grad(self, requires_grad)
     return self
+
+
+def _set_grad(self: Tensor, value: Any) -> None:
+    if value is not None:
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
+            )
+        if value.array.shape != self.array.shape or value.array.dtype != self.array.dtype:
+            raise OpError(f"a gradient of {describe(value)} cannot be assigned to a tensor of {describe(self)}")
+    self._grad = value
+
+
+def _del_grad(self: Tensor) -> None:
+    self._grad = None
+
+
+Tensor.grad = property(  # type: ignore[attr-defined]
+    attrgetter("_grad"), _set_grad, _del_grad, "The accumulated gradient of a leaf, None before the first backward()."
+)
 
 
 @_property

@@ -19,6 +19,7 @@ from .dtypes import (
     int16,
     int32,
     int64,
+    is_floating,
     set_default_dtype,
     to_numpy_dtype,
     uint8,
@@ -26,7 +27,7 @@ from .dtypes import (
 from .layout import preserve_format
 from .op import OPS
 from .public import function
-from .tensor import Tensor, method
+from .tensor import Tensor, method, wrap
 
 __all__ = [
     "BFloat16Tensor",
@@ -52,7 +53,7 @@ def convert(t: Tensor, kind: Any, place: Any, copy: bool = False, memory_format:
         if place.type != here.type or (place.index or 0) != (here.index or 0 if place.index is not None else 0):
             result = OPS["to_device"](result, device=place, source=here)
     if kind is not None and kind != result.array.dtype:
-        result = OPS["cast"](result, dtype=kind)
+        result = OPS["cast"](result, dtype=kind) if is_floating(kind) else wrap(result.array.astype(kind), None)
     if memory_format is not preserve_format:
         arranged = result.contiguous(memory_format=memory_format)
         result = arranged if arranged is not result or not copy else result

@@ -253,6 +253,10 @@ class Op:
         self.mixed = not self.variadic and self.names[: len(self.inputs)] != self.inputs
         self.required = tuple(n for n in self.names if n not in self.defaults and not (self.variadic and n in self.inputs))
         self.default_params = tuple(self.defaults.get(n) for n in self.params)
+        #: defaults of the inputs, and how many arguments make a call of inputs alone, in their order
+        self._absent = tuple(self.defaults.get(n) for n in self.inputs)
+        plain = not self.variadic and not self.mixed and set(self.required) <= set(self.inputs)
+        self._fewest = len(self.required) if plain else len(self.names) + 1
         self.rules: dict[str, Rule] = {}
         self._plans: dict[tuple[bool, ...], Plan] = {}
         self.kernels = _Kernels(self)
@@ -391,6 +395,8 @@ class Op:
 
     def general(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """The call with any arguments; `out=` takes the result, as NumPy and PyTorch have it."""
+        if not kwargs and self._fewest <= len(args) <= len(self.inputs):
+            return self.apply([*args, *self._absent[len(args) :]], {})  # inputs alone
         target = kwargs.pop("out", None)
         inputs, params = self.bind(args, kwargs)
         result = self.apply(inputs, params)
@@ -576,7 +582,7 @@ def _unary_path(op: Op) -> Callable[[Any], Any]:
         t.array = value
         t.node = Node(plan, (parent,), saved, value.shape, value.dtype)
         t.leaf = False
-        t.grad = None
+        t._grad = None
         return t
 
     return call
@@ -656,7 +662,7 @@ def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
         t.array = value
         t.node = Node(plan, (first, second), saved, value.shape, value.dtype)
         t.leaf = False
-        t.grad = None
+        t._grad = None
         return t
 
     return call

@@ -41,7 +41,7 @@ def rebuild(kind: type, data: Any, place: str, requires_grad: bool, extras: dict
 def _as(kind: type, t: Tensor) -> Tensor:
     """An instance of a subclass on the same array."""
     made = object.__new__(kind)
-    made.array, made.node, made.leaf, made.grad = t.array, None, t.leaf, None  # type: ignore[attr-defined]
+    made.array, made.node, made.leaf, made._grad = t.array, None, t.leaf, None  # type: ignore[attr-defined]
     return made  # type: ignore[return-value]
 
 

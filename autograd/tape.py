@@ -291,9 +291,9 @@ def backward(
 def _accumulate(leaf: Tensor, g: Any, create_graph: bool) -> None:
     old = leaf.grad
     if old is None:
-        leaf.grad = _own(g, create_graph)
+        leaf._grad = _own(g, create_graph)
     elif create_graph or old.requires_grad:
-        leaf.grad = old + (g if isinstance(g, Tensor) else wrap(g, None))
+        leaf._grad = old + (g if isinstance(g, Tensor) else wrap(g, None))
     else:
         storage.write(old, old.array + g)
     if leaf.after_hooks:

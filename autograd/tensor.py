@@ -84,12 +84,12 @@ class Tensor:
     the checks against stale gradients.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "array", "grad", "leaf", "node")
+    __slots__ = ("__dict__", "__weakref__", "_grad", "array", "leaf", "node")
 
     array: Any
     node: Node | None
     leaf: bool
-    grad: Any
+    _grad: Any  # the property `grad` checks what is assigned to it
 
     # Set on few tensors: kept in the instance's dictionary when they are.
     family: Any = None
@@ -121,7 +121,7 @@ def wrap(array: Any, node: Node | None) -> Tensor:
     t.array = array
     t.node = node
     t.leaf = False
-    t.grad = None
+    t._grad = None
     return t
 
 
