@@ -32,9 +32,15 @@ def _channel_sums(a: Any, b: Any = None) -> Any:
         if b is None:
             return np.dot(np.ones(len(rows), a.dtype), rows)
         return np.einsum("pc,pc->c", rows, other)
+    a = a.reshape(*a.shape[:2], -1)
     if b is None:
-        return np.add.reduce(np.add.reduce(a.reshape(*a.shape[:2], -1), axis=2), axis=0)
-    return np.add.reduce(np.einsum("ncl,ncl->nc", a.reshape(*a.shape[:2], -1), b.reshape(*b.shape[:2], -1)), axis=0)
+        return np.add.reduce(_row_sums(a), axis=0)
+    return np.add.reduce(np.vecdot(a, b.reshape(a.shape)), axis=0)
+
+
+def _row_sums(x: Any) -> Any:
+    """Sums over the last dimension."""
+    return np.matmul(x, np.ones(x.shape[-1], x.dtype))
 
 
 def _of_batch(x: Any, dims: Any) -> bool:
@@ -115,8 +121,8 @@ def normalised_grad(g: Any, input: Any, mean: Any, var: Any, weight: Any, eps: f
 def _standardised(rows: Any, eps: float) -> tuple[Any, Any]:
     """(rows - mean) / sqrt(var + eps) as a new array, and 1 / sqrt(var + eps) as a column."""
     width = rows.shape[1]
-    out = rows - np.add.reduce(rows, axis=1, keepdims=True) / width
-    scale = np.einsum("pd,pd->p", out, out)[:, None]
+    out = rows - (_row_sums(rows) / width)[:, None]
+    scale = np.vecdot(out, out)[:, None]
     scale /= width
     scale += eps
     np.sqrt(scale, out=scale)
@@ -128,8 +134,8 @@ def _standardised(rows: Any, eps: float) -> tuple[Any, Any]:
 def _standardised_grad(g: Any, standard: Any, scale: Any) -> Any:
     """The gradient of `_standardised`; writes into `g`."""
     width = standard.shape[1]
-    inner = np.einsum("pd,pd->p", g, standard)[:, None]
-    g -= np.add.reduce(g, axis=1, keepdims=True) / width
+    inner = np.vecdot(g, standard)[:, None]
+    g -= (_row_sums(g) / width)[:, None]
     g -= standard * (inner / width)
     g *= scale
     return g
@@ -195,9 +201,9 @@ def group_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
         direct = columns * weight[:, None] if weight is not None else np.array(columns, order="C")
         g_input = _standardised_grad(direct.reshape(standard.shape), standard, scale).reshape(g.shape)
     if needs[1]:
-        g_weight = np.add.reduce(np.einsum("ncl,ncl->nc", columns, standard.reshape(columns.shape)), axis=0)
+        g_weight = np.add.reduce(np.vecdot(columns, standard.reshape(columns.shape)), axis=0)
     if needs[2]:
-        g_bias = np.add.reduce(np.add.reduce(columns, axis=2), axis=0)
+        g_bias = np.add.reduce(_row_sums(columns), axis=0)
     return g_input, g_weight, g_bias
 
 

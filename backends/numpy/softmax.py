@@ -30,7 +30,7 @@ def softmax_grad(g: Any, out: Any, dim: int) -> Any:
     if not out.ndim:
         return g * 0
     if dim in (-1, out.ndim - 1):
-        inner = np.einsum("...i,...i->...", g, out)[..., None]  # one pass, no product in memory
+        inner = np.vecdot(g, out)[..., None]  # one pass, no product in memory
         result = g - inner
     else:
         product = g * out

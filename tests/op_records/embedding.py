@@ -50,6 +50,7 @@ RECORDS = [
             Sample(floats((4,)), np.array([1, 1, 0, 1]), rows=3),
             Sample(floats((3, 2, 2)), np.array([2, 0, 2]), 3),
             Sample(floats((5, 2)), np.array([0, 0, 2, 2, 2]), 4),
+            Sample(floats((5, 2)), np.array([0, 299, 2, 299, 2]), 300),
             Sample(empty((0, 2)), empty((0,), np.int64), 3),
         ],
         reference=_added,
