@@ -101,6 +101,8 @@ def sum(xp, input, dim=None, keepdim=False, dtype=None):
 
 @sum.grad("input")
 def _(F, g, shape, dim, keepdim):
+    if dim is None:
+        return F.expand(g, shape)
     return F.expand(_unreduced(F, g, shape, dim, keepdim), shape)
 
 
@@ -117,6 +119,8 @@ def mean(xp, input, dim=None, keepdim=False, dtype=None):
 
 @mean.grad("input")
 def _(F, g, shape, dim, keepdim):
+    if dim is None:
+        return F.expand(g / (math.prod(shape) or 1), shape)
     return F.expand(_unreduced(F, g, shape, dim, keepdim) / builtins.max(_count(shape, dim), 1), shape)
 
 

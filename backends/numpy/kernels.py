@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .attention import ATTENTION
 from .choice import CHOICE
 from .convolution import CONVOLUTION
+from .embedding import EMBEDDING
 from .integers import INTEGERS
 from .linalg import LINALG
 from .linear import LINEAR
@@ -17,6 +19,7 @@ from .loss import LOSS
 from .normalisation import NORMALISATION
 from .pooling import POOLING
 from .softmax import SOFTMAX
+from .special import SPECIAL
 
 __all__ = ["KERNELS"]
 
@@ -38,12 +41,24 @@ _ADDS_UP_IN_ITSELF = {np.dtype("float32"), np.dtype("float64")}
 
 def _sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The ufunc's own method for the common dtypes, without np.sum's Python; the generic forward for the others."""
-    if dtype is not None or input.dtype not in _ADDS_UP_IN_ITSELF or not (dim is None or type(dim) is int):
+    if (
+        dtype is not None
+        or input.dtype not in _ADDS_UP_IN_ITSELF
+        or not (dim is None or (type(dim) is int and -input.ndim <= dim < input.ndim))
+    ):
         return NotImplemented
     return np.add.reduce(input, axis=dim, keepdims=keepdim)
 
 
 _sum.partial = True  # type: ignore[attr-defined]
+
+
+def _mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    total = _sum(input, dim, keepdim, dtype) if input.size else NotImplemented
+    return total if total is NotImplemented else total / (input.size if dim is None else input.shape[dim])
+
+
+_mean.partial = True  # type: ignore[attr-defined]
 
 
 def _expand(input: Any, shape: tuple[int, ...]) -> Any:
@@ -71,6 +86,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "expand": _expand,
     "log": np.log,
     "log1p": np.log1p,
+    "mean": _mean,
     "sqrt": np.sqrt,
     "sum": _sum,
     "tanh": np.tanh,
@@ -81,9 +97,12 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **CONVOLUTION,
     **INTEGERS,
     **LINALG,
+    **ATTENTION,
+    **EMBEDDING,
     **LINEAR,
     **LOSS,
     **NORMALISATION,
     **POOLING,
     **SOFTMAX,
+    **SPECIAL,
 }
