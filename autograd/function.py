@@ -114,7 +114,7 @@ class _FunctionPlan(Plan):
                     raise TypeError(f"{cls.__name__}.backward returned a {type(x).__name__}; gradients are Tensors or None")
             return [x if x is None or F is GRAPH else x.array for x in found[:expected]]
 
-        return ((None, rule, 0, 3),)  # None: a gradient for every input
+        return ((None, rule, 0, 3, False),)  # None: a gradient for every input
 
     def unpack(self, node: Node, saved: Any) -> Any:
         return saved

@@ -41,13 +41,18 @@ class Modes(NamedTuple):
 
 DEFAULT = Modes()
 _INTERNED: dict[Modes, Modes] = {DEFAULT: DEFAULT}
+_CHANGED: dict[Any, Modes] = {}
 MODES: ContextVar[Modes] = ContextVar("chainrule_modes", default=DEFAULT)
 
 
 def with_modes(**changes: Any) -> Token[Modes]:
     """Set some modes and return the token that restores the former ones."""
-    modes = MODES.get()._replace(**changes)
-    return MODES.set(_INTERNED.setdefault(modes, modes))
+    key = (MODES.get(), *changes.items())
+    modes = _CHANGED.get(key)
+    if modes is None:
+        modes = key[0]._replace(**changes)
+        modes = _CHANGED[key] = _INTERNED.setdefault(modes, modes)
+    return MODES.set(modes)
 
 
 class _ModeGuard:

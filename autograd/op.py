@@ -99,8 +99,9 @@ class _Kernels(dict[type, Callable[..., Any]]):
 class Plan(dict[Any, tuple[Any, ...]]):
     """What one op keeps and runs for one set of inputs that want a gradient.
 
-    As a mapping it gives, for a namespace `F`, the rules to run as `(input positions, rule, start, count)`: the rule takes
-    `count` of the saved values from `start` on. A backend's kernel in a rule's place does not take `F`; its count is `~count`.
+    As a mapping it gives, for a namespace `F`, the rules to run as `(input positions, rule, start, count, fits)`: the
+    rule takes `count` of the saved values from `start` on. A backend's kernel in a rule's place does not take `F` (its count is
+    `~count`), and `fits`: its gradients have the input's shape and dtype, which the tests of kernels prove.
     """
 
     __slots__ = ("broadcast", "keep", "mask", "narrow", "one", "op", "rules", "sources")
@@ -143,12 +144,12 @@ class Plan(dict[Any, tuple[Any, ...]]):
                 function = F.backend.guarded(kernels.get(key, function))
                 if key in kernels:
                     if self.op.outputs == 1:
-                        found.append((targets, function, start, ~count))
+                        found.append((targets, function, start, ~count, not self.broadcast))
                         continue
                     function = _without_namespace(function)
             if self.op.outputs != 1:
                 function = _completed(function)
-            found.append((targets, function, start, count))
+            found.append((targets, function, start, count, False))
         result = self[F] = tuple(found)
         return result
 
@@ -717,7 +718,7 @@ class _PickPlan(Plan):
     def __init__(self) -> None:
         dict.__init__(self)
         self.broadcast, self.mask, self.sources = False, (True,), (2, 2)
-        self.rules = ((0, lambda F, g, index, described: Parts({index: g}, described), 0, 2),)
+        self.rules = ((0, lambda F, g, index, described: Parts({index: g}, described), 0, 2, False),)
 
     def __missing__(self, F: Any) -> tuple[Any, ...]:
         return self.rules
@@ -849,7 +850,7 @@ class _FusedPlan(Plan):
             def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:
                 return backward(g, residual, needs)
 
-        result = self[F] = ((targets, rule, 0, 4),)
+        result = self[F] = ((targets, rule, 0, 4, False),)
         return result
 
     def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:

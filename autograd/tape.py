@@ -34,12 +34,16 @@ def _reachable(roots: Iterable[Any]) -> list[Node]:
     """All nodes behind `roots`, newest first."""
     seen = {r for r in roots if type(r) is Node}
     stack = list(seen)
+    found = []  # in the order of the search, which is nearly the one wanted: the sort then has little to do
     while stack:
-        for p in stack.pop().parents:
+        node = stack.pop()
+        found.append(node)
+        for p in node.parents:
             if type(p) is Node and p not in seen:
                 seen.add(p)
                 stack.append(p)
-    return sorted(seen, key=_by_serial, reverse=True)
+    found.sort(key=_by_serial, reverse=True)
+    return found
 
 
 def _leading_to(order: list[Node], targets: set[Any]) -> list[Node]:
@@ -95,7 +99,7 @@ def _walk(order: list[Node], grads: dict[Any, Any], F: Any, retain: bool, wanted
         plan, parents = node.plan, node.parents
         if graph:
             saved = plan.unpack(node, saved)
-        for target, rule, start, count in plan[F]:
+        for target, rule, start, count, fits in plan[F]:
             try:
                 if count == 1:
                     gi = rule(F, g, saved[start])
@@ -114,7 +118,7 @@ def _walk(order: list[Node], grads: dict[Any, Any], F: Any, retain: bool, wanted
             if type(target) is int:
                 p = parents[target]
                 like = p if type(p) is Node else p.array
-                if graph or gi.shape != like.shape or gi.dtype is not like.dtype:
+                if graph or (not fits and (gi.shape != like.shape or gi.dtype is not like.dtype)):
                     gi = _fit(F, gi, like, node)
                 old = grads.get(p)
                 grads[p] = gi if old is None else old + gi
@@ -220,8 +224,9 @@ def _run(
                     wanted[node] = _run_hooks(node.hooks, g, F) if node.hooks else g
     finally:
         MODES.reset(token)
-    for leaf in [v for v in grads if type(v) is not Node and v.hooks]:
-        grads[leaf] = _run_hooks(leaf.hooks, grads[leaf], F)
+    for leaf, g in grads.items():
+        if type(leaf) is not Node and leaf.hooks:
+            grads[leaf] = _run_hooks(leaf.hooks, g, F)
     return grads, wanted or {}
 
 
@@ -269,7 +274,7 @@ def backward(
     create_graph: record the walk itself, for derivatives of higher order.
     """
     roots = _as_tuple(tensors)
-    seeds = _as_tuple(grad_tensors) if grad_tensors is not None else (None,) * len(roots)
+    seeds = (None,) * len(roots) if grad_tensors is None else _as_tuple(grad_tensors)
     if len(seeds) != len(roots):
         raise OpError(f"got {len(roots)} tensors and {len(seeds)} gradients")
     targets = None
