@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from .. import backends
-from . import storage
+from . import storage, tape
 from .device import device_of
 from .dtypes import from_numpy_dtype, is_floating
 from .errors import OpError, describe
@@ -64,8 +64,13 @@ strided = layout("strided")
 
 
 def _property(f: Any) -> Any:
-    setattr(Tensor, f.__name__, property(f))
+    """Decorator: a property that is read only."""
+    _define(f.__name__, f)
     return f
+
+
+def _define(name: str, get: Any, change: Any = None, delete: Any = None, doc: str | None = None) -> None:
+    setattr(Tensor, name, property(get, change, delete, doc or get.__doc__))
 
 
 # -- shape and memory -------------------------------------------------------------------------------------------------
@@ -77,9 +82,9 @@ def shape(self: Tensor) -> Size:
     return Size(self.array.shape)
 
 
-Tensor.dtype = property(lambda self: from_numpy_dtype(self.array.dtype), doc="The element type.")  # type: ignore[attr-defined]
-Tensor.device = property(lambda self: device_of(self.array), doc="Where the data lives.")  # type: ignore[attr-defined]
-Tensor.layout = property(lambda self: strided, doc="`chainrule.strided`, the one layout.")  # type: ignore[attr-defined]
+_define("dtype", lambda self: from_numpy_dtype(self.array.dtype), doc="The element type.")
+_define("device", lambda self: device_of(self.array), doc="Where the data lives.")
+_define("layout", lambda self: strided, doc="`chainrule.strided`, the one layout.")
 
 
 @_property
@@ -183,10 +188,10 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
 
-Tensor.is_cuda = property(lambda self: self.device.type == "cuda", doc="True for a tensor on a GPU.")  # type: ignore[attr-defined]
-Tensor.is_cpu = property(lambda self: self.device.type == "cpu", doc="True for a tensor in the host's memory.")  # type: ignore[attr-defined]
+_define("is_cuda", lambda self: self.device.type == "cuda", doc="True for a tensor on a GPU.")
+_define("is_cpu", lambda self: self.device.type == "cpu", doc="True for a tensor in the host's memory.")
 for _kind in ("is_meta", "is_sparse", "is_quantized", "is_nested", "is_mkldnn", "is_xpu", "is_mps"):
-    setattr(Tensor, _kind, property(lambda self: False, doc="False: there are no such tensors."))
+    _define(_kind, lambda self: False, doc="False: there are no such tensors.")
 
 
 @method
@@ -229,8 +234,7 @@ def is_same_size(self: Tensor, other: Tensor) -> bool:
 # -- place in the graph -----------------------------------------------------------------------------------------------
 
 
-@_property
-def requires_grad(self: Tensor) -> bool:
+def _requires_grad(self: Tensor) -> bool:
     """True where gradients flow to this tensor. Setting it is for leaves."""
     return self.leaf or self.node is not None
 
@@ -249,7 +253,7 @@ def _set_requires_grad(self: Tensor, value: bool) -> None:
         self.family.leaf = self.leaf
 
 
-Tensor.requires_grad = Tensor.requires_grad.setter(_set_requires_grad)  # type: ignore[attr-defined]
+_define("requires_grad", _requires_grad, _set_requires_grad)
 
 
 @method
@@ -274,8 +278,8 @@ def _del_grad(self: Tensor) -> None:
     self._grad = None
 
 
-Tensor.grad = property(  # type: ignore[attr-defined]
-    attrgetter("_grad"), _set_grad, _del_grad, "The accumulated gradient of a leaf, None before the first backward()."
+_define(
+    "grad", attrgetter("_grad"), _set_grad, _del_grad, "The accumulated gradient; None before the first backward()."
 )
 
 
@@ -312,6 +316,7 @@ def detach_(self: Tensor) -> Tensor:
 
 
 def _data(self: Tensor) -> Tensor:
+    """This tensor's memory outside the graph; setting it gives the tensor other data."""
     return detach(self)
 
 
@@ -323,9 +328,7 @@ def _set_data(self: Tensor, value: Any) -> None:
     self.family, self.chain = None, ()
 
 
-Tensor.data = property(
-    _data, _set_data, doc="This tensor's memory outside the graph; setting it gives the tensor other data."
-)  # type: ignore[attr-defined]
+_define("data", _data, _set_data)
 
 
 @method
@@ -337,8 +340,6 @@ def backward(
     inputs: Any = None,
 ) -> None:
     """Accumulate gradients into `.grad` of the leaves behind this tensor. See `chainrule.autograd.backward`."""
-    from . import tape
-
     tape.backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs)
 
 

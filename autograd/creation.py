@@ -34,7 +34,8 @@ _PYTHON_NUMBERS = {float, int, bool}
 
 def _leaf_dtypes(data: Any) -> set[Any]:
     """The dtypes of the numbers in nested sequences: NumPy dtypes, and Python's types for Python's numbers."""
-    found, stack = set(), [data]
+    found: set[Any] = set()
+    stack = [data]
     while stack:
         x = stack.pop()
         if isinstance(x, (list, tuple)):

@@ -422,9 +422,9 @@ def _argsort(a: Tensor, axis: Any = -1, kind: Any = None, order: Any = None, *, 
 
 
 @_implements("take")
-def _take(a: Tensor, indices: Any, axis: Any = None) -> Tensor:
-    a, axis = (a.reshape(-1), 0) if axis is None else (a, axis % a.ndim)
-    return a[(slice(None),) * axis + (F.as_tensor(indices),)]
+def _take(a: Any, indices: Any, axis: Any = None) -> Tensor:
+    index: Any = F.as_tensor(indices)
+    return a.reshape(-1)[index] if axis is None else a[(slice(None),) * (axis % a.ndim) + (index,)]
 
 
 @_implements("take_along_axis")

@@ -58,7 +58,12 @@ def set_printoptions(
         if profile not in _PROFILES:
             raise ValueError(f"profile must be one of {', '.join(_PROFILES)}, not {profile!r}")
         options = _PROFILES[profile]._replace(linewidth=options.linewidth if linewidth is None else linewidth)
-    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
+    given: dict[str, Any] = {
+        "precision": precision,
+        "threshold": threshold,
+        "edgeitems": edgeitems,
+        "linewidth": linewidth,
+    }
     _options.set(options._replace(sci_mode=sci_mode, **{k: v for k, v in given.items() if v is not None}))
 
 

@@ -40,9 +40,9 @@ def rebuild(kind: type, data: Any, place: str, requires_grad: bool, extras: dict
 
 def _as(kind: type, t: Tensor) -> Tensor:
     """An instance of a subclass on the same array."""
-    made = object.__new__(kind)
-    made.array, made.node, made.leaf, made._grad = t.array, None, t.leaf, None  # type: ignore[attr-defined]
-    return made  # type: ignore[return-value]
+    made: Tensor = object.__new__(kind)
+    made.array, made.node, made.leaf, made._grad = t.array, None, t.leaf, None
+    return made
 
 
 @method

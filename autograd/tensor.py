@@ -110,7 +110,10 @@ class Tensor:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: `__new__` has made the tensor."""
 
-    if TYPE_CHECKING:
+    if TYPE_CHECKING:  # attached elsewhere, by `method` and as properties
+        requires_grad: bool
+        grad: Any
+        data: Any
 
         def __getattr__(self, name: str) -> Any: ...
 
