@@ -25,6 +25,18 @@ def checked_target(target: Any, classes: int, ignore_index: int = -100) -> Any:
     return target
 
 
+def log_probability(input: Any, complement: bool = False) -> Any:
+    if input.size and not (input.min() >= 0 and input.max() <= 1):
+        raise ValueError("all elements of input should be between 0 and 1")
+    return np.maximum(np.log1p(-input) if complement else np.log(input), -100)
+
+
+def raised(input: Any, min: float) -> Any:
+    if input.size and input.min() < 0:
+        raise ValueError("var has negative entry/entries")
+    return np.maximum(input, min)
+
+
 def in_range(index: Any, size: int) -> bool:
     """True where all of `index` lie in [0, size): one pass, since negative numbers are huge ones as unsigned."""
     if not index.size:
@@ -192,6 +204,8 @@ LOSS = {
     "checked_target": checked_target,
     "cross_entropy": cross_entropy,
     "cross_entropy.grad": cross_entropy_grad,
+    "log_probability": log_probability,
     "mse_loss": mse_loss,
     "mse_loss.grad": mse_loss_grad,
+    "raised": raised,
 }

@@ -389,7 +389,12 @@ RECORDS = [
         {"full": True},
         {"full": True, "reduction": "none"},
     ),
-    _loss("gaussian_nll_loss", _gaussian, lambda: (*_pair(), positive((2, 3))), {"full": True}),
+    _loss(
+        "gaussian_nll_loss",
+        _gaussian,
+        lambda: (positive((2, 3), seed=1), positive((2, 3), seed=2), positive((2, 3))),
+        {"full": True},
+    ),
     _loss(
         "hinge_loss",
         lambda x, t, margin=1.0, reduction="mean": reduced(_relu(margin - t * x), reduction),
