@@ -301,8 +301,8 @@ class ParameterDict(Module):
                 "Index given to ParameterDict cannot be used as a key as it is not a string (type is "
                 f"{type(key).__name__})"
             )
-        # a key such as "keys" must not hide the method
-        return f"_{key}" if hasattr(type(self), key) else key
+        self._check_name("parameter", key)  # a key such as "values" would hide the method
+        return key
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._keys:

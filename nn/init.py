@@ -220,7 +220,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     with no_grad():
         flat = tensor.new_empty((max(rows, columns), min(rows, columns))).normal_(0, 1, generator=generator)
-        q, r = FUNCTIONS["linalg_qr"](flat)
+        q, r = FUNCTIONS["qr"](flat)
         q = q * r.diagonal().sign()  # without this the distribution is not uniform
         return tensor.copy_((q if rows >= columns else q.t()).reshape(tensor.shape)).mul_(gain)
 

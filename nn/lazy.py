@@ -142,13 +142,14 @@ class _LazyNorm(_Lazy):
         self,
         eps: float = 1e-5,
         momentum: Any = 0.1,
-        affine: bool | None = None,
-        track_running_stats: bool | None = None,
+        affine: bool = True,
+        track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
-        options = {"affine": affine, "track_running_stats": track_running_stats, "device": device, "dtype": dtype}
-        super().__init__(0, eps, momentum, **{k: v for k, v in options.items() if v is not None})
+        super().__init__(0, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         for name in ("weight", "bias"):
             if getattr(self, name) is not None:
                 setattr(self, name, UninitializedParameter(device=device, dtype=dtype))

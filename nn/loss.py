@@ -12,6 +12,7 @@ from typing import Any
 from ..autograd import Tensor
 from . import functional as F
 from .module import Module
+from .shape import PairwiseDistance
 
 __all__ = [
     "BCELoss",
@@ -368,7 +369,7 @@ class TripletMarginWithDistanceLoss(_Loss):
             raise ValueError(
                 f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {margin} instead"
             )
-        self.distance_function = F.pairwise_distance if distance_function is None else distance_function
+        self.distance_function = PairwiseDistance() if distance_function is None else distance_function
         self.margin, self.swap = margin, swap
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

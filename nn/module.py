@@ -539,13 +539,15 @@ class Module:
             for child in self.children():
                 child._apply(fn)
         for _, p in self._entries("parameter"):
-            if p is not None and not is_lazy(p):
+            if p is not None:
                 grad = p.grad
                 p.data = fn(p.data)
                 if grad is not None:
                     p.grad = fn(grad.detach()).requires_grad_(grad.requires_grad)
         for name, b in self._entries("buffer"):
-            if b is not None and not is_lazy(b):
+            if isinstance(b, Buffer):
+                b.data = fn(b.data)
+            elif b is not None:
                 self.__dict__[name] = fn(b)
         return self
 

@@ -94,7 +94,10 @@ class _NormBase(Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, " + shown(self, "eps", "momentum", "affine", "track_running_stats")
+        bias = f", bias={self.bias is not None}, "
+        return (
+            f"{self.num_features}, {shown(self, 'eps', 'momentum', 'affine')}{bias}{shown(self, 'track_running_stats')}"
+        )
 
 
 def _check_dims(module: Module, input: Tensor, *allowed: int) -> None:
@@ -230,7 +233,7 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, " + shown(self, "eps", "elementwise_affine")
+        return f"{self.normalized_shape}, {shown(self, 'eps', 'elementwise_affine')}, bias={self.bias is not None}"
 
 
 class RMSNorm(Module):
@@ -299,7 +302,8 @@ class GroupNorm(Module):
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, " + shown(self, "eps", "affine")
+        settings = f"{shown(self, 'eps', 'affine')}, bias={self.bias is not None}"
+        return f"{self.num_groups}, {self.num_channels}, {settings}"
 
 
 class LocalResponseNorm(Module):
@@ -321,4 +325,4 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(LocalResponseNorm):
-    """LocalResponseNorm under its former name."""
+    """LocalResponseNorm under its former name. PyTorch's forgets to take the first channel out of the sum again."""

@@ -1,0 +1,220 @@
+"""The module table: one or more records for each layer of chainrule.nn; test_modules.py asserts that none is missing."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from chainrule import nn
+from chainrule.testing import samples
+
+floats, integers, positive = samples.floats, samples.integers, samples.positive
+
+
+@dataclass(frozen=True)
+class ModuleRecord:
+    """A layer: the arguments of its constructor, and those of its forward as NumPy arrays (floats in float64)."""
+
+    name: str
+    args: tuple = ()
+    kwargs: dict = field(default_factory=dict)
+    inputs: tuple = ()
+    #: what forward does is random in training: outputs are compared in evaluation mode alone
+    random: bool = False
+    #: numbers of the inputs that PyTorch does not differentiate
+    frozen: tuple = ()
+    #: relative tolerance of the comparison with PyTorch
+    tolerance: float = 1e-9
+    #: why PyTorch's result is another one, where it is
+    differs: str = ""
+    #: constructor arguments that are tensors in chainrule and in PyTorch, as arrays
+    tensors: dict = field(default_factory=dict)
+
+    def __str__(self):
+        shown = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
+        return f"{self.name}({', '.join(shown)})"
+
+    def make(self, lib, tensor):
+        options = {k: tensor(v) for k, v in self.tensors.items()}
+        return getattr(lib, self.name)(*self.args, **self.kwargs, **options)
+
+
+RECORDS: list[ModuleRecord] = []
+
+
+def add(name, *args, inputs=(), tensors=None, **kwargs):
+    options = {k: kwargs.pop(k) for k in ("random", "frozen", "tolerance", "differs") if k in kwargs}
+    RECORDS.append(ModuleRecord(name, args, kwargs, inputs, tensors=tensors or {}, **options))
+
+
+# What the containers hold is theirs to test: they are in test_module.py.
+CONTAINERS = {"Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"}
+
+line, image, volume = floats((2, 4, 7)), floats((2, 4, 6, 5)), floats((2, 4, 4, 5, 3))
+vector = floats((3, 4))
+
+# -- linear -----------------------------------------------------------------------------------------------------------
+add("Identity", 1, unused=2, inputs=(vector,))
+add("Linear", 4, 3, inputs=(vector,))
+add("Linear", 4, 3, bias=False, inputs=(floats((2, 3, 4)),))
+add("LazyLinear", 3, inputs=(vector,))
+add("Bilinear", 4, 2, 3, inputs=(vector, floats((3, 2), seed=1)))
+
+# -- convolutions -----------------------------------------------------------------------------------------------------
+add("Conv1d", 4, 6, 3, inputs=(line,))
+add("Conv1d", 4, 6, 3, padding="same", dilation=2, groups=2, inputs=(line,))
+add("Conv2d", 4, 6, 3, inputs=(image,))
+add("Conv2d", 4, 6, (3, 2), stride=(2, 1), padding=(1, 0), bias=False, inputs=(image,))
+add("Conv2d", 4, 6, 3, padding=1, padding_mode="reflect", inputs=(image,))
+add("Conv2d", 4, 6, 3, padding="same", padding_mode="circular", inputs=(image,))
+add("Conv2d", 4, 6, 3, padding="valid", padding_mode="replicate", inputs=(image[0],))
+add("Conv3d", 4, 2, 2, padding=1, inputs=(volume,))
+add("ConvTranspose1d", 4, 6, 3, stride=2, inputs=(line,))
+add("ConvTranspose2d", 4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, inputs=(image,))
+add("ConvTranspose3d", 4, 2, 2, dilation=2, bias=False, inputs=(volume,))
+for n, x in ((1, line), (2, image), (3, volume)):
+    add(f"LazyConv{n}d", 6, 3, padding=1, inputs=(x,))
+    add(f"LazyConvTranspose{n}d", 6, 3, groups=2, inputs=(x,))
+
+# -- pooling ----------------------------------------------------------------------------------------------------------
+for n, x in ((1, line), (2, image), (3, volume)):
+    add(f"MaxPool{n}d", 2, inputs=(x,))
+    add(f"MaxPool{n}d", 3, 2, 1, 1, True, True, inputs=(x,))
+    add(f"AvgPool{n}d", 2, inputs=(x,))
+    add(f"AvgPool{n}d", 3, 1, 1, True, False, inputs=(x,))
+    add(f"LPPool{n}d", 2, 2, inputs=(positive(x.shape),))
+    add(f"AdaptiveAvgPool{n}d", 2, inputs=(x,))
+    add(f"AdaptiveMaxPool{n}d", 2, inputs=(x,))
+add("AvgPool2d", 2, divisor_override=3, inputs=(image,))
+add("AdaptiveAvgPool2d", (None, 2), inputs=(image,))
+add("MaxUnpool1d", 2, inputs=(floats((1, 1, 2)), np.array([[[0, 3]]])))
+add("MaxUnpool2d", 2, inputs=(floats((1, 1, 1, 2)), np.array([[[[1, 6]]]])))
+add("MaxUnpool3d", 2, inputs=(floats((1, 1, 1, 1, 1)), np.array([[[[[5]]]]])))
+
+# -- normalisation ----------------------------------------------------------------------------------------------------
+for n, x in ((1, line), (2, image), (3, volume)):
+    add(f"BatchNorm{n}d", 4, inputs=(x,))
+    add(f"BatchNorm{n}d", 4, momentum=None, affine=False, inputs=(x,))
+    add(f"BatchNorm{n}d", 4, track_running_stats=False, inputs=(x,))
+    add(f"InstanceNorm{n}d", 4, inputs=(x,))
+    add(f"InstanceNorm{n}d", 4, affine=True, track_running_stats=True, inputs=(x,))
+    add(f"LazyBatchNorm{n}d", inputs=(x,))
+    add(f"LazyInstanceNorm{n}d", affine=True, inputs=(x,))
+add("BatchNorm1d", 4, inputs=(vector,))
+add("BatchNorm2d", 4, bias=False, inputs=(image,))
+add("InstanceNorm2d", 4, inputs=(image[0],))
+add("LayerNorm", 4, inputs=(vector,))
+add("LayerNorm", (6, 5), elementwise_affine=False, inputs=(image,))
+add("LayerNorm", 4, bias=False, inputs=(vector,))
+add("RMSNorm", 4, inputs=(vector,))
+add("RMSNorm", (6, 5), eps=1e-3, elementwise_affine=False, inputs=(image,))
+add("GroupNorm", 2, 4, inputs=(image,))
+add("GroupNorm", 2, 4, affine=False, inputs=(vector,))
+add("LocalResponseNorm", 3, inputs=(image,))
+add("CrossMapLRN2d", 3, inputs=(image,), differs="it never takes the first square out of the sum")
+
+# -- activations ------------------------------------------------------------------------------------------------------
+kinks = floats((3, 4), avoid=(-1, -0.5, 0, 0.5, 1))
+for name in ("ReLU", "ReLU6", "Hardsigmoid", "SiLU", "Mish", "Hardswish", "SELU"):
+    tolerance = 1e-7 if name == "Hardsigmoid" else 1e-9  # PyTorch's 1/6 is a float32
+    add(name, inputs=(kinks,), tolerance=tolerance)
+    add(name, inplace=True, inputs=(kinks,), tolerance=tolerance)
+for name in ("Sigmoid", "Tanh", "LogSigmoid", "Softsign", "Tanhshrink", "GELU", "Hardshrink", "Softshrink", "PReLU"):
+    add(name, inputs=(kinks,))
+for name in ("Hardtanh", "ELU", "CELU", "LeakyReLU", "Softplus", "GLU", "RReLU"):
+    add(name, inputs=(kinks,), random=name == "RReLU")
+add("Threshold", 0.1, 5.0, inputs=(floats((3, 4), avoid=(0.1,)),))
+add("Hardtanh", -0.5, 0.6, inplace=True, inputs=(floats((3, 4), avoid=(-0.5, 0.6)),))
+add("ELU", 0.7, inputs=(kinks,))
+add("CELU", 0.7, True, inputs=(kinks,), tolerance=1e-7)  # PyTorch's 1 / alpha is a float32
+add("LeakyReLU", 0.2, True, inputs=(kinks,))
+add("GELU", "tanh", inputs=(kinks,))
+add("Softplus", 2.0, 3.0, inputs=(kinks,))
+add("PReLU", 4, 0.1, inputs=(kinks,))
+add("GLU", 0, inputs=(floats((4, 3)),))
+for name in ("Softmax", "Softmin", "LogSoftmax"):
+    add(name, 1, inputs=(vector,))
+add("Softmax2d", inputs=(image,))
+
+# -- dropout ----------------------------------------------------------------------------------------------------------
+for name, x in {"Dropout": vector, "Dropout1d": line, "Dropout2d": image, "Dropout3d": volume}.items():
+    add(name, 0.3, inputs=(x,), random=True)
+add("Dropout", 0.3, True, inputs=(vector,), random=True)
+add("AlphaDropout", 0.3, inputs=(vector,), random=True)
+add("FeatureAlphaDropout", 0.3, inputs=(image,), random=True)
+
+# -- lookup and rearrangement -----------------------------------------------------------------------------------------
+indices = np.array([[0, 2, 1], [4, 2, 2]])
+add("Embedding", 5, 3, inputs=(indices,))
+add("Embedding", 5, 3, padding_idx=-3, scale_grad_by_freq=True, inputs=(indices,))
+add("Embedding", 5, 3, max_norm=0.8, norm_type=1.0, inputs=(indices,))
+add("Flatten", inputs=(image,))
+add("Flatten", 0, 2, inputs=(image,))
+add("Unflatten", 1, (2, 2), inputs=(image,))
+add("Fold", (4, 5), 2, inputs=(floats((1, 8, 12)),))
+add("Unfold", 2, padding=1, stride=2, inputs=(image,))
+add("PixelShuffle", 2, inputs=(image,))
+add("PixelUnshuffle", 2, inputs=(floats((1, 2, 4, 6)),))
+add("ChannelShuffle", 2, inputs=(image,))
+add("Upsample", scale_factor=2, inputs=(image,))
+add("Upsample", (7, 8), mode="bilinear", align_corners=True, inputs=(image,))
+add("Upsample", scale_factor=(1.5, 2), mode="bicubic", inputs=(image,))
+add("UpsamplingNearest2d", 9, inputs=(image,))
+add("UpsamplingBilinear2d", scale_factor=2, inputs=(image,))
+add("CosineSimilarity", inputs=(vector, floats((3, 4), seed=1)))
+add("PairwiseDistance", inputs=(vector, floats((3, 4), seed=1)))
+add("PairwiseDistance", 1.0, keepdim=True, inputs=(vector, floats((3, 4), seed=1)))
+for n, x in ((1, line), (2, image), (3, volume)):
+    both = tuple(range(1, 2 * n + 1))
+    add(f"ZeroPad{n}d", 1, inputs=(x,))
+    add(f"ConstantPad{n}d", both, 0.5, inputs=(x,))
+    for kind in ("Reflection", "Replication", "Circular"):
+        add(f"{kind}Pad{n}d", 1, inputs=(x,))
+        add(f"{kind}Pad{n}d", (1, 2) * n, inputs=(x,))
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+other, signs = floats((3, 4), seed=1), np.array([1.0, -1.0, 1.0])
+classes, weights = np.array([1, 0, 3]), positive((4,))
+inside = floats((3, 4), 0.05, 0.95)
+for reduction in ("mean", "sum", "none"):
+    for name in ("L1Loss", "MSELoss", "SmoothL1Loss", "HuberLoss"):
+        add(name, reduction=reduction, inputs=(vector, other))
+    add("CrossEntropyLoss", reduction=reduction, inputs=(vector, classes))
+    add("NLLLoss", reduction=reduction, inputs=(vector, classes), tensors={"weight": weights})
+    add("KLDivLoss", reduction=reduction, inputs=(vector, inside))
+    add("BCELoss", reduction=reduction, inputs=(inside, floats((3, 4), 0.1, 0.9, seed=2)))
+    add("BCEWithLogitsLoss", reduction=reduction, inputs=(vector, inside))
+add("L1Loss", size_average=False, inputs=(vector, other))
+add("MSELoss", reduce=False, inputs=(vector, other))
+add("SmoothL1Loss", beta=0.5, inputs=(vector, other))
+add("HuberLoss", delta=0.5, inputs=(vector, other))
+add("CrossEntropyLoss", label_smoothing=0.1, inputs=(vector, classes), tensors={"weight": weights})
+add("CrossEntropyLoss", ignore_index=0, inputs=(floats((2, 4, 3)), integers((2, 3), 0, 4)))
+add("CrossEntropyLoss", inputs=(vector, inside))
+add("NLLLoss2d", inputs=(floats((2, 4, 3, 2)), integers((2, 3, 2), 0, 4)))
+add("KLDivLoss", reduction="batchmean", log_target=True, inputs=(vector, other))
+add("BCELoss", inputs=(inside, floats((3, 4), 0.1, 0.9, seed=2)), tensors={"weight": weights})
+add("BCEWithLogitsLoss", inputs=(vector, inside), tensors={"pos_weight": weights, "weight": positive((4,), seed=1)})
+add("PoissonNLLLoss", full=True, inputs=(vector, positive((3, 4))))
+add("PoissonNLLLoss", log_input=False, inputs=(positive((3, 4)), positive((3, 4), seed=1)))
+add("GaussianNLLLoss", full=True, inputs=(vector, other, positive((3, 4))))
+add("HingeEmbeddingLoss", 0.7, inputs=(floats((3,)), signs))
+add("MultiLabelMarginLoss", inputs=(vector, np.array([[1, 0, -1, 2], [3, -1, 0, 0], [0, 1, 2, 3]])))
+add("SoftMarginLoss", inputs=(floats((3,)), signs), frozen=(1,))
+add("MultiLabelSoftMarginLoss", inputs=(vector, (inside > 0.5).astype(float)), tensors={"weight": weights})
+add("CosineEmbeddingLoss", 0.2, inputs=(vector, other, signs))
+add("MarginRankingLoss", 0.3, inputs=(floats((3,)), floats((3,), seed=1), signs))
+add("MultiMarginLoss", inputs=(vector, classes))
+add("MultiMarginLoss", 2, 0.8, inputs=(vector, classes), tensors={"weight": weights})
+add("TripletMarginLoss", inputs=(vector, other, floats((3, 4), seed=3)))
+add("TripletMarginLoss", 0.5, 1.0, swap=True, reduction="none", inputs=(vector, other, floats((3, 4), seed=3)))
+add("TripletMarginWithDistanceLoss", inputs=(vector, other, floats((3, 4), seed=3)))
+
+TABLE: dict[str, list[ModuleRecord]] = {}
+for record in RECORDS:
+    TABLE.setdefault(record.name, []).append(record)
+
+LAYERS = {
+    name
+    for name in nn.__all__
+    if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Module) and name not in CONTAINERS
+}
