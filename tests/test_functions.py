@@ -5,6 +5,7 @@ import operator
 
 import numpy as np
 import pytest
+from scipy import special
 
 import chainrule
 from chainrule import tensor
@@ -370,6 +371,15 @@ def test_trapezoid():
 
 def test_sum_to_size(x):
     check(x.sum_to_size(3, 1), x.numpy(force=True).sum((0, 2))[:, None])
+
+
+# -- special functions ------------------------------------------------------------------------------------------------
+
+
+def test_mvlgamma():
+    a = samples.positive((2, 3), 2, 5)
+    for p in (1, 2, 3):
+        check(chainrule.mvlgamma(tensor(a), p), [[special.multigammaln(v, p) for v in row] for row in a])
 
 
 # -- activations ------------------------------------------------------------------------------------------------------

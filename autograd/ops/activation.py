@@ -343,4 +343,5 @@ def glu(F, input, /, dim=-1):
 expose(relu, inplace=True)
 expose(hardshrink)
 expose(prelu)
+expose(threshold, methods=False)
 expose(selu, celu, inplace=True, methods=False)

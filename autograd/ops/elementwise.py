@@ -13,7 +13,7 @@ import math
 
 from ...backends import special
 from ..op import op
-from ..public import FUNCTIONS, expose
+from ..public import FUNCTIONS, api, expose
 from ..tensor import method
 from .arithmetic import flat
 
@@ -604,6 +604,16 @@ def _(self, n):
 
 
 FUNCTIONS["polygamma"] = polygamma
+
+
+@api(inplace=True)
+def mvlgamma(input, p):
+    """The logarithm of the multivariate gamma function of dimension p: Σ lgamma(input - j/2), j < p, + p(p-1)/4 log π."""
+    total = lgamma(input)
+    for j in range(1, p):
+        total = total + lgamma(input - j / 2)
+    return total + p * (p - 1) / 4 * math.log(math.pi)
+
 
 expose(exp, exp2, expm1, log, log2, log10, log1p, sqrt, rsqrt, cbrt, inplace=True)
 expose(sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, asinh, acosh, atanh, inplace=True)

@@ -7,6 +7,7 @@ Turned down: multiplying by the mask, which makes NaN of an infinite gradient th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,4 +59,4 @@ def _relu_grad(g: Any, out: Any) -> Any:
     return _where(out <= _ZERO.get(out.dtype, 0), 0, g)
 
 
-CHOICE = {"where": _where, "relu": _relu, "relu.grad": _relu_grad}
+CHOICE: dict[str, Callable[..., Any]] = {"where": _where, "relu": _relu, "relu.grad": _relu_grad}

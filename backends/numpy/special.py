@@ -22,7 +22,7 @@ _BLOCK = 8192
 class _Namespace:
     """NumPy with the branchless `where`."""
 
-    where = staticmethod(CHOICE["where"])
+    where: Any = staticmethod(CHOICE["where"])
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(np, name)
