@@ -608,7 +608,7 @@ FUNCTIONS["polygamma"] = polygamma
 
 @api(inplace=True)
 def mvlgamma(input, p):
-    """The logarithm of the multivariate gamma function of dimension p: Σ lgamma(input - j/2), j < p, + p(p-1)/4 log π."""
+    """The logarithm of the multivariate gamma function: Σ lgamma(input - j/2) for j < p, + p (p - 1)/4 log π."""
     total = lgamma(input)
     for j in range(1, p):
         total = total + lgamma(input - j / 2)
