@@ -176,8 +176,8 @@ def _target(n, shape, size, scale_factor, recompute):
     if len(values) != n:
         name = "size" if size is not None else "scale_factor"
         raise ValueError(
-            f"interpolate: Input and output must have the same number of spatial dimensions, but got input with spatial "
-            f"dimensions of {list(shape[2:])} and {name} {given}"
+            f"interpolate: Input and output must have the same number of spatial dimensions, but got input with "
+            f"spatial dimensions of {list(shape[2:])} and {name} {given}"
         )
     if size is not None:
         if recompute:
