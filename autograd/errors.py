@@ -9,7 +9,7 @@ from typing import Any
 from .. import backends
 from .tensor import Tensor
 
-__all__ = ["OpError", "explain", "user_line", "warn"]
+__all__ = ["OpError", "explain", "note", "user_line", "warn"]
 
 
 class OpError(RuntimeError, ValueError):
@@ -51,11 +51,16 @@ def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> E
             text += "; sizes must be equal or 1 from the last dimension backwards: reshape, unsqueeze or expand one"
         found = OpError(f"{call}: {text}")
     else:
-        if hasattr(error, "add_note"):
-            error.add_note(f"in {call}")
+        note(error, f"in {call}")
         found = error
     found.explained = True  # type: ignore[attr-defined]
     return found
+
+
+def note(error: Exception, text: str) -> None:
+    """Add a line to what an error says."""
+    if hasattr(error, "add_note"):
+        error.add_note(text)
 
 
 def user_line() -> str:

@@ -1,4 +1,4 @@
-"""Functions of functions, as in torch.func: grad, grad_and_value, vjp, jvp, jacrev, jacfwd, hessian, vmap, functional_call."""
+"""Functions of functions, as in torch.func: derivatives of several kinds, vmap, functional_call."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _leaves(tree: Any) -> list[Tensor]:
 
 
 def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
-    """The function that returns (gradient of `func` for its arguments `argnums`, value). Arguments may be trees of tensors."""
+    """The function that returns (gradient of `func` for its arguments `argnums`, value); trees will do."""
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @functools.wraps(func)
@@ -48,7 +48,9 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
             if not isinstance(value, Tensor) or value.array.size != 1:
                 raise OpError("grad: the function returns one Tensor with a single element")
             xs = _leaves([inner[i] for i in numbers])
-            found = iter(_grad(value, xs, create_graph=outer and _records(args), allow_unused=True, materialize_grads=True))
+            found = iter(
+                _grad(value, xs, create_graph=outer and _records(args), allow_unused=True, materialize_grads=True)
+            )
             grads = tuple([_map(lambda _: next(found), args[i]) for i in numbers])
         if not (outer and _records(args)):
             value = value.detach()
@@ -99,7 +101,9 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any
     return functional.jvp(func, tuple(primals), tuple(tangents))
 
 
-def _at(func: Callable[..., Any], argnums: Any, compute: Callable[[Callable[..., Any], Any], Any]) -> Callable[..., Any]:
+def _at(
+    func: Callable[..., Any], argnums: Any, compute: Callable[[Callable[..., Any], Any], Any]
+) -> Callable[..., Any]:
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @functools.wraps(func)
@@ -123,7 +127,9 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
 
 def jacfwd(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
     """The function that returns the Jacobian, one pass per element of the input."""
-    return _at(func, argnums, lambda f, xs: functional.jacobian(f, xs, create_graph=_records((xs,)), strategy="forward-mode"))
+    return _at(
+        func, argnums, lambda f, xs: functional.jacobian(f, xs, create_graph=_records((xs,)), strategy="forward-mode")
+    )
 
 
 def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
@@ -131,7 +137,9 @@ def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
     return _at(func, argnums, lambda f, xs: functional.hessian(f, xs, create_graph=_records((xs,))))
 
 
-def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: Any = None) -> Any:
+def vmap(
+    func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: Any = None
+) -> Any:
     """Map `func` over a dimension of its arguments and stack the results. It calls `func` once for each element."""
 
     @functools.wraps(func)
@@ -139,9 +147,14 @@ def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomne
         dims = (in_dims,) * len(args) if in_dims is None or isinstance(in_dims, int) else tuple(in_dims)
         sizes = {a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None}
         if len(sizes) != 1:
-            raise ValueError(f"vmap: the mapped dimensions must have one size, got {sorted(sizes) or 'no mapped argument'}")
+            raise ValueError(
+                f"vmap: the mapped dimensions must have one size, got {sorted(sizes) or 'no mapped argument'}"
+            )
         (size,) = sizes
-        rows = [func(*[a if d is None else GRAPH.select(a, d, i) for a, d in zip(args, dims, strict=True)]) for i in range(size)]
+        rows = [
+            func(*[a if d is None else GRAPH.select(a, d, i) for a, d in zip(args, dims, strict=True)])
+            for i in range(size)
+        ]
         if not rows:
             raise ValueError("vmap: the mapped dimension is empty")
         if isinstance(rows[0], tuple):
@@ -152,8 +165,10 @@ def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomne
     return wrapper
 
 
-def functional_call(module: Any, parameters_and_buffers: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-    """Call a module with other parameters and buffers, by name; the module's own come back afterwards, come what may."""
+def functional_call(
+    module: Any, parameters_and_buffers: Any, args: Any = None, kwargs: Any = None, **options: Any
+) -> Any:
+    """Call a module with other parameters and buffers, by name; the module's own come back, come what may."""
     merged: dict[str, Any] = {}
     for part in [parameters_and_buffers] if isinstance(parameters_and_buffers, dict) else parameters_and_buffers:
         merged.update(part)
@@ -172,5 +187,3 @@ def functional_call(module: Any, parameters_and_buffers: Any, args: Any = None, 
     finally:
         for owner, last, value in reversed(former):
             object.__setattr__(owner, last, value)
-
-

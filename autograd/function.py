@@ -49,7 +49,9 @@ class FunctionCtx:
         """Keep tensors (inputs or outputs) for backward, where `saved_tensors` gives them."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward can only save tensors, but got {type(t).__name__}; set an attribute of ctx")
+                raise TypeError(
+                    f"save_for_backward can only save tensors, but got {type(t).__name__}; set an attribute of ctx"
+                )
         self._saved = tensors
 
     def save_for_forward(self, *tensors: Tensor | None) -> None:
@@ -111,7 +113,9 @@ class _FunctionPlan(Plan):
                 )
             for x in found:
                 if x is not None and not isinstance(x, Tensor):
-                    raise TypeError(f"{cls.__name__}.backward returned a {type(x).__name__}; gradients are Tensors or None")
+                    raise TypeError(
+                        f"{cls.__name__}.backward returned a {type(x).__name__}; gradients are Tensors or None"
+                    )
             return [x if x is None or F is GRAPH else x.array for x in found[:expected]]
 
         return ((None, rule, 0, 3, False),)  # None: a gradient for every input
@@ -136,7 +140,7 @@ class Function:
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
-        """Compute the result from Tensors; nothing inside is recorded. `forward(ctx, ...)`, or without ctx beside `setup_context`."""
+        """Compute the result from Tensors, unrecorded. `forward(ctx, ...)`, or without ctx beside `setup_context`."""
         raise NotImplementedError("a Function needs a static forward(ctx, ...)")
 
     @staticmethod
@@ -186,7 +190,7 @@ def _attach(cls: type[Function], ctx: FunctionCtx, node: Node, index: int, o: An
 
 
 def once_differentiable(backward: Any) -> Any:
-    """Decorator of a backward that is not itself differentiable: its gradients are constants for a second derivative."""
+    """Decorator of a backward that is not differentiable: its gradients are constants for a second derivative."""
 
     def wrapper(ctx: Any, *grads: Any) -> Any:
         with no_grad():

@@ -1,7 +1,7 @@
 """Derivatives of functions: vjp, jvp, jacobian, hessian, hvp, vhp, with PyTorch's signatures.
 
-Forward mode needs no second set of rules. A rule is linear in the incoming gradient, so for y = f(x) the product J v is the
-gradient of <v-Jacobian product> with respect to its vector: with w a vector at y and g(w) = J^T w, d<g(w), v>/dw = J v.
+Forward mode needs no second set of rules. A rule is linear in the incoming gradient: with w a vector at y = f(x) and
+g(w) = J^T w, which one backward pass computes, the gradient of <g(w), v> with respect to w is J v.
 Source of the construction: J. Townsend, "A new trick for calculating Jacobian vector products", 2017.
 """
 
@@ -51,11 +51,15 @@ def _vectors(v: Any, like: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
         return (zeros_for(like[0]) + 1,)
     vectors = (v,) if isinstance(v, Tensor) else tuple(v)
     if len(vectors) != len(like) or any(a.array.shape != b.array.shape for a, b in zip(vectors, like, strict=True)):
-        raise OpError(f"{name}: v has shapes {[list(a.shape) for a in vectors]}, and should have {[list(b.shape) for b in like]}")
+        raise OpError(
+            f"{name}: v has shapes {[list(a.shape) for a in vectors]}, and should have {[list(b.shape) for b in like]}"
+        )
     return vectors
 
 
-def _grad(outputs: Any, inputs: Any, vectors: Any, create_graph: bool, strict: bool, retain: bool | None = None) -> tuple[Tensor, ...]:
+def _grad(
+    outputs: Any, inputs: Any, vectors: Any, create_graph: bool, strict: bool, retain: bool | None = None
+) -> tuple[Tensor, ...]:
     live = [(y, v) for y, v in zip(outputs, vectors, strict=True) if y.requires_grad]
     if not live:
         if strict:
@@ -76,7 +80,9 @@ def _detached(values: tuple[Tensor, ...], create_graph: bool) -> tuple[Tensor, .
     return values if create_graph else tuple([wrap(y.array, None) for y in values])
 
 
-def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vjp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(f(x), v^T J): the product of a vector with the Jacobian of `func` at `inputs`. One backward pass."""
     with enable_grad():
         one_in, xs = _inputs(inputs, create_graph)
@@ -85,7 +91,9 @@ def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     return _unwrap(one_out, _detached(ys, create_graph)), _unwrap(one_in, found)
 
 
-def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(f(x), J v): the derivative of `func` at `inputs` in the direction v. Two backward passes (see the module)."""
     with enable_grad():
         _, xs = _inputs(inputs, create_graph)
@@ -189,12 +197,16 @@ def hessian(
     return jacobian(slope, inputs, create_graph, strict, vectorize, outer_jacobian_strategy)
 
 
-def hvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(f(x), H v): the Hessian of a scalar function times a vector. As `vhp`, the Hessian being symmetric."""
     return vhp(func, inputs, v, create_graph, strict)
 
 
-def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(f(x), v^T H): a vector times the Hessian of a scalar function, in two backward passes, without the Hessian."""
     scalar = _scalar(func, "vhp")
     with enable_grad():

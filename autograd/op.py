@@ -9,10 +9,10 @@
         return g * (1 - out * out)
 
 `xp` is the array namespace of the backend that owns the arrays. A rule gets `F`, the incoming gradient `g`, and
-what it names: inputs, `out`, `shape` (of its own input, never a parameter; `other_shape` of the input `other`, `shapes` of all),
+what it names: inputs, `out`, `shape` (of its own input; `other_shape` of the input `other`, `shapes` of all),
 `needs` (which inputs want a gradient) and the op's parameters. What the rules of a call name is what the tape keeps,
-and nothing else. In an ordinary backward pass `F` holds kernels and `g` is a raw array; under `create_graph` `F` holds the
-ops and `g` is a Tensor. So one rule serves every order of derivative.
+and nothing else. In an ordinary backward pass `F` holds kernels and `g` is a raw array; under `create_graph` `F`
+holds the ops and `g` is a Tensor. So one rule serves every order of derivative.
 
 A composite is a plain composition of ops (`F` first); a backend may have a kernel pair of its name, and then a call
 is one node of the graph, differentiated through the composition where a graph of the gradient is wanted.
@@ -100,8 +100,8 @@ class Plan(dict[Any, tuple[Any, ...]]):
     """What one op keeps and runs for one set of inputs that want a gradient.
 
     As a mapping it gives, for a namespace `F`, the rules to run as `(input positions, rule, start, count, fits)`: the
-    rule takes `count` of the saved values from `start` on. A backend's kernel in a rule's place does not take `F` (its count is
-    `~count`), and `fits`: its gradients have the input's shape and dtype, which the tests of kernels prove.
+    rule takes `count` of the saved values from `start` on. A backend's kernel in a rule's place does not take `F` (its
+    count is `~count`), and `fits`: its gradients have the input's shape and dtype, which the tests of kernels prove.
     """
 
     __slots__ = ("broadcast", "keep", "mask", "narrow", "one", "op", "rules", "sources")
@@ -140,7 +140,11 @@ class Plan(dict[Any, tuple[Any, ...]]):
             function = rule.function
             if F is not GRAPH:
                 kernels, name = F.backend.kernels, self.op.name
-                key = f"{name}.grad" if len({id(r) for r in self.op.rules.values()}) == 1 else f"{name}.grad.{rule.targets[0]}"
+                key = (
+                    f"{name}.grad"
+                    if len({id(r) for r in self.op.rules.values()}) == 1
+                    else f"{name}.grad.{rule.targets[0]}"
+                )
                 function = F.backend.guarded(kernels.get(key, function))
                 if key in kernels:
                     if self.op.outputs == 1:
@@ -204,8 +208,12 @@ def _arguments(function: Callable[..., Any]) -> _Declared:
     positional, keywords = names[:n], names[n : n + code.co_kwonlyargcount]
     variadic = bool(code.co_flags & inspect.CO_VARARGS)
     extra = names[n + code.co_kwonlyargcount : n + code.co_kwonlyargcount + 1] if variadic else ()
-    defaults = dict(zip(positional[len(positional) - len(values) :], values, strict=True)) | (function.__kwdefaults__ or {})
-    return _Declared((*positional[1:], *extra, *keywords), positional[1:], names[1 : code.co_posonlyargcount], defaults, variadic)
+    defaults = dict(zip(positional[len(positional) - len(values) :], values, strict=True)) | (
+        function.__kwdefaults__ or {}
+    )
+    return _Declared(
+        (*positional[1:], *extra, *keywords), positional[1:], names[1 : code.co_posonlyargcount], defaults, variadic
+    )
 
 
 class Rule:
@@ -252,7 +260,9 @@ class Op:
         self.params = tuple(n for n in self.names if n not in self.inputs)
         #: True where a parameter stands between inputs, which are then passed on by name
         self.mixed = not self.variadic and self.names[: len(self.inputs)] != self.inputs
-        self.required = tuple(n for n in self.names if n not in self.defaults and not (self.variadic and n in self.inputs))
+        self.required = tuple(
+            n for n in self.names if n not in self.defaults and not (self.variadic and n in self.inputs)
+        )
         self.default_params = tuple(self.defaults.get(n) for n in self.params)
         #: defaults of the inputs, and how many arguments make a call of inputs alone, in their order
         self._absent = tuple(self.defaults.get(n) for n in self.inputs)
@@ -378,7 +388,9 @@ class Op:
             inputs, values = list(args), {}
         else:
             if len(args) > len(self.names):
-                raise TypeError(f"{self.name}() takes {len(self.names)} arguments ({', '.join(self.names)}), got {len(args)}")
+                raise TypeError(
+                    f"{self.name}() takes {len(self.names)} arguments ({', '.join(self.names)}), got {len(args)}"
+                )
             inputs, values = [], dict(zip(self.names, args, strict=False))
         for key, value in kwargs.items():
             name = key if key in self.names else ALIASES.get(key, key)
@@ -453,7 +465,9 @@ class Op:
                         live = True
                 parents.append(parent)
             if live:
-                result = self.record(out, arrays, parents, tuple([params.get(n, self.defaults.get(n)) for n in self.params]))
+                result = self.record(
+                    out, arrays, parents, tuple([params.get(n, self.defaults.get(n)) for n in self.params])
+                )
                 if modes.anomaly:
                     remember_line(result)
             else:
@@ -547,7 +561,7 @@ def _shape(x: Any) -> tuple[int, ...]:
     return x.shape if hasattr(x, "shape") else ()
 
 
-# -- unrolled call paths: closures, so that everything they need is a local name ----------------------------------------
+# -- unrolled call paths: closures, so that everything they need is a local name --------------------------------------
 
 
 def _unary_path(op: Op) -> Callable[[Any], Any]:
@@ -700,7 +714,11 @@ class Parts:
         some = next(iter(self.given.values()))
         return tuple(
             [
-                self.given[i] if i in self.given else F.zeros_of(some, shape=shape, dtype=dtype) if is_floating(dtype) else None
+                self.given[i]
+                if i in self.given
+                else F.zeros_of(some, shape=shape, dtype=dtype)
+                if is_floating(dtype)
+                else None
                 for i, (shape, dtype) in enumerate(self.described)
             ]
         )
@@ -790,7 +808,11 @@ class Composite(Op):
             return self._compose(inputs, params)
         arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
         try:
-            fused = kernel(**dict(zip(self.inputs, arrays, strict=True)), **params) if self.mixed else kernel(*arrays, **params)
+            fused = (
+                kernel(**dict(zip(self.inputs, arrays, strict=True)), **params)
+                if self.mixed
+                else kernel(*arrays, **params)
+            )
         except Exception as error:
             raise explain(error, self, inputs, params) from error
         if fused is NotImplemented:
@@ -869,7 +891,7 @@ def op(forward: Callable[..., Any] | None = None, **options: Any) -> Any:
 
     inputs: names of the inputs, where the signature cannot say it (a parameter that stands between them).
     broadcast: the inputs broadcast, and gradients are summed back to their shapes.
-    types: "same" casts the inputs to their common dtype, "float" computes integers in the default dtype; None leaves them.
+    types: "same" casts the inputs to their common dtype, "float" also integers to the default dtype; None leaves them.
     view: the output may share memory with the first input.
     outputs: number of outputs (None: as many as the call returns); with several, rules get a tuple of gradients.
     name: the op's name where it is not the function's.

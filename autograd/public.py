@@ -103,5 +103,3 @@ def fit_dtype(value: Tensor, dtype: Any, name: str) -> Tensor:
             f"{from_numpy_dtype(dtype).short}; convert the tensor first, or use the out-of-place form"
         )
     return OPS["cast"](value, dtype=dtype)
-
-

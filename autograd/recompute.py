@@ -1,9 +1,9 @@
 """Regions that keep nothing and run their forward again when backward needs what they would have kept.
 
-The nodes of the region stay in the graph as they were recorded; only what they kept is dropped. When the walk reaches one, the
-function runs again, the nodes of the two runs are paired by their order of creation, and each gets back what its twin kept.
-So parameters inside, `autograd.grad` and higher orders work as without it. Turned down: a Function whose backward calls
-backward, which cannot serve `autograd.grad`.
+The nodes of the region stay in the graph as they were recorded; only what they kept is dropped. When the walk reaches
+one, the function runs again, the nodes of the two runs are paired by their order of creation, and each gets back what
+its twin kept. So parameters inside, `autograd.grad` and higher orders work as without it. Turned down:
+a Function whose backward calls backward, which cannot serve `autograd.grad`.
 
 Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016.
 """
@@ -52,8 +52,8 @@ class _Region:
             nodes = _recorded(self.run(), since)
             if len(nodes) != self.count:
                 raise OpError(
-                    f"checkpoint: the recomputation recorded {len(nodes)} ops and the forward {self.count}; the function must do "
-                    "the same each time it is called"
+                    f"checkpoint: the recomputation recorded {len(nodes)} ops, the forward {self.count}; the function "
+                    "must do the same each time it is called"
                 )
             self.found = dict(enumerate([n.saved for n in nodes]))
         return self.found.pop(index)
@@ -71,7 +71,9 @@ class _Kept:
         return self.region.restore(self.index)
 
 
-def recompute(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], preserve_rng_state: bool = True) -> Any:
+def recompute(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], preserve_rng_state: bool = True
+) -> Any:
     """`function(*args, **kwargs)`, of which backward keeps the arguments alone."""
     modes = MODES.get()
     if not modes.grad:

@@ -7,8 +7,8 @@ Three rules (design section 4):
 * Not recording, it writes into the memory, and the write gets a serial number from the same count as the nodes. A node
   whose serial is older than the last write to memory that it kept raises in backward. That is one comparison of two
   integers per node, and nothing at all in the forward; turned down: a version number kept with every saved array.
-* Memory shared with NumPy (`from_numpy`, `numpy()`) can change unseen, so nodes keep copies of it; and what they kept before it
-  was handed out is compared by checksum.
+* Memory shared with NumPy (`from_numpy`, `numpy()`) can change unseen, so nodes keep copies of it; and what they kept
+  before it was handed out is compared by checksum.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def mark_all_written(arrays: Any) -> None:
         owner = owner_of(array)
         key = id(owner)
         old = _WRITES.get(key)
-        _WRITES[key] = (_reference(owner, _WRITES, key), _last, 1, "") if old is None else (old[0], _last, old[2] + 1, "")
+        _WRITES[key] = (
+            (_reference(owner, _WRITES, key), _last, 1, "") if old is None else (old[0], _last, old[2] + 1, "")
+        )
 
 
 def version(array: Any) -> int:
@@ -85,14 +87,19 @@ def verify(node: Node) -> None:
         if entry is not None and entry[1] > node.serial:
             raise OpError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"{node.plan.op.name} kept a {describe(value)}, which was written into at {entry[3] or 'an optimizer step'}. "
+                f"{node.plan.op.name} kept a {describe(value)}, written into at {entry[3] or 'an optimizer step'}. "
                 "Write into a clone(), or run backward() before the change"
             )
         shared = SHARED.get(key)
-        if shared is not None and shared[2] is not None and shared[1] > node.serial and _checksum(shared[0]()) != shared[2]:
+        if (
+            shared is not None
+            and shared[2] is not None
+            and shared[1] > node.serial
+            and _checksum(shared[0]()) != shared[2]
+        ):
             raise OpError(
-                f"{node.plan.op.name} kept a {describe(value)}, whose memory was handed out by numpy() and changed there: "
-                "change a copy instead"
+                f"{node.plan.op.name} kept a {describe(value)}, whose memory was handed out by numpy() and changed "
+                "there: change a copy instead"
             )
 
 
@@ -216,7 +223,7 @@ def replay(base: Tensor, chain: tuple[Any, ...]) -> Tensor:
     for op, params, index in chain:
         base = op.apply([base], params)
         if index is not None:
-            base = base[index] if not isinstance(base, tuple) else base[index]
+            base = base[index]
     return base
 
 
@@ -243,12 +250,13 @@ def check_assignable(t: Tensor, value: Tensor, name: str, recording: bool) -> No
     """Raise, before anything is changed, when `value` cannot take the place of `t`."""
     if recording and t.node is None and t.leaf:
         raise OpError(
-            f"{name}: a leaf Variable that requires grad is being used in an in-place operation; do it under no_grad(), "
-            "or on a clone()"
+            f"{name}: a leaf Variable that requires grad is being used in an in-place operation; do it under "
+            "no_grad(), or on a clone()"
         )
     if tuple(value.array.shape) != tuple(t.array.shape):
         raise OpError(
-            f"{name}: output with shape {list(t.array.shape)} doesn't match the broadcast shape {list(value.array.shape)}"
+            f"{name}: output with shape {list(t.array.shape)} doesn't match the broadcast shape "
+            f"{list(value.array.shape)}"
         )
 
 
@@ -267,8 +275,8 @@ def assign(t: Tensor, value: Tensor, name: str = "in-place op", recording: bool 
     origin = family.origin() if family.origin is not None else None
     if origin is not None and (origin.node is not None or origin.leaf) and origin.living():
         raise OpError(
-            f"{name}: {describe(t)} is a detached alias of a tensor with gradients; a recorded change would reach that tensor "
-            "without its gradient: clone() the alias first"
+            f"{name}: {describe(t)} is a detached alias of a tensor with gradients; a recorded change would reach that "
+            "tensor without its gradient: clone() the alias first"
         )
     from .op import OPS
 

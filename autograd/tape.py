@@ -1,8 +1,8 @@
 """The walk from a result back to its leaves.
 
-Every node carries a serial number, and creation order is a topological order: the walk collects what is reachable, sorts
-it by serial and goes newest first. No recursion, so a chain of 200,000 ops is walked (and freed) without touching the
-stack limit. Un-broadcasting and the fitting of dtypes are done here, once, for every op.
+Every node carries a serial number, and creation order is a topological order: the walk collects what is reachable,
+sorts it by serial and goes newest first. No recursion, so a chain of 200,000 ops is walked (and freed) without touching
+the stack limit. Un-broadcasting and the fitting of dtypes are done here, once, for every op.
 
 What a node keeps is released as soon as its rules have run, unless the graph is retained.
 """
@@ -18,7 +18,7 @@ from .. import backends
 from . import storage
 from .anomaly import check_gradient
 from .dtypes import is_floating
-from .errors import OpError
+from .errors import OpError, note
 from .modes import MODES, with_modes
 from .op import GRAPH, Parts, raw
 from .tensor import Node, Tensor, wrap
@@ -112,7 +112,8 @@ def _walk(order: list[Node], grads: dict[Any, Any], F: Any, retain: bool, wanted
                 else:
                     gi = rule(g, *saved[start : start + ~count])
             except Exception as error:
-                raise _in_backward(error, node)
+                note(error, f"in the backward of {plan.op.name}")
+                raise
             if anomaly:
                 check_gradient(node, target, gi)
             if type(target) is int:
@@ -136,16 +137,10 @@ def _recover(node: Node) -> tuple[Any, ...]:
     """What `node` kept, when it is not at hand: recomputed if its region is checkpointed, otherwise an error."""
     if node.saved is None:
         raise OpError(
-            f"Trying to backward through the graph a second time: what {node.plan.op.name} kept was freed by the first walk. "
-            "Use retain_graph=True in the first call if you need two"
+            f"Trying to backward through the graph a second time: what {node.plan.op.name} kept was freed by the first "
+            "walk. Use retain_graph=True in the first call if you need two"
         )
     return node.saved.restore(node)
-
-
-def _in_backward(error: Exception, node: Node) -> Exception:
-    if hasattr(error, "add_note"):
-        error.add_note(f"in the backward of {node.plan.op.name}")
-    return error
 
 
 def _run_hooks(hooks: dict[int, Any], g: Any, F: Any) -> Any:
@@ -186,7 +181,9 @@ def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:
     if not isinstance(seed, Tensor):
         seed = wrap(backends.of(array).asarray(seed, array.dtype), None)
     if tuple(seed.array.shape) != tuple(array.shape):
-        raise OpError(f"Mismatch in shape: grad_output has shape {list(seed.array.shape)} and output {list(array.shape)}")
+        raise OpError(
+            f"Mismatch in shape: grad_output has shape {list(seed.array.shape)} and output {list(array.shape)}"
+        )
     if create_graph:
         return seed
     return seed.array if seed.array.dtype == array.dtype else seed.array.astype(array.dtype)
@@ -248,7 +245,10 @@ def gradients(output: Tensor, inputs: Sequence[Tensor], seed: Any, create_graph:
         return [zeros_for(t) for t in inputs]
     leaves, nodes = _run([output], [seed], create_graph, True, inputs)
     found = [nodes.get(t.node) if t.node is not None else leaves.get(t) for t in inputs]
-    return [zeros_for(t) if g is None else g if isinstance(g, Tensor) else wrap(g, None) for t, g in zip(inputs, found, strict=True)]
+    return [
+        zeros_for(t) if g is None else g if isinstance(g, Tensor) else wrap(g, None)
+        for t, g in zip(inputs, found, strict=True)
+    ]
 
 
 def zeros_for(t: Tensor) -> Tensor:
@@ -337,7 +337,17 @@ def grad(
     if is_grads_batched:
         size = len(seeds[0])
         rows = [
-            grad(roots, targets, tuple([s[i] for s in seeds]), True, create_graph, True, allow_unused, False, materialize_grads)
+            grad(
+                roots,
+                targets,
+                tuple([s[i] for s in seeds]),
+                True,
+                create_graph,
+                True,
+                allow_unused,
+                False,
+                materialize_grads,
+            )
             for i in range(size)
         ]
         return tuple([None if row[0] is None else GRAPH.stack(*row, dim=0) for row in zip(*rows, strict=True)])

@@ -1,8 +1,8 @@
 """Random programs that mix views, reuse, indexing and writes in place, for any array library.
 
-A program is a list of instructions on a growing pool of tensors. Operands are chosen modulo the size of the pool, and an
-instruction that does not fit (shapes, leaves) does nothing, so every list of numbers is a program. NumPy has the aliasing
-of PyTorch: it is the oracle of values, and its differences are the oracle of gradients.
+A program is a list of instructions on a growing pool of tensors. Operands are chosen modulo the size of the pool, and
+an instruction that does not fit (shapes, leaves) does nothing, so every list of numbers is a program. NumPy has the
+aliasing of PyTorch: it is the oracle of values, and its differences are the oracle of gradients.
 """
 
 import dataclasses
@@ -44,7 +44,9 @@ class NumpyMachine:
         return array.copy()
 
     def apply(self, name, t):
-        return {"tanh": np.tanh, "sin": np.sin, "scale": lambda x: x * 0.5, "square": np.square, "clone": np.copy}[name](t)
+        return {"tanh": np.tanh, "sin": np.sin, "scale": lambda x: x * 0.5, "square": np.square, "clone": np.copy}[
+            name
+        ](t)
 
     def binary(self, name, a, b):
         return {"add": np.add, "sub": np.subtract, "mul": np.multiply}[name](a, b)
@@ -171,7 +173,7 @@ def fits(source, target):
 
 
 def run(program, machine, first, second):
-    """(leaves, pool) after running `program` on two leaves and a constant; the pool starts with copies of the leaves."""
+    """(leaves, pool) after running `program` on two leaves and a constant; the pool starts with copies of them."""
     leaves = machine.leaf(first), machine.leaf(second)
     pool = [machine.apply("clone", x) for x in leaves] + [machine.constant(np.array([0.5, -1.0, 2.0]))]
     for step in program:
@@ -203,6 +205,7 @@ def run(program, machine, first, second):
                 continue
             if not fits(shape2, into):
                 continue
-            machine.change(step.name, t, machine.apply("clone", other), step.k)  # a copy: NumPy and PyTorch differ on overlap
+            machine.change(
+                step.name, t, machine.apply("clone", other), step.k
+            )  # a copy: NumPy and PyTorch differ on overlap
     return leaves, pool
-

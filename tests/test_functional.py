@@ -115,9 +115,11 @@ def test_func_grad_of_chosen_arguments_and_trees():
 
 def test_func_vjp_jvp_jacrev_jacfwd():
     J = numeric_jacobian(f, X)
-    value, pull = func.vjp(f, cr.tensor(X))
+    _, pull = func.vjp(f, cr.tensor(X))
     np.testing.assert_allclose(pull(cr.tensor([1.0, 0.0, 0.0], dtype=cr.float64))[0].numpy(), J[0], atol=1e-8)
-    np.testing.assert_allclose(func.jvp(f, (cr.tensor(X),), (cr.tensor([1.0, 0.0], dtype=cr.float64),))[1].numpy(), J[:, 0], atol=1e-8)
+    np.testing.assert_allclose(
+        func.jvp(f, (cr.tensor(X),), (cr.tensor([1.0, 0.0], dtype=cr.float64),))[1].numpy(), J[:, 0], atol=1e-8
+    )
     for make in (func.jacrev, func.jacfwd):
         np.testing.assert_allclose(make(f)(cr.tensor(X)).numpy(), J, atol=1e-8)
 

@@ -16,7 +16,7 @@ def same(tensor, values):
     np.testing.assert_allclose(tensor.detach().numpy(), values, rtol=1e-6)
 
 
-# -- recording ----------------------------------------------------------------------------------------------------------
+# -- recording --------------------------------------------------------------------------------------------------------
 
 
 def test_a_recorded_write_leaves_what_nodes_kept_right():
@@ -206,7 +206,7 @@ def test_second_derivatives_through_writes_in_place():
     same(h, [6 + 12, 12 + 12 * 1 + 27, 27 + 36])
 
 
-# -- not recording ------------------------------------------------------------------------------------------------------
+# -- not recording ----------------------------------------------------------------------------------------------------
 
 
 def test_views_share_memory_without_recording():
@@ -277,7 +277,7 @@ def test_scalars_are_written_into_too():
     same(view, [7])
 
 
-# -- memory shared with NumPy -------------------------------------------------------------------------------------------
+# -- memory shared with NumPy -----------------------------------------------------------------------------------------
 
 
 def test_from_numpy_shares_and_a_change_there_spoils_no_gradient():

@@ -89,7 +89,9 @@ def test_programs_with_detach_and_no_grad_agree_with_pytorch(torch, program):
         try:
             first = lib.autograd.grad(loss, leaves, create_graph=True, allow_unused=True)
             live = [g for g in first if g is not None and g.requires_grad]
-            second = lib.autograd.grad(sum((g * g).sum() for g in live), leaves, allow_unused=True) if live else (None, None)
+            second = (
+                lib.autograd.grad(sum((g * g).sum() for g in live), leaves, allow_unused=True) if live else (None, None)
+            )
         except RuntimeError:
             return values, None
         return values, [np.zeros(1) if g is None else g.detach().numpy() for g in (*first, *second)]

@@ -28,11 +28,15 @@ def checkpoint(
     return recompute(function, args, kwargs, preserve_rng_state)
 
 
-def checkpoint_sequential(functions: Sequence[Any], segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+def checkpoint_sequential(
+    functions: Sequence[Any], segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any
+) -> Any:
     """Run functions one after another in `segments` checkpointed pieces."""
     steps = list(functions.children()) if hasattr(functions, "children") else list(functions)
     if not 1 <= segments <= len(steps):
-        raise ValueError(f"checkpoint_sequential: {segments} segments of {len(steps)} functions; give 1 to {len(steps)}")
+        raise ValueError(
+            f"checkpoint_sequential: {segments} segments of {len(steps)} functions; give 1 to {len(steps)}"
+        )
     size = len(steps) // segments
 
     def piece(part: Sequence[Any]) -> Callable[[Any], Any]:
