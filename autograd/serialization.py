@@ -1,23 +1,43 @@
-"""Pickling and copying of tensors.
+"""Copying, pickling, and `save` and `load`.
 
-A pickle holds the data as a NumPy array, the device's name and `requires_grad`; a tensor that ops made comes back as a
-leaf, as in PyTorch. Views come back on memory of their own. Turned down: one pickled storage under all its views, which
-would write a whole data set for a slice of it.
+`save` writes PyTorch's own file format (a zip archive: `data.pkl` for the structure, one record of raw bytes per
+memory), so each library reads the other's checkpoints. The structure is read by an unpickler that knows tensors and
+plain containers and nothing else: a file can put no code into the program that loads it. A file is replaced as a
+whole: who is killed while writing leaves the old one. Turned down: a format of our own, and PyTorch's
+`weights_only=False`. The archive's module is imported when a file is: `import chainrule` is quicker by it.
+
+A plain pickle (`pickle.dumps`, worker processes) holds a tensor's data as a NumPy array. In both forms a tensor that
+ops made comes back as a leaf, and a view on memory of its own.
+
+Source of the format: PyTorch's documentation, "Serialization semantics", and torch/serialization.py.
 """
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import copy
-from typing import Any
+import io
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from .. import backends
-from . import storage
+from ..backends import np
+from . import dtypes, storage
+from .attributes import Size
 from .creation import to_array
 from .device import device, device_of, move
 from .errors import OpError
+from .public import function
 from .tensor import Tensor, method, wrap
 
 __all__ = ["rebuild"]
+
+# -- pickle and copy --------------------------------------------------------------------------------------------------
 
 #: what belongs to the tensor's place in the graph, not to the tensor
 _PLACE = {"after_hooks", "chain", "family", "hooks", "_retains"}
@@ -68,3 +88,265 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
         t.grad = copy.deepcopy(self.grad, memo)
     vars(t).update(copy.deepcopy(_extras(self), memo))
     return t
+
+
+# -- save -------------------------------------------------------------------------------------------------------------
+
+_STORAGES = {
+    f"{kind.short}Storage": kind
+    for kind in (
+        *(dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64, dtypes.bool_),
+        *(dtypes.uint8, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.int64),
+    )
+}
+_DTYPES = {kind.name: kind for kind in _STORAGES.values()}
+
+
+class _Global:
+    """A name that a pickle mentions; the program that writes it need not have what it names."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def __call__(self) -> None:
+        """Nothing: a pickler wants something that can be called."""
+
+
+class _Record:
+    """The bytes of a tensor, in the order of its dimensions."""
+
+    def __init__(self, t: Tensor, key: str) -> None:
+        self.array, self.key = t.array, key
+        kind = dtypes.from_numpy_dtype(t.array.dtype)
+        self.described = ("storage", _Global("torch", f"{kind.short}Storage"), key, str(t.device), t.numel())
+
+    def write(self, archive: Any, name: str) -> None:
+        """Put the bytes into the archive."""
+        array = np.ascontiguousarray(backends.of(self.array).to_host(self.array))
+        with archive.open(name, "w", force_zip64=True) as file:
+            file.write(array.reshape(-1).view(np.uint8).data)
+
+
+def _steps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of an array whose elements lie in order, counted in elements."""
+    steps = [1]
+    for n in shape[:0:-1]:
+        steps.append(steps[-1] * max(n, 1))
+    return tuple(steps[::-1]) if shape else ()
+
+
+_PythonPickler: Any = pickle._Pickler  # type: ignore[attr-defined]  # the one in C writes no names that it cannot import
+
+
+class _Pickler(_PythonPickler):
+    """Writes the structure; the bytes of tensors wait in `records`."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, protocol=2)
+        self.records: dict[Any, _Record] = {}
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        if isinstance(obj, _Global):
+            self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())
+        elif isinstance(obj, dtypes.dtype):
+            self.save(_Global("torch", obj.name))
+        else:
+            super().save(obj.item() if isinstance(obj, np.generic) else obj, save_persistent_id)
+
+    def persistent_id(self, obj: Any) -> Any:
+        return obj.described if isinstance(obj, _Record) else None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Tensor):
+            shape = tuple(obj.array.shape)
+            parts: Any = (self._record(obj), 0, shape, _steps(shape), obj.requires_grad, collections.OrderedDict())
+            return _Global("torch._utils", "_rebuild_tensor_v2"), parts
+        if isinstance(obj, Size):
+            return _Global("torch", "Size"), (tuple(obj),)
+        if isinstance(obj, device):
+            return _Global("torch", "device"), (str(obj),)
+        return NotImplemented
+
+    def _record(self, t: Tensor) -> _Record:
+        """The record of a tensor's memory; tensors that are the same memory in the same order have one."""
+        storage.as_memory(t)
+        same = (t.data_ptr(), t.array.shape, t.array.strides, t.array.dtype)
+        if same not in self.records:
+            self.records[same] = _Record(t, str(len(self.records)))
+        return self.records[same]
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when it is complete, and leaves nothing behind when it is not."""
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    try:
+        with open(draft, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+@function
+def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2) -> None:
+    """Write tensors in containers (a `state_dict()`) to a path or a binary file, in PyTorch's format.
+
+    Anything that can be pickled is written, but `load` reads tensors, numbers, strings and containers alone.
+    """
+    if hasattr(f, "write"):
+        _write(obj, f)
+    else:
+        with _replacing(Path(f)) as file:
+            _write(obj, file)
+
+
+def _write(obj: Any, file: Any) -> None:
+    import zipfile
+
+    structure = io.BytesIO()
+    pickler = _Pickler(structure)
+    pickler.dump(obj)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", structure.getvalue())
+        archive.writestr("archive/byteorder", sys.byteorder)
+        for record in pickler.records.values():
+            record.write(archive, f"archive/data/{record.key}")
+        archive.writestr("archive/version", "3\n")
+
+
+# -- load -------------------------------------------------------------------------------------------------------------
+
+
+class _Memory:
+    """A row of numbers from a file, and the device that it came from."""
+
+    def __init__(self, array: Any, place: Any) -> None:
+        self.array, self.place, self.taken = array, place, False
+
+
+def _rebuild_tensor(
+    memory: Any, offset: int, shape: Any, steps: Any, requires_grad: bool = False, *rest: Any
+) -> Tensor:
+    array, size = memory.array, memory.array.itemsize
+    strides = tuple([s * size for s in steps])
+    if any(s < 0 for s in strides) or offset < 0:
+        raise pickle.UnpicklingError("the file describes a tensor outside its memory")
+    try:  # NumPy refuses what reaches beyond the memory
+        view = np.ndarray(tuple(shape), array.dtype, array, offset * size, strides)
+    except (TypeError, ValueError) as error:
+        raise pickle.UnpicklingError(f"the file describes a tensor outside its memory: {error}") from None
+    if memory.taken:  # by another tensor, which must see what is written into this one
+        storage.share(array)
+    memory.taken = True
+    t = wrap(move(view, memory.place), None)
+    t.requires_grad = requires_grad
+    return t
+
+
+def _rebuild_parameter(data: Tensor, requires_grad: bool, *rest: Any) -> Tensor:
+    return data.requires_grad_(requires_grad)
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """Bytes as protocol 2 writes them."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes are written in latin1, not {encoding}")
+    return text.encode("latin1")
+
+
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("_codecs", "encode"): _bytes,
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "Counter"): collections.Counter,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "Size"): Size,
+    ("torch", "device"): device,
+    **{("torch", name): kind for name, kind in {**_STORAGES, **_DTYPES}.items()},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads a structure of tensors and plain containers; everything else is refused before it can do anything."""
+
+    def __init__(self, file: Any, memory: Callable[[str, Any, str], _Memory]) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._memory = memory
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"the file holds a {module}.{name}; load() reads tensors, numbers, strings and containers alone, since "
+                "anything else could run code. Save the object's state_dict()"
+            ) from None
+
+    def persistent_load(self, described: Any) -> _Memory:
+        tag, kind, key, place, _ = described
+        if tag != "storage" or not isinstance(kind, dtypes.dtype):
+            raise pickle.UnpicklingError("the file describes memory of an unknown kind")
+        return self._memory(str(key), kind, str(place))
+
+
+@function
+def load(
+    f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool = True, mmap: Any = None
+) -> Any:
+    """Read what `save`, or PyTorch, wrote: tensors, numbers, strings and containers.
+
+    map_location: where the tensors go: a device, a dict of devices by name, or a function of (memory, device's name);
+    None: to where they were. weights_only: no other objects are read, whatever it says. pickle.UnpicklingError for a
+    file that holds others, and for one that is broken.
+    """
+    import zipfile
+
+    with contextlib.ExitStack() as stack:
+        file = f if hasattr(f, "read") else stack.enter_context(open(f, "rb"))
+        if not zipfile.is_zipfile(file):
+            raise pickle.UnpicklingError("not a file of save(): PyTorch's format since version 1.6 is a zip archive")
+        archive = stack.enter_context(zipfile.ZipFile(file))
+        names = archive.namelist()
+        root = next((n.removesuffix("data.pkl") for n in names if n.endswith("data.pkl")), None)
+        if root is None:
+            raise pickle.UnpicklingError("the archive has no data.pkl: it is not a file of save()")
+        swapped = f"{root}byteorder" in names and archive.read(f"{root}byteorder").decode() != sys.byteorder
+        known: dict[str, _Memory] = {}
+
+        def memory(key: str, kind: Any, place: str) -> _Memory:
+            if key not in known:
+                array = np.frombuffer(bytearray(archive.read(f"{root}data/{key}")), kind.dtype)
+                known[key] = _Memory(array.byteswap() if swapped else array, _destination(array, place, map_location))
+            return known[key]
+
+        try:
+            return _Unpickler(archive.open(f"{root}data.pkl"), memory).load()
+        except Exception as error:
+            if isinstance(error, (pickle.UnpicklingError, OSError, _NoDevice)):
+                raise
+            raise pickle.UnpicklingError(f"the file is broken: {error}") from error
+
+
+class _NoDevice(RuntimeError):
+    """The device that a file names cannot be had."""
+
+
+def _destination(array: Any, place: str, map_location: Any) -> device:
+    """The device for memory that came from `place`."""
+    if isinstance(map_location, dict):
+        place = map_location.get(place, place)
+    elif callable(map_location):
+        chosen = map_location(wrap(array, None), place)
+        place = place if chosen is None else chosen.device
+    elif map_location is not None:
+        place = map_location
+    try:
+        found = device(place)
+        found.backend  # noqa: B018  the clear error, where the device cannot be had
+    except RuntimeError as error:
+        raise _NoDevice(f"{error}. To read the file without it: load(..., map_location='cpu')") from error
+    return found

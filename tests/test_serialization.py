@@ -1,0 +1,250 @@
+"""`save` and `load`: PyTorch's format, no code from files, no half-written files."""
+
+import collections
+import io
+import os
+import pickle
+import random
+import zipfile
+
+import numpy as np
+import pytest
+
+import chainrule
+
+EXAMPLE = {
+    "weights": collections.OrderedDict(
+        a=chainrule.arange(6.0).reshape(2, 3), b=chainrule.ones(2, dtype=chainrule.int64)
+    ),
+    "step": 3,
+    "rate": 1e-3,
+    "name": "net",
+    "none": None,
+    "list": [True, (1, 2.5), b"bytes"],
+    "big": 2**70,
+    "turned": chainrule.arange(6).reshape(2, 3).t(),
+    "empty": chainrule.zeros(0, 3),
+    "number": chainrule.tensor(2.5),
+    "flags": chainrule.tensor([True, False]),
+    "dtype": chainrule.float16,
+    "size": chainrule.Size([2, 3]),
+    "device": chainrule.device("cpu"),
+    "leaf": chainrule.ones(2, requires_grad=True),
+    "numpy": np.float64(0.5),
+}
+
+
+def same(a, b):
+    if isinstance(a, chainrule.Tensor):
+        return (
+            a.dtype == b.dtype
+            and a.shape == b.shape
+            and a.tolist() == b.tolist()
+            and a.requires_grad == b.requires_grad
+        )
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    return a == b and (type(a) is type(b) or isinstance(a, np.generic))
+
+
+def written(obj):
+    file = io.BytesIO()
+    chainrule.save(obj, file)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("key", EXAMPLE)
+def test_round_trip(key):
+    assert same(EXAMPLE[key], chainrule.load(written(EXAMPLE[key])))
+
+
+def test_a_whole_checkpoint(tmp_path):
+    path = tmp_path / "net.pt"
+    chainrule.save(EXAMPLE, path)
+    assert same(EXAMPLE, chainrule.load(path))
+    assert same(EXAMPLE, chainrule.load(str(path), map_location="cpu", weights_only=False))
+    assert os.listdir(tmp_path) == ["net.pt"]
+
+
+@pytest.mark.parametrize("name", ["float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool"])
+def test_dtypes(name):
+    x = chainrule.tensor([0, 1, 1]).to(getattr(chainrule, name))
+    assert same(x, chainrule.load(written(x)))
+
+
+def test_bfloat16():
+    pytest.importorskip("ml_dtypes", reason="bfloat16 needs the extra chainrule[bfloat16]")
+    x = chainrule.tensor([1.5, 2.0], dtype=chainrule.bfloat16)
+    assert same(x, chainrule.load(written(x)))
+
+
+def test_non_leaves_and_views():
+    x = chainrule.ones(3, requires_grad=True)
+    back = chainrule.load(written({"made": x * 2, "view": x[1:]}))
+    assert back["made"].is_leaf
+    assert back["made"].requires_grad
+    assert back["view"].tolist() == [1, 1]
+
+
+def test_tensors_that_were_one_come_back_as_one():
+    x = chainrule.zeros(1000)
+    file = written({"a": x, "b": x, "alias": x.detach()})
+    assert len(file.getvalue()) < 2 * x.nbytes
+    back = chainrule.load(file)
+    assert back["a"] is back["b"]
+    back["a"].fill_(2)
+    assert back["alias"][0].item() == 2
+    weight = chainrule.ones(1, requires_grad=True)
+    back["alias"].copy_(weight * 3)  # recorded
+    assert back["a"][0].item() == 3
+
+
+def test_map_location():
+    file = written({"x": chainrule.ones(2)})
+    for where in ("cpu", chainrule.device("cpu"), {"cpu": "cpu"}, {"cuda:0": "cpu"}, lambda memory, place: memory):
+        file.seek(0)
+        assert chainrule.load(file, map_location=where)["x"].device == chainrule.device("cpu")
+    file.seek(0)
+    with pytest.raises(RuntimeError, match="map_location='cpu'"):
+        chainrule.load(file, map_location="meta")
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_file_puts_no_code_into_the_program(tmp_path):
+    target = str(tmp_path / "made")
+    with zipfile.ZipFile(tmp_path / "evil.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"x": Evil(target)}, 2))
+    for flag in (True, False):
+        with pytest.raises(pickle.UnpicklingError, match="mkdir"):
+            chainrule.load(tmp_path / "evil.pt", weights_only=flag)
+    assert not os.path.exists(target)
+    chainrule.save(chainrule.nn.Linear(2, 2), tmp_path / "module.pt")
+    with pytest.raises(pickle.UnpicklingError, match="state_dict"):
+        chainrule.load(tmp_path / "module.pt")
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "steps"),
+    [(0, (5,), (1,)), (2, (4,), (1,)), (0, (2, 3), (3, 1)), (3, (2,), (-1,)), (-1, (1,), (1,))],
+)
+def test_a_tensor_outside_its_memory_is_refused(offset, shape, steps):
+    from chainrule.autograd.serialization import _Memory, _rebuild_tensor
+
+    memory = _Memory(np.arange(4.0), chainrule.device("cpu"))
+    with pytest.raises(pickle.UnpicklingError, match="outside its memory"):
+        _rebuild_tensor(memory, offset, shape, steps)
+    assert _rebuild_tensor(memory, 1, (2,), (2,)).tolist() == [1, 3]
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    (tmp_path / "text").write_text("no archive")
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    for name in ("text", "empty.zip"):
+        with pytest.raises(pickle.UnpicklingError):
+            chainrule.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        chainrule.load(tmp_path / "missing")
+
+
+def test_broken_files_raise_and_nothing_else_happens():
+    dice = random.Random(0)
+    with zipfile.ZipFile(written(EXAMPLE)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    for _ in range(300):
+        pkl = bytearray(parts["archive/data.pkl"])
+        for _ in range(dice.randint(1, 4)):
+            pkl[dice.randrange(len(pkl))] = dice.randrange(256)
+        if dice.random() < 0.2:
+            del pkl[dice.randrange(len(pkl)) :]
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, data in parts.items():
+                archive.writestr(name, bytes(pkl) if name.endswith("pkl") else data)
+        file.seek(0)
+        try:
+            chainrule.load(file)
+        except (pickle.UnpicklingError, RuntimeError):
+            pass
+
+
+class Explodes:
+    def __reduce__(self):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_save_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "net.pt"
+    chainrule.save({"x": chainrule.ones(2)}, path)
+    with pytest.raises(KeyboardInterrupt):
+        chainrule.save({"x": chainrule.zeros(2), "y": Explodes()}, path)
+    assert chainrule.load(path)["x"].tolist() == [1, 1]
+    assert os.listdir(tmp_path) == ["net.pt"]
+
+
+def test_state_of_a_module_and_its_optimizer():
+    model = chainrule.nn.Linear(3, 2)
+    optimizer = chainrule.optim.Adam(model.parameters(), lr=0.1)
+    model(chainrule.ones(1, 3)).sum().backward()
+    optimizer.step()
+    back = chainrule.load(written({"model": model.state_dict(), "optimizer": optimizer.state_dict()}))
+    other = chainrule.nn.Linear(3, 2)
+    other.load_state_dict(back["model"])
+    assert same(dict(other.state_dict()), dict(model.state_dict()))
+    again = chainrule.optim.Adam(other.parameters(), lr=0.1)
+    again.load_state_dict(back["optimizer"])
+    for m, o in ((model, optimizer), (other, again)):
+        o.zero_grad()
+        m(chainrule.ones(1, 3)).sum().backward()
+        o.step()
+    assert same(dict(other.state_dict()), dict(model.state_dict()))
+
+
+@pytest.mark.torch
+def test_torch_reads_our_files(torch, tmp_path):
+    chainrule.save(EXAMPLE, tmp_path / "ours.pt")
+    back = torch.load(tmp_path / "ours.pt", weights_only=True)
+    assert list(back) == list(EXAMPLE)
+    for key in ("turned", "empty", "number", "flags", "leaf"):
+        assert back[key].tolist() == EXAMPLE[key].tolist()
+    assert back["leaf"].requires_grad
+    assert back["dtype"] is torch.float16
+    assert back["size"] == torch.Size([2, 3])
+    assert back["weights"]["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.torch
+def test_we_read_files_of_torch(torch, tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    whole = torch.arange(6.0).reshape(2, 3)
+    data = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "parameter": model[0].weight,
+        "views": [whole[:, 1:], whole.t()],
+        "half": torch.ones(2, dtype=torch.float16),
+    }
+    torch.save(data, tmp_path / "theirs.pt")
+    back = chainrule.load(tmp_path / "theirs.pt")
+    assert back["views"][0].tolist() == [[1, 2], [4, 5]]
+    assert back["views"][1].tolist() == whole.t().tolist()
+    assert back["parameter"].requires_grad
+    assert back["half"].dtype == chainrule.float16
+    assert back["optimizer"]["param_groups"] == optimizer.state_dict()["param_groups"]
+    ours = chainrule.nn.Sequential(chainrule.nn.Linear(3, 2), chainrule.nn.BatchNorm1d(2))
+    ours.load_state_dict(back["model"])
+    np.testing.assert_array_equal(ours[0].weight.detach().numpy(), model[0].weight.detach().numpy())
+    torch.save(model, tmp_path / "module.pt")
+    with pytest.raises(pickle.UnpicklingError, match="state_dict"):
+        chainrule.load(tmp_path / "module.pt")
