@@ -1,4 +1,4 @@
-"""The module table: one or more records for each layer of chainrule.nn; test_modules.py asserts that none is missing."""
+"""The module table: records for each layer of chainrule.nn; test_modules.py asserts that none is missing."""
 
 from dataclasses import dataclass, field
 

@@ -93,7 +93,7 @@ def _adam(
         _mul(g_, g_, t)
         _add(v, _mul(t, 1 - beta2, t), v)
         if top:
-            v = np.maximum(top[0], v, top[0])
+            v = np.maximum(top[0], v, out=top[0])
         _sqrt(v, t)
         _add(t, floor, t)
         _div(m, t, t)
