@@ -9,11 +9,15 @@ from typing import Any
 from .. import backends
 from .tensor import Tensor
 
-__all__ = ["OpError", "explain", "note", "user_line", "warn"]
+__all__ = ["OpError", "OutOfRange", "explain", "note", "user_line", "warn"]
 
 
 class OpError(RuntimeError, ValueError):
     """Bad input to an op. A RuntimeError, as in PyTorch, and a ValueError, as in NumPy."""
+
+
+class OutOfRange(OpError, IndexError):
+    """A dimension or a position that is not there: an IndexError, or to PyTorch's gather and scatter a RuntimeError."""
 
 
 def describe(x: Any) -> str:
@@ -44,7 +48,7 @@ def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> E
         names = " and ".join(sorted(k if i is None else f"{k}:{i}" for k, i in devices))
         found: Exception = OpError(f"{call}: the tensors are on different devices, {names}; move one with .to(device)")
     elif isinstance(error, IndexError):  # NumPy's AxisError is one
-        found = IndexError(f"{call}: {error}")
+        found = OutOfRange(f"{call}: {error}")
     elif type(error) is ValueError or isinstance(error, (OverflowError, ZeroDivisionError)) or "boolean" in str(error):
         text = str(error)
         if "broadcast" in text and "remedy" not in text:

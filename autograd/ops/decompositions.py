@@ -150,7 +150,7 @@ def _(F, g, input, out):
 
 
 @op(broadcast=True, types="same")
-def solve_triangular(xp, input, other, upper, unitriangular=False):
+def solve_triangular(xp, input, other, /, upper, unitriangular=False):
     """X with T·X = other, T the upper or lower triangle of `input`; its diagonal counts as ones if unitriangular."""
     _matrices("solve_triangular", input)
     if other.ndim < 2 or other.shape[-2] != input.shape[-1]:

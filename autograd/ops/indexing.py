@@ -17,7 +17,7 @@ from ...backends import np
 from .. import storage
 from ..dims import wrap_dim
 from ..dtypes import from_numpy_dtype
-from ..errors import OpError
+from ..errors import OpError, OutOfRange
 from ..modes import MODES
 from ..op import composite, op
 from ..public import api, expose
@@ -430,7 +430,7 @@ def positions(index, size, name):
         and backends.of(array).device_of(array)[0] == "cpu"
         and not (-size <= array.min() and array.max() < size)
     ):
-        raise IndexError(
+        raise OutOfRange(
             f"{name}: an index is out of range for {size} elements (they go from {array.min()} to {array.max()})"
         )
     return array

@@ -152,9 +152,7 @@ def meshgrid(*tensors, indexing="ij"):
         tensors = (tensors[1], tensors[0], *tensors[2:])
     n = len(tensors)
     grids = broadcast_tensors(*[reshape(x, (*(1,) * i, -1, *(1,) * (n - 1 - i))) for i, x in enumerate(tensors)])
-    if swap:
-        grids = tuple([x.transpose(0, 1) for x in (grids[1], grids[0], *grids[2:])])
-    return grids
+    return (grids[1], grids[0], *grids[2:]) if swap else grids
 
 
 @function

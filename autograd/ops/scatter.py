@@ -15,7 +15,7 @@ from ..op import OPS, composite, op
 from ..public import api, expose, function
 from ..tensor import Tensor, method, wrap
 from .indexing import index, index_put, positions
-from .shape import broadcast_tensors, expand, reshape
+from .shape import broadcast_shapes, broadcast_tensors, expand, reshape
 
 __all__ = [
     "argwhere",
@@ -249,7 +249,7 @@ def _at(input, dim, index, name):
     return (*(_FULL,) * d, where.reshape(-1))
 
 
-@composite
+@composite(inputs="input index")
 def index_select(F, input, dim, index):
     """The slices of `input` at the positions `index` (a vector) along `dim`."""
     if not input.shape:
@@ -320,9 +320,10 @@ def take_along_dim(input, indices, dim=None):
         raise OpError(
             f"take_along_dim(): input and indices should have the same number of dimensions, got {n} and {len(indices.shape)}"
         )
-    full = [np.broadcast_shapes((a,), (b,))[0] for a, b in zip(input.shape, indices.shape)]
-    input = expand(input, tuple([input.shape[i] if i == d else m for i, m in enumerate(full)]))
-    return gather(input, d, expand(indices, tuple([indices.shape[i] if i == d else m for i, m in enumerate(full)])))
+    a, b = [(*x.shape[:d], 1, *x.shape[d + 1 :]) for x in (input, indices)]
+    full = broadcast_shapes(a, b)
+    input = expand(input, (*full[:d], input.shape[d], *full[d + 1 :]))
+    return gather(input, d, expand(indices, (*full[:d], indices.shape[d], *full[d + 1 :])))
 
 
 # -- masks and conditions ---------------------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ def bucketize(input, boundaries, *, out_int32=False, right=False):
 
 @op
 def bincount(xp, input, weights=None, /, minlength=0):
-    """How often each of the numbers 0, 1, ... occurs in a vector; with `weights`, the sum of their weights (float64)."""
+    """How often each of the numbers 0, 1, ... occurs in a vector; with `weights`, the sum of their weights."""
     if input.ndim != 1 or input.dtype.kind not in "iu" or (input.size and input.min().item() < 0):
         raise OpError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and weights.shape != input.shape:
@@ -192,7 +192,8 @@ def bincount(xp, input, weights=None, /, minlength=0):
         raise OpError(f"minlength should be >= 0, got {minlength}")
     if not input.size:
         return xp.zeros(minlength, np.int64 if weights is None else np.float64)
-    return xp.bincount(input, weights, minlength)
+    found = xp.bincount(input, weights, minlength)
+    return found if weights is None or weights.dtype != np.float32 else found.astype(np.float32)
 
 
 @op
