@@ -35,7 +35,7 @@ from .errors import OpError
 from .public import function
 from .tensor import Tensor, method, wrap
 
-__all__ = ["rebuild"]
+__all__ = ["rebuild", "replacing"]
 
 # -- pickle and copy --------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,7 @@ class _Pickler(_PythonPickler):
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when it is complete, and leaves nothing behind when it is not."""
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
@@ -200,7 +200,7 @@ def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2) 
     if hasattr(f, "write"):
         _write(obj, f)
     else:
-        with _replacing(Path(f)) as file:
+        with replacing(Path(f)) as file:
             _write(obj, file)
 
 

@@ -1,5 +1,5 @@
 """Around training: checkpointing, data, files."""
 
-from . import checkpoint
+from . import checkpoint, safetensors
 
-__all__ = ["checkpoint"]
+__all__ = ["checkpoint", "safetensors"]
