@@ -19,7 +19,6 @@ from .shape import reshape, transpose
 __all__ = [
     "as_strided",
     "as_strided_adjoint",
-    "as_strided_copy",
     "diagonal",
     "diagonal_adjoint",
     "flip",
@@ -356,12 +355,12 @@ def _(F, g, shape, dimension, size, step):
 
 
 @op
-def windows_adjoint(xp, input, /, shape, dimension, size, step):
-    """Zeros of `shape`, to which the windows in `input` are added where they came from."""
-    out = xp.zeros(shape, input.dtype)
-    if not shape:
+def windows_adjoint(xp, input, /, full, dimension, size, step):
+    """Zeros of shape `full`, to which the windows in `input` are added where they came from."""
+    out = xp.zeros(full, input.dtype)
+    if not full:
         return out + input.sum()
-    d = wrap_dim(dimension, len(shape))
+    d = wrap_dim(dimension, len(full))
     reach = (input.shape[d] - 1) * step + 1
     for k in range(size):
         out[(*(slice(None),) * d, slice(k, k + reach, step))] += input[..., k]
@@ -377,9 +376,11 @@ def _(F, g, dimension, size, step):
 def as_strided(xp, input, /, size, stride, start, memory):
     """A view of the memory of `input`: element i at `start` + Σ i·stride, in elements, counted from its first one.
 
-    `memory`: the strides of `input` itself, which the gradient needs to know which of its elements were taken.
+    `memory`: the strides that are meant; where those of `input` are others, the result is a copy of the same elements.
     """
-    _places(size, stride, start, input.shape, memory)
+    places = _places(size, stride, start, input.shape, memory)
+    if tuple([s // input.itemsize for s in input.strides]) != tuple(memory):
+        return xp.take(input.reshape(-1), xp.asarray(places)).reshape(size)
     flat = xp.lib.stride_tricks.as_strided(input, (_reach(input.shape, memory),), (input.itemsize,))[start:]
     return xp.lib.stride_tricks.as_strided(flat, size, [s * input.itemsize for s in stride])
 
@@ -390,28 +391,16 @@ def _(F, g, shape, size, stride, start, memory):
 
 
 @op
-def as_strided_adjoint(xp, input, /, size, stride, start, shape, memory):
-    """Zeros of `shape`, to which the elements of an `as_strided` view are added where they came from."""
-    out = xp.zeros(shape, input.dtype).reshape(-1)
-    xp.add.at(out, xp.asarray(_places(size, stride, start, shape, memory)), input.reshape(-1))
-    return out.reshape(shape)
+def as_strided_adjoint(xp, input, /, size, stride, start, full, memory):
+    """Zeros of shape `full`, to which the elements of an `as_strided` view are added where they came from."""
+    out = xp.zeros(full, input.dtype).reshape(-1)
+    xp.add.at(out, xp.asarray(_places(size, stride, start, full, memory)), input.reshape(-1))
+    return out.reshape(full)
 
 
 @as_strided_adjoint.grad("input")
-def _(F, g, size, stride, start, shape, memory):
-    return F.as_strided_copy(g, size, stride, start, shape, memory)
-
-
-@op
-def as_strided_copy(xp, input, /, size, stride, start, shape, memory):
-    """The elements that `as_strided` takes of a tensor with strides `memory`, whatever those of `input` are."""
-    places = _places(size, stride, start, shape, memory)
-    return xp.take(input.reshape(-1), xp.asarray(places)).reshape(size)
-
-
-@as_strided_copy.grad("input")
-def _(F, g, size, stride, start, shape, memory):
-    return F.as_strided_adjoint(g, size, stride, start, shape, memory)
+def _(F, g, size, stride, start, memory):
+    return F.as_strided(g, size, stride, start, memory)
 
 
 def _reach(shape, stride):
