@@ -94,7 +94,7 @@ def index_put(xp, input, values, view, indices, accumulate=False):
     elif accumulate:
         part[... if indices is None else indices] += values
     else:
-        part[... if indices is None else indices] = values
+        part[... if indices is None else in_order(xp, indices)] = values
     return out
 
 
@@ -122,6 +122,14 @@ def last_put(xp, input, /, indices):
     last = xp.zeros(input.size, turns.dtype)
     xp.maximum.at(last, places, turns)  # what `last[places] = turns` leaves is defined in NumPy alone
     return last[places] == turns
+
+
+def in_order(xp, indices):
+    """Index arrays that NumPy walks in the order of their elements, so that the last of several values written stays.
+
+    It walks in the order of memory, which for a transposed or reversed index array is another.
+    """
+    return tuple([i if isinstance(i, slice) else xp.ascontiguousarray(i) for i in indices])
 
 
 def _only_masks(indices):
@@ -291,7 +299,7 @@ def _write(array, view, arrays, value):
     if arrays is not None:
         backends.of(array).check_indices(part.shape, arrays)
     try:
-        part[... if arrays is None else arrays] = value
+        part[... if arrays is None else in_order(backends.of(array).xp, arrays)] = value
     except ValueError as error:
         raise OpError(f"setitem: {error}") from None
     storage.mark_written(array, storage.user_line())
@@ -403,6 +411,25 @@ def diagonal_scatter(input, src, offset=0, dim1=0, dim2=1):
     if tuple(src.shape) != tuple(place.shape):
         raise OpError(f"expected src to have a size equal to the diagonal, {list(place.shape)}, got {list(src.shape)}")
     return view_assign(input, src, chain=((diagonal, given, None),))
+
+
+@method
+def fill_diagonal_(self, fill_value, wrap=False):
+    """Put a number on the main diagonal, in place; of a tensor with more than two dimensions, all of one size.
+
+    wrap: in a matrix with more rows than columns the diagonal starts again below its end, one row left out.
+    """
+    shape = self.shape
+    if len(shape) < 2:
+        raise OpError(f"fill_diagonal_: dimensions must larger than 1, got {list(shape)}")
+    if len(shape) > 2 and len(set(shape)) > 1:
+        raise OpError(f"fill_diagonal_: all dimensions of input must be of equal length, got {list(shape)}")
+    place = np.arange(min(shape))
+    places = (place,) * len(shape)
+    if wrap and len(shape) == 2:
+        places = np.divmod(np.arange(0, shape[0] * shape[1], shape[1] + 1), shape[1])
+    self[tuple(places)] = fill_value
+    return self
 
 
 # -- index_put, take, put ---------------------------------------------------------------------------------------------

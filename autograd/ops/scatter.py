@@ -134,7 +134,8 @@ def scatter(xp, input, dim, index, src):
     """
     d = _check("scatter", input, dim, index, src)
     out = xp.array(input, copy=True)
-    (out.reshape(-1) if out.ndim < 2 else out)[_flat_or_along(xp, index, d, input.ndim)] = _trim_flat(src, index)
+    places = _flat_or_along(xp, xp.ascontiguousarray(index) if index.ndim else index, d, input.ndim)
+    (out.reshape(-1) if out.ndim < 2 else out)[places] = _trim_flat(src, index)
     return out
 
 
