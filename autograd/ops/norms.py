@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ... import backends
 from ...backends import np
 from ..errors import OpError
 from ..op import composite, op
@@ -85,5 +86,6 @@ def pdist(F, input, /, p=2.0):
     """The p-norm distance of each pair of rows of a matrix, in the order of `combinations`: a vector of n(n-1)/2."""
     if len(input.shape) != 2:
         raise OpError(f"pdist only supports 2D tensors, got: {len(input.shape)}D")
-    first, second = np.triu_indices(input.shape[0], 1)
+    backend = backends.of(getattr(input, "array", input))
+    first, second = [backend.asarray(i) for i in np.triu_indices(input.shape[0], 1)]
     return F.vector_norm(F.index_select(input, 0, first) - F.index_select(input, 0, second), ord=p, dim=-1)
