@@ -48,9 +48,11 @@ def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> E
         names = " and ".join(sorted(k if i is None else f"{k}:{i}" for k, i in devices))
         found: Exception = OpError(f"{call}: the tensors are on different devices, {names}; move one with .to(device)")
     elif isinstance(error, IndexError):  # NumPy's AxisError is one
-        found = OutOfRange(f"{call}: {error}")
+        found = OutOfRange(f"{call}: {_out_of_range(error)}")
     elif type(error) is ValueError or isinstance(error, (OverflowError, ZeroDivisionError)) or "boolean" in str(error):
         text = str(error)
+        if "remapped shapes" in text:  # NumPy's words for matmul
+            text = "the dimensions before the last two cannot be broadcast together"
         if "broadcast" in text and "remedy" not in text:
             text += "; sizes must be equal or 1 from the last dimension backwards: reshape, unsqueeze or expand one"
         found = OpError(f"{call}: {text}")
@@ -59,6 +61,15 @@ def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> E
         found = error
     found.explained = True  # type: ignore[attr-defined]
     return found
+
+
+def _out_of_range(error: IndexError) -> str:
+    """NumPy's complaint in PyTorch's words."""
+    rank, dim = getattr(error, "ndim", None), getattr(error, "axis", None)  # NumPy's AxisError
+    if rank is None or dim is None:
+        return str(error).replace("out of bounds for axis", "out of bounds for dimension")
+    most = max(rank, 1)
+    return f"Dimension out of range (expected to be in range of [{-most}, {most - 1}], but got {dim})"
 
 
 def note(error: Exception, text: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from ...backends import np
+from ..errors import OpError
 from ..op import GRAPH, composite, op
 from .dropout import check_probability, dropout, keep_mask
 
@@ -86,7 +87,7 @@ def scaled_dot_product_attention(
         raise ValueError("scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     shapes = tuple(query.shape), tuple(key.shape), tuple(value.shape)
     if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
-        raise ValueError(
+        raise OpError(
             "scaled_dot_product_attention takes (..., L, E), (..., S, E) and (..., S, Ev), got "
             f"{', '.join(str(list(s)) for s in shapes)}"
         )

@@ -45,7 +45,9 @@ def _(F, g, dim, needs):
     return tuple([F.slicing(g, index=(*before, i)) if need else None for i, need in enumerate(needs)])
 
 
-def _several(tensors, name):
+def _several(tensors, name, dim=0):
+    if isinstance(dim, Tensor):
+        raise TypeError(f"{name}(): the tensors come as one list or tuple, {name}([a, b], dim=0)")
     tensors = list(tensors) if not isinstance(tensors, Tensor) else list(unbind(tensors))
     if not tensors:
         raise OpError(f"{name}(): expected a non-empty list of Tensors")
@@ -62,7 +64,7 @@ def cat(tensors, dim=0):
 
     Tensors of shape (0,) are left out, as PyTorch's habit is.
     """
-    tensors = _several(tensors, "cat")
+    tensors = _several(tensors, "cat", dim)
     ranks = {len(x.shape) for x in tensors}
     if len(ranks) > 1:
         tensors = [x for x in tensors if tuple(x.shape) != (0,)] or tensors
@@ -80,7 +82,7 @@ function(cat, name="concatenate")
 @numpy_names
 def _stack_function(tensors, dim=0):
     """The tensors, all of one shape, side by side along a new dimension `dim`."""
-    tensors = _several(tensors, "stack")
+    tensors = _several(tensors, "stack", dim)
     shapes = {tuple(x.shape) for x in tensors}
     if len(shapes) > 1:
         a, b = sorted(shapes)[:2]

@@ -25,14 +25,20 @@ def linear(xp, input, weight, bias=None, /):
             f"input, weight and bias must have the same dtype, but got {kinds}; convert one with .to(dtype)"
         )
     if not input.ndim or not weight.ndim or weight.ndim > 2 or input.shape[-1] != weight.shape[-1]:
-        raise ValueError(
-            f"input {list(input.shape)} and weight {list(weight.shape)} cannot be multiplied: the last dimensions must "
-            "agree, and weight has one or two"
-        )
+        raise ValueError(_misfit(input.shape, weight.shape))
     rows = xp.matmul(input.reshape(math.prod(input.shape[:-1]), input.shape[-1]), weight.T)
     if bias is not None:
         rows = rows + bias
     return rows.reshape((*input.shape[:-1], *weight.shape[:-1]))
+
+
+def _misfit(given, weight):
+    if not given or not weight or len(weight) > 2:
+        return f"input needs at least one dimension and weight one or two, got {list(given)} and {list(weight)}"
+    return (
+        f"the input has {given[-1]} features (its last dimension), and the layer takes {weight[-1]} "
+        f"(the last dimension of its weight): shapes {list(given)} and {list(weight)} cannot be multiplied"
+    )
 
 
 @linear.grad("input")

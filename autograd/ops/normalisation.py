@@ -15,6 +15,7 @@ import math
 
 from .. import storage
 from ..dtypes import finfo
+from ..errors import OpError
 from ..op import GRAPH, composite, op
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize", "rms_norm"]
@@ -92,7 +93,7 @@ def _update(running, now, momentum):
 def _check_channels(name, channels, **vectors):
     for key, vector in vectors.items():
         if vector is not None and tuple(vector.shape) != (channels,):
-            raise ValueError(
+            raise OpError(
                 f"{name}: {key} should contain {channels} elements, one per channel, not {list(vector.shape)}"
             )
 
