@@ -406,3 +406,25 @@ def test_extreme_activations():
         assert not y.isnan().any(), name
         (g,) = chainrule.grad(y[1:5].sum(), x)
         assert not g.isnan().any(), name
+
+
+# -- diagonals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (7, 2), (4, 2), (3, 3, 3), (0, 3)])
+def test_fill_diagonal(shape, wrap):
+    t, expected = chainrule.zeros(shape), np.zeros(shape, np.float32)
+    assert t.fill_diagonal_(5, wrap) is t
+    np.fill_diagonal(expected, 5, wrap)
+    check(t, expected)
+
+
+def test_fill_diagonal_is_recorded():
+    x = chainrule.ones(2, 3, requires_grad=True)
+    (x * 2).fill_diagonal_(7).square().sum().backward()
+    check(x.grad, 8 - 8 * np.eye(2, 3))
+    with pytest.raises(RuntimeError, match="larger than 1"):
+        chainrule.zeros(3).fill_diagonal_(1)
+    with pytest.raises(RuntimeError, match="equal length"):
+        chainrule.zeros(2, 3, 3).fill_diagonal_(1)
