@@ -77,10 +77,15 @@ _RAW: dict[str, _Raw] = {}
 
 def raw(array: Any) -> Any:
     """The raw namespace of the backend that owns `array`."""
-    backend = backends.of(array)
-    if backend.name not in _RAW:
-        _RAW[backend.name] = _Raw(backend)
-    return _RAW[backend.name]
+    return raw_of(backends.of(array))
+
+
+def raw_of(backend: backends.Backend) -> Any:
+    """The raw namespace of `backend`."""
+    try:
+        return _RAW[backend.name]
+    except KeyError:
+        return _RAW.setdefault(backend.name, _Raw(backend))
 
 
 class _Kernels(dict[type, Callable[..., Any]]):
@@ -838,11 +843,6 @@ class Composite(Op):
         if self.mixed:
             return self.forward(GRAPH, **dict(zip(self.inputs, inputs, strict=True)), **params)
         return self.forward(GRAPH, *inputs, **params)
-
-
-def raw_of(backend: backends.Backend) -> Any:
-    """The raw namespace of `backend`."""
-    return _RAW.setdefault(backend.name, _Raw(backend))
 
 
 class _FusedPlan(Plan):

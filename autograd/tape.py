@@ -28,6 +28,8 @@ __all__ = ["backward", "grad", "gradients", "sum_to_shape"]
 _by_serial = attrgetter("serial")
 #: the gradient of a scalar result for itself, by array type and dtype; rules never write into a gradient
 _ONES: dict[Any, Any] = {}
+#: the namespaces in which a walk has begun
+_STARTED: set[Any] = set()
 
 
 def _reachable(roots: Iterable[Any]) -> list[Node]:
@@ -199,6 +201,9 @@ def _run(
     """The gradients at the leaves, and at the nodes of `targets`."""
     retain = create_graph if retain_graph is None else retain_graph
     F = GRAPH if create_graph else raw(roots[0].array)
+    if F not in _STARTED:
+        _STARTED.add(F)
+        backends.of(roots[0].array).before_training()
     grads: dict[Any, Any] = {}
     for root, seed in zip(roots, seeds, strict=True):
         g, at = _seed(root, seed, create_graph), root.node or root

@@ -89,5 +89,8 @@ class Backend:
     def empty_cache(self) -> None:
         """Give memory back that the library holds for later arrays; nothing to do on a CPU."""
 
+    def before_training(self) -> None:
+        """Called once, before the first walk of a graph on this backend's arrays."""
+
     def synchronize(self) -> None:
         """Wait for the device to finish; nothing to do on a CPU."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..base import Backend
 from .kernels import KERNELS
+from .memory import keep_freed_memory
 from .steps import STEPS
 from .random import HostGenerator
 from .threads import get_threads, set_threads
@@ -35,6 +36,9 @@ class NumpyBackend(Backend):
         if index not in (None, 0):
             raise RuntimeError(f"there is one CPU device: cpu:{index} does not exist")
         return np.asarray(data, dtype)
+
+    def before_training(self) -> None:
+        keep_freed_memory()
 
     def to_host(self, array: Any) -> Any:
         return np.asarray(array)
