@@ -120,7 +120,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 def triangular_solve(
     b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
-    """X with A X = b (AᵀX = b, if `transpose`), A triangular; with it, A. An older form of `linalg.solve_triangular`."""
+    """X with A X = b (AᵀX = b, if `transpose`), A triangular; with it, A. The older `linalg.solve_triangular`."""
     used, up = (A.mT, not upper) if transpose else (A, upper)
     return solve_triangular(used, b, upper=up, unitriangular=unitriangular), A.clone()
 
@@ -145,8 +145,8 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Lstsq:
     """X that makes ‖A X - B‖ least (of those, the smallest X): (solution, residuals, rank, singular_values).
 
-    Computed by the pseudo-inverse, whatever the `driver`. residuals: the squared sums of A X - B for each column, where A
-    has more rows than columns and full rank; otherwise empty. singular_values are empty but for the drivers of that name.
+    Computed by the pseudo-inverse, whatever the `driver`. residuals: the squared sums of A X - B for each column, where
+    A has more rows than columns and full rank; otherwise empty. singular_values: given for the drivers gelsd and gelss.
     """
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise OpError(f"linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss), got {driver}")
@@ -265,7 +265,7 @@ def eigvals(A: Tensor) -> Any:
 
 
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> SVD:
-    """A = U diag(S) Vh, S falling. With `full_matrices` U and Vh are square; without, they have min(m, n) columns or rows."""
+    """A = U diag(S) Vh, S falling. With `full_matrices` U and Vh are square, else min(m, n) columns or rows."""
     return SVD(*_d.svd(A, full_matrices=full_matrices))
 
 

@@ -1,11 +1,14 @@
 """Matrix factorisations and what is solved by them: inverses, systems, determinants, eigen- and singular values.
 
-All take stacks of matrices. Cholesky, eigh and their kin use the symmetric part (A + Aᵀ)/2 of their input, so the gradient
-is symmetric, as PyTorch's is; a matrix that is clearly not symmetric is an error, where PyTorch reads one triangle.
+All take stacks of matrices. Cholesky, eigh and their kin use the symmetric part (A + Aᵀ)/2 of their input, so the
+gradient is symmetric, as PyTorch's is; a matrix that is clearly not symmetric is an error, where PyTorch reads one
+triangle.
 
-Degenerate cases: a singular matrix raises `LinAlgError`. Where eigenvalues (or singular values) are equal, the vectors
-are not determined, and neither is their gradient: the terms 1/(λⱼ - λᵢ) of equal values are set to 0 (see `gap_inverse`), which
-is right for every function of the values and of the subspaces as such. `det` has its first derivative at singular matrices too.
+Degenerate cases: a singular matrix raises `LinAlgError`; `det` has its first derivative there all the same. Where
+eigenvalues (or singular values) are equal, their vectors are not determined, and the terms 1/(λⱼ - λᵢ) are set to 0
+(see `gap_inverse`). That is right for symmetric functions of the equal values, and for functions of the subspace of
+their vectors, such as its projector. It is not for V h(λ) Vᵀ, whose gradient at equal λ has terms between
+their vectors: write such a function of the matrix as `matrix_exp`, `matrix_power`, `inv` or `solve` where it is one.
 
 Sources of the rules: M. Giles, "An extended collection of matrix derivative results for forward and reverse mode
 algorithmic differentiation" (2008); I. Murray, "Differentiation of the Cholesky decomposition" (2016); J. Townsend,
@@ -24,10 +27,10 @@ from ..op import composite, op
 from ..public import expose
 
 __all__ = [
-    "Eigen",
-    "LinAlgError",
     "QR",
     "SVD",
+    "Eigen",
+    "LinAlgError",
     "SignLogDet",
     "cholesky",
     "cofactor",
@@ -155,7 +158,8 @@ def solve_triangular(xp, input, other, /, upper, unitriangular=False):
     _matrices("solve_triangular", input)
     if other.ndim < 2 or other.shape[-2] != input.shape[-1]:
         raise OpError(
-            f"linalg.solve_triangular: Incompatible shapes of A and B for the equation AX = B: {input.shape} and {other.shape}"
+            "linalg.solve_triangular: Incompatible shapes of A and B for the equation AX = B: "
+            f"{input.shape} and {other.shape}"
         )
     keep = int(unitriangular)
     triangle = xp.triu(input, keep) if upper else xp.tril(input, -keep)
@@ -378,7 +382,7 @@ def _(F, g, out, shape):
 
 # -- functions of matrices --------------------------------------------------------------------------------------------
 
-# Numerators of the [13/13] Padé approximant of exp, and the norm up to which it is exact to double precision (Higham 2005).
+# Numerators of the [13/13] Padé approximant of exp, and the norm up to which double precision sees no error (Higham).
 _PADE = (
     64764752532480000.0,
     32382376266240000.0,

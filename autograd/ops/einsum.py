@@ -185,8 +185,8 @@ def _without_dots(subscripts, output, operands):
         extra = len(x.shape) - (len(s) - s.count("."))
         if extra < 0 or (extra and "." not in s):
             raise OpError(
-                f"einsum(): the number of subscripts in the equation ({len(s)}) does not match the number of dimensions "
-                f"({len(x.shape)}) for an operand of shape {list(x.shape)}"
+                f"einsum(): the number of subscripts in the equation ({len(s)}) does not match the number of "
+                f"dimensions ({len(x.shape)}) for an operand of shape {list(x.shape)}"
             )
         widest = max(widest, extra if "." in s else 0)
         full.append(_spread(s, extra))

@@ -1,11 +1,12 @@
 """Indexing: `x[...]`, `x[...] = y`, and what is built on positions.
 
-An index is taken in two steps, as PyTorch has it: first ints, slices, None and Ellipsis, which give a view (op `slicing`),
-then index arrays and masks, which give a copy (op `index`). NumPy takes `x[0, :, [1, 2]]` in one step and puts the
-dimension of the list first; here it stays where it stands. Negative steps work, as in NumPy.
+An index is taken in two steps, as PyTorch has it: first ints, slices, None and Ellipsis, which give a view (op
+`slicing`), then index arrays and masks, which give a copy (op `index`). NumPy takes `x[0, :, [1, 2]]` in one step and
+puts the dimension of the list first; here it stays where it stands. Negative steps work, and a list of lists is one
+index array, both as in NumPy.
 
-The gradient of both puts what arrives into zeros; where an index names an element more than once, gradients add up. What
-is written twice by an assignment holds the last value, and only that one gets a gradient.
+The gradient of both puts what arrives into zeros; where an index names an element more than once, gradients add up.
+What is written twice by an assignment holds the last value, and only that one gets a gradient.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ _FULL = slice(None)
 
 
 def split_index(input, index):
-    """The two steps of an index: (tuple of ints, slices, None and Ellipsis; tuple of arrays and full slices, or None)."""
+    """The two steps: (tuple of ints, slices, None and Ellipsis; tuple of arrays and full slices, or None)."""
     if type(index) is not tuple:
         index = (index,)
     for i in index:
@@ -166,7 +167,8 @@ def _count(index, input):
     taken = sum([i is not None and i is not Ellipsis for i in index])
     if taken > len(input.shape) or index.count(Ellipsis) > 1:
         raise IndexError(
-            f"too many indices for tensor of dimension {len(input.shape)}: the index has {taken} and {index.count(Ellipsis)} Ellipsis"
+            f"too many indices for tensor of dimension {len(input.shape)}: the index has {taken}, and Ellipsis "
+            f"{index.count(Ellipsis)} times"
         )
 
 
@@ -292,8 +294,8 @@ def _write(array, view, arrays, value):
     """Write into memory that is not being recorded."""
     if not backends.of(array).writable(array):
         raise OpError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory location, or the "
-            "memory is read-only. Please clone() the tensor before performing the operation."
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location, "
+            "or the memory is read-only. Please clone() the tensor before performing the operation."
         )
     part = array[view if Ellipsis in view else (*view, ...)]
     if arrays is not None:
@@ -395,7 +397,8 @@ def _put(input, src, view):
     place = input.array[(*view, ...)].shape
     if tuple(src.shape) != place:
         raise OpError(
-            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(place)}"
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = "
+            f"{list(place)}"
         )
     return index_put(input, src, view, None)
 
@@ -476,7 +479,8 @@ def put(input, index, source, accumulate=False):
     where = positions(index, input.numel(), "put()").reshape(-1)
     if source.numel() != where.size:
         raise OpError(
-            f"put_(): Expected source and index to have the same number of elements, got {source.numel()} and {where.size}"
+            "put_(): Expected source and index to have the same number of elements, got "
+            f"{source.numel()} and {where.size}"
         )
     flat = index_put(reshape(input, (-1,)), reshape(source, (-1,)), (), (where,), accumulate)
     return reshape(flat, tuple(input.shape))

@@ -250,7 +250,7 @@ def _unbind_function(input, dim=0):
 @api
 @numpy_names
 def tensor_split(input, indices_or_sections, dim=0):
-    """Views of `input` along `dim`: a number of nearly equal ones (larger first), or those between the indices given."""
+    """Views of `input` along `dim`: a number of nearly equal ones (larger first), or those between given indices."""
     d, n = _extent(input, dim, "tensor_split")
     if isinstance(indices_or_sections, Tensor):
         indices_or_sections = indices_or_sections.tolist()

@@ -1,6 +1,7 @@
 """Products of vectors, matrices and tensors. Factorisations are in decompositions.py, einsum in einsum.py.
 
-Rules pass transposes as views, which BLAS takes as they are. Operands of different dtypes are promoted (PyTorch raises).
+Rules pass transposes as views, which BLAS takes as they are. Operands of different dtypes are promoted (PyTorch
+raises).
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def bmm(input, mat2):
     _expect("bmm", (input, 3), (mat2, 3))
     if input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
         raise OpError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, {input.shape[2]}] but got: "
-            f"[{mat2.shape[0]}, {mat2.shape[1]}]."
+            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, {input.shape[2]}] but "
+            f"got: [{mat2.shape[0]}, {mat2.shape[1]}]."
         )
     return matmul(input, mat2)
 
@@ -99,8 +100,8 @@ def dot(input, tensor):
     _expect("dot", (input, 1), (tensor, 1))
     if input.shape != tensor.shape:
         raise OpError(
-            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{tensor.shape[0]}] to have the same number "
-            "of elements"
+            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{tensor.shape[0]}] to have the same "
+            "number of elements"
         )
     return matmul(input, tensor)
 
@@ -113,7 +114,7 @@ def vdot(input, other):
 
 @api
 def inner(input, other):
-    """Sums of products over the last dimensions: out[..., j...] = Σ_k input[..., k]·other[j..., k]; of 0-d ones, the product."""
+    """out[..., j...] = Σ_k input[..., k]·other[j..., k]: sums of products over the last dimensions."""
     if not input.shape or not other.shape:
         return input * other
     if input.shape[-1] != other.shape[-1]:
@@ -227,7 +228,7 @@ def chain_matmul(*matrices):
 @function
 @numpy_names
 def tensordot(a, b, dims=2):
-    """Sums of products over dimensions of `a` and `b`: the last `dims` of a with the first of b, or those in two lists."""
+    """Sums of products over dimensions of `a` and `b`: the last `dims` of a with the first of b, or two lists."""
     if isinstance(dims, Tensor):
         dims = dims.tolist()
     n, m = len(a.shape), len(b.shape)
@@ -256,7 +257,7 @@ def tensordot(a, b, dims=2):
 
 @api
 def kron(input, other):
-    """The Kronecker product: each element of `input` times all of `other`, as a block; missing dimensions are in front."""
+    """The Kronecker product: each element of `input` times all of `other`, as a block; sizes missing in front are 1."""
     n = max(len(input.shape), len(other.shape))
     a = (*(1,) * (n - len(input.shape)), *input.shape)
     b = (*(1,) * (n - len(other.shape)), *other.shape)

@@ -14,7 +14,7 @@ _INF = float("inf")
 
 @op(types="float")
 def vector_norm(xp, input, /, ord=2, dim=None, keepdim=False):
-    """(Σ |x|ᵖ)^(1/p) over `dim`, p = ord: any number; inf and -inf give the largest and the smallest |x|, 0 counts x ≠ 0.
+    """(Σ |x|ᵖ)^(1/p) over `dim`, p = ord: any number; ±inf give the largest and the smallest |x|, 0 counts x ≠ 0.
 
     Gradient 0 where the norm is 0; ties of ±inf share evenly.
     """

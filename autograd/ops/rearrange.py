@@ -69,7 +69,7 @@ def flipud(input):
 
 @op
 def roll(xp, input, /, shifts, dims=None):
-    """`input` shifted along `dims`; what leaves at one end comes in at the other. Without `dims`, as if it were flat."""
+    """`input` shifted along `dims`; what leaves at one end comes in at the other. Without `dims`, taken flat."""
     shifts = tuple(shifts) if hasattr(shifts, "__iter__") else (shifts,)
     if dims is None or dims == ():
         if len(shifts) != 1:
@@ -422,8 +422,8 @@ def _places(size, stride, start, shape, memory):
     cells = _cells(size, stride, start)
     if len(size) != len(stride) or min(stride, default=0) < 0 or (cells.size and (start < 0 or cells.max() >= reach)):
         raise OpError(
-            f"as_strided: size {list(size)}, stride {list(stride)} and offset {start} reach out of the {reach} elements "
-            f"of memory of a tensor of shape {list(shape)}"
+            f"as_strided: size {list(size)}, stride {list(stride)} and offset {start} reach out of the {reach} "
+            f"elements of memory of a tensor of shape {list(shape)}"
         )
     owners = np.full(reach, -1)
     owners[_cells(shape, memory, 0)] = np.arange(int(np.prod(shape, dtype=np.int64)))

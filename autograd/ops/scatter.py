@@ -48,8 +48,8 @@ def _check(name, input, dim, index, src=None):
         raise OpError(f"{name}(): Expected dtype int64 for index, got {index.dtype}")
     if max(index.ndim, 1) != max(input.ndim, 1):
         raise OpError(
-            f"Index tensor must have the same number of dimensions as input tensor: {name}() got {list(index.shape)} for "
-            f"{list(input.shape)}"
+            f"Index tensor must have the same number of dimensions as input tensor: {name}() got {list(index.shape)} "
+            f"for {list(input.shape)}"
         )
     bounds = [(n, m) for i, (n, m) in enumerate(zip(index.shape, input.shape)) if i != d]
     if src is not None and hasattr(src, "shape"):
@@ -313,13 +313,14 @@ def _slices_fit(input, where, source, name):
 @api
 @numpy_names
 def take_along_dim(input, indices, dim=None):
-    """The elements of `input` at `indices` along `dim`, which broadcast in the other dimensions; without `dim`, flat."""
+    """The elements of `input` at `indices` along `dim`; the other dimensions broadcast. Without `dim`, taken flat."""
     if dim is None:
         return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
     d, n = wrap_dim(dim, len(input.shape)), len(input.shape)
     if len(indices.shape) != n:
         raise OpError(
-            f"take_along_dim(): input and indices should have the same number of dimensions, got {n} and {len(indices.shape)}"
+            "take_along_dim(): input and indices should have the same number of dimensions, got "
+            f"{n} and {len(indices.shape)}"
         )
     a, b = [(*x.shape[:d], 1, *x.shape[d + 1 :]) for x in (input, indices)]
     full = broadcast_shapes(a, b)
@@ -351,7 +352,7 @@ where_ = where
 
 @function(name="where")
 def _where_function(condition, input=None, other=None):
-    """`input` where `condition` holds, `other` elsewhere; broadcast, dtypes promoted. Of a condition alone: `nonzero`."""
+    """`input` where `condition` holds, else `other`; broadcast, dtypes promoted. Of a condition alone: `nonzero`."""
     if input is None and other is None:
         return _nonzero_function(condition, as_tuple=True)
     if input is None or other is None:

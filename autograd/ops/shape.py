@@ -199,7 +199,7 @@ def _reshaped(input, shape):
 @function(name="reshape")
 @numpy_names
 def _reshape_function(input, shape):
-    """`input` with another shape, of as many elements; -1 stands for what is left. A view where the strides allow it."""
+    """`input` with another shape of as many elements; -1 stands for what is left. A view where strides allow it."""
     return _reshaped(input, as_sizes((shape,)))
 
 
@@ -370,8 +370,8 @@ def _expand_method(self, *size, implicit=False, **kwargs):
     extra = len(sizes) - len(shape)
     if extra < 0:
         raise OpError(
-            f"expand(): the number of sizes provided ({len(sizes)}) must be greater or equal to the number of dimensions "
-            f"in the tensor ({len(shape)})"
+            f"expand(): the number of sizes provided ({len(sizes)}) must be greater or equal to the number of "
+            f"dimensions in the tensor ({len(shape)})"
         )
     full = []
     for i, n in enumerate(sizes):
@@ -380,8 +380,8 @@ def _expand_method(self, *size, implicit=False, **kwargs):
             raise OpError(f"expand({list(sizes)}): -1 isn't allowed in a leading, non-existing dimension {i}")
         if n != -1 and have not in (None, 1, n):
             raise OpError(
-                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton dimension "
-                f"{i}. Target sizes: {list(sizes)}. Tensor sizes: {list(shape)}"
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton "
+                f"dimension {i}. Target sizes: {list(sizes)}. Tensor sizes: {list(shape)}"
             )
         full.append(have if n == -1 else n)
     return expand.apply([self], {"shape": tuple(full)})

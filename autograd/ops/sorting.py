@@ -148,8 +148,8 @@ def searchsorted(xp, sorted_sequence, input, right=False, out_int32=False):
     else:
         if sorted_sequence.shape[:-1] != input.shape[:-1]:
             raise OpError(
-                "searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor "
-                f"and input value tensor must match, got {list(sorted_sequence.shape)} and {list(input.shape)}"
+                "searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries "
+                f"tensor and input value tensor must match, got {list(sorted_sequence.shape)} and {list(input.shape)}"
             )
         rows = zip(sorted_sequence.reshape(-1, sorted_sequence.shape[-1]), input.reshape(-1, input.shape[-1]))
         found = xp.stack([xp.searchsorted(s, v, side=side) for s, v in rows]).reshape(input.shape)
@@ -198,7 +198,7 @@ def bincount(xp, input, weights=None, /, minlength=0):
 
 @op
 def histc(xp, input, /, bins=100, min=0, max=0):
-    """How many values fall into each of `bins` equal intervals of [min, max]; of [min(input), max(input)] if both are 0."""
+    """How many values fall into each of `bins` equal intervals of [min, max]; of the data's range if both are 0."""
     if bins <= 0:
         raise OpError(f"histc(): bins must be > 0, but got {bins}")
     if min > max:
