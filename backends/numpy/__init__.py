@@ -13,8 +13,8 @@ import numpy as np
 from ..base import Backend
 from .kernels import KERNELS
 from .memory import keep_freed_memory
-from .steps import STEPS
 from .random import HostGenerator
+from .steps import STEPS
 from .threads import get_threads, set_threads
 
 __all__ = ["BACKEND", "NumpyBackend"]
