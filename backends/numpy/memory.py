@@ -1,8 +1,8 @@
 """Freed memory is kept for the next step.
 
 glibc gives large freed blocks back to the system at once, and each training step then pays to have the same pages
-zeroed and mapped again: half the time of an elementwise chain on 512 x 512 floats. From the first backward on, blocks of up
-to 32 MB come from the heap, and up to 256 MB of free heap is kept. CHAINRULE_KEEP_MEMORY=0 leaves the allocator alone.
+zeroed and mapped again: half the time of an elementwise chain on 512 x 512 floats. From the first backward on, blocks
+up to 32 MB come from the heap, and up to 256 MB of free heap is kept. CHAINRULE_KEEP_MEMORY=0 leaves the allocator alone.
 Turned down: doing so at import, for a program that may never train; a pool of our own, which arrays that NumPy makes
 cannot use.
 """
