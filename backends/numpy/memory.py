@@ -2,9 +2,9 @@
 
 glibc gives large freed blocks back to the system at once, and each training step then pays to have the same pages
 zeroed and mapped again: half the time of an elementwise chain on 512 x 512 floats. From the first backward on, blocks
-up to 32 MB come from the heap, and up to 256 MB of free heap is kept. CHAINRULE_KEEP_MEMORY=0 leaves the allocator alone.
-Turned down: doing so at import, for a program that may never train; a pool of our own, which arrays that NumPy makes
-cannot use.
+up to 32 MB come from the heap, and up to 256 MB of free heap is kept. CHAINRULE_KEEP_MEMORY=0 leaves the allocator
+alone. Turned down: doing so at import, for a program that may never train; a pool of our own, which arrays that NumPy
+makes cannot use.
 """
 
 from __future__ import annotations
