@@ -106,7 +106,7 @@ class Plan(dict[Any, tuple[Any, ...]]):
 
     As a mapping it gives, for a namespace `F`, the rules to run as `(input positions, rule, start, count, fits)`: the
     rule takes `count` of the saved values from `start` on. A backend's kernel in a rule's place does not take `F` (its
-    count is `~count`), and `fits`: its gradients have the input's shape and dtype, which the tests of kernels prove.
+    count is `~count`), and `fits`: its gradients have the input's shape, which the tests of kernels prove.
     """
 
     __slots__ = ("broadcast", "keep", "mask", "narrow", "one", "op", "rules", "sources")

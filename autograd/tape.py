@@ -121,7 +121,7 @@ def _walk(order: list[Node], grads: dict[Any, Any], F: Any, retain: bool, wanted
             if type(target) is int:
                 p = parents[target]
                 like = p if type(p) is Node else p.array
-                if graph or (not fits and (gi.shape != like.shape or gi.dtype is not like.dtype)):
+                if graph or gi.dtype is not like.dtype or (not fits and gi.shape != like.shape):
                     gi = _fit(F, gi, like, node)
                 old = grads.get(p)
                 grads[p] = gi if old is None else old + gi
