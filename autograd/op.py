@@ -703,7 +703,7 @@ class Parts:
 
     __slots__ = ("described", "given")
 
-    shape = None  # no node's shape: the walk then takes its careful path, which knows Parts
+    shape = dtype = None  # no node's shape: the walk then takes its careful path, which knows Parts
 
     def __init__(self, given: dict[int, Any], described: tuple[Any, ...]) -> None:
         self.given, self.described = given, described
