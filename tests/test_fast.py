@@ -1,0 +1,231 @@
+"""Compiled kernels (the extra `fast`): the same bits as NumPy's steps, which serve wherever numba does not."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from itertools import product
+
+import numpy as np
+import pytest
+from optimizer_table import TABLE
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.backends.numpy import fast, steps
+
+NUMBA = pytest.mark.skipif(
+    importlib.util.find_spec("numba") is None, reason='numba is not installed; pip install "chainrule[fast]" brings it'
+)
+WAYS = pytest.mark.parametrize("way", ["interpreted", pytest.param("compiled", marks=NUMBA)])
+DTYPES = ["float32", "float64"]
+
+ADAM = [
+    ("adam", {"weight_decay": w, "decoupled": d, "maximize": m, "step": step}, 2 + amsgrad)
+    for w, d, m, step, amsgrad in product([0, 0.1], [False, True], [False, True], [1, 5], [False, True])
+]
+SGD = [
+    ("sgd", {"momentum": 0.9, "dampening": d, "weight_decay": w, "nesterov": n, "maximize": m, "first": f}, count)
+    for d, w, n, m, f, count in product([0, 0.3], [0, 0.1], [False, True], [False, True], [False, True], [0, 1])
+]
+CASES = pytest.mark.parametrize(("name", "options", "count"), ADAM + SGD, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def switched_on(monkeypatch):
+    monkeypatch.delenv("CHAINRULE_FAST", raising=False)
+    monkeypatch.setattr(fast, "_ready", {})
+
+
+def arrays(size, count, dtype, seed=0):
+    """A parameter, its gradient and `count` arrays of state; the second moments are not negative."""
+    rng = np.random.default_rng(seed)
+    found = [rng.standard_normal(size).astype(dtype) for _ in range(2 + count)]
+    return [a if i < 3 else np.abs(a) for i, a in enumerate(found)]
+
+
+def all_numbers(options):
+    return {"lr": 0.05, **({"beta1": 0.9, "beta2": 0.99, "eps": 1e-3} if "step" in options else {}), **options}
+
+
+def by_numpy(name, given, options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "compiled", lambda *_: None)
+        given = [a.copy() for a in given]
+        steps.STEPS[name](*given, **all_numbers(options))
+    return given
+
+
+def by_kernel(name, given, options, way):
+    """The step, in place; it fails if there is no kernel for these arrays."""
+    used = []
+
+    def kernel(name, *arrays):
+        found = fast.KERNELS[name][0] if way == "interpreted" else fast.compiled(name, *arrays)
+        used.append(found)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "compiled", kernel)
+        patch.setattr(fast, "LARGE", 0)
+        steps.STEPS[name](*given, **all_numbers(options))
+    assert used
+    assert used[0] is not None
+    return given
+
+
+def assert_same(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)  # NaN equals NaN
+
+
+@WAYS
+@CASES
+def test_same_bits(name, options, count, way):
+    for dtype, size in product(DTYPES, (0, 1, 37) if way == "interpreted" else (0, 1, 37, 5000)):
+        given = arrays(size, count, dtype)
+        expected = by_numpy(name, given, options)
+        assert_same(by_kernel(name, given, options, way), expected)
+
+
+@WAYS
+@CASES
+def test_what_is_not_finite(name, options, count, way):
+    """Each of inf, -inf, NaN, 0, the largest and the smallest number, in each array."""
+    special = [np.inf, -np.inf, np.nan, 0.0, 3e38, 1e-45]
+    with np.errstate(all="ignore"):
+        for position in range(2 + count):
+            given = arrays(12, count, np.float32)
+            given[position][: len(special)] = special
+            expected = by_numpy(name, given, options)
+            assert_same(by_kernel(name, given, options, way), expected)
+
+
+@NUMBA
+@pytest.mark.parametrize(("name", "options", "count"), [ADAM[-1], ADAM[0], SGD[0], SGD[1]], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_memory_at_odd_addresses_and_gradients_that_are_only_read(name, options, count, dtype):
+    given = arrays(5000, count, dtype)
+    expected = by_numpy(name, given, options)
+    odd = []
+    for a in given:
+        view = np.frombuffer(bytearray(a.nbytes + 1), dtype, a.size, offset=1)
+        view[:] = a
+        assert not view.flags.aligned
+        odd.append(view)
+    odd[1].flags.writeable = False
+    assert_same(by_kernel(name, odd, options, "compiled"), expected)
+
+
+@NUMBA
+def test_other_arrays_are_left_to_numpy():
+    p, g = arrays(5000, 0, np.float32)
+    assert fast.compiled("sgd", p, g) is not None
+    assert fast.compiled("sgd", p[::2], g[::2]) is None
+    assert fast.compiled("sgd", p, np.repeat(g, 2)[::2]) is None
+    assert fast.compiled("sgd", p, g.astype(np.float64)) is None
+    for dtype in (np.float16, np.complex64, ">f4"):
+        assert fast.compiled("sgd", p.astype(dtype), g.astype(dtype)) is None
+    p.flags.writeable = False
+    assert fast.compiled("sgd", p, g) is None
+    # and the step serves them all
+    p, g = arrays(5000, 0, np.float32)
+    wide = np.repeat(g, 2)
+    expected = by_numpy("sgd", [p, g], SGD[0][1])
+    steps.STEPS["sgd"](p, wide[::2], **all_numbers(SGD[0][1]))
+    assert_same([p], expected[:1])
+
+
+@NUMBA
+@pytest.mark.parametrize(("name", "options"), [(name, choices[-1]) for name, choices in TABLE.items()], ids=str)
+def test_optimizers_take_the_kernel(name, options, monkeypatch):
+    results, used = [], []
+    for on in ("1", "0"):
+        monkeypatch.setenv("CHAINRULE_FAST", on)
+        monkeypatch.setattr(fast, "_ready", {})
+        rng = np.random.default_rng(0)
+        # gathered ones, one that goes alone, and one whose memory is transposed
+        start = [rng.standard_normal(s).astype("float32") for s in [(60, 70), (7,), (200, 100)]]
+        params = [nn.Parameter(cr.tensor(a)) for a in start] + [nn.Parameter(cr.tensor(start[2]).T)]
+        optimizer = getattr(optim, name)(params, **options)
+        for _ in range(3):
+            for p in params:
+                p.grad = cr.tensor(rng.standard_normal(p.shape).astype("float32"))
+            optimizer.step()
+        results.append([p.detach().numpy() for p in params])
+        used.append(any(kernel is not None for kernel in fast._ready.values()))
+    assert used == [True, False]
+    assert_same(*results)
+
+
+TRAIN = """
+import sys, warnings
+import chainrule as cr
+from chainrule import nn, optim
+
+def step(*sizes):
+    params = [nn.Parameter(cr.ones(n)) for n in sizes]
+    optimizer = optim.Adam(params)
+    for p in params:
+        p.grad = cr.ones(p.shape)
+    optimizer.step()
+    assert all(abs(p.detach().numpy() - 0.999).max() < 1e-6 for p in params)
+    return "numba" in sys.modules and sys.modules["numba"] is not None
+"""
+
+
+def run(code, *flags, **env):
+    ran = subprocess.run(
+        [sys.executable, *flags, "-c", TRAIN + code], env={**os.environ, **env}, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.split(), ran.stderr
+
+
+@NUMBA
+def test_numba_is_imported_for_large_steps_alone():
+    assert run("print(step(1000, 1000), step(2000, 2000, 2000), step(10))")[0] == ["False", "True", "True"]
+    assert run("print(step(10000))", CHAINRULE_FAST="0")[0] == ["False"]
+
+
+def test_without_numba():
+    """Absence is not worth a word."""
+    assert run("sys.modules['numba'] = None; print(step(10000))", "-W", "error")[0] == ["False"]
+
+
+@pytest.mark.parametrize(
+    "what", ["raise ImportError('Numba needs NumPy 2.4 or less')", "import no_such_part", "from_dtype = void = None"]
+)
+def test_a_numba_that_does_not_work_is_mentioned_once(what, tmp_path):
+    (tmp_path / "numba.py").write_text(what)
+    _, said = run("step(10000); step(10000); step(20000, 10)", PYTHONPATH=str(tmp_path))
+    assert said.count("numba is installed but does not work") == 1
+
+
+@NUMBA
+def test_machine_code_is_kept(tmp_path):
+    code = """
+step(10000)
+from chainrule.backends.numpy import fast
+(kernel,) = fast._ready.values()
+print(sum(kernel.stats.cache_hits.values()))
+"""
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path))[0] == ["0"]
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path))[0] == ["1"]
+    # a damaged file is no harm
+    for path in tmp_path.rglob("*.nb[ic]"):
+        path.write_bytes(b"damaged")
+    run(code, "-W", "error", NUMBA_CACHE_DIR=str(tmp_path))
+
+
+@NUMBA
+def test_no_place_for_machine_code():
+    code = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+step(10000)
+from chainrule.backends.numpy import fast
+print(None in fast._ready.values())
+"""
+    assert run(code, "-W", "error")[0] == ["False"]
