@@ -21,7 +21,7 @@ from ..dtypes import from_numpy_dtype
 from ..errors import OpError, OutOfRange
 from ..modes import MODES
 from ..op import composite, op
-from ..public import api, expose
+from ..public import api, expose, function
 from ..tensor import Tensor, method
 from .shape import reshape
 
@@ -235,9 +235,7 @@ def _item(i, backend):
             f"only integers, slices, Ellipsis, None, and integer or bool tensors, arrays and lists index; got {i!r}"
         )
     if array.dtype.kind not in "iub":
-        raise IndexError(
-            f"tensors used as indices must be integer or bool tensors, got {from_numpy_dtype(array.dtype)}"
-        )
+        raise IndexError(f"tensors used as indices must be integer or bool tensors, got {array.dtype}")
     if array.ndim == 0 and array.dtype.kind != "b":
         return int(array.item())
     return backend.asarray(array)
@@ -433,6 +431,20 @@ def fill_diagonal_(self, fill_value, wrap=False):
         places = np.divmod(np.arange(0, shape[0] * shape[1], shape[1] + 1), shape[1])
     self[tuple(places)] = fill_value
     return self
+
+
+@function
+def unravel_index(indices, shape):
+    """The coordinates of positions in a flattened tensor of `shape`: one integer tensor per dimension."""
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if indices.dtype.is_floating_point or str(indices.dtype).endswith("bool"):
+        raise OpError(f"unravel_index: expected 'indices' to be integers, but got {indices.dtype}")
+    flat, strides = indices.numel(), [1]
+    for n in sizes[:0:-1]:
+        strides.append(strides[-1] * n)
+    if flat and bool((indices.abs() >= strides[-1] * sizes[0]).any()):
+        raise OpError(f"unravel_index: an index is out of bounds for shape {list(sizes)}")
+    return tuple([indices // stride % n for n, stride in zip(sizes, reversed(strides))])
 
 
 # -- index_put, take, put ---------------------------------------------------------------------------------------------

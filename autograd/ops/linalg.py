@@ -100,8 +100,8 @@ def dot(input, tensor):
     _expect("dot", (input, 1), (tensor, 1))
     if input.shape != tensor.shape:
         raise OpError(
-            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{tensor.shape[0]}] to have the same "
-            "number of elements"
+            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{tensor.shape[0]}] to have the "
+            "same number of elements"
         )
     return matmul(input, tensor)
 
