@@ -213,7 +213,7 @@ def test_an_int_beside_an_array_stays_in_its_place():
         ((0, 0, 0, 0), IndexError),
         ([5], IndexError),
         (1.5, IndexError),
-        ("a", IndexError),
+        ("a", TypeError),
         (np.array([0.5]), IndexError),
         (np.array([True, False, True]), IndexError),
         ((..., 0, ...), IndexError),

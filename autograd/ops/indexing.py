@@ -228,6 +228,8 @@ def _item(i, backend):
         array = i
     elif hasattr(i, "__index__"):
         return as_int(i)
+    elif isinstance(i, str):
+        raise TypeError(f"a tensor is indexed by numbers, slices, None, Ellipsis, arrays and lists, not by {i!r}")
     elif hasattr(i, "__iter__") or hasattr(i, "__getitem__"):
         array = _from_sequence(i)
     else:
