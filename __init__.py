@@ -74,6 +74,7 @@ newaxis = None
 
 globals().update(_functions)  # the ops' functions: add, matmul, ...
 _sys.modules.update({f"{__name__}.{name}": globals()[name] for name in ("cuda", "func", "linalg")})
+vmap = func.vmap
 _PACKAGES = ("nn", "optim", "utils", "models", "testing")
 
 __all__ = sorted(name for name in globals() if not name.startswith("_"))
@@ -86,3 +87,13 @@ def __getattr__(name: str) -> object:
     if name == "default_generator":
         return random.default_generator()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _autograd_name(name: str) -> object:
+    """PyTorch has `gradcheck` in autograd; it is imported from the testing kit, which stands above the engine."""
+    if name in ("gradcheck", "gradgradcheck"):
+        return getattr(_importlib.import_module(".testing", __name__), name)
+    raise AttributeError(f"module {autograd.__name__!r} has no attribute {name!r}")
+
+
+vars(autograd)["__getattr__"] = _autograd_name

@@ -10,7 +10,7 @@ from . import storage, tape
 from .device import device_of
 from .dtypes import from_numpy_dtype, is_floating
 from .errors import OpError, describe
-from .public import function
+from .public import api, function
 from .tensor import Node, Tensor, method, wrap
 
 __all__ = ["Size", "UntypedStorage", "layout", "strided"]
@@ -188,6 +188,12 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
 
+@api
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the one element of `input` is not zero; RuntimeError if there are more, or none."""
+    return bool(input)
+
+
 _define("is_cuda", lambda self: self.device.type == "cuda", doc="True for a tensor on a GPU.")
 _define("is_cpu", lambda self: self.device.type == "cpu", doc="True for a tensor in the host's memory.")
 for _kind in ("is_meta", "is_sparse", "is_quantized", "is_nested", "is_mkldnn", "is_xpu", "is_mps"):
@@ -225,10 +231,10 @@ def share_memory_(self: Tensor) -> Tensor:
     return self
 
 
-@method
-def is_same_size(self: Tensor, other: Tensor) -> bool:
+@api
+def is_same_size(input: Tensor, other: Tensor) -> bool:
     """True where both have the same shape."""
-    return tuple(self.array.shape) == tuple(other.array.shape)
+    return tuple(input.array.shape) == tuple(other.array.shape)
 
 
 # -- place in the graph -----------------------------------------------------------------------------------------------
@@ -295,12 +301,12 @@ def grad_fn(self: Tensor) -> Node | None:
     return self.node
 
 
-@method
-def detach(self: Tensor) -> Tensor:
+@api
+def detach(input: Tensor) -> Tensor:
     """The same memory, outside the graph."""
-    storage.as_memory(self)
-    result = wrap(self.array, None)
-    storage.link_detached(self, result)
+    storage.as_memory(input)
+    result = wrap(input.array, None)
+    storage.link_detached(input, result)
     return result
 
 

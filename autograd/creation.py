@@ -151,6 +151,12 @@ def tensor(
 
 
 @function
+def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A 0-d tensor with the number `s`, of the default dtype whatever kind of number it is."""
+    return tensor(s, dtype=dtype or default_dtype(), device=device, requires_grad=requires_grad)
+
+
+@function
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, sharing its memory where it can; a Tensor stays in its graph."""
     if isinstance(data, Tensor):

@@ -238,3 +238,13 @@ def test_checkpoint_sequential():
     np.testing.assert_array_equal(cr.grad(want.sum(), w)[0].numpy(), cr.grad(got.sum(), w)[0].numpy())
     with pytest.raises(ValueError, match="segments"):
         checkpoint_sequential(steps, 9, x)
+
+
+def test_gradcheck_under_autograds_name():
+    from chainrule import testing
+    from chainrule.autograd import gradcheck, gradgradcheck
+
+    assert (gradcheck, gradgradcheck) == (testing.gradcheck, testing.gradgradcheck)
+    assert gradcheck(Cube.apply, cr.ones(2, dtype=cr.float64, requires_grad=True))
+    with pytest.raises(AttributeError, match="no attribute 'gradcheckk'"):
+        cr.autograd.gradcheckk  # noqa: B018

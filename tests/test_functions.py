@@ -9,7 +9,7 @@ from scipy import special
 
 import chainrule
 from chainrule import tensor
-from chainrule.testing import samples
+from chainrule.testing import gradcheck, gradgradcheck, samples
 
 
 def check(found, expected, dtype=None):
@@ -428,3 +428,77 @@ def test_fill_diagonal_is_recorded():
         chainrule.zeros(3).fill_diagonal_(1)
     with pytest.raises(RuntimeError, match="equal length"):
         chainrule.zeros(2, 3, 3).fill_diagonal_(1)
+
+
+# -- statistics -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"correction": 0}, {"fweights": [1, 3, 2, 1]}, {"aweights": [0.5, 1.0, 2.0, 1.5]}]
+)
+def test_cov(options):
+    data = samples.floats((3, 4))
+    given = {"ddof": options.get("correction", 1), **{k: v for k, v in options.items() if k != "correction"}}
+    weights = {k: v if k == "correction" else tensor(v) for k, v in options.items()}
+    check(chainrule.cov(tensor(data), **weights), np.cov(data, **given))
+    check(tensor(data[0]).cov(**weights), np.cov(data[0], **given))
+
+
+def test_cov_of_integers_and_of_too_few():
+    assert tensor([[0, 1, 2], [2, 1, 0]]).cov().dtype == chainrule.float32
+    with np.errstate(all="ignore"), pytest.warns(UserWarning, match="degrees of freedom"):
+        assert tensor([[1.0], [2.0]]).cov().isnan().all()
+    with pytest.raises(RuntimeError, match="two or fewer"):
+        chainrule.zeros(1, 1, 1).cov()
+    with pytest.raises(RuntimeError, match="fweights to be integers"):
+        chainrule.zeros(2, 2).cov(fweights=chainrule.ones(2))
+    with pytest.raises(RuntimeError, match="one element per observation"):
+        chainrule.zeros(2, 3).cov(aweights=chainrule.ones(2))
+
+
+def test_corrcoef():
+    data = samples.floats((3, 4))
+    check(chainrule.corrcoef(tensor(data)), np.corrcoef(data))
+    check(tensor(data[0]).corrcoef(), 1.0)
+
+
+def test_statistics_have_gradients(x):
+    other = tensor(samples.floats((3, 4), seed=1))
+    for f in (chainrule.cov, chainrule.corrcoef, lambda t: chainrule.dist(t, other, 3)):
+        assert gradcheck(f, [x[0].detach().requires_grad_()])
+        assert gradgradcheck(f, [x[0].detach().requires_grad_()])
+
+
+def test_dist():
+    a, b = samples.floats((2, 3)), samples.floats((3,), seed=1)
+    check(chainrule.dist(tensor(a), tensor(b)), np.linalg.norm(a - b))
+    check(tensor(a).dist(tensor(b), p=1), np.abs(a - b).sum())
+
+
+# -- small names ------------------------------------------------------------------------------------------------------
+
+
+def test_unravel_index():
+    places = np.array([[0, 5], [7, 23]])
+    for found, expected in zip(chainrule.unravel_index(tensor(places), (2, 3, 4)), np.unravel_index(places, (2, 3, 4))):
+        check(found, expected, chainrule.int64)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        chainrule.unravel_index(tensor(24), (2, 3, 4))
+    with pytest.raises(RuntimeError, match="integers"):
+        chainrule.unravel_index(tensor(1.0), (2, 3))
+
+
+def test_predicates(x):
+    assert chainrule.is_nonzero(tensor([0.5]))
+    assert not tensor(0).is_nonzero()
+    assert chainrule.is_same_size(x, x + 1)
+    assert not x.is_same_size(x[0])
+    with pytest.raises(RuntimeError, match="ambiguous"):
+        chainrule.is_nonzero(x)
+
+
+def test_forms_of_methods(x):
+    assert chainrule.detach(x).requires_grad is False
+    assert chainrule.detach(x).data_ptr() == x.data_ptr()
+    check(chainrule.scalar_tensor(3), 3, chainrule.float32)
+    check(chainrule.vmap(chainrule.sum)(x.detach()), x.detach().sum((1, 2)).numpy())

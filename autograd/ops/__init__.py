@@ -27,6 +27,7 @@ from . import (
     shape,
     softmax,
     sorting,
+    statistics,
     vision,
 )
 
@@ -57,5 +58,6 @@ __all__ = [
     "shape",
     "softmax",
     "sorting",
+    "statistics",
     "vision",
 ]
