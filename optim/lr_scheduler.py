@@ -111,6 +111,9 @@ class LRScheduler:
         self.__dict__.update(state_dict)
 
 
+_LRScheduler = LRScheduler  # its name in older programs, which derive from it
+
+
 class LambdaLR(LRScheduler):
     """lr = base · lr_lambda(epoch), with one function or one per group."""
 

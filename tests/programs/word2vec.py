@@ -7,6 +7,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 import torch.optim as optim
+from torch.optim.lr_scheduler import _LRScheduler
 
 TOPICS = [
     ["bread", "butter", "jam", "toast", "breakfast", "honey"],
@@ -59,6 +60,17 @@ class SkipGram(nn.Module):
         return -(positive + noise).mean()
 
 
+class LinearDecay(_LRScheduler):
+    """From the base rate down to a tenth of it."""
+
+    def __init__(self, optimizer, total, last_epoch=-1):
+        self.total = total
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self):
+        return [base * (1 - 0.9 * min(self.last_epoch / self.total, 1)) for base in self.base_lrs]
+
+
 def build():
     return SkipGram(len(Vocabulary(corpus())), 10)
 
@@ -73,6 +85,7 @@ def train(model, steps=150, batch=64, k=4):
     # frequent words are dropped at random from the centres
     keep_prob = torch.clamp(torch.sqrt(0.05 / (counts / counts.sum())), max=1.0)
     optimizer = optim.Adam(model.parameters(), lr=0.05)
+    scheduler = LinearDecay(optimizer, 150)
     losses = []
     for _ in range(steps):
         idx = torch.randint(0, len(data), (batch,))
@@ -84,6 +97,7 @@ def train(model, steps=150, batch=64, k=4):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        scheduler.step()
         losses.append(loss.item())
     return losses
 
