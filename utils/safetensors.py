@@ -52,9 +52,9 @@ def _checked(metadata: Mapping[str, str] | None) -> dict[str, str] | None:
 
 def save_file(tensors: Mapping[str, Tensor], filename: Any, metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors by name, and strings by name as metadata. The file is replaced as a whole or not at all."""
-    library, arrays, notes = _library(), _arrays(tensors), _checked(metadata)
+    content = save(tensors, metadata)
     with replacing(Path(filename)) as file:
-        library.numpy.save_file(arrays, file.name, notes)
+        file.write(content)
 
 
 def save(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
