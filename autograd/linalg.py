@@ -78,7 +78,7 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 @numpy_names
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Σ x·y along `dim`; other dimensions broadcast."""
-    return (x * y).sum(dim)
+    return OPS["sum"](OPS["mul"](x, y), dim=dim)
 
 
 @numpy_names
@@ -156,13 +156,14 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     right = B.unsqueeze(-1) if vector else B
     if right.shape[-2] != m:
         raise OpError(f"linalg.lstsq: input.size(-2) should match other.size(-2), got {m} and {right.shape[-2]}")
-    found = pinv(A, rtol=rcond) @ right
+    found = matmul(pinv(A, rtol=rcond), right)
     s = svdvals(A.detach())
     cut = np.finfo(s.array.dtype).eps * max(m, n) if rcond is None else rcond
     rank = wrap((s.array > cut * s.array[..., :1]).sum(-1).astype(np.int64), None)
     residuals = A.new_zeros((0,))
     if m > n and bool((rank.array == n).all()):
-        residuals = ((A @ found - right) ** 2).sum(-2)
+        left_over = OPS["sub"](matmul(A, found), right)
+        residuals = OPS["sum"](OPS["square"](left_over), dim=-2)
     values = s if driver in ("gelsd", "gelss") else A.new_zeros((0,))
     return Lstsq(found.squeeze(-1) if vector else found, residuals, rank, values)
 
@@ -191,7 +192,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     base, n = (inv(A), -n) if n < 0 else (A, n)
     if n == 0:
         return eye_like(A)
-    found = None
+    found: Any = None
     while n:
         if n & 1:
             found = base if found is None else matmul(found, base)
@@ -387,10 +388,10 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
     """‖A‖·‖A⁻¹‖ in the matrix norm p; by default the ratio of the largest and the smallest singular value."""
     _at_least("cond", A)
     if p in (None, 2, -2):
-        s = svdvals(A)
+        s: Any = svdvals(A)
         return s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
     _at_least("cond", A, square=True)
-    return matrix_norm(A, p) * matrix_norm(inv(A), p)
+    return OPS["mul"](matrix_norm(A, p), matrix_norm(inv(A), p))
 
 
 def _at_least(name: str, A: Tensor, square: bool = False) -> None:
