@@ -190,7 +190,8 @@ class Optimizer:
     def _count(self, state: dict[str, Any]) -> int:
         """Count a step, and return its number; without a counter in the state 1 is the first and 2 any other."""
         if self.counts and "step" in state:
-            state["step"] = step = int(number(state["step"])) + 1
+            step = state["step"]
+            state["step"] = step = (step if type(step) is int else int(number(step))) + 1
             return step
         return 1 if state.pop("fresh", False) else 2
 
@@ -436,21 +437,16 @@ class _Plan:
             or optimizer.slots(group) != self.slots
         ):
             return False
-        for p, layout in zip(params, self.layouts):
+        for p, (shape, dtype, kind, flat) in zip(params, self.layouts):
             a = p.array
-            if (
-                type(a) is not layout[2]
-                or a.dtype is not layout[1]
-                or a.shape != layout[0]
-                or a.flags.c_contiguous != layout[3]
-            ):
+            if type(a) is not kind or a.dtype is not dtype or a.shape != shape or a.flags.c_contiguous != flat:
                 return False
         slots = self.slots
         for bundle in self.bundles:
             if len(bundle.states) > 1 and len({s.get("step") for s in bundle.states}) > 1:
                 return False
         now = [s.get(name) for s in self.states for name in slots]
-        return all(map(is_, now, self.kept)) and all(t.array is a for t, a in zip(now, self.arrays))
+        return all(map(is_, now, self.kept)) and all(map(is_, [t.array for t in now], self.arrays))
 
     def run(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
         """Take the step."""
