@@ -156,6 +156,7 @@ def run(name, library, weights, monkeypatch, steps):
     """What 20 steps give from these weights: all losses, and the weights afterwards."""
     with monkeypatch.context() as patch:
         program = load(name, library.__name__)
+        library.manual_seed(0)
         network = program.build()
         if weights is not None:
             network.load_state_dict({k: library.from_numpy(v.copy()) for k, v in weights.items()})
