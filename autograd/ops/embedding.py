@@ -109,7 +109,7 @@ def bag_members(xp, bag, kept, /, bags):
     positions = xp.nonzero(kept)[0]
     bag = bag[positions]
     counts = xp.bincount(bag, minlength=bags) if bag.size else xp.zeros(bags, "int64")
-    longest = max(int(counts.max()), 1) if bags else 1
+    longest = max(counts.max().item(), 1) if bags else 1
     place = xp.arange(longest)
     at = (xp.cumsum(counts) - counts)[:, None] + place
     if not positions.size:
