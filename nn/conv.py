@@ -58,7 +58,7 @@ class _Convolution(Module):
             raise ValueError(
                 f"padding_mode must be one of {', '.join(_PADDING_MODES)}, but got padding_mode={padding_mode!r}"
             )
-        self.padding = padding if isinstance(padding, str) else ntuple(padding, n)
+        self.padding: Any = padding if isinstance(padding, str) else ntuple(padding, n)
         self.padding_mode = padding_mode
         channels = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
         self.weight = Parameter(empty(*channels, *self.kernel_size, device=device, dtype=dtype))

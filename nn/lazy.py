@@ -135,7 +135,7 @@ class LazyConvTranspose3d(_LazyConv, conv.ConvTranspose3d):
     plain = conv.ConvTranspose3d
 
 
-class _LazyNorm(_Lazy):
+class _LazyNorm(_Lazy, normalization._NormBase):
     dims = 0
 
     def __init__(

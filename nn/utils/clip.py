@@ -35,7 +35,7 @@ def get_total_norm(
     return total
 
 
-def _norm(t: Tensor, order: float) -> Tensor:
+def _norm(t: Any, order: float) -> Any:
     if order == math.inf:
         return t.abs().amax()
     if order == 2.0:
@@ -43,7 +43,7 @@ def _norm(t: Tensor, order: float) -> Tensor:
     return t.abs().pow(order).sum().pow(1.0 / order)
 
 
-def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None) -> None:
+def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None) -> None:
     """Scale the gradients in place by max_norm / total_norm where that is below 1."""
     with no_grad():
         factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
