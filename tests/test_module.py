@@ -233,8 +233,8 @@ def test_load_state_dict_says_what_is_wrong():
         "Error(s) in loading state_dict for Net:\n"
         '\tMissing key(s) in state_dict: "shift", "second.1.bias". \n'
         '\tUnexpected key(s) in state_dict: "extra", "first.weights". \n'
-        "\tsize mismatch for first.weight: copying a param with shape chainrule.Size([3, 4]) from checkpoint, the shape "
-        "in current model is chainrule.Size([4, 3])."
+        "\tsize mismatch for first.weight: copying a param with shape chainrule.Size([3, 4]) from checkpoint, the "
+        "shape in current model is chainrule.Size([4, 3])."
     )
     del state["first.weight"]
     report = net.load_state_dict(state, strict=False)
