@@ -1,8 +1,10 @@
 """chainrule and PyTorch: one source, the library is passed in. That one source does for both is what is claimed."""
 
 import importlib
+import importlib.metadata
 import importlib.util
 import itertools
+import os
 import pathlib
 import sys
 from typing import ClassVar
@@ -130,3 +132,6 @@ class Chainrule(TorchStyle):
         lib = sys.modules["chainrule"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(lib)
         super().__init__(lib, threads)
+        # with numba some kernels are compiled ones: the page has to say so
+        if importlib.util.find_spec("numba") and os.environ.get("CHAINRULE_FAST") != "0":
+            self.versions["numba"] = importlib.metadata.version("numba")
