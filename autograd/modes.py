@@ -47,10 +47,11 @@ MODES: ContextVar[Modes] = ContextVar("chainrule_modes", default=DEFAULT)
 
 def with_modes(**changes: Any) -> Token[Modes]:
     """Set some modes and return the token that restores the former ones."""
-    key = (MODES.get(), *changes.items())
+    now = MODES.get()
+    key = (now, *changes.items())
     modes = _CHANGED.get(key)
     if modes is None:
-        modes = key[0]._replace(**changes)
+        modes = now._replace(**changes)
         modes = _CHANGED[key] = _INTERNED.setdefault(modes, modes)
     return MODES.set(modes)
 
@@ -116,11 +117,7 @@ class no_grad(_ModeGuard):
     _changes = {"grad": False}
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
-        guard = super().__new__(cls)
-        if function is None:
-            return guard
-        guard.__init__()
-        return guard(function)
+        return super().__new__(cls) if function is None else cls()(function)
 
     def __init__(self, function: None = None) -> None:
         super().__init__()
@@ -136,11 +133,7 @@ class inference_mode(_ModeGuard):
     """`inference_mode(mode=True)`: as `no_grad`; `is_inference_mode_enabled` tells that it holds."""
 
     def __new__(cls, mode: Any = True) -> Any:
-        guard = super().__new__(cls)
-        if not callable(mode):
-            return guard
-        guard.__init__()
-        return guard(mode)
+        return cls()(mode) if callable(mode) else super().__new__(cls)
 
     def __init__(self, mode: bool = True) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def attention(
     scaled = query * scale
     p = np.matmul(scaled, key.swapaxes(-1, -2))
     if is_causal:
-        np.copyto(p, -np.inf, where=~np.tri(*p.shape[-2:], dtype=bool))
+        np.copyto(p, -np.inf, where=~np.tri(*p.shape[-2:], dtype=np.bool_))
     if attn_mask is not None:
         if np.broadcast_shapes(attn_mask.shape, p.shape) != p.shape:
             return NotImplemented
@@ -98,4 +99,7 @@ def _summed(s: Any, shape: tuple[int, ...]) -> Any:
     return np.add.reduce(s, axis=dims).reshape(shape) if dims else s
 
 
-ATTENTION = {"scaled_dot_product_attention": attention, "scaled_dot_product_attention.grad": attention_grad}
+ATTENTION: dict[str, Callable[..., Any]] = {
+    "scaled_dot_product_attention": attention,
+    "scaled_dot_product_attention.grad": attention_grad,
+}

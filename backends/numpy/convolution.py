@@ -18,6 +18,7 @@ keeping the gathered windows for the backward pass (K times the memory of the in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from math import prod
 from typing import Any
@@ -243,9 +244,8 @@ def _scatter(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilat
     for first in range(0, n, step):
         g = last[first : first + step]
         frame = np.zeros((len(g), *extent, channels), grad.dtype)
-        if depthwise:
-            shares = None
-        else:
+        shares: Any = None
+        if not depthwise:
             flat = g.reshape(-1, groups, g.shape[-1] // groups).swapaxes(0, 1)
             shares = np.matmul(flat, w).reshape(groups, len(g), *out, *kernel, depth)
         if runs:
@@ -335,6 +335,11 @@ def bias_grad(g: Any) -> Any:
 
 
 for _kernel in (conv, conv_weight, conv_input):
-    _kernel.partial = True  # type: ignore[attr-defined]
+    _kernel.partial = True  # type: ignore[union-attr]
 
-CONVOLUTION = {"conv": conv, "conv.grad.bias": bias_grad, "conv_input": conv_input, "conv_weight": conv_weight}
+CONVOLUTION: dict[str, Callable[..., Any]] = {
+    "conv": conv,
+    "conv.grad.bias": bias_grad,
+    "conv_input": conv_input,
+    "conv_weight": conv_weight,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,4 +39,4 @@ def embedding_grad(input: Any, index: Any, rows: int) -> Any:
 
 embedding_grad.partial = True  # type: ignore[attr-defined]
 
-EMBEDDING = {"embedding": embedding, "embedding_grad": embedding_grad}
+EMBEDDING: dict[str, Callable[..., Any]] = {"embedding": embedding, "embedding_grad": embedding_grad}

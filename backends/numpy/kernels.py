@@ -47,7 +47,8 @@ def _sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) 
         or not (dim is None or (type(dim) is int and -input.ndim <= dim < input.ndim))
     ):
         return NotImplemented
-    return np.add.reduce(input, axis=dim, keepdims=keepdim)
+    # NumPy's stubs know keepdims as a literal only
+    return np.add.reduce(input, axis=dim, keepdims=keepdim)  # type: ignore[call-overload]
 
 
 _sum.partial = True  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,7 @@ def ctc_nll_grad(g: Any, residual: Any, needs: Any) -> Any:
     return np.ascontiguousarray(np.matmul(occupied.transpose(1, 0, 2), one_hot).transpose(1, 0, 2)), None, None, None
 
 
-LOSS = {
+LOSS: dict[str, Callable[..., Any]] = {
     "ctc_nll": ctc_nll,
     "ctc_nll.grad": ctc_nll_grad,
     "checked_target": checked_target,

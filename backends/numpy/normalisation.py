@@ -5,6 +5,7 @@ per channel or per row stays small, and every further pass over the data works i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,15 @@ def _as_rows(x: Any) -> Any:
 
 def _channel_sums(a: Any, b: Any = None) -> Any:
     """Σ a, or Σ a * b, over all dimensions but the channels (dimension 1)."""
-    rows, other = _as_rows(a), None if b is None else _as_rows(b)
-    if rows is not None and (b is None or other is not None):
-        if b is None:
+    rows = _as_rows(a)
+    if b is None:
+        if rows is not None:
             return np.dot(np.ones(len(rows), a.dtype), rows)
+        return np.add.reduce(_row_sums(a.reshape(*a.shape[:2], -1)), axis=0)
+    other = _as_rows(b)
+    if rows is not None and other is not None:
         return np.einsum("pc,pc->c", rows, other)
     a = a.reshape(*a.shape[:2], -1)
-    if b is None:
-        return np.add.reduce(_row_sums(a), axis=0)
     return np.add.reduce(np.vecdot(a, b.reshape(a.shape)), axis=0)
 
 
@@ -207,7 +209,7 @@ def group_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
     return g_input, g_weight, g_bias
 
 
-NORMALISATION = {
+NORMALISATION: dict[str, Callable[..., Any]] = {
     "group_norm": group_norm,
     "group_norm.grad": group_norm_grad,
     "layer_norm": layer_norm,

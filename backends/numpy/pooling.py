@@ -8,6 +8,7 @@ bytes, and gradients are selected by masking their bits: a product with 0 would 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from math import prod
 from typing import Any
@@ -17,7 +18,10 @@ import numpy as np
 __all__ = ["POOLING"]
 
 _BLOCK = 1 << 19
-_BITS = {np.dtype("float32"): np.dtype("int32"), np.dtype("float64"): np.dtype("int64")}
+_BITS: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype("float32"): np.dtype("int32"),
+    np.dtype("float64"): np.dtype("int64"),
+}
 
 
 def _pixels(x: Any) -> Any:
@@ -133,4 +137,4 @@ def window_scatter(grad: Any, index: Any, size: Any, kernel: Any, stride: Any, p
 
 max_pool.partial = window_scatter.partial = True  # type: ignore[attr-defined]
 
-POOLING = {"max_pool": max_pool, "window_scatter": window_scatter}
+POOLING: dict[str, Callable[..., Any]] = {"max_pool": max_pool, "window_scatter": window_scatter}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def log_softmax_grad(g: Any, out: Any, dim: int) -> Any:
 
 softmax.partial = log_softmax.partial = True  # type: ignore[attr-defined]
 
-SOFTMAX = {
+SOFTMAX: dict[str, Callable[..., Any]] = {
     "softmax": softmax,
     "softmax.grad": softmax_grad,
     "log_softmax": log_softmax,
