@@ -2,6 +2,7 @@
 
 from . import cuda, func, functional, hooks, interop, layout, linalg, operators, ops, printing, random, serialization
 from .attributes import Size, strided
+from .composite import Composite, composite
 from .conversion import (
     BFloat16Tensor,
     BoolTensor,
@@ -50,7 +51,7 @@ from .modes import (
     set_detect_anomaly,
     set_grad_enabled,
 )
-from .op import GRAPH, OPS, Composite, Op, composite, op
+from .op import GRAPH, OPS, Op, op
 from .public import FUNCTIONS
 from .random import Generator, fork_rng
 from .tape import backward, grad

@@ -27,7 +27,8 @@ from typing import Any
 from .dtypes import is_floating
 from .errors import OpError
 from .modes import MODES, no_grad
-from .op import GRAPH, Parts, Plan, _pick_node
+from .namespaces import GRAPH
+from .plan import Parts, Plan, pick_node
 from .tensor import Node, Tensor, wrap
 
 __all__ = ["Function", "FunctionCtx", "Variable", "once_differentiable"]
@@ -81,7 +82,7 @@ class FunctionCtx:
 def _output(node: Node, index: int, t: Tensor) -> Tensor:
     if node.dtype is not None:
         return wrap(t.array, node)
-    return wrap(t.array, _pick_node(node, index, node.plan.described[node], t.array))  # type: ignore[attr-defined]
+    return wrap(t.array, pick_node(node, index, node.plan.described[node], t.array))  # type: ignore[attr-defined]
 
 
 class _FunctionPlan(Plan):
@@ -95,7 +96,7 @@ class _FunctionPlan(Plan):
         self.described: Any = weakref.WeakKeyDictionary()
 
     def __missing__(self, F: Any) -> tuple[Any, ...]:
-        cls = self.op.function
+        cls: Any = self.op.function  # the class itself: op is a _Named
 
         def rule(F: Any, g: Any, ctx: FunctionCtx, arrays: Any, expected: int) -> list[Any]:
             if isinstance(g, Parts):
@@ -182,7 +183,7 @@ class Function:
 def _attach(cls: type[Function], ctx: FunctionCtx, node: Node, index: int, o: Any, single: bool) -> Any:
     if o is None or any(o is t for t in ctx._constant) or not is_floating(o.array.dtype):
         return o
-    place = node if single else _pick_node(node, index, cls._plan.described[node], o.array)
+    place = node if single else pick_node(node, index, cls._plan.described[node], o.array)
     if any(o is t for t in ctx._dirty):
         o.node, o.leaf = place, False
         return o

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import OpError
-from .op import GRAPH, Parts
+from .namespaces import GRAPH
+from .plan import Parts
 from .tensor import Tensor, method
 
 __all__ = ["RemovableHandle", "add_hook"]
@@ -69,7 +70,7 @@ def retain_grad(self: Tensor) -> None:
     """Keep the gradient of this non-leaf tensor in `.grad`, too."""
     if not self.requires_grad:
         raise OpError("can't retain_grad on Tensor that has requires_grad=False")
-    if self.node is None or getattr(self, "_retains", False):
+    if self.node is None or self._retains:
         return
     self._retains = True
     me = weakref.ref(self)  # the node must not keep its own tensor alive
@@ -86,7 +87,7 @@ def retain_grad(self: Tensor) -> None:
 
 def retains_grad(self: Tensor) -> bool:
     """True for a non-leaf whose gradient is kept in `.grad`."""
-    return self.node is not None and getattr(self, "_retains", False)
+    return self.node is not None and self._retains
 
 
 Tensor.retains_grad = property(retains_grad)  # type: ignore[attr-defined]

@@ -14,78 +14,31 @@ what it names: inputs, `out`, `shape` (of its own input; `other_shape` of the in
 and nothing else. In an ordinary backward pass `F` holds kernels and `g` is a raw array; under `create_graph` `F`
 holds the ops and `g` is a Tensor. So one rule serves every order of derivative.
 
-A composite is a plain composition of ops (`F` first); a backend may have a kernel pair of its name, and then a call
-is one node of the graph, differentiated through the composition where a graph of the gradient is wanted.
-
-Call paths: one and two tracked tensors without parameters take an unrolled path; all else goes through `apply`. Turned
-down: one generic path (a third slower on small tensors), and a class per op (twice as slow, and no shorter to read).
+One and two tracked tensors without parameters take an unrolled path (paths.py); all else goes through `apply`. Turned
+down: a class per op, which is twice as slow and no shorter to read. Compositions of ops are in composite.py.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import backends
 from . import storage
 from .anomaly import check_finite, remember_line
 from .dtypes import BFLOAT16, common_dtype, default_dtype, is_floating
 from .errors import explain
-from .modes import DEFAULT, MODES
+from .modes import MODES
+from .namespaces import GRAPH, OPS, RAW, Raw, raw, raw_of
+from .paths import binary_path, shape_of, unary_path
+from .plan import Plan, Rule, arguments, pick_node
 from .tensor import Node, Tensor, wrap
 
-__all__ = ["GRAPH", "OPS", "Composite", "Op", "composite", "op", "raw"]
+__all__ = ["GRAPH", "OPS", "Op", "op", "raw", "raw_of"]
 
-OPS: dict[str, Op | Composite] = {}
 ALIASES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "x": "input", "a": "input", "y": "other"}
 _SCALARS = (float, int)
-_new = object.__new__
-
-
-class _Graph:
-    """The `F` of a rule when a graph of the gradient is wanted: the ops themselves."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            target = OPS[name]
-        except KeyError:
-            raise AttributeError(f"there is no op {name!r}") from None
-        setattr(self, name, target)
-        return target
-
-
-class _Raw:
-    """The `F` of a rule in an ordinary backward pass: the kernels of one backend, on raw arrays."""
-
-    def __init__(self, backend: backends.Backend) -> None:
-        self.backend = backend
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            kernel = OPS[name].raw(self)
-        except KeyError:
-            raise AttributeError(f"there is no op {name!r}") from None
-        setattr(self, name, kernel)
-        return kernel
-
-
-GRAPH: Any = _Graph()
-_RAW: dict[str, _Raw] = {}
-
-
-def raw(array: Any) -> Any:
-    """The raw namespace of the backend that owns `array`."""
-    return raw_of(backends.of(array))
-
-
-def raw_of(backend: backends.Backend) -> Any:
-    """The raw namespace of `backend`."""
-    try:
-        return _RAW[backend.name]
-    except KeyError:
-        return _RAW.setdefault(backend.name, _Raw(backend))
 
 
 class _Kernels(dict[type, Callable[..., Any]]):
@@ -99,136 +52,6 @@ class _Kernels(dict[type, Callable[..., Any]]):
         backend = backends.of_type(kind)
         kernel = self[kind] = backend.guarded(self.owner.kernel_of(backend))
         return kernel
-
-
-class Plan(dict[Any, tuple[Any, ...]]):
-    """What one op keeps and runs for one set of inputs that want a gradient.
-
-    As a mapping it gives, for a namespace `F`, the rules to run as `(input positions, rule, start, count, fits)`: the
-    rule takes `count` of the saved values from `start` on. A backend's kernel in a rule's place does not take `F` (its
-    count is `~count`), and `fits`: its gradients have the input's shape, which the tests of kernels prove.
-    """
-
-    __slots__ = ("broadcast", "keep", "mask", "narrow", "one", "op", "rules", "sources")
-
-    def __init__(self, op: Op, mask: tuple[bool, ...]) -> None:
-        super().__init__()
-        self.op, self.mask, self.broadcast = op, mask, op.broadcast
-        n, sources, rules, done = len(mask), [], [], set()
-        for i, live in enumerate(mask):
-            rule = op.rules.get(op.inputs[0] if op.variadic else op.inputs[i])
-            if not live or rule is None or id(rule) in done:
-                continue
-            done.add(id(rule))
-            start = len(sources)
-            sources += [op.value_index(name, i, n) for name in rule.wants]
-            if rule.joint:
-                targets: Any = tuple(range(n)) if op.variadic else tuple(op.inputs.index(t) for t in rule.targets)
-            else:
-                targets = i
-            rules.append((targets, rule, start, len(sources) - start))
-        self.rules, self.sources = tuple(rules), tuple(sources)
-        #: True when the kept values are inputs and the output alone, which the unrolled call paths have at hand.
-        self.narrow = all(k <= n for k in sources)
-        #: where the one kept value stands, when it is one that the unrolled call paths have at hand
-        self.one = sources[0] if len(sources) == 1 and self.narrow else None
-        if not sources:
-            self.keep = None
-        elif len(sources) == 1:
-            self.keep = itemgetter(slice(sources[0], sources[0] + 1))
-        else:
-            self.keep = itemgetter(*sources)
-
-    def __missing__(self, F: Any) -> tuple[Any, ...]:
-        found = []
-        for targets, rule, start, count in self.rules:
-            function = rule.function
-            if F is not GRAPH:
-                kernels, name = F.backend.kernels, self.op.name
-                key = (
-                    f"{name}.grad"
-                    if len({id(r) for r in self.op.rules.values()}) == 1
-                    else f"{name}.grad.{rule.targets[0]}"
-                )
-                function = F.backend.guarded(kernels.get(key, function))
-                if key in kernels:
-                    if self.op.outputs == 1:
-                        found.append((targets, function, start, ~count, not self.broadcast))
-                        continue
-                    function = _without_namespace(function)
-            if self.op.outputs != 1:
-                function = _completed(function)
-            found.append((targets, function, start, count, False))
-        result = self[F] = tuple(found)
-        return result
-
-    def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
-        """What `node` kept, as Tensors attached to the graph, for a rule that records."""
-        n, values = len(self.mask), []
-        for k, v in zip(self.sources, saved, strict=True):
-            if k < n:
-                v = _attach(v, node.parents[k])
-            elif k == n:
-                v = self.op.attach_output(v, node)
-            elif self.op.variadic and k == self.op.value_index(self.op.inputs[0], 0, n):
-                v = tuple([_attach(x, p) for x, p in zip(v, node.parents, strict=True)])
-            values.append(v)
-        return values
-
-
-def _attach(value: Any, parent: Any) -> Any:
-    """A kept input as a Tensor again: the leaf itself, or a new handle on the same vertex of the graph."""
-    if parent is None:
-        return wrap(value, None) if hasattr(value, "dtype") else value
-    if type(parent) is Node:
-        return wrap(value, parent)
-    if parent.array is value:
-        return parent
-    return OPS["alias"].record(value, [value], [parent], ())  # the leaf got other data since
-
-
-def _without_namespace(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda F, g, *values: kernel(g, *values)
-
-
-def _completed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule of a multi-output op gets a tuple of gradients; those that nobody asked for are zeros."""
-    return lambda F, g, *values: function(F, g.complete(F), *values)
-
-
-class _Declared(NamedTuple):
-    """The arguments of a forward or a rule after its first one, the namespace."""
-
-    names: tuple[str, ...]
-    positional: tuple[str, ...]
-    before_slash: tuple[str, ...]
-    defaults: dict[str, Any]
-    variadic: bool
-
-
-def _arguments(function: Callable[..., Any]) -> _Declared:
-    """Read them off the code object: inspect.signature, 600 times over, would take a fifth of the package's import."""
-    code, values = function.__code__, function.__defaults__ or ()
-    names, n = code.co_varnames, code.co_argcount
-    positional, keywords = names[:n], names[n : n + code.co_kwonlyargcount]
-    variadic = bool(code.co_flags & inspect.CO_VARARGS)
-    extra = names[n + code.co_kwonlyargcount : n + code.co_kwonlyargcount + 1] if variadic else ()
-    defaults = dict(zip(positional[len(positional) - len(values) :], values, strict=True)) | (
-        function.__kwdefaults__ or {}
-    )
-    return _Declared(
-        (*positional[1:], *extra, *keywords), positional[1:], names[1 : code.co_posonlyargcount], defaults, variadic
-    )
-
-
-class Rule:
-    """A gradient rule: the function, the inputs it is for, and the values it names."""
-
-    __slots__ = ("function", "joint", "targets", "wants")
-
-    def __init__(self, function: Callable[..., Any], targets: tuple[str, ...], joint: bool) -> None:
-        self.function, self.targets, self.joint = function, targets, joint
-        self.wants = _arguments(function).names[1:]
 
 
 class Op:
@@ -252,7 +75,7 @@ class Op:
         self.forward, self.__doc__, self.__module__ = forward, forward.__doc__, forward.__module__
         self.name = self.__name__ = self.__qualname__ = name or forward.__name__
         self.broadcast, self.types, self.view, self.outputs = broadcast, types, view, outputs
-        declared = _arguments(forward)
+        declared = arguments(forward)
         self.names, self.defaults, self.variadic = declared.names, declared.defaults, declared.variadic
         if inputs is not None:
             self.inputs = tuple(inputs.split())
@@ -286,7 +109,7 @@ class Op:
         if self.name in OPS and OPS[self.name].__module__ != self.__module__:
             raise ValueError(f"an op named {self.name!r} exists already, in {OPS[self.name].__module__}")
         OPS[self.name] = self
-        for namespace in (GRAPH, *_RAW.values()):
+        for namespace in (GRAPH, *RAW.values()):
             namespace.__dict__.pop(self.name, None)
 
     def __repr__(self) -> str:
@@ -326,7 +149,7 @@ class Op:
 
     def _unroll(self) -> None:
         if self.arity in (1, 2):
-            self.quick = _named(_unary_path(self) if self.arity == 1 else _binary_path(self), self)
+            self.quick = _named(unary_path(self) if self.arity == 1 else binary_path(self), self)
             if self.names == ("input", "other")[: self.arity]:
                 self.function = self.quick
 
@@ -378,7 +201,7 @@ class Op:
 
         return either
 
-    def raw(self, F: _Raw) -> Callable[..., Any]:
+    def raw(self, F: Raw) -> Callable[..., Any]:
         """This op in the raw namespace `F`."""
         return self.kernel_of(F.backend)
 
@@ -490,7 +313,7 @@ class Op:
         elif plan.narrow:
             saved = plan.keep((*arrays, out))
         else:
-            shapes = tuple([_shape(a) for a in arrays])
+            shapes = tuple([shape_of(a) for a in arrays])
             saved = plan.keep((*arrays, out, *shapes, *params, mask, tuple(arrays), shapes))
         if storage.SHARED:
             saved = storage.protect(saved)
@@ -505,7 +328,7 @@ class Op:
             return wrap(out, node)
         described = tuple([(o.shape, o.dtype) for o in out])
         return tuple(
-            [wrap(o, _pick_node(node, i, described, o) if is_floating(o.dtype) else None) for i, o in enumerate(out)]
+            [wrap(o, pick_node(node, i, described, o) if is_floating(o.dtype) else None) for i, o in enumerate(out)]
         )
 
     def _untracked(self, out: Any) -> Any:
@@ -562,325 +385,11 @@ def _narrowed(out: Any, arrays: Sequence[Any]) -> Any:
     return out
 
 
-def _shape(x: Any) -> tuple[int, ...]:
-    return x.shape if hasattr(x, "shape") else ()
-
-
-# -- unrolled call paths: closures, so that everything they need is a local name --------------------------------------
-
-
-def _unary_path(op: Op) -> Callable[[Any], Any]:
-    """The call of one tracked tensor."""
-    general, kernels, defaults, plan = op.general, op.kernels, op.default_params, op.plan((True,))
-    keep, narrow, one, modes, shared = plan.keep, plan.narrow, plan.one, MODES.get, storage.SHARED
-
-    def call(input: Any, out: Any = None) -> Any:
-        if out is not None or modes() is not DEFAULT or not isinstance(input, Tensor):
-            return general((input,), {"out": out})
-        parent = input.node
-        if parent is None:
-            if not input.leaf:
-                return general((input,), {})
-            parent = input
-        a = input.array
-        if BFLOAT16 and a.dtype in BFLOAT16:
-            return general((input,), {})
-        try:
-            value = kernels[type(a)](a)
-        except Exception as error:
-            raise explain(error, op, (input,), {}) from error
-        if keep is None:
-            saved = ()
-        else:
-            if one is not None:
-                saved = (value if one else a,)
-            else:
-                saved = keep((a, value)) if narrow else keep((a, value, a.shape, *defaults, (True,)))
-            if shared:
-                saved = storage.protect(saved)
-        t = _new(Tensor)
-        t.array = value
-        t.node = Node(plan, (parent,), saved, value.shape, value.dtype)
-        t.leaf = False
-        t._grad = None
-        return t
-
-    return call
-
-
-def _binary_path(op: Op) -> Callable[[Any, Any], Any]:
-    """The call of two operands: tracked tensors of one dtype, or one and a number."""
-    general, kernels, defaults = op.general, op.kernels, op.default_params
-    modes, shared = MODES.get, storage.SHARED
-    left, right = (name in op.rules for name in op.inputs)
-    plans = [None, op.plan((True, False)) if left else None, op.plan((False, True)) if right else None]
-    plans.append(op.plan((left, right)) if left or right else None)
-
-    def call(input: Any, other: Any, out: Any = None) -> Any:
-        if out is not None or modes() is not DEFAULT:
-            return general((input, other), {"out": out})
-        live, first, second = 0, None, None
-        if isinstance(input, Tensor):
-            a = input.array
-            first = input.node
-            if first is not None:
-                live = 1
-            elif input.leaf:
-                first, live = input, 1
-            if isinstance(other, Tensor):
-                b = other.array
-                second = other.node
-                if second is not None:
-                    live += 2
-                elif other.leaf:
-                    second = other
-                    live += 2
-                elif not live:
-                    return general((input, other), {})
-                if a.dtype is not b.dtype or (BFLOAT16 and a.dtype in BFLOAT16):
-                    return general((input, other), {})
-            elif live and (type(other) is float or type(other) is int):
-                b = other
-                if BFLOAT16 and a.dtype in BFLOAT16:
-                    return general((input, other), {})
-            else:
-                return general((input, other), {})
-            kind = type(a)
-        elif (type(input) is float or type(input) is int) and isinstance(other, Tensor):
-            a, b, live = input, other.array, 2
-            second = other.node
-            if second is None:
-                if not other.leaf:
-                    return general((input, other), {})
-                second = other
-            if BFLOAT16 and b.dtype in BFLOAT16:
-                return general((input, other), {})
-            kind = type(b)
-        else:
-            return general((input, other), {})
-        try:
-            value = kernels[kind](a, b)
-        except Exception as error:
-            raise explain(error, op, (input, other), {}) from error
-        plan = plans[live]
-        if plan is None:
-            return wrap(value, None)
-        keep = plan.keep
-        if keep is None:
-            saved = ()
-        else:
-            one = plan.one
-            if one is not None:
-                saved = (a if one == 0 else b if one == 1 else value,)
-            elif plan.narrow:
-                saved = keep((a, b, value))
-            else:
-                saved = keep((a, b, value, _shape(a), _shape(b), *defaults, plan.mask))
-            if shared:
-                saved = storage.protect(saved)
-        t = _new(Tensor)
-        t.array = value
-        t.node = Node(plan, (first, second), saved, value.shape, value.dtype)
-        t.leaf = False
-        t._grad = None
-        return t
-
-    return call
-
-
 def _named(call: Callable[..., Any], op: Op) -> Callable[..., Any]:
     call.__name__ = call.__qualname__ = op.name
     call.__doc__, call.__module__ = op.__doc__, op.__module__
     call.__wrapped__ = op  # type: ignore[attr-defined]  # where inspect finds the signature
     return call
-
-
-# -- several outputs --------------------------------------------------------------------------------------------------
-
-
-class Parts:
-    """Gradients of some of a multi-output op's outputs, by output number, on their way to its one node."""
-
-    __slots__ = ("described", "given")
-
-    shape = dtype = None  # no node's shape: the walk then takes its careful path, which knows Parts
-
-    def __init__(self, given: dict[int, Any], described: tuple[Any, ...]) -> None:
-        self.given, self.described = given, described
-
-    def __add__(self, other: Parts) -> Parts:
-        total = dict(self.given)
-        for i, g in other.given.items():
-            total[i] = total[i] + g if i in total else g
-        return Parts(total, self.described)
-
-    def complete(self, F: Any) -> tuple[Any, ...]:
-        """A gradient for each output; zeros where there was none (None for integer outputs)."""
-        some = next(iter(self.given.values()))
-        return tuple(
-            [
-                self.given[i]
-                if i in self.given
-                else F.zeros_of(some, shape=shape, dtype=dtype)
-                if is_floating(dtype)
-                else None
-                for i, (shape, dtype) in enumerate(self.described)
-            ]
-        )
-
-
-def _pick_node(node: Node, index: int, described: tuple[Any, ...], out: Any) -> Node:
-    return Node(_PICK, (node,), (index, described), out.shape, out.dtype)
-
-
-class _PickPlan(Plan):
-    """The plan of every `pick` node: hand the gradient of output `index` to the node of the op."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        dict.__init__(self)
-        self.broadcast, self.mask, self.sources = False, (True,), (2, 2)
-        self.rules = ((0, lambda F, g, index, described: Parts({index: g}, described), 0, 2, False),)
-
-    def __missing__(self, F: Any) -> tuple[Any, ...]:
-        return self.rules
-
-    def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
-        return list(saved)
-
-
-class _Pick:
-    name = "pick"
-
-
-_PICK = _PickPlan()
-_PICK.op = _Pick()  # type: ignore[assignment]
-
-
-# -- composites -------------------------------------------------------------------------------------------------------
-
-
-class Composite(Op):
-    """A composition of ops, `F` first, which a backend may replace by a kernel pair. Made by `composite`.
-
-    A backend's kernel `name(*arrays, **params)` returns `(out, residual)`, or NotImplemented for what it does not
-    serve; `name.grad(g, residual, needs)` returns one gradient per input. The composition is the reference, the
-    fallback, and what is differentiated under `create_graph`.
-    """
-
-    def __init__(self, compose: Callable[..., Any], **options: Any) -> None:
-        super().__init__(compose, **options)
-        self.arity = -1
-        self.quick = self.function = self._general
-        self._fused: dict[type, Any] = {}
-        self._fused_plan = _FusedPlan(self)
-
-    def raw(self, F: _Raw) -> Callable[..., Any]:
-        kernel, compose = F.backend.kernels.get(self.name), self.forward
-
-        def function(*args: Any, **kwargs: Any) -> Any:
-            if kernel is not None:
-                fused = kernel(*args, **kwargs)
-                if fused is not NotImplemented:
-                    return fused[0]
-            return compose(F, *args, **kwargs)
-
-        return function
-
-    def kernel_of(self, backend: backends.Backend) -> Callable[..., Any]:
-        return self.raw(raw_of(backend))
-
-    def _pair(self, array: Any) -> Any:
-        kind = type(array)
-        if kind not in self._fused:
-            kernels = backends.of_type(kind).kernels
-            self._fused[kind] = kernels.get(self.name)
-        return self._fused[kind]
-
-    def apply(self, inputs: list[Any], params: dict[str, Any]) -> Any:
-        first = next((x for x in inputs if isinstance(x, Tensor)), None)
-        if first is None:
-            for i, x in enumerate(inputs):
-                if x is not None and hasattr(x, "dtype"):
-                    inputs[i] = first = wrap(x, None)
-                    break
-            else:
-                raise TypeError(f"{self.name}() needs a Tensor among its inputs")
-        modes = MODES.get()
-        kernel = self._pair(first.array)
-        if kernel is None or modes.anomaly or modes.autocast is not None:
-            return self._compose(inputs, params)
-        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-        try:
-            fused = (
-                kernel(**dict(zip(self.inputs, arrays, strict=True)), **params)
-                if self.mixed
-                else kernel(*arrays, **params)
-            )
-        except Exception as error:
-            raise explain(error, self, inputs, params) from error
-        if fused is NotImplemented:
-            return self._compose(inputs, params)
-        out, residual = fused
-        if not modes.grad:
-            return wrap(out, None)
-        parents = [x.node or (x if x.leaf else None) if isinstance(x, Tensor) else None for x in inputs]
-        if not any(p is not None for p in parents):
-            return wrap(out, None)
-        kept = storage.protect(tuple(arrays)) if storage.SHARED else tuple(arrays)
-        saved = (kept, params, residual, tuple([p is not None for p in parents]))
-        return wrap(out, Node(self._fused_plan, tuple(parents), saved, out.shape, out.dtype))
-
-    def _compose(self, inputs: list[Any], params: dict[str, Any]) -> Any:
-        try:
-            return self.compose(inputs, params)
-        except Exception as error:
-            raise explain(error, self, inputs, params) from error
-
-    def compose(self, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
-        """The composition on tensors."""
-        if self.mixed:
-            return self.forward(GRAPH, **dict(zip(self.inputs, inputs, strict=True)), **params)
-        return self.forward(GRAPH, *inputs, **params)
-
-
-class _FusedPlan(Plan):
-    """The plan of a composite's one node: its kernel's gradient, or the composition's where a graph is wanted."""
-
-    __slots__ = ()
-
-    def __init__(self, op: Composite) -> None:
-        dict.__init__(self)
-        self.op, self.broadcast, self.mask = op, False, ()
-
-    def __missing__(self, F: Any) -> tuple[Any, ...]:
-        op, targets = self.op, tuple(range(len(self.op.inputs)))
-        if F is GRAPH:
-
-            def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:
-                from .tape import gradients
-
-                aliases = [OPS["alias"](x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
-                live = [x for x in aliases if isinstance(x, Tensor) and x.requires_grad]
-                found = iter(gradients(op.compose(aliases, params), live, g, create_graph=True))
-                return [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in aliases]
-
-        else:
-            backward = F.backend.kernels[f"{op.name}.grad"]
-
-            def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:
-                return backward(g, residual, needs)
-
-        result = self[F] = ((targets, rule, 0, 4, False),)
-        return result
-
-    def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
-        arrays, *rest = saved
-        return [tuple([_attach(v, p) for v, p in zip(arrays, node.parents, strict=True)]), *rest]
-
-
-# -- decorators -------------------------------------------------------------------------------------------------------
 
 
 def op(forward: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -899,10 +408,3 @@ def op(forward: Callable[..., Any] | None = None, **options: Any) -> Any:
     if forward is None:
         return lambda function: Op(function, **options)
     return Op(forward, **options)
-
-
-def composite(compose: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Make a composite of a function `compose(F, *inputs, **params)` over other ops. See `Composite`."""
-    if compose is None:
-        return lambda function: Composite(function, **options)
-    return Composite(compose, **options)

@@ -20,7 +20,8 @@ from .anomaly import check_gradient
 from .dtypes import is_floating
 from .errors import OpError, note
 from .modes import MODES, with_modes
-from .op import GRAPH, Parts, raw
+from .namespaces import GRAPH, raw
+from .plan import Parts
 from .tensor import Node, Tensor, wrap
 
 __all__ = ["backward", "grad", "gradients", "sum_to_shape"]

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 
 from ...backends import special
+from ..composite import composite
 from ..dims import wrap_dim
-from ..op import composite, op
+from ..op import op
 from ..public import FUNCTIONS, expose, function
 
 __all__ = [

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 
+from ..composite import composite
 from ..errors import OpError
-from ..op import OPS, composite, op
+from ..op import OPS, op
 from ..public import api, expose
 from ..tensor import Tensor
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 
 from ...backends import np
+from ..composite import composite
 from ..errors import OpError
-from ..op import GRAPH, composite, op
+from ..op import GRAPH, op
 from .dropout import check_probability, dropout, keep_mask
 
 __all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]

@@ -22,8 +22,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...backends import np
+from ..composite import composite
 from ..errors import OpError
-from ..op import composite, op
+from ..op import op
 from ..public import expose
 
 __all__ = [

@@ -16,11 +16,12 @@ from operator import index as as_int
 from ... import backends
 from ...backends import np
 from .. import storage
+from ..composite import composite
 from ..dims import wrap_dim
 from ..dtypes import from_numpy_dtype
 from ..errors import OpError, OutOfRange
 from ..modes import MODES
-from ..op import composite, op
+from ..op import op
 from ..public import api, expose, function
 from ..tensor import Tensor, method
 from .shape import reshape

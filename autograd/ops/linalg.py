@@ -10,9 +10,10 @@ from itertools import pairwise
 from math import prod
 
 from ...backends import np
+from ..composite import composite
 from ..dims import numpy_names, wrap_dim
 from ..errors import OpError
-from ..op import composite, op
+from ..op import op
 from ..public import api, expose, function
 from ..tensor import Tensor
 from .shape import reshape

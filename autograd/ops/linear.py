@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from ..op import composite, op
+from ..composite import composite
+from ..op import op
 
 __all__ = ["bilinear", "linear"]
 

@@ -14,9 +14,10 @@ import math
 
 from ... import backends
 from ...backends import np
+from ..composite import composite
 from ..dtypes import is_floating, to_numpy_dtype
 from ..errors import warn
-from ..op import GRAPH, composite, op
+from ..op import GRAPH, op
 from ..public import expose
 from ..tensor import wrap
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 import math
 
 from .. import storage
+from ..composite import composite
 from ..dtypes import finfo
 from ..errors import OpError
-from ..op import GRAPH, composite, op
+from ..op import GRAPH, op
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize", "rms_norm"]
 

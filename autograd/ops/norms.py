@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ... import backends
 from ...backends import np
+from ..composite import composite
 from ..errors import OpError
-from ..op import composite, op
+from ..op import op
 
 __all__ = ["cdist", "pdist", "vector_norm"]
 

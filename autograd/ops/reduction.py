@@ -19,10 +19,11 @@ import builtins
 import math
 from typing import Any, NamedTuple
 
+from ..composite import composite
 from ..dims import numpy_names, wrap_dim, wrap_dims
 from ..dtypes import is_floating, to_numpy_dtype
 from ..errors import OpError
-from ..op import GRAPH, OPS, composite, op
+from ..op import GRAPH, OPS, op
 from ..public import api, expose, function
 from ..tensor import Tensor, method
 from .arithmetic import maximum, minimum

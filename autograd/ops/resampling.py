@@ -13,8 +13,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from ...backends import np
+from ..composite import composite
 from ..errors import OpError
-from ..op import composite, op
+from ..op import op
 from ..public import expose
 
 __all__ = ["AxisMap", "WindowSum", "axis_map", "constant_pad_nd", "pad"]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from ... import backends
 from ...backends import np
+from ..composite import composite
 from ..dims import numpy_names, wrap_dim
 from ..dtypes import common_dtype, default_dtype
 from ..errors import OpError
-from ..op import OPS, composite, op
+from ..op import OPS, op
 from ..public import api, expose, function
 from ..tensor import Tensor, method, wrap
 from .indexing import index, index_put, positions

@@ -8,8 +8,9 @@ in part are exact: probability 0 there, with gradient 0.
 from __future__ import annotations
 
 from ... import backends
+from ..composite import composite
 from ..dtypes import finfo, is_floating
-from ..op import GRAPH, composite, op
+from ..op import GRAPH, op
 from ..public import expose
 from ..tensor import wrap
 from .shape import movedim

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from ... import backends
 from ...backends import np
+from ..composite import composite
 from ..dims import numpy_names, wrap_dim
 from ..errors import OpError
-from ..op import composite, op
+from ..op import op
 from ..public import api, expose, function
 from ..tensor import Tensor, wrap
 

@@ -13,8 +13,9 @@ from math import floor
 from typing import Any
 
 from ...backends import np
+from ..composite import composite
 from ..errors import OpError
-from ..op import OPS, composite, op
+from ..op import OPS, op
 from ..public import expose
 from ..tensor import Tensor
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d

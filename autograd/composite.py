@@ -1,0 +1,147 @@
+"""Composites: compositions of ops that a backend may replace by a kernel pair.
+
+The composition is the reference, the fallback, and what is differentiated where a graph of the gradient is wanted.
+With a kernel pair a call is one node of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import backends
+from . import storage
+from .errors import explain
+from .modes import MODES
+from .namespaces import GRAPH, OPS, Raw, raw_of
+from .op import Op
+from .plan import Plan, attach
+from .tensor import Node, Tensor, wrap
+
+__all__ = ["Composite", "composite"]
+
+
+class Composite(Op):
+    """A composition of ops, `F` first, which a backend may replace by a kernel pair. Made by `composite`.
+
+    A backend's kernel `name(*arrays, **params)` returns `(out, residual)`, or NotImplemented for what it does not
+    serve; `name.grad(g, residual, needs)` returns one gradient per input. The composition is the reference, the
+    fallback, and what is differentiated under `create_graph`.
+    """
+
+    def __init__(self, compose: Callable[..., Any], **options: Any) -> None:
+        super().__init__(compose, **options)
+        self.arity = -1
+        self.quick = self.function = self._general
+        self._fused: dict[type, Any] = {}
+        self._fused_plan = _FusedPlan(self)
+
+    def raw(self, F: Raw) -> Callable[..., Any]:
+        kernel, compose = F.backend.kernels.get(self.name), self.forward
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            if kernel is not None:
+                fused = kernel(*args, **kwargs)
+                if fused is not NotImplemented:
+                    return fused[0]
+            return compose(F, *args, **kwargs)
+
+        return function
+
+    def kernel_of(self, backend: backends.Backend) -> Callable[..., Any]:
+        return self.raw(raw_of(backend))
+
+    def _pair(self, array: Any) -> Any:
+        kind = type(array)
+        if kind not in self._fused:
+            kernels = backends.of_type(kind).kernels
+            self._fused[kind] = kernels.get(self.name)
+        return self._fused[kind]
+
+    def apply(self, inputs: list[Any], params: dict[str, Any]) -> Any:
+        first = next((x for x in inputs if isinstance(x, Tensor)), None)
+        if first is None:
+            for i, x in enumerate(inputs):
+                if x is not None and hasattr(x, "dtype"):
+                    inputs[i] = first = wrap(x, None)
+                    break
+            else:
+                raise TypeError(f"{self.name}() needs a Tensor among its inputs")
+        modes = MODES.get()
+        kernel = self._pair(first.array)
+        if kernel is None or modes.anomaly or modes.autocast is not None:
+            return self._compose(inputs, params)
+        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+        try:
+            fused = (
+                kernel(**dict(zip(self.inputs, arrays, strict=True)), **params)
+                if self.mixed
+                else kernel(*arrays, **params)
+            )
+        except Exception as error:
+            raise explain(error, self, inputs, params) from error
+        if fused is NotImplemented:
+            return self._compose(inputs, params)
+        out, residual = fused
+        if not modes.grad:
+            return wrap(out, None)
+        parents = [x.node or (x if x.leaf else None) if isinstance(x, Tensor) else None for x in inputs]
+        if not any(p is not None for p in parents):
+            return wrap(out, None)
+        kept = storage.protect(tuple(arrays)) if storage.SHARED else tuple(arrays)
+        saved = (kept, params, residual, tuple([p is not None for p in parents]))
+        return wrap(out, Node(self._fused_plan, tuple(parents), saved, out.shape, out.dtype))
+
+    def _compose(self, inputs: list[Any], params: dict[str, Any]) -> Any:
+        try:
+            return self.compose(inputs, params)
+        except Exception as error:
+            raise explain(error, self, inputs, params) from error
+
+    def compose(self, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+        """The composition on tensors."""
+        if self.mixed:
+            return self.forward(GRAPH, **dict(zip(self.inputs, inputs, strict=True)), **params)
+        return self.forward(GRAPH, *inputs, **params)
+
+
+class _FusedPlan(Plan):
+    """The plan of a composite's one node: its kernel's gradient, or the composition's where a graph is wanted."""
+
+    __slots__ = ()
+
+    def __init__(self, op: Composite) -> None:
+        dict.__init__(self)
+        self.op, self.broadcast, self.mask = op, False, ()
+
+    def __missing__(self, F: Any) -> tuple[Any, ...]:
+        op, targets = self.op, tuple(range(len(self.op.inputs)))
+        if F is GRAPH:
+
+            def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:
+                from .tape import gradients
+
+                aliases = [OPS["alias"](x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
+                live = [x for x in aliases if isinstance(x, Tensor) and x.requires_grad]
+                found = iter(gradients(op.compose(aliases, params), live, g, create_graph=True))
+                return [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in aliases]
+
+        else:
+            backward = F.backend.kernels[f"{op.name}.grad"]
+
+            def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:
+                return backward(g, residual, needs)
+
+        result = self[F] = ((targets, rule, 0, 4, False),)
+        return result
+
+    def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
+        arrays, *rest = saved
+        return [tuple([attach(v, p) for v, p in zip(arrays, node.parents, strict=True)]), *rest]
+
+
+def composite(compose: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Make a composite of a function `compose(F, *inputs, **params)` over other ops. See `Composite`."""
+    if compose is None:
+        return lambda function: Composite(function, **options)
+    return Composite(compose, **options)

@@ -1,0 +1,147 @@
+"""Unrolled call paths: closures for one and two inputs, so that all that a call needs is a local name.
+
+A generic path takes a third longer on small tensors. A path serves tracked tensors in the default modes, and hands
+everything else to `Op.general`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import storage
+from .dtypes import BFLOAT16
+from .errors import explain
+from .modes import DEFAULT, MODES
+from .tensor import Node, Tensor, wrap
+
+if TYPE_CHECKING:
+    from .op import Op
+
+__all__ = ["binary_path", "shape_of", "unary_path"]
+
+_new = object.__new__
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an operand, () for a number."""
+    return x.shape if hasattr(x, "shape") else ()
+
+
+def unary_path(op: Op) -> Callable[[Any], Any]:
+    """The call of one tracked tensor."""
+    general, kernels, defaults, plan = op.general, op.kernels, op.default_params, op.plan((True,))
+    keep, narrow, one, modes, shared = plan.keep, plan.narrow, plan.one, MODES.get, storage.SHARED
+
+    def call(input: Any, out: Any = None) -> Any:
+        if out is not None or modes() is not DEFAULT or not isinstance(input, Tensor):
+            return general((input,), {"out": out})
+        parent = input.node
+        if parent is None:
+            if not input.leaf:
+                return general((input,), {})
+            parent = input
+        a = input.array
+        if BFLOAT16 and a.dtype in BFLOAT16:
+            return general((input,), {})
+        try:
+            value = kernels[type(a)](a)
+        except Exception as error:
+            raise explain(error, op, (input,), {}) from error
+        if keep is None:
+            saved = ()
+        else:
+            if one is not None:
+                saved = (value if one else a,)
+            else:
+                saved = keep((a, value)) if narrow else keep((a, value, a.shape, *defaults, (True,)))
+            if shared:
+                saved = storage.protect(saved)
+        t = _new(Tensor)
+        t.array = value
+        t.node = Node(plan, (parent,), saved, value.shape, value.dtype)
+        t.leaf = False
+        t._grad = None
+        return t
+
+    return call
+
+
+def binary_path(op: Op) -> Callable[[Any, Any], Any]:
+    """The call of two operands: tracked tensors of one dtype, or one and a number."""
+    general, kernels, defaults = op.general, op.kernels, op.default_params
+    modes, shared = MODES.get, storage.SHARED
+    left, right = (name in op.rules for name in op.inputs)
+    plans = [None, op.plan((True, False)) if left else None, op.plan((False, True)) if right else None]
+    plans.append(op.plan((left, right)) if left or right else None)
+
+    def call(input: Any, other: Any, out: Any = None) -> Any:
+        if out is not None or modes() is not DEFAULT:
+            return general((input, other), {"out": out})
+        live, first, second = 0, None, None
+        if isinstance(input, Tensor):
+            a = input.array
+            first = input.node
+            if first is not None:
+                live = 1
+            elif input.leaf:
+                first, live = input, 1
+            if isinstance(other, Tensor):
+                b = other.array
+                second = other.node
+                if second is not None:
+                    live += 2
+                elif other.leaf:
+                    second = other
+                    live += 2
+                elif not live:
+                    return general((input, other), {})
+                if a.dtype is not b.dtype or (BFLOAT16 and a.dtype in BFLOAT16):
+                    return general((input, other), {})
+            elif live and (type(other) is float or type(other) is int):
+                b = other
+                if BFLOAT16 and a.dtype in BFLOAT16:
+                    return general((input, other), {})
+            else:
+                return general((input, other), {})
+            kind = type(a)
+        elif (type(input) is float or type(input) is int) and isinstance(other, Tensor):
+            a, b, live = input, other.array, 2
+            second = other.node
+            if second is None:
+                if not other.leaf:
+                    return general((input, other), {})
+                second = other
+            if BFLOAT16 and b.dtype in BFLOAT16:
+                return general((input, other), {})
+            kind = type(b)
+        else:
+            return general((input, other), {})
+        try:
+            value = kernels[kind](a, b)
+        except Exception as error:
+            raise explain(error, op, (input, other), {}) from error
+        plan = plans[live]
+        if plan is None:
+            return wrap(value, None)
+        keep = plan.keep
+        if keep is None:
+            saved = ()
+        else:
+            one = plan.one
+            if one is not None:
+                saved = (a if one == 0 else b if one == 1 else value,)
+            elif plan.narrow:
+                saved = keep((a, b, value))
+            else:
+                saved = keep((a, b, value, shape_of(a), shape_of(b), *defaults, plan.mask))
+            if shared:
+                saved = storage.protect(saved)
+        t = _new(Tensor)
+        t.array = value
+        t.node = Node(plan, (first, second), saved, value.shape, value.dtype)
+        t.leaf = False
+        t._grad = None
+        return t
+
+    return call

@@ -1,0 +1,211 @@
+"""What the tape keeps of a call, and which rules it runs: worked out once for each op and set of inputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .dtypes import is_floating
+from .namespaces import GRAPH, OPS
+from .tensor import Node, wrap
+
+if TYPE_CHECKING:
+    from .op import Op
+
+__all__ = ["Declared", "Parts", "Plan", "Rule", "arguments", "attach", "pick_node"]
+
+
+class Declared(NamedTuple):
+    """The arguments of a forward or a rule after its first one, the namespace."""
+
+    names: tuple[str, ...]
+    positional: tuple[str, ...]
+    before_slash: tuple[str, ...]
+    defaults: dict[str, Any]
+    variadic: bool
+
+
+def arguments(function: Callable[..., Any]) -> Declared:
+    """Read them off the code object: inspect.signature, 600 times over, would take a fifth of the package's import."""
+    code, values = function.__code__, function.__defaults__ or ()
+    names, n = code.co_varnames, code.co_argcount
+    positional, keywords = names[:n], names[n : n + code.co_kwonlyargcount]
+    variadic = bool(code.co_flags & inspect.CO_VARARGS)
+    extra = names[n + code.co_kwonlyargcount : n + code.co_kwonlyargcount + 1] if variadic else ()
+    defaults = dict(zip(positional[len(positional) - len(values) :], values, strict=True)) | (
+        function.__kwdefaults__ or {}
+    )
+    return Declared(
+        (*positional[1:], *extra, *keywords), positional[1:], names[1 : code.co_posonlyargcount], defaults, variadic
+    )
+
+
+class Rule:
+    """A gradient rule: the function, the inputs it is for, and the values it names."""
+
+    __slots__ = ("function", "joint", "targets", "wants")
+
+    def __init__(self, function: Callable[..., Any], targets: tuple[str, ...], joint: bool) -> None:
+        self.function, self.targets, self.joint = function, targets, joint
+        self.wants = arguments(function).names[1:]
+
+
+class Plan(dict[Any, tuple[Any, ...]]):
+    """What one op keeps and runs for one set of inputs that want a gradient.
+
+    As a mapping it gives, for a namespace `F`, the rules to run as `(input positions, rule, start, count, fits)`: the
+    rule takes `count` of the saved values from `start` on. A backend's kernel in a rule's place does not take `F` (its
+    count is `~count`), and `fits`: its gradients have the input's shape, which the tests of kernels prove.
+    """
+
+    __slots__ = ("broadcast", "keep", "mask", "narrow", "one", "op", "rules", "sources")
+
+    def __init__(self, op: Op, mask: tuple[bool, ...]) -> None:
+        super().__init__()
+        self.op, self.mask, self.broadcast = op, mask, op.broadcast
+        n, sources, rules, done = len(mask), [], [], set()
+        for i, live in enumerate(mask):
+            rule = op.rules.get(op.inputs[0] if op.variadic else op.inputs[i])
+            if not live or rule is None or id(rule) in done:
+                continue
+            done.add(id(rule))
+            start = len(sources)
+            sources += [op.value_index(name, i, n) for name in rule.wants]
+            if rule.joint:
+                targets: Any = tuple(range(n)) if op.variadic else tuple(op.inputs.index(t) for t in rule.targets)
+            else:
+                targets = i
+            rules.append((targets, rule, start, len(sources) - start))
+        self.rules, self.sources = tuple(rules), tuple(sources)
+        #: True when the kept values are inputs and the output alone, which the unrolled call paths have at hand.
+        self.narrow = all(k <= n for k in sources)
+        #: where the one kept value stands, when it is one that the unrolled call paths have at hand
+        self.one = sources[0] if len(sources) == 1 and self.narrow else None
+        if not sources:
+            self.keep = None
+        elif len(sources) == 1:
+            self.keep = itemgetter(slice(sources[0], sources[0] + 1))
+        else:
+            self.keep = itemgetter(*sources)
+
+    def __missing__(self, F: Any) -> tuple[Any, ...]:
+        found = []
+        for targets, rule, start, count in self.rules:
+            function = rule.function
+            if F is not GRAPH:
+                kernels, name = F.backend.kernels, self.op.name
+                key = (
+                    f"{name}.grad"
+                    if len({id(r) for r in self.op.rules.values()}) == 1
+                    else f"{name}.grad.{rule.targets[0]}"
+                )
+                function = F.backend.guarded(kernels.get(key, function))
+                if key in kernels:
+                    if self.op.outputs == 1:
+                        found.append((targets, function, start, ~count, not self.broadcast))
+                        continue
+                    function = _without_namespace(function)
+            if self.op.outputs != 1:
+                function = _completed(function)
+            found.append((targets, function, start, count, False))
+        result = self[F] = tuple(found)
+        return result
+
+    def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
+        """What `node` kept, as Tensors attached to the graph, for a rule that records."""
+        n, values = len(self.mask), []
+        for k, v in zip(self.sources, saved, strict=True):
+            if k < n:
+                v = attach(v, node.parents[k])
+            elif k == n:
+                v = self.op.attach_output(v, node)
+            elif self.op.variadic and k == self.op.value_index(self.op.inputs[0], 0, n):
+                v = tuple([attach(x, p) for x, p in zip(v, node.parents, strict=True)])
+            values.append(v)
+        return values
+
+
+def attach(value: Any, parent: Any) -> Any:
+    """A kept input as a Tensor again: the leaf itself, or a new handle on the same vertex of the graph."""
+    if parent is None:
+        return wrap(value, None) if hasattr(value, "dtype") else value
+    if type(parent) is Node:
+        return wrap(value, parent)
+    if parent.array is value:
+        return parent
+    return OPS["alias"].record(value, [value], [parent], ())  # the leaf got other data since
+
+
+def _without_namespace(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda F, g, *values: kernel(g, *values)
+
+
+def _completed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule of a multi-output op gets a tuple of gradients; those that nobody asked for are zeros."""
+    return lambda F, g, *values: function(F, g.complete(F), *values)
+
+
+# -- several outputs --------------------------------------------------------------------------------------------------
+
+
+class Parts:
+    """Gradients of some of a multi-output op's outputs, by output number, on their way to its one node."""
+
+    __slots__ = ("described", "given")
+
+    shape = dtype = None  # no node's shape: the walk then takes its careful path, which knows Parts
+
+    def __init__(self, given: dict[int, Any], described: tuple[Any, ...]) -> None:
+        self.given, self.described = given, described
+
+    def __add__(self, other: Parts) -> Parts:
+        total = dict(self.given)
+        for i, g in other.given.items():
+            total[i] = total[i] + g if i in total else g
+        return Parts(total, self.described)
+
+    def complete(self, F: Any) -> tuple[Any, ...]:
+        """A gradient for each output; zeros where there was none (None for integer outputs)."""
+        some = next(iter(self.given.values()))
+        return tuple(
+            [
+                self.given[i]
+                if i in self.given
+                else F.zeros_of(some, shape=shape, dtype=dtype)
+                if is_floating(dtype)
+                else None
+                for i, (shape, dtype) in enumerate(self.described)
+            ]
+        )
+
+
+def pick_node(node: Node, index: int, described: tuple[Any, ...], out: Any) -> Node:
+    """The vertex of output `index` of a multi-output op's `node`; `described`: shape and dtype of each output."""
+    return Node(_PICK, (node,), (index, described), out.shape, out.dtype)
+
+
+class _PickPlan(Plan):
+    """The plan of every `pick` node: hand the gradient of output `index` to the node of the op."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        dict.__init__(self)
+        self.broadcast, self.mask, self.sources = False, (True,), (2, 2)
+        self.rules = ((0, lambda F, g, index, described: Parts({index: g}, described), 0, 2, False),)
+
+    def __missing__(self, F: Any) -> tuple[Any, ...]:
+        return self.rules
+
+    def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
+        return list(saved)
+
+
+class _Pick:
+    name = "pick"
+
+
+_PICK = _PickPlan()
+_PICK.op = _Pick()  # type: ignore[assignment]
