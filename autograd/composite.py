@@ -115,7 +115,8 @@ class _FusedPlan(Plan):
         self.op, self.broadcast, self.mask = op, False, ()
 
     def __missing__(self, F: Any) -> tuple[Any, ...]:
-        op, targets = self.op, tuple(range(len(self.op.inputs)))
+        op: Any = self.op  # a Composite
+        targets = tuple(range(len(op.inputs)))
         if F is GRAPH:
 
             def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:

@@ -49,7 +49,8 @@ class Rule:
 
     def __init__(self, function: Callable[..., Any], targets: tuple[str, ...], joint: bool) -> None:
         self.function, self.targets, self.joint = function, targets, joint
-        self.wants = arguments(function).names[1:]
+        code = function.__code__
+        self.wants = code.co_varnames[2 : code.co_argcount]
 
 
 class Plan(dict[Any, tuple[Any, ...]]):
@@ -65,7 +66,8 @@ class Plan(dict[Any, tuple[Any, ...]]):
     def __init__(self, op: Op, mask: tuple[bool, ...]) -> None:
         super().__init__()
         self.op, self.mask, self.broadcast = op, mask, op.broadcast
-        n, sources, rules, done = len(mask), [], [], set()
+        n, rules, done = len(mask), [], set()
+        sources: list[int] = []
         for i, live in enumerate(mask):
             rule = op.rules.get(op.inputs[0] if op.variadic else op.inputs[i])
             if not live or rule is None or id(rule) in done:
@@ -78,16 +80,16 @@ class Plan(dict[Any, tuple[Any, ...]]):
             else:
                 targets = i
             rules.append((targets, rule, start, len(sources) - start))
-        self.rules, self.sources = tuple(rules), tuple(sources)
+        self.rules: tuple[Any, ...] = tuple(rules)
+        self.sources = tuple(sources)
         #: True when the kept values are inputs and the output alone, which the unrolled call paths have at hand.
         self.narrow = all(k <= n for k in sources)
         #: where the one kept value stands, when it is one that the unrolled call paths have at hand
         self.one = sources[0] if len(sources) == 1 and self.narrow else None
-        if not sources:
-            self.keep = None
-        elif len(sources) == 1:
+        self.keep: Callable[[Any], Any] | None = None
+        if len(sources) == 1:
             self.keep = itemgetter(slice(sources[0], sources[0] + 1))
-        else:
+        elif sources:
             self.keep = itemgetter(*sources)
 
     def __missing__(self, F: Any) -> tuple[Any, ...]:
