@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -152,6 +152,12 @@ def _completed(function: Callable[..., Any]) -> Callable[..., Any]:
 # -- several outputs --------------------------------------------------------------------------------------------------
 
 
+class Gradients(tuple[Any, ...]):
+    """A gradient for each output of an op. `given`: the numbers of those that arrived; the others are zeros."""
+
+    given: Set[int]
+
+
 class Parts:
     """Gradients of some of a multi-output op's outputs, by output number, on their way to its one node."""
 
@@ -168,10 +174,10 @@ class Parts:
             total[i] = total[i] + g if i in total else g
         return Parts(total, self.described)
 
-    def complete(self, F: Any) -> tuple[Any, ...]:
+    def complete(self, F: Any) -> Gradients:
         """A gradient for each output; zeros where there was none (None for integer outputs)."""
         some = next(iter(self.given.values()))
-        return tuple(
+        found = Gradients(
             [
                 self.given[i]
                 if i in self.given
@@ -181,6 +187,8 @@ class Parts:
                 for i, (shape, dtype) in enumerate(self.described)
             ]
         )
+        found.given = self.given.keys()
+        return found
 
 
 def pick_node(node: Node, index: int, described: tuple[Any, ...], out: Any) -> Node:
