@@ -237,7 +237,10 @@ def _qr(input: Tensor, some: bool = True) -> QR:
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
-    """Eigenvalues, rising, and orthonormal eigenvectors (columns) of symmetric matrices. UPLO makes no difference."""
+    """Eigenvalues, rising, and orthonormal eigenvectors (columns) of symmetric matrices. UPLO makes no difference.
+
+    A gradient for the vectors of equal eigenvalues raises LinAlgError: they are not determined.
+    """
     _check_uplo(UPLO)
     return Eigen(*_d.eigh(A))
 
@@ -266,7 +269,11 @@ def eigvals(A: Tensor) -> Any:
 
 
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> SVD:
-    """A = U diag(S) Vh, S falling. With `full_matrices` U and Vh are square, else min(m, n) columns or rows."""
+    """A = U diag(S) Vh, S falling. With `full_matrices` U and Vh are square, else min(m, n) columns or rows.
+
+    A gradient for the vectors of equal singular values, or for those beyond min(m, n), raises LinAlgError: they are not
+    determined.
+    """
     return SVD(*_d.svd(A, full_matrices=full_matrices))
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import backends
+from chainrule.autograd.tensor import wrap
 from chainrule.testing.samples import floats, spd, well_conditioned
 
 grad = cr.autograd.grad
@@ -42,31 +44,146 @@ def test_det_of_singular_matrices():
         grad(g.sum(), x)
 
 
-def test_equal_eigenvalues():
-    x = leaf(np.diag([2.0, 2.0, 5.0]))
-    values, vectors = cr.linalg.eigh(x)
-    (g,) = grad((values**2).sum(), x)
-    np.testing.assert_allclose(g.numpy(), 2 * x.detach().numpy())
-    # the projector on the space of the equal values: <W, dP> = 2 sym(P W Q)/(2 - 5) off the blocks
-    weights = floats((3, 3), seed=1)
-    x = leaf(np.diag([2.0, 2.0, 5.0]))
-    values, vectors = cr.linalg.eigh(x)
-    plane = vectors[:, :2]
-    (g,) = grad((plane @ plane.mT * cr.tensor(weights)).sum(), x)
-    p = np.diag([1.0, 1.0, 0.0])
-    q, w = np.eye(3) - p, (weights + weights.T) / 2
-    np.testing.assert_allclose(g.numpy(), (p @ w @ q + q @ w @ p) / (2 - 5), atol=1e-12)
+@pytest.fixture(params=[False, True], ids=["raw", "recorded"])
+def recorded(request):
+    return request.param
 
 
-@pytest.mark.parametrize("a", [np.eye(3) * 2, np.zeros((2, 3)), np.diag([2.0, 2.0, 0.0]), np.ones((3, 2))])
-def test_svd_of_degenerate_matrices_has_finite_gradients(a):
-    x = leaf(a)
-    u, s, vh = cr.linalg.svd(x, full_matrices=False)
-    for out in (u, s, vh):
-        (g,) = grad(out.sum(), x, retain_graph=True, create_graph=True)
-        assert np.isfinite(g.detach().numpy()).all()
-    (g,) = grad((s * s).sum(), x)
-    np.testing.assert_allclose(g.numpy(), 2 * a, atol=1e-12)
+def at(a, backend):
+    """A leaf on the backend under test."""
+    return wrap(backends.by_name(backend).asarray(np.asarray(a, float)), None).requires_grad_()
+
+
+def numbers(t):
+    return backends.of(t.array).to_host(t.detach().array)
+
+
+ROTATED = np.linalg.qr(floats((3, 3), seed=5))[0]
+TIED = [np.eye(3), np.zeros((3, 3)), np.diag([2.0, 2.0, 5.0]), ROTATED * [1.0, 4.0, 4.0] @ ROTATED.T]
+
+
+@pytest.mark.parametrize("a", TIED)
+def test_functions_of_equal_eigenvalues(a, backend, recorded):
+    """The gradient of V h(λ) Vᵀ has terms h'(λ) between the equal vectors, which the op cannot know: it raises."""
+    for f in (lambda w, v: (v * (-w).exp().unsqueeze(-2)) @ v.mT, lambda w, v: (v * w.unsqueeze(-2)) @ v.mT):
+        x = at(a, backend)
+        with pytest.raises(cr.linalg.LinAlgError, match=r"linalg.eigh: .* eigenvalue .* equal to another.*matrix_exp"):
+            grad(f(*cr.linalg.eigh(x)).sum(), x, create_graph=recorded)
+    x = at(a, backend)
+    (g,) = grad(cr.matrix_exp(-x).sum(), x, create_graph=recorded)  # what the message advises
+    step = 1e-6
+    direction = floats((3, 3), seed=2)
+    ends = [numbers(cr.matrix_exp(-at(a + s * direction, backend))).sum() for s in (step, -step)]
+    np.testing.assert_allclose((numbers(g) * direction).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-6)
+
+
+@pytest.mark.parametrize("a", TIED)
+def test_the_values_alone_have_gradients_at_ties(a, backend, recorded):
+    x = at(a, backend)
+    for f, expected in (
+        (lambda x: cr.linalg.eigvalsh(x).sum(), np.eye(3)),
+        (lambda x: (cr.linalg.eigh(x)[0] ** 2).sum(), 2 * a),
+        (lambda x: (cr.linalg.svdvals(x) ** 2).sum(), 2 * a),
+        (lambda x: (cr.linalg.svd(x)[1] ** 4).sum(), 4 * a @ a @ a),
+    ):
+        (g,) = grad(f(x), x, create_graph=recorded)
+        np.testing.assert_allclose(numbers(g), expected, atol=1e-12)
+    if np.linalg.det(a):
+        (g,) = grad(cr.linalg.matrix_norm(x, "nuc"), x, create_graph=recorded)
+        np.testing.assert_allclose(numbers(g), np.eye(3), atol=1e-12)
+        (g,) = grad(cr.linalg.cond(x), x, create_graph=recorded)
+        assert np.isfinite(numbers(g)).all()
+
+
+def test_second_derivatives_at_ties(backend):
+    x = at(np.diag([2.0, 2.0, 5.0]), backend)
+    for f in (lambda x: (cr.linalg.eigvalsh(x) ** 2).sum(), lambda x: cr.linalg.matrix_norm(x, "nuc")):
+        (g,) = grad(f(x), x, create_graph=True)
+        with pytest.raises(cr.linalg.LinAlgError, match="not determined"):
+            grad((g * g).sum(), x)
+    # the simple value above the tie: d²λ = 2 Σ_k (v_kᵀ W v)²/(λ - λ_k)
+    for last in (lambda x: cr.linalg.eigvalsh(x)[-1], lambda x: cr.linalg.matrix_norm(x, 2)):
+        (g,) = grad(last(x), x, create_graph=True)
+        (h,) = grad(g[0, 2], x, create_graph=True)
+        found = numbers(h)
+        np.testing.assert_allclose(found[0, 2] + found[2, 0], 1 / 3, atol=1e-12)
+        np.testing.assert_allclose(found[:2, :2], 0, atol=1e-12)
+        with pytest.raises(cr.linalg.LinAlgError, match="not determined"):
+            grad(h[0, 2] * h[0, 2] + (h * h).sum(), x)
+
+
+def test_tangents_at_ties():
+    x = leaf(np.eye(2))
+    with pytest.raises(cr.linalg.LinAlgError, match="not determined"):
+        cr.func.jvp(lambda x: (lambda w, v: (v * w.exp()) @ v.mT)(*cr.linalg.eigh(x)), (x,), (cr.ones(2, 2).double(),))
+
+
+def test_vectors_of_simple_values_have_gradients_beside_ties(backend, recorded):
+    weights = floats((3,), seed=3)
+    a = np.diag([2.0, 2.0, 5.0])
+    x = at(a, backend)
+    values, vectors = cr.linalg.eigh(x)
+    top, w = vectors[:, 2], wrap(backends.by_name(backend).asarray(weights), None)
+    (g,) = grad((top * w).sum() ** 2 + values[2], x, create_graph=recorded)
+    expected = np.zeros((3, 3))
+    expected[2, 2] = 1
+    expected[:2, 2] = expected[2, :2] = weights[:2] * weights[2] / 3
+    np.testing.assert_allclose(numbers(g), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 3), (3, 2)])
+@pytest.mark.parametrize("values", [(2.0, 2.0), (0.0, 0.0)])
+def test_functions_of_equal_singular_values(shape, values, backend, recorded):
+    a = np.zeros(shape)
+    np.fill_diagonal(a, values)
+    for f in (
+        lambda u, s, vh: (u * s.unsqueeze(-2)) @ vh,
+        lambda u, s, vh: u,
+        lambda u, s, vh: vh,
+        lambda u, s, vh: u @ vh,
+    ):
+        x = at(a, backend)
+        with pytest.raises(cr.linalg.LinAlgError, match=r"linalg.svd: .*singular value.*not determined"):
+            grad(f(*cr.linalg.svd(x, full_matrices=False)).sum(), x, create_graph=recorded)
+
+
+def test_a_singular_value_of_zero(backend, recorded):
+    weights = floats((4, 3), seed=4)
+    for a in (np.diag([3.0, 2.0, 0.0]), np.eye(4, 3) * [3.0, 2.0, 0.0], (np.eye(4, 3) * [3.0, 2.0, 0.0]).T):
+        x = at(a, backend)
+        u, s, vh = cr.linalg.svd(x, full_matrices=False)
+        w = weights if a.shape == weights.shape else weights.T if a.shape == (3, 4) else weights[:3]
+        out = ((u * s.unsqueeze(-2)) @ vh * wrap(backends.by_name(backend).asarray(w), None)).sum()
+        if a.shape == (3, 3):
+            (g,) = grad(out, x, create_graph=recorded)
+            np.testing.assert_allclose(numbers(g), w, atol=1e-12)
+        else:  # the longer side's vector could be any of those that A does not reach
+            with pytest.raises(cr.linalg.LinAlgError, match="not square to 0"):
+                grad(out, x, create_graph=recorded)
+
+
+def test_singular_vectors_beyond_the_values(backend, recorded):
+    for shape, part in (((3, 2), 0), ((2, 3), 2)):
+        x = at(floats(shape, seed=2), backend)
+        outs = cr.linalg.svd(x)
+        with pytest.raises(cr.linalg.LinAlgError, match="beyond the first 2"):
+            grad((outs[part] ** 3).sum(), x, create_graph=recorded)
+        other = at(floats(shape, seed=2), backend)
+        inside = [o[..., :2] if i == 0 else o[:2] for i, o in enumerate(cr.linalg.svd(other))]
+        thin = cr.linalg.svd(x, full_matrices=False)
+        (g,) = grad((inside[part] ** 2 * inside[part][0, 0] ** 2).sum(), other, create_graph=recorded)
+        (h,) = grad((thin[part] ** 2 * thin[part][0, 0] ** 2).sum(), x, create_graph=recorded)
+        np.testing.assert_allclose(numbers(g), numbers(h), atol=1e-12)
+
+
+def test_small_singular_values_are_told_apart():
+    weights = floats((3, 3), seed=6)
+    a = floats((3, 3), seed=7)
+    u, _, vh = np.linalg.svd(a)
+    x = leaf(u * [1.0, 2e-9, 1e-9] @ vh)
+    u, s, vh = cr.linalg.svd(x)
+    (g,) = grad(((u * s) @ vh * cr.tensor(weights)).sum(), x)
+    np.testing.assert_allclose(g.numpy(), weights, atol=1e-5)
 
 
 def test_a_matrix_that_is_not_symmetric_is_an_error():

@@ -5,10 +5,15 @@ gradient is symmetric, as PyTorch's is; a matrix that is clearly not symmetric i
 triangle.
 
 Degenerate cases: a singular matrix raises `LinAlgError`; `det` has its first derivative there all the same. Where
-eigenvalues (or singular values) are equal, their vectors are not determined, and the terms 1/(λⱼ - λᵢ) are set to 0
-(see `gap_inverse`). That is right for symmetric functions of the equal values, and for functions of the subspace of
-their vectors, such as its projector. It is not for V h(λ) Vᵀ, whose gradient at equal λ has terms between
-their vectors: write such a function of the matrix as `matrix_exp`, `matrix_power`, `inv` or `solve` where it is one.
+eigenvalues (or singular values) are equal up to rounding, their vectors are not determined. A gradient that reaches
+these vectors raises `LinAlgError`: the same one arrives from V h(λ) Vᵀ, which has a gradient with terms h'(λ) between
+the vectors, from the projector on their space, where these terms are 0, and from functions that have none (see
+`determined`). The same for a gradient of these values beside one of any vectors. What remains is finite: functions of
+the values alone (the nuclear norm, a sum of powers; of one among equal values it is one of its one-sided slopes), and
+of the other vectors. An exact zero counts as no gradient: the product of a factor that is 0 at the tie and of the
+vectors, such as (V diag(λ) Vᵀ)[0, 1] at λ = 0, is taken for flat, as relu(x) - relu(-x) is at 0. Second derivatives of
+functions of equal values depend on their vectors, and raise. Singular vectors of m by n matrices, m ≠ n, are
+undetermined on the longer side for σ = 0 too, as are the columns beyond min(m, n).
 
 Sources of the rules: M. Giles, "An extended collection of matrix derivative results for forward and reverse mode
 algorithmic differentiation" (2008); I. Murray, "Differentiation of the Cholesky decomposition" (2016); J. Townsend,
@@ -36,6 +41,7 @@ __all__ = [
     "cholesky",
     "cofactor",
     "det",
+    "determined",
     "eigh",
     "gap_inverse",
     "inv",
@@ -314,14 +320,18 @@ def _qr_gradient(F, q, r, gq, gr):
     return _mT(F, F.solve_triangular(r, _mT(F, gq + F.matmul(q, inside)), True))
 
 
+def _rounding(xp, values):
+    """Up to where differences of eigen- or singular values count as none: 8·n·eps·max|λ|, as (..., 1)."""
+    return 8 * values.shape[-1] * float(np.finfo(values.dtype).eps) * xp.abs(values).max(axis=-1)[..., None]
+
+
 @op
 def gap_inverse(xp, input):
     """1/(λⱼ - λᵢ) as a matrix of i and j, 0 where the two are equal up to 8·n·eps·max|λ|."""
     gap = input[..., None, :] - input[..., :, None]
     if not gap.size:
         return gap
-    close = 8 * input.shape[-1] * float(np.finfo(input.dtype).eps) * xp.abs(input).max(axis=-1)[..., None, None]
-    equal = xp.abs(gap) <= close
+    equal = xp.abs(gap) <= _rounding(xp, input)[..., None]
     return xp.where(equal, 0, 1 / xp.where(equal, 1, gap))
 
 
@@ -331,9 +341,56 @@ def _(F, g, out):
     return F.sum(moved, dim=-1) - F.sum(moved, dim=-2)
 
 
+@op
+def determined(xp, input, values, /, what, zeros=False):
+    """`input` as it is: gradients (..., m, n) in columns that belong to `values` (..., n), columns beyond to none.
+
+    LinAlgError where such a column is not 0 and its value equals another one (or 0, if `zeros`) up to 8·n·eps·max|λ|,
+    or there is no value. In the derivative the same holds for what comes back. `what`: "eigh" or "svd".
+    """
+    k = values.shape[-1]
+    if (input[..., k:] != 0).any().item():
+        raise LinAlgError(
+            f"linalg.{what}: a gradient arrived for vectors beyond the first {k}, which are not determined; use "
+            "full_matrices=False"
+        )
+    if not input.size or not values.size:
+        return xp.array(input, copy=True)
+    close = _rounding(xp, values)
+    loose = (xp.abs(values[..., None, :] - values[..., :, None]) <= close[..., None]).sum(axis=-1) > 1
+    if zeros:
+        loose = loose | (values <= close)
+    wrong = (input[..., :k] != 0) & loose[..., None, :]
+    if wrong.any().item():
+        stack, column = divmod(int(wrong.any(axis=-2).reshape(-1).argmax().item()), k)
+        value = values.reshape(-1, k)[stack, column].item()
+        kind, alone = ("eigenvalue", "eigvalsh") if what == "eigh" else ("singular value", "svdvals")
+        other = "another one, or for a matrix that is not square to 0," if what == "svd" else "another one"
+        raise LinAlgError(
+            f"linalg.{what}: a gradient arrived for the vectors of {kind} {column} ({value:.6g}), or for it beside one "
+            f"for vectors, but it is equal to {other} up to rounding, so its vectors are not determined, and only the "
+            f"gradient of the values alone is. Take values from linalg.{alone}, write a function of the matrix as "
+            "matrix_exp, matrix_power, inv or solve, or perturb the matrix so that its values differ"
+        )
+    return xp.array(input, copy=True)
+
+
+@determined.grad("input")
+def _(F, g, values, what, zeros):
+    return F.determined(g, values, what, zeros)
+
+
+def _determined_values(F, g, values, what, zeros=False):
+    """The same for gradients of the values themselves, which stand beside gradients of vectors."""
+    return F.squeeze(F.determined(F.unsqueeze(g, -2), values, what, zeros), -2)
+
+
 @op(outputs=2)
 def eigh(xp, input):
-    """Eigenvalues, rising, and orthonormal eigenvectors (columns) of symmetric matrices."""
+    """Eigenvalues, rising, and orthonormal eigenvectors (columns) of symmetric matrices.
+
+    LinAlgError for a gradient of the vectors of equal eigenvalues (see the head of this file).
+    """
     _matrices("eigh", input)
     return tuple(_try("eigh", "the algorithm failed to converge", xp.linalg.eigh, _symmetric(xp, input, "eigh")))
 
@@ -342,14 +399,22 @@ def eigh(xp, input):
 def _(F, g, out):
     (values, vectors), (g_values, g_vectors) = out, g
     turned = _mT(F, vectors)
-    inside = F.matmul(turned, g_vectors) * F.gap_inverse(values)
-    inside = inside + F.diagonal_adjoint(g_values, tuple(vectors.shape), 0, -2, -1)
+    if 1 in g.given and 0 in g.given:
+        g_values = _determined_values(F, g_values, values, "eigh")
+    inside = F.diagonal_adjoint(g_values, tuple(vectors.shape), 0, -2, -1)
+    if 1 in g.given:
+        g_vectors = F.determined(g_vectors, values, "eigh")
+        inside = inside + F.matmul(turned, g_vectors) * F.gap_inverse(values)
     return _sym(F, F.matmul(F.matmul(vectors, inside), turned))
 
 
 @op(outputs=3)
 def svd(xp, input, /, full_matrices=True):
-    """U, the singular values (falling), and Vᵀ. Gradients of the columns of U and V beyond min(m, n) are left out."""
+    """U, the singular values (falling), and Vᵀ.
+
+    LinAlgError for a gradient of the vectors of equal singular values, or of columns of U and V beyond min(m, n) (see
+    the head of this file).
+    """
     _matrices("svd", input, square=False)
     return tuple(_try("svd", "the algorithm failed to converge", xp.linalg.svd, input, full_matrices=full_matrices))
 
@@ -359,26 +424,35 @@ def _(F, g, out, shape):
     (u, s, vh), (gu, gs, gvh) = out, g
     m, n = shape[-2:]
     k = min(m, n)
-    columns, rows = (..., slice(0, k)), (..., slice(0, k), slice(None))
+    v, gv, columns = _mT(F, vh), _mT(F, gvh), (..., slice(0, k))
+    for_u, for_v = 0 in g.given, 2 in g.given
+    null_u, null_v = for_u and m > k, for_v and n > k  # σ = 0 leaves these vectors undetermined too
+    if 1 in g.given and (for_u or for_v):
+        gs = _determined_values(F, gs, s, "svd", null_u or null_v)
+    if for_u:
+        gu = F.determined(gu, s, "svd", null_u)
+    if for_v:
+        gv = F.determined(gv, s, "svd", null_v)
     if u.shape[-1] > k:
         u, gu = F.slicing(u, columns), F.slicing(gu, columns)
-    if vh.shape[-2] > k:
-        vh, gvh = F.slicing(vh, rows), F.slicing(gvh, rows)
-    ut, v, gv = _mT(F, u), _mT(F, vh), _mT(F, gvh)
-    gap, row, column = F.gap_inverse(s * s), F.unsqueeze(s, -2), F.unsqueeze(s, -1)
-    turn_u, turn_v = F.matmul(ut, gu), F.matmul(vh, gv)
-    inside = gap * (turn_u - _mT(F, turn_u)) * row + column * (gap * (turn_v - _mT(F, turn_v)))
-    inside = inside + F.diagonal_adjoint(gs, (*shape[:-2], k, k), 0, -2, -1)
+    if v.shape[-1] > k:
+        v, gv = F.slicing(v, columns), F.slicing(gv, columns)
+    vh, inside = _mT(F, v), F.diagonal_adjoint(gs, (*shape[:-2], k, k), 0, -2, -1)
+    if not (for_u or for_v):
+        return F.matmul(F.matmul(u, inside), vh)
+    row, column = F.unsqueeze(s, -2), F.unsqueeze(s, -1)
+    both = row + column
+    gap = F.gap_inverse(s) / F.where(both == 0, 1, both)  # 1/(sⱼ² - sᵢ²), with small values told apart
+    turn_u, turn_v = F.matmul(_mT(F, u), gu), F.matmul(vh, gv)
+    inside = inside + gap * (turn_u - _mT(F, turn_u)) * row + column * (gap * (turn_v - _mT(F, turn_v)))
     found = F.matmul(F.matmul(u, inside), vh)
-    if m == n:
+    if not (null_u or null_v):
         return found
     zero = s == 0
-    inverse = F.where(zero, 0, 1 / F.where(zero, 1, s))
-    if m > k:  # what turns U out of its column space
-        outside = (gu - F.matmul(u, turn_u)) * F.unsqueeze(inverse, -2)
-        return found + F.matmul(outside, vh)
-    outside = (gv - F.matmul(v, turn_v)) * F.unsqueeze(inverse, -2)
-    return found + F.matmul(u, _mT(F, outside))
+    inverse = F.unsqueeze(F.where(zero, 0, 1 / F.where(zero, 1, s)), -2)
+    if null_u:  # what turns U out of its column space
+        return found + F.matmul((gu - F.matmul(u, turn_u)) * inverse, vh)
+    return found + F.matmul(u, _mT(F, (gv - F.matmul(v, turn_v)) * inverse))
 
 
 # -- functions of matrices --------------------------------------------------------------------------------------------

@@ -264,6 +264,16 @@ RECORDS = [
         ties=[Tie(np.array([1.0, 1.0, 2.0]), grads=[[0.0, 0.0, 0.0]])],
     ),
     OpRecord(
+        "determined",
+        samples=lambda: [
+            Sample(WIDE, floats((3,)), "eigh"),
+            Sample(floats((2, 1, 3)), floats((2, 3)), "svd"),
+            Sample(WIDE, floats((3,), 1, 2), "svd", zeros=True),
+            Sample(empty((2, 0)), empty((0,)), "eigh"),
+        ],
+        reference=lambda x, values, what, zeros=False: x,
+    ),
+    OpRecord(
         "eigh",
         samples=lambda: [Sample(spd(3)), Sample(spd(2, (2,)))],
         reference=lambda a: tuple(np.linalg.eigh(a)),
