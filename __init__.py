@@ -1,8 +1,13 @@
 """chainrule: a reverse-mode automatic-differentiation tensor engine on NumPy and CuPy, with PyTorch's names."""
 
+import gc as _gc
 import importlib as _importlib
 import sys as _sys
 from math import e, inf, nan, pi
+
+# All that the import makes, it keeps: looking for garbage meanwhile is a twentieth of its time.
+_collecting = _gc.isenabled()
+_gc.disable()
 
 from . import autograd
 from .autograd import FUNCTIONS as _functions
@@ -68,6 +73,9 @@ from .autograd.dtypes import bool_ as bool
 from .autograd.dtypes import cdouble, cfloat, double, half, long, short
 from .autograd.dtypes import float_ as float
 from .autograd.dtypes import int_ as int
+
+if _collecting:
+    _gc.enable()
 
 __version__ = "0.1.0"
 newaxis = None

@@ -21,7 +21,7 @@ from .device import CPU, device_of, move, place_of
 from .dtypes import default_dtype, from_numpy_dtype, is_floating, promote_numpy, to_numpy_dtype
 from .errors import OpError
 from .layout import channels_last, channels_last_3d, contiguous_format, preserve_format
-from .public import function
+from .public import function, signed
 from .tensor import Tensor, method, wrap
 
 __all__ = ["as_tensor", "factory", "finish", "from_numpy", "legacy_tensor", "shape_of", "tensor"]
@@ -284,15 +284,19 @@ _KEYWORDS = ("out", "dtype", "layout", "device", "pin_memory", "requires_grad")
 
 def _public(make: Callable[..., Any], made: Callable[..., Any], hidden: int) -> Callable[..., Any]:
     """`made` with the name, the docstring and the signature of `make` (without its first `hidden` parameters)."""
-    own = [p for p in list(inspect.signature(make).parameters.values())[hidden:] if p.name != "kind"]
-    rest = [
-        p
-        for p in inspect.signature(made).parameters.values()
-        if p.name in _KEYWORDS and p.name not in {q.name for q in own}
-    ]
-    functools.update_wrapper(made, make)
-    del made.__wrapped__  # type: ignore[attr-defined]
-    made.__signature__ = inspect.Signature([p for p in own if p.kind is not p.VAR_KEYWORD] + rest)  # type: ignore[attr-defined]
+    keywords = made.__kwdefaults__ or {}
+
+    def build() -> inspect.Signature:
+        own = [p for p in list(inspect.signature(make).parameters.values())[hidden:] if p.name != "kind"]
+        names = {p.name for p in own}
+        rest = [
+            inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=keywords[n])
+            for n in keywords
+            if n in _KEYWORDS and n not in names
+        ]
+        return inspect.Signature([p for p in own if p.kind is not p.VAR_KEYWORD] + rest)
+
+    signed(made, make, build)
     return function(made)
 
 
@@ -494,15 +498,14 @@ def like(fill: Callable[..., Any]) -> Callable[..., Any]:
         fill(backend, array, *args, **kwargs)
         return finish(array, place, requires_grad)
 
-    signature = inspect.signature(made).parameters
-    own = list(inspect.signature(fill).parameters.values())[2:]
-    functools.update_wrapper(made, fill)
-    del made.__wrapped__  # type: ignore[attr-defined]
-    keywords = [p for p in signature.values() if p.kind is p.KEYWORD_ONLY]
-    first = [signature["input"], *(p for p in own if p.kind is not p.KEYWORD_ONLY)]
-    made.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [*first, *(p for p in own if p.kind is p.KEYWORD_ONLY), *keywords]
-    )
+    def build() -> inspect.Signature:
+        signature = inspect.signature(made, follow_wrapped=False).parameters
+        own = list(inspect.signature(fill).parameters.values())[2:]
+        keywords = [p for p in signature.values() if p.kind is p.KEYWORD_ONLY]
+        first = [signature["input"], *(p for p in own if p.kind is not p.KEYWORD_ONLY)]
+        return inspect.Signature([*first, *(p for p in own if p.kind is p.KEYWORD_ONLY), *keywords])
+
+    signed(made, fill, build)
     return function(made)
 
 

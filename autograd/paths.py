@@ -30,8 +30,15 @@ def shape_of(x: Any) -> tuple[int, ...]:
 
 def unary_path(op: Op) -> Callable[[Any], Any]:
     """The call of one tracked tensor."""
-    general, kernels, defaults, plan = op.general, op.kernels, op.default_params, op.plan((True,))
-    keep, narrow, one, modes, shared = plan.keep, plan.narrow, plan.one, MODES.get, storage.SHARED
+    general, kernels, defaults = op.general, op.kernels, op.default_params
+    modes, shared = MODES.get, storage.SHARED
+    plan: Any = None  # worked out at the first call: most programs call few of the ops
+    keep = narrow = one = None
+
+    def prepare() -> None:
+        nonlocal plan, keep, narrow, one
+        plan = op.plan((True,))
+        keep, narrow, one = plan.keep, plan.narrow, plan.one
 
     def call(input: Any, out: Any = None) -> Any:
         if out is not None or modes() is not DEFAULT or not isinstance(input, Tensor):
@@ -48,6 +55,8 @@ def unary_path(op: Op) -> Callable[[Any], Any]:
             value = kernels[type(a)](a)
         except Exception as error:
             raise explain(error, op, (input,), {}) from error
+        if plan is None:
+            prepare()
         if keep is None:
             saved = ()
         else:
@@ -71,9 +80,12 @@ def binary_path(op: Op) -> Callable[[Any, Any], Any]:
     """The call of two operands: tracked tensors of one dtype, or one and a number."""
     general, kernels, defaults = op.general, op.kernels, op.default_params
     modes, shared = MODES.get, storage.SHARED
-    left, right = (name in op.rules for name in op.inputs)
-    plans = [None, op.plan((True, False)) if left else None, op.plan((False, True)) if right else None]
-    plans.append(op.plan((left, right)) if left or right else None)
+    plans: list[Any] = [None] * 4  # by which inputs want a gradient; False where none of them has a rule
+
+    def find(live: int) -> Any:
+        mask = tuple([bool(live & bit) and name in op.rules for bit, name in zip((1, 2), op.inputs, strict=True)])
+        plans[live] = op.plan(mask) if any(mask) else False
+        return plans[live]
 
     def call(input: Any, other: Any, out: Any = None) -> Any:
         if out is not None or modes() is not DEFAULT:
@@ -123,6 +135,8 @@ def binary_path(op: Op) -> Callable[[Any, Any], Any]:
             raise explain(error, op, (input, other), {}) from error
         plan = plans[live]
         if plan is None:
+            plan = find(live)
+        if plan is False:
             return wrap(value, None)
         keep = plan.keep
         if keep is None:

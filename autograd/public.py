@@ -6,6 +6,8 @@ An op is the public function where its signature is PyTorch's; where PyTorch tak
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,7 @@ from .modes import MODES
 from .op import OPS, Op
 from .tensor import Tensor, method
 
-__all__ = ["FUNCTIONS", "api", "expose", "function", "inplace"]
+__all__ = ["FUNCTIONS", "api", "expose", "function", "inplace", "signed"]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
@@ -37,6 +39,23 @@ def api(f: Any = None, *, name: str | None = None, inplace: bool = False) -> Any
     if inplace:
         _inplace_method(key, f)
     return f
+
+
+class _Signed:
+    """Behind a function that another made: `inspect.signature` finds it there, and only then is it worked out."""
+
+    def __init__(self, build: Callable[[], inspect.Signature]) -> None:
+        self._build = build
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self._build()
+
+
+def signed(made: Callable[..., Any], like: Callable[..., Any], build: Callable[[], inspect.Signature]) -> None:
+    """Give `made` the name and the docstring of `like`, and the signature that `build` returns when it is asked for."""
+    functools.update_wrapper(made, like)
+    made.__wrapped__ = _Signed(build)  # type: ignore[attr-defined]
 
 
 def expose(*ops: Op, inplace: bool = False, functions: bool = True, methods: bool = True, **names: Op) -> None:

@@ -17,11 +17,10 @@ Sources: the Box-Muller and inversion formulas are the textbook ones (Devroye, N
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import itertools
 import math
-import threading
+from _thread import get_ident
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -35,7 +34,7 @@ from .dtypes import default_dtype, is_floating
 from .errors import OpError
 from .modes import MODES
 from .ops.assignment import overwrite
-from .public import api, function
+from .public import api, function, signed
 from .tensor import Tensor, method, wrap
 
 __all__ = [
@@ -129,7 +128,7 @@ class _Defaults(dict[str, Generator]):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.seed, self.thread = seed, threading.get_ident()
+        self.seed, self.thread = seed, get_ident()
 
     def __missing__(self, kind: str) -> Generator:
         self[kind] = Generator(kind).manual_seed(self.seed)
@@ -153,14 +152,19 @@ class _Root:
 _root: _Root | None = None
 
 
+def _in_main_thread() -> bool:
+    import threading  # a millisecond, which `import chainrule` can do without
+
+    return threading.current_thread() is threading.main_thread()
+
+
 def _defaults() -> _Defaults:
     global _root
     found = _DEFAULTS.get()
-    if found is None or found.thread != threading.get_ident():
+    if found is None or found.thread != get_ident():
         if _root is None:
             _root = _Root(_system_seed())
-        main = threading.current_thread() is threading.main_thread()
-        found = _Defaults(_root.seed if main else _root.child())
+        found = _Defaults(_root.seed if _in_main_thread() else _root.child())
         _DEFAULTS.set(found)
     return found
 
@@ -175,7 +179,7 @@ def manual_seed(seed: int) -> Generator:
     """Seed the default generators of all devices, in this context. Returns the CPU's."""
     global _root
     number = _seed_number(seed)
-    if threading.current_thread() is threading.main_thread():
+    if _in_main_thread():
         _root = _Root(number)
     _DEFAULTS.set(_Defaults(number))
     return default_generator()
@@ -472,11 +476,12 @@ def _drawn(draw: Callable[..., Any]) -> Callable[..., Any]:
         values = draw(self.array, _source(generator, backend), backend.xp, *args, **kwargs)
         return overwrite(self, backend.asarray(values), name)
 
-    parameters = list(inspect.signature(draw).parameters.values())[3:]
-    own = inspect.signature(method_).parameters
-    functools.update_wrapper(method_, draw)
-    del method_.__wrapped__  # type: ignore[attr-defined]
-    method_.__signature__ = inspect.Signature([own["self"], *parameters, own["generator"]])  # type: ignore[attr-defined]
+    def build() -> inspect.Signature:
+        parameters = list(inspect.signature(draw).parameters.values())[3:]
+        own = inspect.signature(method_, follow_wrapped=False).parameters
+        return inspect.Signature([own["self"], *parameters, own["generator"]])
+
+    signed(method_, draw, build)
     return method(method_)
 
 

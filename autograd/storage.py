@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-import zlib
 from typing import Any
 
 from .. import backends
@@ -130,6 +129,8 @@ def share(array: Any, kept: bool = False) -> None:
 def _checksum(owner: Any) -> int | None:
     if not isinstance(owner, np.ndarray):
         return None
+    import zlib
+
     return zlib.crc32(owner if owner.flags.c_contiguous else np.ascontiguousarray(owner))
 
 

@@ -379,8 +379,9 @@ class _Bundle:
         xp = raw(first).backend.xp
         sizes = [p.array.size for p in params]
         self.alone = len(params) == 1 and (not optimizer.elementwise or (sizes[0] > _SMALL and _flat(first)))
+        self.views: tuple[Any, ...] = ()
         if self.alone:
-            self.memory, self.grad, self.views = None, None, ()
+            self.memory, self.grad = None, None
             self.values = tuple([_contiguous(self.states[0], name) for name in slots])
             return
         total = sum(sizes)

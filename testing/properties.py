@@ -78,7 +78,8 @@ def _close(found: Any, expected: Any, rtol: float, what: str, call: Call, noise:
 def value_matches(call: Call, reference: Callable[..., Any], tolerance: float = 1e-9, kinds: bool = True) -> None:
     """The forward equals the reference on the same arrays: values, shapes and (`kinds`) float, int or bool."""
     found = [host(t) for t in call.outputs(call.tensors(call.arrays))]
-    expected = call.reference(reference)
+    with np.errstate(all="ignore"):  # some BLAS raise flags for lanes of a vector that hold no data
+        expected = call.reference(reference)
     if len(found) != len(expected):
         raise GradcheckError(f"{call}: {len(found)} outputs, expected {len(expected)}")
     for i, (a, b) in enumerate(zip(found, expected, strict=True)):
