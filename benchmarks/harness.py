@@ -50,10 +50,12 @@ class Process:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
         self.folder = tempfile.TemporaryDirectory()
         variables = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")
+        # Some environments force a kind of processor on OpenBLAS (OPENBLAS_CORETYPE), which would slow all but PyTorch.
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
         self.popen = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py")],
             cwd=self.folder.name,
-            env=os.environ | {f"{name}_NUM_THREADS": str(threads) for name in variables},
+            env=inherited | {f"{name}_NUM_THREADS": str(threads) for name in variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

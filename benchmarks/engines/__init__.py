@@ -15,6 +15,7 @@ class Program(NamedTuple):
 # The order of the tables.
 ENGINES = {
     "chainrule": ("engines.torch_style", "Chainrule"),
+    "chainrule-fast": ("engines.torch_style", "ChainruleFast"),
     "torch": ("engines.torch_style", "Torch"),
     "torch-tuned": ("engines.torch_style", "TunedTorch"),
     "autograd": ("engines.hips_autograd", "HipsAutograd"),

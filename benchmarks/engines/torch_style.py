@@ -120,9 +120,12 @@ class TunedTorch(Torch):
 
 
 class Chainrule(TorchStyle):
-    """The checkout that this file belongs to, whatever else is installed."""
+    """The checkout that this file belongs to, whatever else is installed; on NumPy alone."""
+
+    fast = "0"
 
     def __init__(self, threads):
+        os.environ["CHAINRULE_FAST"] = self.fast
         root = pathlib.Path(__file__).resolve().parents[2]
         if not (root / "__init__.py").exists():
             raise ModuleNotFoundError(f"no package in {root.name}/", name="chainrule")
@@ -132,6 +135,22 @@ class Chainrule(TorchStyle):
         lib = sys.modules["chainrule"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(lib)
         super().__init__(lib, threads)
-        # with numba some kernels are compiled ones: the page has to say so
-        if importlib.util.find_spec("numba") and os.environ.get("CHAINRULE_FAST") != "0":
-            self.versions["numba"] = importlib.metadata.version("numba")
+
+
+class ChainruleFast(Chainrule):
+    """The same with the extra `fast`: some kernels are numba's.
+
+    They are loaded here, as PyTorch's are when it is imported: the memory of a step is not that of numba's code.
+    """
+
+    fast = "1"
+
+    def __init__(self, threads):
+        numba = importlib.import_module("numba")
+        super().__init__(threads)
+        self.versions["numba"] = numba.__version__
+        weights = self.nn.Parameter(self.lib.ones(1 << 16))
+        optimizer = self.optim.Adam([weights])
+        for _ in range(2):
+            weights.grad = self.lib.ones(1 << 16)
+            optimizer.step()
