@@ -98,7 +98,7 @@ def verify(node: Node) -> None:
         ):
             raise OpError(
                 f"{node.plan.op.name} kept a {describe(value)}, whose memory was handed out by numpy() and changed "
-                "there: change a copy instead"
+                "since: change a copy instead"
             )
 
 
