@@ -1,6 +1,7 @@
 """The built wheel: what is in it, and that it works where nothing else is installed."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -31,7 +32,11 @@ for module in pkgutil.walk_packages(chainrule.__path__, "chainrule."):
 def wheel(tmp_path_factory):
     """Built from the sdist, as a release is: neither a stale build/ nor a file missing from the sdist goes unseen."""
     out = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, "-m", "build", "--outdir", out, ROOT], check=True)
+    # A copy: setuptools writes into the tree that it builds, and a second test process may be building, too.
+    tree = shutil.copytree(
+        ROOT, out / "tree", ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    )
+    subprocess.run([sys.executable, "-m", "build", "--outdir", out, tree], check=True)
     (path,) = out.glob("*.whl")
     return path
 
