@@ -12,12 +12,12 @@ HYPOTHESIS_PROFILE ?= dev
 
 export HYPOTHESIS_PROFILE
 # The tests run in $(JOBS) processes: a pool of BLAS threads in each of them would only get in the others' way.
-test test-deep test-slow test-torch: export OPENBLAS_NUM_THREADS = 1
+test test-deep test-slow test-torch test-strict test-fast: export OPENBLAS_NUM_THREADS = 1
 PYTEST := pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deep test-slow test-torch test-gpu test-gpu-static notebooks lint format types wheel bench clean
+.PHONY: help demo test test-deep test-slow test-torch test-strict test-fast test-gpu test-gpu-static notebooks lint format types wheel bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,12 @@ test-slow: $(VENV)/.dev ## only the tests that `make test` leaves out, the built
 
 test-torch: $(VENV_TORCH)/.dev ## compare with PyTorch
 	$(VENV_TORCH)/bin/$(PYTEST) -m torch $(PYTEST_ARGS)
+
+test-strict: $(VENV)/.dev ## the op table on a stand-in for a GPU's arrays, which knows what NumPy and CuPy share
+	$(VENV)/bin/$(PYTEST) tests/test_ops.py tests/test_strict.py --backend strict $(PYTEST_ARGS)
+
+test-fast: $(VENV_TORCH)/.dev $(VENV_TORCH)/.fast ## the compiled kernels of the extra `fast` against NumPy's
+	$(VENV_TORCH)/bin/$(PYTEST) tests/test_fast.py tests/test_optimizers.py $(PYTEST_ARGS)
 
 test-gpu: $(VENV_GPU)/.$(CUDA) ## the ops on a GPU; CUDA=cuda12 or cuda13, the newest that the driver knows
 	$(VENV_GPU)/bin/$(PYTEST) -m "not slow and not torch" --backend cupy $(PYTEST_ARGS)
