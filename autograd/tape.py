@@ -328,6 +328,11 @@ def grad(
     An input on which the outputs do not depend is an error, or None under `allow_unused=True`, or zeros under
     `materialize_grads=True`. With `is_grads_batched` each of `grad_outputs` has a leading batch dimension, and so
     have the results.
+
+    >>> x = chainrule.tensor(3.0, requires_grad=True)
+    >>> (slope,) = chainrule.autograd.grad(x**3, x, create_graph=True)
+    >>> slope.item(), chainrule.autograd.grad(slope, x)[0].item()
+    (27.0, 18.0)
     """
     roots, targets = _as_tuple(outputs), _as_tuple(inputs)
     seeds = _as_tuple(grad_outputs) if grad_outputs is not None else (None,) * len(roots)
