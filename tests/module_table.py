@@ -49,6 +49,9 @@ def add(name, *args, inputs=(), tensors=None, **kwargs):
 # What the containers hold is theirs to test: they are in test_module.py.
 CONTAINERS = {"Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"}
 
+# Layers that PyTorch does not have; each family adds its own. Their values are tested beside their sources' formulas.
+OURS: set[str] = set()
+
 line, image, volume = floats((2, 4, 7)), floats((2, 4, 6, 5)), floats((2, 4, 4, 5, 3))
 vector = floats((3, 4))
 
