@@ -26,7 +26,8 @@ class Composite(Op):
 
     A backend's kernel `name(*arrays, **params)` returns `(out, residual)`, or NotImplemented for what it does not
     serve; `name.grad(g, residual, needs)` returns one gradient per input. The composition is the reference, the
-    fallback, and what is differentiated under `create_graph`.
+    fallback, and what is differentiated under `create_graph`. With several outputs `g` is a tuple, zeros for those that
+    nobody asked for (`plan.Gradients`).
     """
 
     def __init__(self, compose: Callable[..., Any], **options: Any) -> None:
@@ -84,13 +85,16 @@ class Composite(Op):
             return self._compose(inputs, params)
         out, residual = fused
         if not modes.grad:
-            return wrap(out, None)
+            return self._untracked(out)
         parents = [x.node or (x if x.leaf else None) if isinstance(x, Tensor) else None for x in inputs]
         if not any(p is not None for p in parents):
-            return wrap(out, None)
+            return self._untracked(out)
         kept = storage.protect(tuple(arrays)) if storage.SHARED else tuple(arrays)
         saved = (kept, params, residual, tuple([p is not None for p in parents]))
-        return wrap(out, Node(self._fused_plan, tuple(parents), saved, out.shape, out.dtype))
+        if self.outputs == 1:
+            return wrap(out, Node(self._fused_plan, tuple(parents), saved, out.shape, out.dtype))
+        node = Node(self._fused_plan, tuple(parents), saved, tuple([o.shape for o in out]), None)
+        return self.attach_output(out, node)
 
     def _compose(self, inputs: list[Any], params: dict[str, Any]) -> Any:
         try:
@@ -124,14 +128,17 @@ class _FusedPlan(Plan):
 
                 aliases = [OPS["alias"](x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
                 live = [x for x in aliases if isinstance(x, Tensor) and x.requires_grad]
-                found = iter(gradients(op.compose(aliases, params), live, g, create_graph=True))
+                out = op.compose(aliases, params)
+                if op.outputs != 1:
+                    out, g = [out[i] for i in g.given], list(g.given.values())
+                found = iter(gradients(out, live, g, create_graph=True))
                 return [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in aliases]
 
         else:
             backward = F.backend.kernels[f"{op.name}.grad"]
 
             def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:
-                return backward(g, residual, needs)
+                return backward(g if op.outputs == 1 else g.complete(F), residual, needs)
 
         result = self[F] = ((targets, rule, 0, 4, False),)
         return result

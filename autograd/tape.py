@@ -245,11 +245,16 @@ def _behind(node: Node, order: list[Node]) -> set[Any]:
     return found
 
 
-def gradients(output: Tensor, inputs: Sequence[Tensor], seed: Any, create_graph: bool = False) -> list[Any]:
-    """Gradients of one output for `inputs`, zeros where it does not depend on one. For rules and transforms."""
-    if output.node is None and not output.leaf:
+def gradients(output: Any, inputs: Sequence[Tensor], seed: Any, create_graph: bool = False) -> list[Any]:
+    """Gradients of an output (or of a list, with a list of seeds) for `inputs`, zeros where nothing depends on one.
+
+    For rules and transforms.
+    """
+    pairs = [(output, seed)] if isinstance(output, Tensor) else list(zip(output, seed, strict=True))
+    pairs = [(t, s) for t, s in pairs if t.node is not None or t.leaf]
+    if not pairs:
         return [zeros_for(t) for t in inputs]
-    leaves, nodes = _run([output], [seed], create_graph, True, inputs)
+    leaves, nodes = _run([t for t, _ in pairs], [s for _, s in pairs], create_graph, True, inputs)
     found = [nodes.get(t.node) if t.node is not None else leaves.get(t) for t in inputs]
     return [
         zeros_for(t) if g is None else g if isinstance(g, Tensor) else wrap(g, None)
