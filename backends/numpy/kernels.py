@@ -18,6 +18,7 @@ from .linear import LINEAR
 from .loss import LOSS
 from .normalisation import NORMALISATION
 from .pooling import POOLING
+from .recurrent import RECURRENT
 from .softmax import SOFTMAX
 from .special import SPECIAL
 
@@ -104,6 +105,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **LOSS,
     **NORMALISATION,
     **POOLING,
+    **RECURRENT,
     **SOFTMAX,
     **SPECIAL,
 }
