@@ -1,9 +1,9 @@
 """Recurrent layers: a whole sequence is one op, and one node, for each layer and direction.
 
 The ops take the rows of all steps one after another: input (N, C), with `batch_sizes` saying how many rows each step
-has. So a padded batch (T, B, C) is `(B,) * T` after a reshape; and a packed one, whose sequences are sorted from long to
-short, needs no padding: those that still run are the first rows of the state. Turned down: masks, which compute what is
-thrown away.
+has. So a padded batch (T, B, C) is `(B,) * T` after a reshape; and a packed one, whose sequences are sorted from long
+to short, needs no padding: those that still run are the first rows of the state. Turned down: masks, which compute what
+is thrown away.
 
 Each op is a composition over the time steps, the reference; NumPy's kernels do a layer in one product for all inputs,
 one per step for the state, and one per weight gradient.
