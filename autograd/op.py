@@ -115,6 +115,9 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}{self.__signature__}>"
 
+    def __reduce__(self) -> Any:
+        return _op_named, (self.name,)
+
     @property
     def __signature__(self) -> inspect.Signature:
         """The forward's, without the namespace."""
@@ -385,8 +388,12 @@ def _narrowed(out: Any, arrays: Sequence[Any]) -> Any:
     return out
 
 
+def _op_named(name: str) -> Op:
+    return OPS[name]
+
+
 def _named(call: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    call.__name__ = call.__qualname__ = op.name
+    call.__name__, call.__qualname__ = op.name, f"{op.name}.function"  # where pickle finds it
     call.__doc__, call.__module__ = op.__doc__, op.__module__
     call.__wrapped__ = op  # type: ignore[attr-defined]  # where inspect finds the signature
     return call

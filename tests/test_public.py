@@ -1,12 +1,15 @@
 """The public face: `__all__` of each package says what exists, and each name in it says what it is."""
 
+import copy
 import importlib
 import inspect
+import pickle
 
 import pytest
 from test_import import OPTIONAL
 from test_layout import packages
 
+import chainrule as cr
 from chainrule.autograd.op import Op
 
 PACKAGES = [".".join(("chainrule", *p.parts)) for p in packages()]
@@ -49,3 +52,9 @@ def test_all_names_exist_once(package):
 def test_docstrings(package):
     assert package.__doc__
     assert sorted(undocumented(package)) == []
+
+
+def test_functions_pickle_by_name():
+    for f in (cr.relu, cr.tanh, cr.nn.functional.gelu, cr.nn.functional.relu, cr.nn.functional.cross_entropy):
+        assert pickle.loads(pickle.dumps(f)) is f
+        assert copy.deepcopy(f) is f
