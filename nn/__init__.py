@@ -5,6 +5,7 @@
 
 from . import (
     activation,
+    attention,
     container,
     conv,
     dropout,
@@ -13,12 +14,14 @@ from . import (
     lazy,
     linear,
     loss,
+    multihead,
     normalization,
     padding,
     parameter,
     pooling,
     shape,
     sparse,
+    transformer,
     utils,
 )
 from .activation import *
@@ -29,12 +32,14 @@ from .lazy import *
 from .linear import *
 from .loss import *
 from .module import Module
+from .multihead import *
 from .normalization import *
 from .padding import *
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from .pooling import *
 from .shape import *
 from .sparse import *
+from .transformer import *
 
 __all__ = [
     *("Buffer", "Module", "Parameter", "UninitializedBuffer", "UninitializedParameter"),
@@ -46,9 +51,11 @@ __all__ = [
     *lazy.__all__,
     *linear.__all__,
     *loss.__all__,
+    *multihead.__all__,
     *normalization.__all__,
     *padding.__all__,
     *pooling.__all__,
     *shape.__all__,
     *sparse.__all__,
+    *transformer.__all__,
 ]

@@ -24,7 +24,7 @@ from ..autograd.ops.activation import (
     softsign,
     tanhshrink,
 )
-from ..autograd.ops.attention import multi_head_attention_forward, scaled_dot_product_attention
+from ..autograd.ops.attention import scaled_dot_product_attention
 from ..autograd.ops.convolution import (
     conv1d,
     conv2d,
@@ -77,6 +77,7 @@ from ..autograd.ops.loss import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from ..autograd.ops.multihead import multi_head_attention_forward
 from ..autograd.ops.normalisation import (
     batch_norm,
     group_norm,

@@ -59,6 +59,10 @@ class Linear(Module):
         return f"{shown(self, 'in_features', 'out_features')}, bias={self.bias is not None}"
 
 
+class NonDynamicallyQuantizableLinear(Linear):
+    """Linear, under the name that the output projection of MultiheadAttention has."""
+
+
 class Bilinear(Module):
     """y_k = x₁ᵀ W_k x₂ + b_k.
 

@@ -48,6 +48,7 @@ def add(name, *args, inputs=(), tensors=None, **kwargs):
 
 # What the containers hold is theirs to test: they are in test_module.py.
 CONTAINERS = {"Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"}
+CONTAINERS |= {"TransformerDecoder", "TransformerEncoder"}  # and these in test_attention.py
 
 # Layers that PyTorch does not have; each family adds its own. Their values are tested beside their sources' formulas.
 OURS: set[str] = set()
@@ -211,6 +212,21 @@ add("MultiMarginLoss", 2, 0.8, inputs=(vector, classes), tensors={"weight": weig
 add("TripletMarginLoss", inputs=(vector, other, floats((3, 4), seed=3)))
 add("TripletMarginLoss", 0.5, 1.0, swap=True, reduction="none", inputs=(vector, other, floats((3, 4), seed=3)))
 add("TripletMarginWithDistanceLoss", inputs=(vector, other, floats((3, 4), seed=3)))
+
+# -- attention --------------------------------------------------------------------------------------------------------
+queries, keys, contents = floats((3, 2, 4)), floats((5, 2, 4), seed=1), floats((5, 2, 4), seed=2)
+add("MultiheadAttention", 4, 2, inputs=(queries, keys, contents))
+add("MultiheadAttention", 4, 2, bias=False, batch_first=True, inputs=(keys[:2], queries[:2], queries[1:]))
+add("MultiheadAttention", 4, 1, 0.3, add_bias_kv=True, inputs=(queries, keys, contents), random=True)
+add("MultiheadAttention", 4, 2, add_zero_attn=True, inputs=(queries[:, 0], keys[:, 0], contents[:, 0]))
+add("MultiheadAttention", 4, 2, kdim=3, vdim=2, inputs=(queries, floats((5, 2, 3)), floats((5, 2, 2))))
+add("TransformerEncoderLayer", 4, 2, 5, 0.0, inputs=(queries,))
+add("TransformerEncoderLayer", 4, 2, 5, 0.0, "gelu", 1e-4, True, True, False, inputs=(queries,))
+add("TransformerEncoderLayer", 4, 2, 5, inputs=(queries,), random=True)
+add("TransformerDecoderLayer", 4, 2, 5, 0.0, inputs=(queries, keys))
+add("TransformerDecoderLayer", 4, 2, 5, 0.0, "gelu", 1e-4, True, True, False, inputs=(queries, queries))
+add("Transformer", 4, 2, 1, 1, 5, 0.0, inputs=(keys, queries))
+add("Transformer", 4, 2, 2, 1, 3, 0.0, "gelu", batch_first=True, norm_first=True, inputs=(queries, queries))
 
 TABLE: dict[str, list[ModuleRecord]] = {}
 for record in RECORDS:

@@ -14,7 +14,10 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.testing import gradcheck
 
-pytestmark = pytest.mark.filterwarnings("ignore:reduction:UserWarning")  # kl_div says that 'mean' is not its mean
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:reduction:UserWarning"),  # kl_div says that "mean" is not its mean
+    pytest.mark.filterwarnings("ignore:enable_nested_tensor:UserWarning"),  # a Transformer with its own defaults
+]
 
 EACH = pytest.mark.parametrize("record", RECORDS, ids=str)
 PLAIN = [r for r in RECORDS if not r.name.startswith("Lazy")]
@@ -194,7 +197,8 @@ def test_layers_of_ours_are_not_torchs(torch):
 def test_signatures_are_torchs(name, torch):
     def parameters(cls):
         found = inspect.signature(cls.__init__).parameters.values()
-        return [(p.name, p.kind, p.default) for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        plain = [p for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        return [(p.name, p.kind, getattr(p.default, "__name__", p.default)) for p in plain]
 
     ours, theirs = parameters(getattr(nn, name)), parameters(getattr(torch.nn, name))
     if name.startswith("Lazy"):  # theirs repeat the plain layer's arguments; ours pass them on
