@@ -1,5 +1,13 @@
-"""Around training: checkpointing, data, files."""
+"""Around training: data, checkpointing, files, logging. `data` and others are imported when a program names them."""
+
+import importlib as _importlib
 
 from . import checkpoint, safetensors
 
-__all__ = ["checkpoint", "safetensors"]
+__all__ = ["checkpoint", "data", "dlpack", "model_zoo", "safetensors"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        return _importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
