@@ -166,14 +166,28 @@ def vmap(
 
 
 def functional_call(
-    module: Any, parameters_and_buffers: Any, args: Any = None, kwargs: Any = None, **options: Any
+    module: Any,
+    parameter_and_buffer_dicts: Any,
+    args: Any = None,
+    kwargs: Any = None,
+    *,
+    tie_weights: bool = True,
+    strict: bool = False,
 ) -> Any:
-    """Call a module with other parameters and buffers, by name; the module's own come back, come what may."""
+    """Call a module with other parameters and buffers, by name; the module's own come back, come what may.
+
+    parameter_and_buffer_dicts: one dictionary or several. tie_weights: a value for one name of a shared tensor is one
+    for its other names too. strict: RuntimeError unless all parameters and buffers are given. KeyError for a name
+    that the module does not have.
+    """
+    dicts = parameter_and_buffer_dicts
     merged: dict[str, Any] = {}
-    for part in [parameters_and_buffers] if isinstance(parameters_and_buffers, dict) else parameters_and_buffers:
+    for part in [dicts] if isinstance(dicts, dict) else dicts:
         merged.update(part)
     args = () if args is None else args if isinstance(args, tuple) else (args,)
-    owners = dict(module.named_modules())
+    owners = dict(module.named_modules(remove_duplicate=False))
+    if tie_weights or strict:
+        _complete(module, merged, tie_weights, strict)
     former = []
     try:
         for name, value in merged.items():
@@ -187,3 +201,28 @@ def functional_call(
     finally:
         for owner, last, value in reversed(former):
             object.__setattr__(owner, last, value)
+
+
+def _complete(module: Any, given: dict[str, Any], tie_weights: bool, strict: bool) -> None:
+    """Add the values of tied names to `given`, and look whether all is there."""
+    names: dict[int, list[str]] = {}
+    for walk in (module.named_parameters, module.named_buffers):
+        for name, tensor in walk(remove_duplicate=False):
+            names.setdefault(id(tensor), []).append(name)
+    known = {name for group in names.values() for name in group}
+    if tie_weights:
+        for group in names.values():
+            values = [given[name] for name in group if name in given]
+            if any(value is not values[0] for value in values[1:]):
+                raise ValueError(f"functional_call got multiple values for keys {sorted(group)}, which are tied.")
+            if values:
+                given.update(dict.fromkeys(group, values[0]))
+    if strict:
+        unexpected, missing = sorted(given.keys() - known), sorted(known - given.keys())
+        if unexpected or missing:
+            texts = [
+                f"{what} key(s): {', '.join(map(repr, keys))}."
+                for what, keys in (("Unexpected", unexpected), ("Missing", missing))
+                if keys
+            ]
+            raise RuntimeError(f"functional_call with strict=True: {' '.join(texts)}")

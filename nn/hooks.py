@@ -15,7 +15,7 @@ from ..autograd.hooks import RemovableHandle
 from ..autograd.modes import MODES
 from ..autograd.tensor import wrap
 
-__all__ = ["Hooks", "call_with_hooks"]
+__all__ = ["GLOBAL", "Hooks", "call_with_hooks"]
 
 
 class Hooks:
@@ -30,11 +30,17 @@ class Hooks:
         self.state_dict_post: dict[int, Any] = {}
         self.load_pre: dict[int, Any] = {}
         self.load_post: dict[int, Any] = {}
-        #: handle's id -> with_kwargs, always_call
+        #: what modules get as attributes; asked of the hooks on all modules alone
+        self.parameter: dict[int, Any] = {}
+        self.buffer: dict[int, Any] = {}
+        self.module: dict[int, Any] = {}
+        #: handle's id -> with_kwargs, always_call, returns_none
         self.options: dict[int, dict[str, bool]] = {}
 
     def add(self, slot: str, hook: Callable[..., Any], prepend: bool, **options: bool) -> RemovableHandle:
         """Add a hook, at the front if `prepend`."""
+        if not callable(hook):
+            raise TypeError(f"a hook is a function, not {type(hook).__name__}")
         hooks = getattr(self, slot)
         handle = RemovableHandle(hooks)
         former = dict(hooks) if prepend else {}
@@ -50,6 +56,26 @@ class Hooks:
         """Whether a hook was registered with an option."""
         return self.options.get(key, {}).get(option, False)
 
+    def registered(self, kind: str, module: Any, name: str, value: Any) -> Any:
+        """What a module is to get as attribute `name` in the place of `value`."""
+        for hook in list(getattr(self, kind).values()):
+            replacement = hook(module, name, value)
+            value = value if replacement is None else replacement
+        return value
+
+
+#: the hooks on all modules; they run before a module's own
+GLOBAL = Hooks()
+
+
+def _each(hooks: Hooks, slot: str) -> list[tuple[int, Any, dict[str, bool]]]:
+    """(id, hook, options) of the hooks on all modules and of one module's own."""
+    return [
+        (key, hook, owner.options.get(key, {}))
+        for owner in (GLOBAL, hooks)
+        for key, hook in getattr(owner, slot).items()
+    ]
+
 
 def call_with_hooks(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`module.forward(*args, **kwargs)` with the module's hooks."""
@@ -57,10 +83,10 @@ def call_with_hooks(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: di
     try:
         return _call(module, hooks, args, kwargs, called)
     except Exception:
-        for key, hook in list(hooks.forward.items()):
-            if hooks.has(key, "always_call") and key not in called:
+        for key, hook, options in _each(hooks, "forward"):
+            if options.get("always_call") and key not in called:
                 try:
-                    hook(module, args, kwargs, None) if hooks.has(key, "with_kwargs") else hook(module, args, None)
+                    hook(module, args, kwargs, None) if options.get("with_kwargs") else hook(module, args, None)
                 except Exception as second:  # the first error is the one to be seen
                     import warnings
 
@@ -72,8 +98,8 @@ def call_with_hooks(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: di
 
 
 def _call(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any], called: set[int]) -> Any:
-    for key, hook in list(hooks.forward_pre.items()):
-        if hooks.has(key, "with_kwargs"):
+    for _, hook, options in _each(hooks, "forward_pre"):
+        if options.get("with_kwargs"):
             result = hook(module, args, kwargs)
             if result is not None:
                 if not isinstance(result, tuple) or len(result) != 2:
@@ -85,13 +111,14 @@ def _call(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, An
             result = hook(module, args)
             if result is not None:
                 args = result if isinstance(result, tuple) else (result,)
-    watch = _Watch(module, hooks) if (hooks.backward or hooks.backward_pre) and MODES.get().grad else None
+    before, after = ([hook for _, hook, _ in _each(hooks, slot)] for slot in ("backward_pre", "backward"))
+    watch = _Watch(module, before, after) if (before or after) and MODES.get().grad else None
     if watch is not None:
         args = watch.inputs(args)
     out = module.forward(*args, **kwargs)
-    for key, hook in list(hooks.forward.items()):
+    for key, hook, options in _each(hooks, "forward"):
         called.add(key)
-        result = hook(module, args, kwargs, out) if hooks.has(key, "with_kwargs") else hook(module, args, out)
+        result = hook(module, args, kwargs, out) if options.get("with_kwargs") else hook(module, args, out)
         if result is not None:
             out = result
     return out if watch is None else watch.outputs(out)
@@ -100,9 +127,8 @@ def _call(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, An
 class _Watch:
     """The gradients that pass one call of a module."""
 
-    def __init__(self, module: Any, hooks: Hooks) -> None:
-        self.module = module
-        self.before, self.after = list(hooks.backward_pre.values()), list(hooks.backward.values())
+    def __init__(self, module: Any, before: list[Any], after: list[Any]) -> None:
+        self.module, self.before, self.after = module, before, after
         self.given: tuple[Any, ...] = ()
         self.places: list[int] = []
         self.count = 0

@@ -10,40 +10,44 @@ buffer, and what an attribute that is None stands for. Turned down: dictionaries
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import Tensor, no_grad
 from ..autograd.dtypes import is_floating, to_numpy_dtype
-from ..autograd.hooks import RemovableHandle
-from .hooks import Hooks, call_with_hooks
-from .parameter import Buffer, Parameter, is_lazy
+from .hooks import GLOBAL, call_with_hooks
+from .parameter import Buffer, Parameter
+from .registration import (
+    HookMethods,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from .state import StateMethods
 
-__all__ = ["Module"]
+__all__ = [
+    "Module",
+    "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
+    "register_module_forward_hook",
+    "register_module_forward_pre_hook",
+    "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+    "register_module_module_registration_hook",
+    "register_module_parameter_registration_hook",
+]
 
-_EXTRA = "_extra_state"
 _TRANSIENT = "transient buffer"
 _EXPECTED = {
     "parameter": "as parameter {name!r} (chainrule.nn.Parameter or None expected)",
     "module": "as child module {name!r} (chainrule.nn.Module or None expected)",
     "buffer": "as buffer {name!r} (chainrule.nn.Buffer, chainrule.Tensor or None expected)",
 }
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` found missing, and what it did not expect."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
-
-    def __str__(self) -> str:
-        return repr(self)
 
 
 def _kind(value: Any) -> str:
@@ -81,7 +85,7 @@ class _View(MutableMapping[str, Any]):
         return repr(dict(self))
 
 
-class Module:
+class Module(HookMethods, StateMethods):
     """Base of all layers and networks.
 
     A subclass sets parameters (`Parameter`), buffers (`register_buffer`) and other modules as attributes, and defines
@@ -92,8 +96,6 @@ class Module:
     training: bool = True
     call_super_init = False
     dump_patches = False
-    _version = 1
-    _hooks: Hooks | None = None
     _declared: dict[str, str] | None = None
 
     forward: Callable[..., Any]
@@ -114,6 +116,8 @@ class Module:
         except Exception as error:
             _note_place(error, self)
             raise
+
+    _call_impl = _wrapped_call_impl = __call__
 
     if not TYPE_CHECKING:
 
@@ -149,6 +153,7 @@ class Module:
         if isinstance(value, Buffer):
             new = "buffer" if value.persistent else _TRANSIENT
         if new:
+            value = GLOBAL.registered("buffer" if new == _TRANSIENT else new, self, name, value)
             if old != new:
                 values.pop(name, None)  # of another kind: it is defined anew, at the end
                 if declared is not None:
@@ -221,7 +226,7 @@ class Module:
                 f"cannot assign {type(tensor).__name__!r} object to buffer {name!r} (Tensor or None required)"
             )
         self._declare(name, "buffer" if persistent else _TRANSIENT)
-        object.__setattr__(self, name, tensor)
+        object.__setattr__(self, name, GLOBAL.registered("buffer", self, name, tensor))
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Set a child module as attribute `name`."""
@@ -252,9 +257,9 @@ class Module:
             if child is not None:
                 yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
-        """This module and all inside it, each once."""
-        return (module for _, module in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """This module and all inside it, each once, unless `remove_duplicate=False`."""
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the modules directly inside, each once."""
@@ -269,10 +274,20 @@ class Module:
         return (child for _, child in self.named_children())
 
     def _named(self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+        return self._named_members(lambda module: module._entries(kind), prefix, recurse, remove_duplicate)
+
+    def _named_members(
+        self,
+        get_members_fn: Callable[[Module], Any],
+        prefix: str = "",
+        recurse: bool = True,
+        remove_duplicate: bool = True,
+    ) -> Iterator[tuple[str, Any]]:
+        """(path, member) of what a function finds in each module, each once; subclasses in programs call it."""
         seen: set[int] = set()
         owners = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, module in owners:
-            for name, value in module._entries(kind):
+            for name, value in get_members_fn(module):
                 if value is None or id(value) in seen:
                     continue
                 if remove_duplicate:
@@ -311,14 +326,21 @@ class Module:
             module = found
         return module
 
-    def set_submodule(self, target: str, module: Module) -> None:
-        """Put `module` at the path `target`."""
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put `module` at the path `target`, whose modules before the last exist.
+
+        strict: AttributeError unless a module is there already.
+        """
         path, _, name = target.rpartition(".")
         if not name:
             raise ValueError("Cannot set the submodule without a target name!")
         owner = self.get_submodule(path)
-        if not isinstance(getattr(owner, name, None), Module):
-            raise AttributeError(f"{type(owner).__name__} has no module `{name}`")
+        if strict and not hasattr(owner, name):
+            raise AttributeError(f"{type(owner).__name__} has no attribute `{name}`")
+        if hasattr(owner, name) and not isinstance(getattr(owner, name), Module):
+            raise AttributeError(f"`{name}` is not an nn.Module")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
         setattr(owner, name, module)
 
     def _get(self, target: str, kind: str) -> Any:
@@ -338,176 +360,15 @@ class Module:
         """The buffer at the path `target`."""
         return self._get(target, "buffer")
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """PyTorch's call to a compiler; there is none here, so the module runs as it did."""
+
     def apply(self, fn: Callable[[Module], Any]) -> Any:
         """Call `fn` with every module inside, children first, and with this one. Returns the module."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
-
-    # -- state ----------------------------------------------------------------------------------------------------
-
-    def get_extra_state(self) -> Any:
-        """What a subclass wants in `state_dict` besides tensors; `set_extra_state` takes it back."""
-        raise RuntimeError(
-            "get_extra_state() has no counterpart unless a subclass defines it together with set_extra_state()"
-        )
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take back what `get_extra_state` gave."""
-        raise RuntimeError("set_extra_state() is defined by the subclass that defines get_extra_state()")
-
-    def _has_extra_state(self, method: str = "get_extra_state") -> bool:
-        return getattr(type(self), method) is not getattr(Module, method)
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        skipped = self._non_persistent_buffers_set
-        for name, value in [*self._entries("parameter"), *self._entries("buffer")]:
-            if value is not None and name not in skipped:
-                destination[prefix + name] = value if keep_vars or is_lazy(value) else value.detach()
-        if self._has_extra_state():
-            destination[prefix + _EXTRA] = self.get_extra_state()
-
-    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """An ordered dictionary of all parameters and persistent buffers by path, on the module's own memory.
-
-        keep_vars: the Parameters themselves instead of detached tensors.
-        """
-        if args:  # PyTorch's former positional form
-            given: Any = (*args, *(destination, prefix, keep_vars)[len(args) :])
-            destination, prefix, keep_vars = given
-        if destination is None:
-            destination = OrderedDict()
-            destination._metadata = OrderedDict()
-        local = {"version": self._version}
-        if hasattr(destination, "_metadata"):
-            destination._metadata[prefix[:-1]] = local
-        hooks = self._hooks
-        for hook in list(hooks.state_dict_pre.values()) if hooks else ():
-            hook(self, prefix, keep_vars)
-        self._save_to_state_dict(destination, prefix, keep_vars)
-        for name, child in self._entries("module"):
-            if child is not None:
-                child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-        for hook in list(hooks.state_dict_post.values()) if hooks else ():
-            result = hook(self, destination, prefix, local)
-            if result is not None:
-                destination = result
-        return destination
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        hooks = self._hooks
-        for hook in list(hooks.load_pre.values()) if hooks else ():
-            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
-        assign = local_metadata.get("assign_to_params_buffers", False)
-        skipped = self._non_persistent_buffers_set
-        for name, old in [*self._entries("parameter"), *self._entries("buffer")]:
-            key = prefix + name
-            if old is None or name in skipped:
-                continue
-            if key not in state_dict:
-                if strict:
-                    missing_keys.append(key)
-                continue
-            new = state_dict[key]
-            if not isinstance(new, Tensor):
-                error_msgs.append(
-                    f'While copying the parameter named "{key}", expected a Tensor from the checkpoint but received '
-                    f"{type(new).__name__}"
-                )
-                continue
-            if is_lazy(old):
-                if not is_lazy(new):
-                    old.materialize(new.shape)
-            elif len(old.shape) == 0 and tuple(new.shape) == (1,):
-                new = new.reshape(())  # numbers were kept as one-element vectors once
-            if is_lazy(new):
-                continue
-            if tuple(new.shape) != tuple(old.shape):
-                error_msgs.append(
-                    f"size mismatch for {key}: copying a param with shape {new.shape} from checkpoint, the shape in "
-                    f"current model is {old.shape}."
-                )
-                continue
-            if not assign:
-                with no_grad():
-                    old.copy_(new)
-            elif isinstance(old, Parameter) and not isinstance(new, Parameter):
-                setattr(self, name, Parameter(new.detach(), requires_grad=old.requires_grad))
-            else:
-                setattr(self, name, new)
-        extra = prefix + _EXTRA
-        if self._has_extra_state("set_extra_state"):
-            if extra in state_dict:
-                self.set_extra_state(state_dict[extra])
-            elif strict:
-                missing_keys.append(extra)
-        elif strict and extra in state_dict:
-            unexpected_keys.append(extra)
-        if strict:
-            own = set(self.__dict__)
-            for key in state_dict:
-                if key.startswith(prefix) and key != extra:
-                    name, dot, _ = key[len(prefix) :].partition(".")
-                    value = self.__dict__.get(name)
-                    known = isinstance(value, Module) if dot else name in own and self._is_state(name, value)
-                    if not known:
-                        unexpected_keys.append(key)
-
-    def _is_state(self, name: str, value: Any) -> bool:
-        kind = (self._declared or {}).get(name) or _kind(value)
-        return value is not None and kind in ("parameter", "buffer")
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Copy parameters and buffers out of a `state_dict`.
-
-        strict: RuntimeError unless the keys are exactly the module's. Sizes must match in any case.
-        assign: take the tensors themselves instead of copying their values.
-        Returns (missing_keys, unexpected_keys).
-        """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict).__name__}.")
-        missing: list[str] = []
-        unexpected: list[str] = []
-        errors: list[str] = []
-        metadata = getattr(state_dict, "_metadata", None)
-        state = OrderedDict(state_dict)
-        if metadata is not None:
-            state._metadata = metadata  # type: ignore[attr-defined]
-
-        def load(module: Module, local_state: Any, prefix: str) -> None:
-            local = {} if metadata is None else dict(metadata.get(prefix[:-1], {}))
-            local["assign_to_params_buffers"] = assign
-            module._load_from_state_dict(local_state, prefix, local, True, missing, unexpected, errors)
-            for name, child in module._entries("module"):
-                if child is not None:
-                    inner = f"{prefix}{name}."
-                    load(child, {k: v for k, v in local_state.items() if k.startswith(inner)}, inner)
-            found = IncompatibleKeys(missing, unexpected)
-            for hook in list(module._hooks.load_post.values()) if module._hooks else ():
-                if hook(module, found) is not None:
-                    raise AssertionError("a load_state_dict post hook changes the lists in place and returns None")
-
-        load(self, state, "")
-        if strict:
-            for text, keys in (("Unexpected", unexpected), ("Missing", missing)):
-                if keys:
-                    names = ", ".join(f'"{k}"' for k in keys)
-                    errors.insert(0, f"{text} key(s) in state_dict: {names}. ")
-        if errors:
-            raise RuntimeError(
-                "Error(s) in loading state_dict for {}:\n\t{}".format(type(self).__name__, "\n\t".join(errors))
-            )
-        return IncompatibleKeys(missing, unexpected)
 
     # -- modes, dtype, device ---------------------------------------------------------------------------------------
 
@@ -624,84 +485,6 @@ class Module:
         """Move parameters and buffers into memory that forked processes share."""
         return self._apply(lambda t: t.share_memory_())
 
-    # -- hooks ----------------------------------------------------------------------------------------------------
-
-    def _add_hook(self, slot: str, hook: Callable[..., Any], prepend: bool = False, **options: Any) -> RemovableHandle:
-        if not callable(hook):
-            raise TypeError(f"a hook is a function, not {type(hook).__name__}")
-        if self._hooks is None:
-            self._hooks = Hooks()
-        return self._hooks.add(slot, hook, prepend, **options)
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """Call `hook(module, args)` before forward; what it returns replaces the arguments.
-
-        with_kwargs: `hook(module, args, kwargs)`, which returns None or (args, kwargs).
-        """
-        return self._add_hook("forward_pre", hook, prepend, with_kwargs=with_kwargs)
-
-    def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
-    ) -> RemovableHandle:
-        """Call `hook(module, args, output)` after forward; what it returns replaces the output.
-
-        with_kwargs: `hook(module, args, kwargs, output)`. always_call: also when forward raises, with output None.
-        """
-        return self._add_hook("forward", hook, prepend, with_kwargs=with_kwargs, always_call=always_call)
-
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_output)` before the gradients of the module; what it returns replaces grad_output."""
-        return self._add_hook("backward_pre", hook, prepend)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_input, grad_output)` when the gradients of the module's inputs are there.
-
-        Both are tuples with an entry per positional argument and per output, None for what carries no gradient. What
-        the hook returns replaces grad_input.
-        """
-        return self._add_hook("backward", hook, prepend)
-
-    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """The same as `register_full_backward_hook`: the older form gave the gradients of the last op alone."""
-        return self._add_hook("backward", hook)
-
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, prefix, keep_vars)` before `state_dict` collects."""
-        return self._add_hook("state_dict_pre", hook)
-
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict` collected; it may change it."""
-        return self._add_hook("state_dict_post", hook)
-
-    _register_state_dict_hook = register_state_dict_post_hook
-
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` before loading."""
-        return self._register_load_state_dict_pre_hook(hook, with_module=True)
-
-    def _register_load_state_dict_pre_hook(
-        self, hook: Callable[..., Any], with_module: bool = False
-    ) -> RemovableHandle:
-        return self._add_hook("load_pre", WithModule(hook, self) if with_module else hook)
-
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, incompatible_keys)` after loading; it may change the two lists in place."""
-        return self._add_hook("load_post", hook)
-
-    @property
-    def _forward_hooks(self) -> dict[int, Any]:
-        return {} if self._hooks is None else self._hooks.forward
-
-    @property
-    def _forward_pre_hooks(self) -> dict[int, Any]:
-        return {} if self._hooks is None else self._hooks.forward_pre
-
-    @property
-    def _backward_hooks(self) -> dict[int, Any]:
-        return {} if self._hooks is None else self._hooks.backward
-
     # -- text -----------------------------------------------------------------------------------------------------
 
     def _get_name(self) -> str:
@@ -719,16 +502,6 @@ class Module:
             return f"{self._get_name()}({lines[0]})"
         inside = "\n  ".join([*lines, *children])
         return f"{self._get_name()}(\n  {inside}\n)" if inside else f"{self._get_name()}()"
-
-
-class WithModule:
-    """A hook that gets its module first; it can be copied with the module, as a closure could not."""
-
-    def __init__(self, hook: Callable[..., Any], module: Module) -> None:
-        self.hook, self.module = hook, module
-
-    def __call__(self, *args: Any) -> Any:
-        return self.hook(self.module, *args)
 
 
 def clear_grad(p: Tensor, set_to_none: bool) -> None:
