@@ -5,6 +5,7 @@
 
 from . import (
     activation,
+    adaptive,
     attention,
     container,
     conv,
@@ -19,12 +20,14 @@ from . import (
     padding,
     parameter,
     pooling,
+    recurrent,
     shape,
     sparse,
     transformer,
     utils,
 )
 from .activation import *
+from .adaptive import *
 from .container import *
 from .conv import *
 from .dropout import *
@@ -37,6 +40,7 @@ from .normalization import *
 from .padding import *
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from .pooling import *
+from .recurrent import *
 from .shape import *
 from .sparse import *
 from .transformer import *
@@ -45,6 +49,7 @@ __all__ = [
     *("Buffer", "Module", "Parameter", "UninitializedBuffer", "UninitializedParameter"),
     *("functional", "init", "parameter", "utils"),
     *activation.__all__,
+    *adaptive.__all__,
     *container.__all__,
     *conv.__all__,
     *dropout.__all__,
@@ -55,6 +60,7 @@ __all__ = [
     *normalization.__all__,
     *padding.__all__,
     *pooling.__all__,
+    *recurrent.__all__,
     *shape.__all__,
     *sparse.__all__,
     *transformer.__all__,

@@ -228,6 +228,21 @@ add("TransformerDecoderLayer", 4, 2, 5, 0.0, "gelu", 1e-4, True, True, False, in
 add("Transformer", 4, 2, 1, 1, 5, 0.0, inputs=(keys, queries))
 add("Transformer", 4, 2, 2, 1, 3, 0.0, "gelu", batch_first=True, norm_first=True, inputs=(queries, queries))
 
+# -- recurrent layers -------------------------------------------------------------------------------------------------
+CONTAINERS |= {"RNNBase", "RNNCellBase"}  # bases, without a forward
+steps, batch = floats((4, 2, 3)), floats((2, 3))
+for name in ("RNN", "GRU", "LSTM"):
+    add(name, 3, 2, inputs=(steps,))
+    add(name, 3, 2, num_layers=2, bidirectional=True, batch_first=True, dropout=0.5, inputs=(steps,), random=True)
+    add(name, 3, 2, 2, bias=False, inputs=(steps[:, 0],))
+    add(f"{name}Cell", 3, 2, inputs=(batch,))
+    add(f"{name}Cell", 3, 2, False, inputs=(batch[0],))
+add("RNN", 3, 2, 1, "relu", inputs=(steps, floats((1, 2, 2), seed=1)))
+add("GRU", 3, 2, bidirectional=True, inputs=(steps, floats((2, 2, 2), seed=1)))
+add("LSTM", 3, 3, 2, proj_size=2, bidirectional=True, inputs=(steps,))
+add("RNNCell", 3, 2, nonlinearity="relu", inputs=(batch, floats((2, 2), seed=1)))
+add("GRUCell", 3, 2, inputs=(batch, floats((2, 2), seed=1)))
+
 TABLE: dict[str, list[ModuleRecord]] = {}
 for record in RECORDS:
     TABLE.setdefault(record.name, []).append(record)

@@ -48,9 +48,12 @@ def sized(module, record, dtype=cr.float64):
 
 
 def call(module, inputs):
-    """The module's result as a tuple, on inputs that it may change in place."""
-    result = module(*[x * 1 if x.requires_grad else x for x in inputs])
-    return result if isinstance(result, tuple) else (result,)
+    """The module's results in one tuple, on inputs that it may change in place."""
+
+    def flat(result):
+        return tuple([x for part in result for x in flat(part)]) if isinstance(result, tuple) else (result,)
+
+    return flat(module(*[x * 1 if x.requires_grad else x for x in inputs]))
 
 
 def same(one, two):
