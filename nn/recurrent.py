@@ -352,9 +352,9 @@ class RNNCellBase(Module):
             elif s.dim() not in (1, 2):
                 what = f"hx[{k}]" if len(states) > 1 else "hidden"
                 raise ValueError(f"{name}: Expected {what} to be 1D or 2D, got {s.dim()}D instead")
-            elif alone or s.dim() == 1:
+            elif alone:
                 s = s.unsqueeze(0)
-            if s.shape[0] != x.shape[0] and s.dim() == 2:
+            if s.shape[0] != x.shape[0] or s.dim() == 1:
                 raise RuntimeError(f"Input batch size {x.shape[0]} doesn't match hidden{k} batch size {s.shape[0]}")
             if s.shape[1] != self.hidden_size:
                 raise RuntimeError(
