@@ -80,8 +80,8 @@ class RNNBase(Module):
                 if proj_size:
                     shapes["weight_hr"] = (proj_size, hidden_size)
                 names = []
-                for kind, shape in shapes.items():
-                    names.append(f"{kind}_l{layer}{direction}")
+                for stem, shape in shapes.items():
+                    names.append(f"{stem}_l{layer}{direction}")
                     setattr(self, names[-1], Parameter(empty(shape, device=device, dtype=dtype)))
                 self._all_weights.append(names)
         self.reset_parameters()
