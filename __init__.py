@@ -1,14 +1,13 @@
 """chainrule: a reverse-mode automatic-differentiation tensor engine on NumPy and CuPy, with PyTorch's names."""
 
 import gc as _gc
-import importlib as _importlib
-import sys as _sys
 from math import e, inf, nan, pi
 
 # All that the import makes, it keeps: looking for garbage meanwhile is a twentieth of its time.
 _collecting = _gc.isenabled()
 _gc.disable()
 
+from . import aliases as _aliases
 from . import autograd
 from .autograd import FUNCTIONS as _functions
 from .autograd import (
@@ -81,27 +80,17 @@ __version__ = "0.1.0"
 newaxis = None
 
 globals().update(_functions)  # the ops' functions: add, matmul, ...
-_sys.modules.update({f"{__name__}.{name}": globals()[name] for name in ("cuda", "func", "linalg")})
 vmap = func.vmap
-_PACKAGES = ("nn", "optim", "utils", "models", "testing")
+_aliases.install(autograd)
+_attribute = _aliases.attribute("")
 
-__all__ = sorted(name for name in globals() if not name.startswith("_"))
+__all__ = sorted({*(name for name in globals() if not name.startswith("_")), *_aliases.top_names()})
 
 
 def __getattr__(name: str) -> object:
-    """The packages above the engine, imported when a program names one, and the generator that draws now."""
-    if name in _PACKAGES:
-        return _importlib.import_module(f".{name}", __name__)
-    if name == "default_generator":
-        return random.default_generator()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """The generator that draws now; packages above the engine and PyTorch's late names, imported when first used."""
+    return random.default_generator() if name == "default_generator" else _attribute(name)
 
 
-def _autograd_name(name: str) -> object:
-    """PyTorch has `gradcheck` in autograd; it is imported from the testing kit, which stands above the engine."""
-    if name in ("gradcheck", "gradgradcheck"):
-        return getattr(_importlib.import_module(".testing", __name__), name)
-    raise AttributeError(f"module {autograd.__name__!r} has no attribute {name!r}")
-
-
-vars(autograd)["__getattr__"] = _autograd_name
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["ntuple", "pair", "shown", "single", "triple"]
@@ -30,3 +31,16 @@ def triple(value: Any) -> tuple[Any, ...]:
 def shown(module: Any, *names: str) -> str:
     """The named attributes as `a=1, b=2`, for `extra_repr`."""
     return ", ".join([f"{name}={getattr(module, name)}" for name in names])
+
+
+def _ntuple(n: int, name: str = "parse") -> Callable[[Any], tuple[Any, ...]]:
+    """The function that makes an n-tuple: PyTorch's form, which layers written for it import."""
+
+    def parse(value: Any) -> tuple[Any, ...]:
+        return ntuple(value, n)
+
+    parse.__name__ = name
+    return parse
+
+
+_single, _pair, _triple, _quadruple = single, pair, triple, _ntuple(4, "_quadruple")

@@ -1,0 +1,172 @@
+"""PyTorch's module paths and late names: one table says which module of ours serves each.
+
+`import chainrule.jit`, `from chainrule.nn.modules.conv import Conv2d`, the attribute `chainrule.nn.modules.conv`:
+each gives the very module that stands here (`runtime.jit`, `nn.conv`), which is imported when it is named.
+Turned down: a file per path that only imports another, sixty of them; and entries in sys.modules, which would import
+everything at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+__all__ = ["NAMES", "PACKAGES", "PATHS", "attribute", "install", "top_names"]
+
+#: the packages above the engine, imported when a program names one
+PACKAGES = ("distributions", "models", "nn", "optim", "runtime", "testing", "utils")
+
+#: PyTorch's path -> ours. A tuple makes a package of its own with their names. What lies below an
+#: alias follows it: nn.modules.linear is nn.linear without a line.
+PATHS: dict[str, str | tuple[str, ...]] = {
+    # the engine
+    "autograd.forward_ad": "autograd.func",
+    "autograd.grad_mode": "autograd.modes",
+    "autograd.anomaly_mode": "autograd.modes",
+    "autograd.variable": "autograd.function",
+    "cuda": "autograd.cuda",
+    "func": "autograd.func",
+    "linalg": "autograd.linalg",
+    "random": "autograd.random",
+    "serialization": "autograd.serialization",
+    "return_types": "autograd.return_types",
+    "sparse": "autograd.sparse",
+    "special": "autograd.special",
+    "autograd.graph": "autograd.saved",
+    # nn
+    "nn.modules": ("nn",),
+    "nn.modules.batchnorm": "nn.normalization",
+    "nn.modules.distance": "nn.shape",
+    "nn.modules.flatten": "nn.shape",
+    "nn.modules.fold": "nn.shape",
+    "nn.modules.instancenorm": "nn.normalization",
+    "nn.modules.pixelshuffle": "nn.shape",
+    "nn.modules.channelshuffle": "nn.shape",
+    "nn.modules.rnn": "nn.recurrent",
+    "nn.modules.upsampling": "nn.shape",
+    "nn.modules.utils": "nn.tuples",
+}
+
+#: module of ours -> names that PyTorch has in another, late ones: nobody who does not use them pays for them
+NAMES: dict[str, str] = {
+    name: module
+    for module, names in {
+        "testing": "autograd.gradcheck autograd.gradgradcheck",
+        "autograd.sparse": "dsmm hspmm smm sparse_coo sparse_coo_tensor sparse_csr sparse_csr_tensor spmm",
+        "autograd.windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
+    }.items()
+    for name in names.split()
+}
+
+_ROOT = __name__.rpartition(".")[0]
+_Spec: Any = type(__spec__)
+_ABOVE = {path.rpartition(".")[0] for path in (*PATHS, *NAMES)}
+
+
+def _served(path: str) -> str | tuple[str, ...]:
+    """What serves `path`: its alias, the module of that name below the alias of its package, or itself."""
+    if path in PATHS:
+        return PATHS[path]
+    above, dot, name = path.rpartition(".")
+    if not dot:
+        return path
+    base = _served(above)
+    return f"{base if isinstance(base, str) else base[0]}.{name}"
+
+
+def attribute(package: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a package: late names and aliases, by import."""
+
+    def lookup(name: str) -> Any:
+        path = f"{package}.{name}".removeprefix(".")
+        if path in NAMES:
+            return getattr(importlib.import_module(f"{_ROOT}.{NAMES[path]}"), name)
+        if path in PATHS or path in PACKAGES:
+            try:
+                return importlib.import_module(f"{_ROOT}.{path}")
+            except ModuleNotFoundError as error:
+                if error.name != f"{_ROOT}.{path}":
+                    raise
+        raise AttributeError(f"module {f'{_ROOT}.{package}'.removesuffix('.')!r} has no attribute {name!r}")
+
+    return lookup
+
+
+class _Collection(ModuleType):
+    """A package of PyTorch's that is several modules of ours."""
+
+    def __init__(self, path: str, sources: tuple[str, ...]) -> None:
+        super().__init__(f"{_ROOT}.{path}", f"PyTorch's {path}: the names of {', '.join(sources)}.")
+        self.__path__: list[str] = []
+        self._path, self._sources = path, sources
+
+    def __getattr__(self, name: str) -> Any:
+        path = f"{self._path}.{name}"
+        if path in PATHS:
+            return importlib.import_module(f"{_ROOT}.{path}")
+        for source in self._sources if name == "__all__" or not name.startswith("__") else ():
+            module = importlib.import_module(f"{_ROOT}.{source}")
+            if hasattr(module, name):
+                return getattr(module, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+
+class _Alias:
+    """The loader of an alias: hands over the module that it stands for, which stays as its own import made it."""
+
+    def __init__(self, path: str, served: str | tuple[str, ...]) -> None:
+        self._path, self._served = path, served
+
+    def create_module(self, spec: Any) -> ModuleType:
+        if not isinstance(self._served, str):
+            return _Collection(self._path, self._served)
+        module = importlib.import_module(f"{_ROOT}.{self._served}")
+        self._spec = module.__spec__  # the import system is about to put the alias's there
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        if isinstance(self._served, str):
+            module.__spec__ = self._spec
+
+
+class _Finder:
+    """Finds aliases, and gives the packages that have some their `__getattr__`."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if not name.startswith(f"{_ROOT}."):
+            return None
+        ours = name[len(_ROOT) + 1 :]
+        served = _served(ours)
+        if served != ours:
+            return _Spec(name, _Alias(ours, served), is_package=not isinstance(served, str))
+        return self._with_attributes(ours, path) if ours in _ABOVE else None
+
+    def _with_attributes(self, ours: str, path: Any) -> Any:
+        name = f"{_ROOT}.{ours}"
+        specs = (finder.find_spec(name, path) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, specs), None)
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def execute(module: ModuleType) -> None:
+                vars(module)["__getattr__"] = attribute(ours)
+                run(module)
+
+            vars(spec.loader)["exec_module"] = execute
+        return spec
+
+
+def install(*packages: ModuleType) -> None:
+    """Serve the aliases from now on; `packages` have been imported already."""
+    sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]  # a finder by what it does
+    for package in packages:
+        ours = package.__name__[len(_ROOT) + 1 :]
+        vars(package).setdefault("__getattr__", attribute(ours))
+
+
+def top_names() -> list[str]:
+    """The late names of the package itself."""
+    return [path for path in NAMES if "." not in path]
