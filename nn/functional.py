@@ -125,6 +125,7 @@ from ..autograd.ops.vision import (
     upsample_nearest,
 )
 from ..autograd.public import inplace as _in_place
+from .linear_cross_entropy import linear_cross_entropy
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -342,29 +343,6 @@ def softmin(input, dim=None, _stacklevel=3, dtype=None):
 
 
 # -- second forms -----------------------------------------------------------------------------------------------------
-
-
-def linear_cross_entropy(
-    input,
-    linear_weight,
-    target,
-    *,
-    linear_bias=None,
-    weight=None,
-    reduction="mean",
-    ignore_index=None,
-    label_smoothing=0.0,
-    options=None,
-):
-    """cross_entropy(linear(input, linear_weight, linear_bias), target, ...), for input (N, in) or (in,)."""
-    return cross_entropy(
-        linear(input, linear_weight, linear_bias),
-        target,
-        weight,
-        ignore_index=-100 if ignore_index is None else ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-    )
 
 
 def _with_indices(pool):

@@ -213,6 +213,28 @@ add("TripletMarginLoss", inputs=(vector, other, floats((3, 4), seed=3)))
 add("TripletMarginLoss", 0.5, 1.0, swap=True, reduction="none", inputs=(vector, other, floats((3, 4), seed=3)))
 add("TripletMarginWithDistanceLoss", inputs=(vector, other, floats((3, 4), seed=3)))
 
+log_p = np.log(positive((5, 2, 3)) / positive((5, 2, 3)).sum(-1, keepdims=True))
+add(
+    "CTCLoss",
+    inputs=(log_p, np.array([[1, 2], [2, 2]]), np.array([5, 4]), np.array([2, 1])),
+    differs="PyTorch gives the gradient of the logits of a log_softmax before it: compared so in test_losses.py",
+)
+add("CTCLoss", 2, "sum", True, inputs=(log_p[:, 0], np.array([1, 1]), np.array(5), np.array(2)), differs="as above")
+add("LinearCrossEntropyLoss", 4, 5, bias=True, label_smoothing=0.1, inputs=(vector, classes))
+add("LinearCrossEntropyLoss", 4, 3, out_features=(2,), bias=True, inputs=(vector, integers((3, 2), 0, 3)))
+add("LinearCrossEntropyLoss", 4, 3, reduction="none", inputs=(vector, inside[:, :3]))
+add("AdaptiveLogSoftmaxWithLoss", 4, 9, [2, 5], 2.0, inputs=(vector, np.array([8, 0, 4])))
+add("AdaptiveLogSoftmaxWithLoss", 4, 9, [3], 1.5, True, inputs=(vector[0], np.array(1)))
+for reduction in ("mean", "sum", "none"):
+    for name in ("HingeLoss", "SquaredHingeLoss"):
+        add(name, 0.8, reduction, inputs=(floats((3,), avoid=(0.8, -0.8)), signs))
+    add("PerceptronLoss", reduction, inputs=(floats((3,), avoid=(0,)), signs))
+    add("MulticlassHingeLoss", reduction=reduction, inputs=(vector, classes))
+    add("DiceLoss", reduction=reduction, inputs=(inside, (inside > 0.5).astype(float)))
+    add("FocalLoss", reduction=reduction, inputs=(vector, (inside > 0.5).astype(float)))
+add("MulticlassHingeLoss", 0.8, p=2, inputs=(vector, classes))
+OURS |= {"DiceLoss", "FocalLoss", "HingeLoss", "MulticlassHingeLoss", "PerceptronLoss", "SquaredHingeLoss"}
+
 # -- attention --------------------------------------------------------------------------------------------------------
 queries, keys, contents = floats((3, 2, 4)), floats((5, 2, 4), seed=1), floats((5, 2, 4), seed=2)
 add("MultiheadAttention", 4, 2, inputs=(queries, keys, contents))

@@ -17,6 +17,8 @@ from chainrule.testing import gradcheck
 pytestmark = [
     pytest.mark.filterwarnings("ignore:reduction:UserWarning"),  # kl_div says that "mean" is not its mean
     pytest.mark.filterwarnings("ignore:enable_nested_tensor:UserWarning"),  # a Transformer with its own defaults
+    pytest.mark.filterwarnings("ignore:size_average and reduce args:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`NLLLoss2d` has been deprecated:FutureWarning"),
 ]
 
 EACH = pytest.mark.parametrize("record", RECORDS, ids=str)

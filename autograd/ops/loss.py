@@ -497,14 +497,17 @@ def multi_margin_loss(F, input, target, p=1, margin=1.0, weight=None, size_avera
 
 
 @composite
-def multiclass_hinge_loss(F, input, target, /, margin=1.0, reduction="mean"):
-    """Σ over i ≠ y of max(0, margin - x[y] + x[i]): the sum form of lecture courses (Weston & Watkins), not divided by
-    C.
+def multiclass_hinge_loss(F, input, target, /, margin=1.0, reduction="mean", p=1):
+    """Σ over i ≠ y of max(0, margin - x[y] + x[i])^p: the sum form of lecture courses (Weston & Watkins), not divided
+    by C; p is 1 or 2.
 
     input (N, C) or (C), target (N) or (). An extra of ours.
     """
+    if p not in (1, 2):
+        raise ValueError("only p == 1 and p == 2 supported")
     reduction = legacy_reduction(None, None, reduction)
-    return _reduced(F, F.sum(_shortfalls(F, input, target, margin, "multiclass_hinge_loss"), dim=-1), reduction)
+    short = _shortfalls(F, input, target, margin, "multiclass_hinge_loss")
+    return _reduced(F, F.sum(short * short if p == 2 else short, dim=-1), reduction)
 
 
 def _shortfalls(F, input, target, margin, name):

@@ -445,9 +445,10 @@ RECORDS = [
     ),
     _loss(
         "multiclass_hinge_loss",
-        lambda x, t, margin=1.0, reduction="mean": reduced(_shortfalls(x, t, margin).sum(-1), reduction),
+        lambda x, t, margin=1.0, reduction="mean", p=1: reduced((_shortfalls(x, t, margin) ** p).sum(-1), reduction),
         lambda: (floats((3, 4)), np.array([1, 3, 0])),
         {"margin": 0.7},
+        {"p": 2},
         torch=None,
     ),
     _loss(
