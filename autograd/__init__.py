@@ -1,6 +1,20 @@
 """The engine: tensors, ops, the tape, modes; `backward`, `grad`, `Function` and transforms as in torch.autograd."""
 
-from . import cuda, func, functional, hooks, interop, layout, linalg, operators, ops, printing, random, serialization
+from . import (
+    cuda,
+    func,
+    functional,
+    hooks,
+    interop,
+    layout,
+    linalg,
+    methods,
+    operators,
+    ops,
+    printing,
+    random,
+    serialization,
+)
 from .attributes import Size, strided
 from .composite import Composite, composite
 from .conversion import (

@@ -13,7 +13,7 @@ from .errors import OpError, describe
 from .public import api, function
 from .tensor import Node, Tensor, method, wrap
 
-__all__ = ["Size", "UntypedStorage", "layout", "strided"]
+__all__ = ["Size", "UntypedStorage", "layout", "sparse_coo", "sparse_csr", "strided"]
 
 
 class Size(tuple[int, ...]):
@@ -48,7 +48,7 @@ class Size(tuple[int, ...]):
 
 
 class layout:
-    """How a tensor stores its elements; there is `chainrule.strided` alone."""
+    """How a tensor stores its elements: `chainrule.strided` all of them, `sparse_coo` and `sparse_csr` some."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -61,6 +61,7 @@ class layout:
 
 
 strided = layout("strided")
+sparse_coo, sparse_csr = layout("sparse_coo"), layout("sparse_csr")
 
 
 def _property(f: Any) -> Any:
@@ -84,7 +85,7 @@ def shape(self: Tensor) -> Size:
 
 _define("dtype", lambda self: from_numpy_dtype(self.array.dtype), doc="The element type.")
 _define("device", lambda self: device_of(self.array), doc="Where the data lives.")
-_define("layout", lambda self: strided, doc="`chainrule.strided`, the one layout.")
+_define("layout", lambda self: strided, doc="`chainrule.strided`; another one for sparse tensors.")
 
 
 @_property

@@ -9,11 +9,15 @@ from typing import Any
 from .. import backends
 from .tensor import Tensor
 
-__all__ = ["OpError", "OutOfRange", "explain", "note", "user_line", "warn"]
+__all__ = ["NotDense", "OpError", "OutOfRange", "explain", "note", "user_line", "warn"]
 
 
 class OpError(RuntimeError, ValueError):
     """Bad input to an op. A RuntimeError, as in PyTorch, and a ValueError, as in NumPy."""
+
+
+class NotDense(OpError):
+    """An operation met a sparse tensor, which has no array of all its elements."""
 
 
 class OutOfRange(OpError, IndexError):

@@ -28,7 +28,7 @@ from .. import backends
 from . import storage
 from .anomaly import check_finite, remember_line
 from .dtypes import BFLOAT16, common_dtype, default_dtype, is_floating
-from .errors import explain
+from .errors import NotDense, explain
 from .modes import MODES
 from .namespaces import GRAPH, OPS, RAW, Raw, raw, raw_of
 from .paths import binary_path, shape_of, unary_path
@@ -239,11 +239,16 @@ class Op:
 
     def general(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """The call with any arguments; `out=` takes the result, as NumPy and PyTorch have it."""
-        if not kwargs and self._fewest <= len(args) <= len(self.inputs):
-            return self.apply([*args, *self._absent[len(args) :]], {})  # inputs alone
-        target = kwargs.pop("out", None)
-        inputs, params = self.bind(args, kwargs)
-        result = self.apply(inputs, params)
+        try:
+            if not kwargs and self._fewest <= len(args) <= len(self.inputs):
+                return self.apply([*args, *self._absent[len(args) :]], {})  # inputs alone
+            target = kwargs.pop("out", None)
+            inputs, params = self.bind(args, kwargs)
+            result = self.apply(inputs, params)
+        except NotDense as error:
+            from .sparse import dispatch
+
+            return dispatch(self, args, kwargs, error)
         return result if target is None else storage.deliver(result, target, self.name)
 
     def apply(self, inputs: list[Any], params: dict[str, Any]) -> Any:

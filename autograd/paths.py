@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import storage
 from .dtypes import BFLOAT16
-from .errors import explain
+from .errors import NotDense, explain
 from .modes import DEFAULT, MODES
 from .tensor import Node, Tensor, wrap
 
@@ -91,43 +91,46 @@ def binary_path(op: Op) -> Callable[[Any, Any], Any]:
         if out is not None or modes() is not DEFAULT:
             return general((input, other), {"out": out})
         live, first, second = 0, None, None
-        if isinstance(input, Tensor):
-            a = input.array
-            first = input.node
-            if first is not None:
-                live = 1
-            elif input.leaf:
-                first, live = input, 1
-            if isinstance(other, Tensor):
-                b = other.array
+        try:
+            if isinstance(input, Tensor):
+                a = input.array
+                first = input.node
+                if first is not None:
+                    live = 1
+                elif input.leaf:
+                    first, live = input, 1
+                if isinstance(other, Tensor):
+                    b = other.array
+                    second = other.node
+                    if second is not None:
+                        live += 2
+                    elif other.leaf:
+                        second = other
+                        live += 2
+                    elif not live:
+                        return general((input, other), {})
+                    if a.dtype is not b.dtype or (BFLOAT16 and a.dtype in BFLOAT16):
+                        return general((input, other), {})
+                elif live and (type(other) is float or type(other) is int):
+                    b = other
+                    if BFLOAT16 and a.dtype in BFLOAT16:
+                        return general((input, other), {})
+                else:
+                    return general((input, other), {})
+                kind = type(a)
+            elif (type(input) is float or type(input) is int) and isinstance(other, Tensor):
+                a, b, live = input, other.array, 2
                 second = other.node
-                if second is not None:
-                    live += 2
-                elif other.leaf:
+                if second is None:
+                    if not other.leaf:
+                        return general((input, other), {})
                     second = other
-                    live += 2
-                elif not live:
+                if BFLOAT16 and b.dtype in BFLOAT16:
                     return general((input, other), {})
-                if a.dtype is not b.dtype or (BFLOAT16 and a.dtype in BFLOAT16):
-                    return general((input, other), {})
-            elif live and (type(other) is float or type(other) is int):
-                b = other
-                if BFLOAT16 and a.dtype in BFLOAT16:
-                    return general((input, other), {})
+                kind = type(b)
             else:
                 return general((input, other), {})
-            kind = type(a)
-        elif (type(input) is float or type(input) is int) and isinstance(other, Tensor):
-            a, b, live = input, other.array, 2
-            second = other.node
-            if second is None:
-                if not other.leaf:
-                    return general((input, other), {})
-                second = other
-            if BFLOAT16 and b.dtype in BFLOAT16:
-                return general((input, other), {})
-            kind = type(b)
-        else:
+        except NotDense:
             return general((input, other), {})
         try:
             value = kernels[kind](a, b)
