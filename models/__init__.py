@@ -1,0 +1,41 @@
+"""The architectures that deep-learning lectures name, one readable file each.
+
+Where PyTorch's model library has the architecture, names of classes, functions and layers are the same, so that its
+checkpoints load: `resnet18(weights="resnet18.pth")`.
+"""
+
+from .alexnet import AlexNet, AlexNet2012, ZFNet, alexnet
+from .densenet import DenseNet, densenet121, densenet161, densenet169, densenet201
+from .dqn import DQN, QNetwork, ReplayMemory
+from .draw import DRAW
+from .environments import CartPole, GridWorld
+from .fcn import FCN
+from .gan import Discriminator, Generator, gradient_penalty
+from .googlenet import GoogLeNet, GoogLeNetOutputs, InceptionV2, googlenet
+from .highway import Highway, HighwayLayer
+from .inception import Inception3, InceptionOutputs, InceptionResNetV2, inception_v3
+from .lenet import LeNet5
+from .mobilenet import MobileNetV1, MobileNetV2, mobilenet_v1, mobilenet_v2
+from .nin import NiN
+from .policy_gradient import ActorCritic, Policy, actor_critic_loss, reinforce_loss, run_episode
+from .pose_machine import ConvolutionalPoseMachine
+from .preact_resnet import PreActResNet, preact_resnet, resnet_of_resnets, stochastic_depth_resnet, wide_resnet
+from .reconstruction import BackProjection, FilteredBackProjection
+from .resnet import (
+    ResNet,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnext50_32x4d,
+    resnext101_32x8d,
+    resnext101_64x4d,
+    wide_resnet50_2,
+    wide_resnet101_2,
+)
+from .senet import se_resnet18, se_resnet50
+from .spatial_transformer import SpatialTransformer, SpatialTransformerNet
+from .unet import UNet
+from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from .yolo import YOLO, YOLOHead, YOLOLoss
