@@ -388,6 +388,8 @@ def full(backend: Any, size: Any, fill_value: Any, *, kind: Any) -> Any:
     if not isinstance(size, (list, tuple)):
         raise TypeError(f"full(): argument 'size' must be a tuple of ints, not {type(size).__name__}")
     if kind is None:
+        if isinstance(fill_value, np.generic):  # a number, as Python's
+            fill_value = fill_value.item()
         kind = fill_value.array.dtype if isinstance(fill_value, Tensor) else _from_python(fill_value, None).dtype
     value = check_value(fill_value, kind)
     return backend.xp.full(shape_of((), size, "full"), value, kind)

@@ -39,7 +39,7 @@ def describe(x: Any) -> str:
 def call_text(op: Any, inputs: Any, params: dict[str, Any]) -> str:
     """A call as the user would write it, with dtypes and shapes for tensors."""
     shown = [describe(x) for x in inputs] + [f"{k}={describe(v)}" for k, v in params.items()]
-    return f"{op.name}({', '.join(shown)})"
+    return f"{getattr(op, 'shown', op.name)}({', '.join(shown)})"
 
 
 def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> Exception:

@@ -6,17 +6,18 @@ Degenerate cases and the sources of the rules: see the head of `autograd/ops/dec
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import backends
 from ..backends import np
+from . import return_types
 from .dims import numpy_names, wrap_dims
 from .dtypes import to_numpy_dtype
 from .errors import OpError
 from .op import OPS
 from .ops import decompositions as _d
 from .ops import norms as _n
-from .ops.decompositions import QR, SVD, Eigen, LinAlgError, SignLogDet, det, inv, matrix_exp
+from .ops.decompositions import LinAlgError, det, inv, matrix_exp
 from .ops.linalg import _cross_function, matmul, multi_dot
 from .ops.linalg import vander as _vander
 from .ops.rearrange import diagonal as _diagonal
@@ -55,15 +56,6 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
-
-
-class Lstsq(NamedTuple):
-    """What `lstsq` returns."""
-
-    solution: Any
-    residuals: Any
-    rank: Any
-    singular_values: Any
 
 
 # -- products ---------------------------------------------------------------------------------------------------------
@@ -122,7 +114,8 @@ def triangular_solve(
 ) -> Any:
     """X with A X = b (AᵀX = b, if `transpose`), A triangular; with it, A. The older `linalg.solve_triangular`."""
     used, up = (A.mT, not upper) if transpose else (A, upper)
-    return solve_triangular(used, b, upper=up, unitriangular=unitriangular), A.clone()
+    found = solve_triangular(used, b, upper=up, unitriangular=unitriangular)
+    return return_types.triangular_solve((found, A.clone()))
 
 
 method(triangular_solve)
@@ -142,7 +135,7 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     return cholesky_solve(eye_like(L), L, upper)
 
 
-def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Lstsq:
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """X that makes ‖A X - B‖ least (of those, the smallest X): (solution, residuals, rank, singular_values).
 
     Computed by the pseudo-inverse, whatever the `driver`. residuals: the squared sums of A X - B for each column, where
@@ -165,7 +158,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         left_over = OPS["sub"](matmul(A, found), right)
         residuals = OPS["sum"](OPS["square"](left_over), dim=-2)
     values = s if driver in ("gelsd", "gelss") else A.new_zeros((0,))
-    return Lstsq(found.squeeze(-1) if vector else found, residuals, rank, values)
+    return return_types.linalg_lstsq((found.squeeze(-1) if vector else found, residuals, rank, values))
 
 
 def pinv(
@@ -220,29 +213,29 @@ def _cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return _d.cholesky(input, upper=upper)
 
 
-def qr(A: Tensor, mode: str = "reduced") -> QR:
+def qr(A: Tensor, mode: str = "reduced") -> Any:
     """A = Q R, Q with orthonormal columns, R upper triangular. mode: "reduced", "complete", or "r" (Q is empty)."""
     if mode not in ("reduced", "complete", "r"):
         raise OpError(
             f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
         )
     q, r = _d.qr(A, mode="reduced" if mode == "r" else mode)
-    return QR(A.new_zeros((0,)) if mode == "r" else q, r)
+    return return_types.linalg_qr((A.new_zeros((0,)) if mode == "r" else q, r))
 
 
 @api(name="qr")
-def _qr(input: Tensor, some: bool = True) -> QR:
+def _qr(input: Tensor, some: bool = True) -> Any:
     """input = Q R: an older form of `linalg.qr`."""
-    return qr(input, "reduced" if some else "complete")
+    return return_types.qr(qr(input, "reduced" if some else "complete"))
 
 
-def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
+def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """Eigenvalues, rising, and orthonormal eigenvectors (columns) of symmetric matrices. UPLO makes no difference.
 
     A gradient for the vectors of equal eigenvalues raises LinAlgError: they are not determined.
     """
     _check_uplo(UPLO)
-    return Eigen(*_d.eigh(A))
+    return return_types.linalg_eigh(_d.eigh(A))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
@@ -268,13 +261,13 @@ def eigvals(A: Tensor) -> Any:
     )
 
 
-def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> SVD:
+def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     """A = U diag(S) Vh, S falling. With `full_matrices` U and Vh are square, else min(m, n) columns or rows.
 
     A gradient for the vectors of equal singular values, or for those beyond min(m, n), raises LinAlgError: they are not
     determined.
     """
-    return SVD(*_d.svd(A, full_matrices=full_matrices))
+    return return_types.linalg_svd(_d.svd(A, full_matrices=full_matrices))
 
 
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
@@ -282,27 +275,24 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     return _d.svd(A, full_matrices=False)[1]
 
 
-class _OldSVD(NamedTuple):
-    """A = U diag(S) Vᵀ."""
-
-    U: Any
-    S: Any
-    V: Any
-
-
 @api(name="svd")
-def _svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> _OldSVD:
+def _svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """input = U diag(S) Vᵀ: an older form of `linalg.svd`, which gives V, not its transpose."""
     u, s, vh = _d.svd(input, full_matrices=not some)
     if not compute_uv:
         u, vh = u.detach() * 0, vh.detach() * 0
-    return _OldSVD(u, s, vh.mT)
+    return return_types.svd((u, s, vh.mT))
 
 
-@api
-def slogdet(A: Tensor) -> SignLogDet:
+def slogdet(A: Tensor) -> Any:
     """The sign of the determinant, and the logarithm of its absolute value."""
-    return SignLogDet(*_d.slogdet(A))
+    return return_types.linalg_slogdet(_d.slogdet(A))
+
+
+@api(name="slogdet")
+def _slogdet(input: Tensor) -> Any:
+    """The sign of the determinant, and the logarithm of its absolute value."""
+    return return_types.slogdet(_d.slogdet(input))
 
 
 def matrix_rank(

@@ -24,8 +24,6 @@ squaring method for the matrix exponential revisited" (2005).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from ...backends import np
 from ..composite import composite
 from ..errors import OpError
@@ -33,11 +31,7 @@ from ..op import op
 from ..public import expose
 
 __all__ = [
-    "QR",
-    "SVD",
-    "Eigen",
     "LinAlgError",
-    "SignLogDet",
     "cholesky",
     "cofactor",
     "det",
@@ -57,35 +51,6 @@ __all__ = [
 
 class LinAlgError(RuntimeError):
     """A matrix on which the operation is not possible: singular, not positive definite."""
-
-
-class Eigen(NamedTuple):
-    """Eigenvalues, rising, and eigenvectors as columns."""
-
-    eigenvalues: Any
-    eigenvectors: Any
-
-
-class SVD(NamedTuple):
-    """A = U diag(S) Vh."""
-
-    U: Any
-    S: Any
-    Vh: Any
-
-
-class QR(NamedTuple):
-    """A = Q R."""
-
-    Q: Any
-    R: Any
-
-
-class SignLogDet(NamedTuple):
-    """det A = sign · exp(logabsdet)."""
-
-    sign: Any
-    logabsdet: Any
 
 
 def _matrices(name, a, square=True):

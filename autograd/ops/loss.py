@@ -236,6 +236,9 @@ def log_probability(xp, input, /, complement=False):
     return xp.maximum(xp.log1p(-input) if complement else xp.log(input), -100)
 
 
+log_probability.shown = "binary_cross_entropy"  # which users called
+
+
 @log_probability.grad("input")
 def _(F, g, input, complement):
     return -g / F.clamp(1 - input, 1e-12) if complement else g / F.clamp(input, 1e-12)

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import Any, NamedTuple
 
+from .. import return_types
 from ..composite import composite
 from ..dims import numpy_names, wrap_dim, wrap_dims
 from ..dtypes import is_floating, to_numpy_dtype
@@ -27,7 +27,7 @@ from ..op import GRAPH, OPS, op
 from ..public import api, expose, function
 from ..tensor import Tensor, method
 from .arithmetic import maximum, minimum
-from .sorting import Order, argsort
+from .sorting import argsort
 
 __all__ = [
     "all",
@@ -472,21 +472,21 @@ def mode_indices(xp, input, /, dim):
 # -- public faces -----------------------------------------------------------------------------------------------------
 
 
-def _at(input, index, dim, keepdim):
+def _at(kind, input, index, dim, keepdim):
     """The values of `input` at `index` along `dim`, with their indices; the dimension is dropped unless `keepdim`."""
     values = OPS["gather"](input, dim, index)
     if keepdim or not input.array.ndim:
-        return Order(values, index)
+        return kind((values, index))
     squeeze = OPS["squeeze"]
-    return Order(squeeze(values, dim=dim), squeeze(index, dim=dim))
+    return kind((squeeze(values, dim=dim), squeeze(index, dim=dim)))
 
 
-def _extremum(whole, pairwise, position, input, dim, keepdim, other):
+def _extremum(kind, whole, pairwise, position, input, dim, keepdim, other):
     if other is not None or isinstance(dim, Tensor):
         return pairwise(input, dim if other is None else other)
     if dim is None or isinstance(dim, (tuple, list)):
         return whole(input, dim=dim, keepdim=keepdim)
-    return _at(input, position(input, dim=dim, keepdim=True), dim, keepdim)
+    return _at(kind, input, position(input, dim=dim, keepdim=True), dim, keepdim)
 
 
 @api
@@ -497,7 +497,7 @@ def max(input, dim=None, keepdim=False, *, other=None):
     With `dim` the gradient goes to the index returned, without it ties share it evenly. As in NumPy, `dim` may be
     a tuple; the values alone are returned then.
     """
-    return _extremum(amax, maximum, argmax, input, dim, keepdim, other)
+    return _extremum(return_types.max, amax, maximum, argmax, input, dim, keepdim, other)
 
 
 @api
@@ -507,21 +507,14 @@ def min(input, dim=None, keepdim=False, *, other=None):
 
     See `max`.
     """
-    return _extremum(amin, minimum, argmin, input, dim, keepdim, other)
-
-
-class MinMax(NamedTuple):
-    """Smallest and largest, as `aminmax` returns them."""
-
-    min: Any
-    max: Any
+    return _extremum(return_types.min, amin, minimum, argmin, input, dim, keepdim, other)
 
 
 @api
 @numpy_names
 def aminmax(input, *, dim=None, keepdim=False):
     """The smallest and the largest over `dim`, as (min, max)."""
-    return MinMax(amin(input, dim=dim, keepdim=keepdim), amax(input, dim=dim, keepdim=keepdim))
+    return return_types.aminmax((amin(input, dim=dim, keepdim=keepdim), amax(input, dim=dim, keepdim=keepdim)))
 
 
 def _spread_arguments(dim, unbiased, keepdim, correction):
@@ -566,6 +559,7 @@ def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 
 def _middle(input, dim, keepdim, ignore_nan):
     name = "nanmedian" if ignore_nan else "median"
+    kind = getattr(return_types, name)
     if dim is None:
         flat = input.reshape(-1)
         if not flat.array.size:
@@ -574,14 +568,14 @@ def _middle(input, dim, keepdim, ignore_nan):
     _nonempty(name, input, dim)
     order = argsort(input, dim=dim)
     if not input.array.ndim:
-        return Order(input.clone(), order)
+        return kind((input.clone(), order))
     lost, d = _nan_count(input, dim), wrap_dim(dim, input.array.ndim)
     n = input.array.shape[d]
     if ignore_nan:
         rank = (n - lost - 1).clamp(min=0) // 2
     else:  # NaN sorts last: a row with one yields it
         rank = OPS["where"](lost > 0, n - lost, (n - 1) // 2)
-    return _at(input, OPS["gather"](order, d, rank), d, keepdim)
+    return _at(kind, input, OPS["gather"](order, d, rank), d, keepdim)
 
 
 def _nan_count(input, dim):
@@ -611,7 +605,7 @@ def nanmedian(input, dim=None, keepdim=False):
 def mode(input, dim=-1, keepdim=False):
     """The most frequent value along `dim` (the smallest of several) and the position of its last: (values, indices)."""
     _nonempty("mode", input, dim)
-    return _at(input, mode_indices(input, dim=dim), dim, keepdim)
+    return _at(return_types.mode, input, mode_indices(input, dim=dim), dim, keepdim)
 
 
 def _quantile(input, q, dim, keepdim, interpolation, ignore_nan):
@@ -676,14 +670,14 @@ def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
 @numpy_names
 def cummax(input, dim):
     """The largest so far along `dim`, and where it stood (the last of several): (values, indices)."""
-    return _at(input, cummax_indices(input, dim=dim), dim, True)
+    return _at(return_types.cummax, input, cummax_indices(input, dim=dim), dim, True)
 
 
 @api
 @numpy_names
 def cummin(input, dim):
     """The smallest so far along `dim`, and where it stood (the last of several): (values, indices)."""
-    return _at(input, cummax_indices(input, dim=dim, least=True), dim, True)
+    return _at(return_types.cummin, input, cummax_indices(input, dim=dim, least=True), dim, True)
 
 
 @api

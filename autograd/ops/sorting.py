@@ -5,10 +5,9 @@ What gives values with their indices sends the gradient to the index that it ret
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from ... import backends
 from ...backends import np
+from .. import return_types
 from ..composite import composite
 from ..dims import numpy_names, wrap_dim
 from ..errors import OpError
@@ -16,14 +15,7 @@ from ..op import op
 from ..public import api, expose, function
 from ..tensor import Tensor, wrap
 
-__all__ = ["Order", "argsort", "bincount", "histc", "searchsorted", "sort", "topk"]
-
-
-class Order(NamedTuple):
-    """Values with the positions that they came from: what sort, topk and the like return."""
-
-    values: Any
-    indices: Any
+__all__ = ["argsort", "bincount", "histc", "searchsorted", "sort", "topk"]
 
 
 @op
@@ -62,14 +54,14 @@ def topk(F, input, /, k, dim=-1, largest=True, sorted=True):
 @numpy_names
 def _sort_function(input, dim=-1, descending=False, *, stable=False):
     """The values in order along `dim`, and the positions that they came from: (values, indices). Always stable."""
-    return Order(*sort(input, dim=dim, descending=descending))
+    return return_types.sort(sort(input, dim=dim, descending=descending))
 
 
 @api(name="topk")
 @numpy_names
 def _topk_function(input, k, dim=-1, largest=True, sorted=True):
     """The k largest (or smallest) values along `dim` in order, and where they came from: (values, indices)."""
-    return Order(*topk(input, k=k, dim=dim, largest=largest))
+    return return_types.topk(topk(input, k=k, dim=dim, largest=largest))
 
 
 @api
@@ -80,10 +72,10 @@ def kthvalue(input, k, dim=-1, keepdim=False):
     if not 1 <= k <= n:
         raise OpError(f"kthvalue(): selected number k out of range for dimension {d}: k is {k}, and its size {n}")
     if not input.shape:
-        return Order(input.clone(), argsort(input))
+        return return_types.kthvalue((input.clone(), argsort(input)))
     order = argsort(input, dim=d).narrow(d, k - 1, 1)
     values = input.gather(d, order)
-    return Order(values, order) if keepdim else Order(values.squeeze(d), order.squeeze(d))
+    return return_types.kthvalue((values, order) if keepdim else (values.squeeze(d), order.squeeze(d)))
 
 
 @api

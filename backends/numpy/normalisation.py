@@ -61,10 +61,20 @@ def moments(input: Any, dims: Any) -> Any:
 moments.partial = True  # type: ignore[attr-defined]
 
 
+def _far(mean: Any, var: Any) -> bool:
+    """Is some mean far from 0 beside its deviation? Then data are centred first, or differences lose their digits."""
+    return bool((mean * mean > 64 * var).any())
+
+
 def moments_grad(g: Any, input: Any, out: Any, dims: Any) -> Any:
     g_mean, g_var = g
     count = max(math.prod([input.shape[d] for d in dims]), 1)
     slope = g_var * (2 / count)
+    if _far(*out):
+        result = input - out[0]
+        result *= slope
+        result += g_mean / count
+        return result
     # (input - mean) * slope + g_mean / count, the constants together
     result = input * slope
     result += g_mean / count - out[0] * slope
@@ -106,7 +116,12 @@ def normalised_grad(g: Any, input: Any, mean: Any, var: Any, weight: Any, eps: f
         )
     # per channel: two sums give every gradient but the input's
     total = _channel_sums(g).reshape(channels)
-    along = (_channel_sums(g, input).reshape(channels) - mean * total) if needs[2] or needs[3] else None
+    along = None
+    if needs[2] or needs[3]:
+        if _far(mean, var):
+            along = _channel_sums(g, input - mean).reshape(channels)
+        else:
+            along = _channel_sums(g, input).reshape(channels) - mean * total
     factor = scale if weight is None else scale * weight.reshape(channels)
     return (
         g * factor if needs[0] else None,
