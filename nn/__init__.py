@@ -7,10 +7,15 @@ from . import (
     activation,
     adaptive,
     attention,
+    common_types,
     container,
     conv,
+    dense,
     dropout,
+    fractional,
     functional,
+    generalised_pooling,
+    grad,
     init,
     lazy,
     linear,
@@ -30,7 +35,10 @@ from .activation import *
 from .adaptive import *
 from .container import *
 from .conv import *
+from .dense import *
 from .dropout import *
+from .fractional import *
+from .generalised_pooling import *
 from .lazy import *
 from .linear import *
 from .loss import *
@@ -52,7 +60,10 @@ __all__ = [
     *adaptive.__all__,
     *container.__all__,
     *conv.__all__,
+    *dense.__all__,
     *dropout.__all__,
+    *fractional.__all__,
+    *generalised_pooling.__all__,
     *lazy.__all__,
     *linear.__all__,
     *loss.__all__,

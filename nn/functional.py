@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 
-from ..autograd.errors import warn
+from ..autograd.errors import OpError, warn
+from ..autograd.modes import no_grad
 from ..autograd.ops import activation as _activation
 from ..autograd.ops import softmax as _softmax
 from ..autograd.ops.activation import (
@@ -45,6 +46,12 @@ from ..autograd.ops.dropout import (
 )
 from ..autograd.ops.elementwise import sigmoid, tanh
 from ..autograd.ops.embedding import embedding, embedding_bag
+from ..autograd.ops.fractional import (
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+)
 from ..autograd.ops.linear import bilinear, linear
 from ..autograd.ops.loss import (
     binary_cross_entropy,
@@ -84,9 +91,9 @@ from ..autograd.ops.normalisation import (
     instance_norm,
     layer_norm,
     local_response_norm,
-    normalize,
     rms_norm,
 )
+from ..autograd.ops.normalisation import normalize as _normalize
 from ..autograd.ops.norms import pdist
 from ..autograd.ops.pooling import (
     adaptive_avg_pool1d,
@@ -152,6 +159,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_tbc",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
@@ -173,6 +181,10 @@ __all__ = [
     "feature_alpha_dropout",
     "focal_loss",
     "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices",
     "gaussian_nll_loss",
     "gelu",
     "glu",
@@ -220,6 +232,7 @@ __all__ = [
     "multiclass_hinge_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
+    "native_channel_shuffle",
     "nll_loss",
     "normalize",
     "one_hot",
@@ -303,6 +316,8 @@ def _only_inplace(function):
         return function(input, *args, **kwargs, inplace=True)
 
     call.__name__ = call.__qualname__ = f"{function.__name__}_"
+    given = inspect.signature(function).parameters.values()
+    call.__signature__ = inspect.Signature([p for p in given if p.name != "inplace"])
     call.__doc__ = f"In-place form of `{function.__name__}`."
     return call
 
@@ -343,6 +358,29 @@ def softmin(input, dim=None, _stacklevel=3, dtype=None):
 
 
 # -- second forms -----------------------------------------------------------------------------------------------------
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
+    """input / max(its p-norm along `dim`, eps); `out`: a tensor that is to hold the result, without a gradient."""
+    result = _normalize(input, p, dim, eps)
+    if out is None:
+        return result
+    with no_grad():
+        return out.copy_(result)
+
+
+def conv_tbc(input, weight, bias, pad=0):
+    """`conv1d` of input (time, N, in), with weight (kernel, in, out) and bias (out): (time', N, out)."""
+    shapes = tuple(input.shape), tuple(weight.shape), tuple(bias.shape)
+    if [len(s) for s in shapes] != [3, 3, 1] or shapes[0][2] != shapes[1][1] or shapes[1][2] != shapes[2][0]:
+        raise OpError(
+            "conv_tbc takes input (time, N, in), weight (kernel, in, out) and bias (out), got "
+            f"{', '.join(str(list(s)) for s in shapes)}"
+        )
+    return conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
+
+
+native_channel_shuffle = channel_shuffle
 
 
 def _with_indices(pool):

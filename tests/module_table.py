@@ -235,6 +235,11 @@ for reduction in ("mean", "sum", "none"):
 add("MulticlassHingeLoss", 0.8, p=2, inputs=(vector, classes))
 OURS |= {"DiceLoss", "FocalLoss", "HingeLoss", "MulticlassHingeLoss", "PerceptronLoss", "SquaredHingeLoss"}
 
+samples2, samples3 = floats((2, 4, 2), 0.0, 0.99), floats((2, 4, 3), 0.0, 0.99)
+add("FractionalMaxPool2d", 2, (4, 3), inputs=(image,), tensors={"_random_samples": samples2})
+add("FractionalMaxPool2d", (3, 2), None, 0.6, True, inputs=(image,), tensors={"_random_samples": samples2})
+add("FractionalMaxPool3d", 2, (2, 3, 1), inputs=(volume,), tensors={"_random_samples": samples3})
+
 # -- attention --------------------------------------------------------------------------------------------------------
 queries, keys, contents = floats((3, 2, 4)), floats((5, 2, 4), seed=1), floats((5, 2, 4), seed=2)
 add("MultiheadAttention", 4, 2, inputs=(queries, keys, contents))
@@ -264,6 +269,38 @@ add("GRU", 3, 2, bidirectional=True, inputs=(steps, floats((2, 2, 2), seed=1)))
 add("LSTM", 3, 3, 2, proj_size=2, bidirectional=True, inputs=(steps,))
 add("RNNCell", 3, 2, nonlinearity="relu", inputs=(batch, floats((2, 2), seed=1)))
 add("GRUCell", 3, 2, inputs=(batch, floats((2, 2), seed=1)))
+
+# -- bags, synchronised batch norm, and what PyTorch does not have ----------------------------------------------------
+CONTAINERS |= {"Container"}
+bags, offsets = np.array([1, 3, 0, 3, 2, 4]), np.array([0, 2, 2, 5])
+add("EmbeddingBag", 5, 3, inputs=(bags, offsets))
+for mode in ("sum", "mean", "max"):
+    add("EmbeddingBag", 5, 3, mode=mode, inputs=(indices,))
+    add("EmbeddingBag", 5, 3, mode=mode, include_last_offset=True, padding_idx=3, inputs=(bags, offsets))
+add("EmbeddingBag", 5, 3, max_norm=0.8, norm_type=1.0, mode="sum", inputs=(bags, offsets))
+add("EmbeddingBag", 5, 3, mode="sum", inputs=(bags, offsets, positive((6,))))
+counts = "it divides other rows' gradients than those whose index occurs more than once"
+add("EmbeddingBag", 5, 3, scale_grad_by_freq=True, mode="sum", inputs=(bags, offsets), differs=counts)
+# random: PyTorch's trains on a GPU alone, so it is compared in evaluation
+add("SyncBatchNorm", 4, inputs=(image,), random=True)
+add("SyncBatchNorm", 4, 1e-3, None, False, bias=False, inputs=(vector,), random=True)
+
+OURS |= {"DropConnect", "DropPath", "Maxout", "MixedPool2d", "RBF", "SpatialPyramidPool", "StochasticDepth"}
+OURS |= {"StochasticPool2d"}
+add("Maxout", 4, 3, inputs=(vector,))
+add("Maxout", 4, 2, 3, bias=False, inputs=(floats((2, 3, 4)),))
+add("RBF", 4, 3, inputs=(vector,))
+add("DropConnect", 4, 3, 0.3, inputs=(vector,), random=True)
+add("DropPath", 0.3, inputs=(image,), random=True)
+add("DropPath", 0.3, False, inputs=(vector,), random=True)
+for mode in ("row", "batch"):
+    add("StochasticDepth", 0.3, mode, inputs=(vector,), random=True)
+add("MixedPool2d", 2, start=0.3, inputs=(image,))
+add("MixedPool2d", 3, 2, 1, inputs=(image,))
+for mode in ("max", "avg"):
+    add("SpatialPyramidPool", (1, 3), mode, inputs=(image,))
+add("StochasticPool2d", 2, inputs=(positive((2, 2, 4, 5)),), random=True)
+add("StochasticPool2d", (2, 3), 1, 1, inputs=(positive((1, 2, 3, 3)),), random=True)
 
 TABLE: dict[str, list[ModuleRecord]] = {}
 for record in RECORDS:

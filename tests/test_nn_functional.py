@@ -1,6 +1,8 @@
 """What the op table cannot say of nn.functional: randomness, running statistics, warnings, errors, arguments."""
 
+import ast
 import inspect
+import re
 import warnings
 
 import numpy as np
@@ -363,3 +365,115 @@ def test_no_warning_without_reason():
         warnings.simplefilter("error")
         F.cross_entropy(leaf(random(2, 3)), cr.tensor([0, 1]))
         F.mse_loss(leaf([1.0]), leaf([2.0]))
+
+
+# -- the rarer functions ----------------------------------------------------------------------------------------------
+
+
+def test_conv_tbc_is_conv1d():
+    x, w, b = leaf(random(5, 2, 3)), leaf(random(2, 3, 4, seed=1)), leaf(random(4, seed=2))
+    found = F.conv_tbc(x, w, b, 1)
+    expected = F.conv1d(x.permute(1, 2, 0), w.permute(2, 1, 0), b, padding=1).permute(2, 0, 1)
+    assert found.shape == (6, 2, 4)
+    np.testing.assert_array_equal(found.array, expected.array)
+    with pytest.raises(RuntimeError, match="conv_tbc takes"):
+        F.conv_tbc(x, w, leaf(random(3)))
+
+
+def test_fractional_pools_draw_their_windows():
+    x = leaf(random(2, 3, 9, 8))
+    cr.manual_seed(1)
+    one, places = F.fractional_max_pool2d(x, 2, output_size=(5, 6), return_indices=True)
+    cr.manual_seed(1)
+    two = F.fractional_max_pool2d(x, 2, (5, 6))
+    np.testing.assert_array_equal(one.array, two.array)
+    flat = x.array.reshape(2, 3, -1)
+    np.testing.assert_array_equal(
+        np.take_along_axis(flat, places.array.reshape(2, 3, -1), -1), one.array.reshape(2, 3, -1)
+    )
+    assert F.fractional_max_pool3d(leaf(random(2, 6, 7, 8)), 2, output_ratio=0.5).shape == (2, 3, 3, 4)
+    assert any((F.fractional_max_pool2d(x, 2, (5, 6)).array != one.array).any() for _ in range(3))
+    with pytest.raises(ValueError, match="requires specifying either an output_size or an output_ratio"):
+        F.fractional_max_pool2d(x, 2)
+    with pytest.raises(ValueError, match="output_ratio to either be"):
+        F.fractional_max_pool2d(x, 2, output_ratio=(0.5, 0.5, 0.5))
+    with pytest.raises(RuntimeError, match="pool height 2 too large relative to input height 9"):
+        F.fractional_max_pool2d(x, 2, 9)
+    with pytest.raises(RuntimeError, match="Expected 3D or 4D"):
+        F.fractional_max_pool2d(x[0, 0], 2, 3)
+
+
+def test_normalize_into_a_tensor():
+    x, out = leaf(random(2, 3)), cr.zeros(2, 3, dtype=cr.float64)
+    assert F.normalize(x, out=out) is out
+    np.testing.assert_array_equal(out.array, F.normalize(x).array)
+    assert not out.requires_grad
+
+
+#: public names of torch.nn.functional that do not exist here, and why
+LEFT_OUT = {
+    "assert_int_or_pair": "a check behind PyTorch's own functions",
+    "boolean_dispatch": "makes PyTorch's own functions scriptable",
+    "handle_torch_function": "belongs to torch.overrides",
+    "has_torch_function": "belongs to torch.overrides",
+    "has_torch_function_unary": "belongs to torch.overrides",
+    "has_torch_function_variadic": "belongs to torch.overrides",
+    "grouped_mm": "a kernel of some GPUs for bfloat16",
+    "scaled_grouped_mm": "a kernel of some GPUs for 8-bit floats",
+    "scaled_mm": "a kernel of some GPUs for 8-bit floats",
+}
+
+
+def _torchs_functions(torch):
+    named = vars(torch.nn.functional).items()
+    return {
+        n: f for n, f in named if n[0] != "_" and callable(f) and not inspect.isclass(f) and f.__module__ != "typing"
+    }
+
+
+def _arguments(f, name):
+    """Names and defaults of a function's arguments: from its signature, or from the first line of its docstring."""
+    try:
+        found = list(inspect.signature(f).parameters.values())
+        if [p.name for p in found] != ["args", "kwargs"]:
+            return [(p.name, p.default) for p in found]
+    except ValueError:
+        pass
+    line = re.search(rf"^\s*{name}\((.*?)\)\s*->", f.__doc__ or "", re.MULTILINE | re.DOTALL)
+    if line is None:
+        return None
+    found = [a.strip() for a in re.split(r",(?![^(]*\))", line[1])]
+    return [(a.partition("=")[0].strip("* "), _value(a.partition("=")[2])) for a in found if a not in ("*", "/")]
+
+
+def _value(text):
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return inspect.Parameter.empty
+
+
+@pytest.mark.torch
+def test_every_function_of_pytorch_exists(torch):
+    assert {n for n in _torchs_functions(torch) if not hasattr(F, n)} == set(LEFT_OUT)
+
+
+@pytest.mark.torch
+def test_arguments_are_pytorchs(torch):
+    compared = 0
+    for name, f in _torchs_functions(torch).items():
+        if name in LEFT_OUT:
+            continue
+        theirs = _arguments(f, name)
+        indexed = getattr(torch.nn.functional, f"{name}_with_indices", None)
+        if theirs is None and indexed is not None:
+            theirs = _arguments(indexed, name)
+        if theirs is None:
+            assert name == "conv_tbc"  # which PyTorch neither shows nor writes down
+            continue
+        ours = [(n, d) for n, d in _arguments(getattr(F, name), name) if n != "generator"]
+        assert [n for n, _ in ours] == [n for n, _ in theirs], name
+        for (n, mine), (_, its) in zip(ours, theirs, strict=True):
+            assert its is inspect.Parameter.empty or mine == its, (name, n)
+        compared += 1
+    assert compared > 120
