@@ -5,6 +5,7 @@ checkpoints load: `resnet18(weights="resnet18.pth")`.
 """
 
 from .alexnet import AlexNet, AlexNet2012, ZFNet, alexnet
+from .char_rnn import CharRNN, truncated_bptt
 from .densenet import DenseNet, densenet121, densenet161, densenet169, densenet201
 from .dqn import DQN, QNetwork, ReplayMemory
 from .draw import DRAW
@@ -15,7 +16,9 @@ from .googlenet import GoogLeNet, GoogLeNetOutputs, InceptionV2, googlenet
 from .highway import Highway, HighwayLayer
 from .inception import Inception3, InceptionOutputs, InceptionResNetV2, inception_v3
 from .lenet import LeNet5
+from .memory_network import MemoryNetwork
 from .mobilenet import MobileNetV1, MobileNetV2, mobilenet_v1, mobilenet_v2
+from .neural_turing_machine import NeuralTuringMachine
 from .nin import NiN
 from .policy_gradient import ActorCritic, Policy, actor_critic_loss, reinforce_loss, run_episode
 from .pose_machine import ConvolutionalPoseMachine
@@ -35,7 +38,9 @@ from .resnet import (
     wide_resnet101_2,
 )
 from .senet import se_resnet18, se_resnet50
+from .seq2seq import Attention, Seq2Seq
 from .spatial_transformer import SpatialTransformer, SpatialTransformerNet
 from .unet import UNet
 from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from .wavenet import WaveNet
 from .yolo import YOLO, YOLOHead, YOLOLoss

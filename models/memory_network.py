@@ -60,4 +60,4 @@ class MemoryNetwork(nn.Module):
             p = F.softmax((m @ u.unsqueeze(2)).squeeze(2), 1)
             looked.append(p)
             u = u + (p.unsqueeze(1) @ c).squeeze(1)
-        return F.linear(u, self.embeddings[-1].weight), stack(looked, 1)
+        return F.linear(u, self.embeddings[-1].weight), stack(*looked, dim=1)

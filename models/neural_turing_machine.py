@@ -58,7 +58,7 @@ class Head(nn.Module):
         content = F.softmax(strength * F.cosine_similarity(key.unsqueeze(1), memory, dim=2), 1)
         mixed = gate * content + (1 - gate) * last
         n = shift.shape[1] // 2
-        shifted = stack([mixed.roll(k, 1) for k in range(-n, n + 1)], 2) @ shift.unsqueeze(2)
+        shifted = stack(*[mixed.roll(k, 1) for k in range(-n, n + 1)], dim=2) @ shift.unsqueeze(2)
         sharp = (shifted.squeeze(2) + 1e-12) ** sharpness
         return sharp / sharp.sum(1, keepdim=True)
 
@@ -113,4 +113,4 @@ class NeuralTuringMachine(nn.Module):
         for x in inputs.unbind(0):
             y, state = self.step(x, state)
             outputs.append(y)
-        return stack(outputs, 0), state
+        return stack(*outputs, dim=0), state

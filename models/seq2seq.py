@@ -127,7 +127,7 @@ class Seq2Seq(nn.Module):
             found, s, weights = self.step(word, s, h, mask)
             logits.append(found)
             looked.append(weights)
-        return stack(logits, 1), stack(looked, 1)
+        return stack(*logits, dim=1), stack(*looked, dim=1)
 
     @no_grad()
     def translate(
@@ -145,4 +145,4 @@ class Seq2Seq(nn.Module):
             ended = ended | (word == end) if end is not None else ended
             if ended.all():
                 break
-        return stack(words, 1), stack(looked, 1)
+        return stack(*words, dim=1), stack(*looked, dim=1)
