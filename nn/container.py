@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..autograd import Tensor
+from ..autograd.errors import warn
 from .module import Module, _indent
 from .parameter import Parameter
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+__all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 
 def _position(index: Any, length: int) -> int:
@@ -19,6 +20,16 @@ def _position(index: Any, length: int) -> int:
     if not -length <= index < length:
         raise IndexError(f"index {index} is out of range")
     return index % length
+
+
+class Container(Module):
+    """PyTorch's first container, with its warning: a Module whose children are given by keyword."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        warn("nn.Container is deprecated. All of it's functionality is now implemented in nn.Module. Subclass that.")
+        for name, module in kwargs.items():
+            self.add_module(name, module)
 
 
 class _Row(Module):

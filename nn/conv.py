@@ -18,7 +18,7 @@ __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "
 _PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
-class _Convolution(Module):
+class _ConvNd(Module):
     """What convolutions and their transposes share: settings, parameters, text."""
 
     dims = 0
@@ -103,7 +103,7 @@ class _Convolution(Module):
         return text if self.padding_mode == "zeros" else f"{text}, padding_mode={self.padding_mode}"
 
 
-class _Conv(_Convolution):
+class _Conv(_ConvNd):
     def __init__(
         self,
         in_channels: int,
@@ -177,7 +177,7 @@ class Conv3d(_Conv):
         return self._convolve(F.conv3d, input)
 
 
-class _ConvTranspose(_Convolution):
+class _ConvTransposeNd(_ConvNd):
     transposed = True
 
     def __init__(
@@ -232,7 +232,7 @@ class _ConvTranspose(_Convolution):
         )
 
 
-class ConvTranspose1d(_ConvTranspose):
+class ConvTranspose1d(_ConvTransposeNd):
     """The transpose of Conv1d (its gradient for the input), as a layer: it enlarges.
 
     Shapes: x (N, C_in, L), weight (C_in, C_out / groups, K), y (N, C_out, L') with L' = (L - 1) stride - 2 padding +
@@ -245,7 +245,7 @@ class ConvTranspose1d(_ConvTranspose):
         return self._transpose(F.conv_transpose1d, input, output_size)
 
 
-class ConvTranspose2d(_ConvTranspose):
+class ConvTranspose2d(_ConvTransposeNd):
     """The transpose of Conv2d; see ConvTranspose1d. Weight (C_in, C_out / groups, K_h, K_w)."""
 
     dims = 2
@@ -254,7 +254,7 @@ class ConvTranspose2d(_ConvTranspose):
         return self._transpose(F.conv_transpose2d, input, output_size)
 
 
-class ConvTranspose3d(_ConvTranspose):
+class ConvTranspose3d(_ConvTransposeNd):
     """The transpose of Conv3d; see ConvTranspose1d. Weight (C_in, C_out / groups, K_d, K_h, K_w)."""
 
     dims = 3
