@@ -1,4 +1,4 @@
-"""Adam and AdamW."""
+"""Adam, and AMSGrad as its option."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from ..autograd import Tensor
-from .optimizer import Optimizer, number
+from .optimizer import Optimizer, check, check_fused, number
 
-__all__ = ["Adam", "AdamW"]
+__all__ = ["Adam"]
 
 
 class Adam(Optimizer):
@@ -40,14 +40,15 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        if isinstance(lr, Tensor) and lr.numel() != 1:
-            raise ValueError("Tensor lr must be 1-element")
-        for name, value in (("learning rate", lr), ("epsilon value", eps), ("weight_decay value", weight_decay)):
-            if not number(value) >= 0.0:
-                raise ValueError(f"Invalid {name}: {value}")
-        for i, beta in enumerate(betas):
-            if not 0.0 <= number(beta) < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        check({"learning rate": lr, "epsilon value": eps}, betas)
+        check({"weight_decay value": weight_decay})
+        if isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
+            raise ValueError("betas must be either both floats or both Tensors")
+        if foreach and not capturable:
+            for name, value in (("lr", lr), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
+                if isinstance(value, Tensor):
+                    raise ValueError(f"{name} as a Tensor is not supported for capturable=False and foreach=True")
+        check_fused(fused, foreach, differentiable)
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -66,7 +67,7 @@ class Adam(Optimizer):
     def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
 
-    def numbers(self, group: dict[str, Any], step: int) -> dict[str, Any]:
+    def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         beta1, beta2 = group["betas"]
         return {
             "lr": number(group["lr"]),
@@ -109,40 +110,3 @@ class Adam(Optimizer):
         top = square if largest is None else F.maximum(largest, square)
         p = p - lr / (1 - beta1**step) * mean / (F.sqrt(top) / math.sqrt(1 - beta2**step) + eps)
         return (p, mean, square) if largest is None else (p, mean, square, top)
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay: p shrinks by the factor 1 - lr · weight_decay before each step.
-
-    Options as in Adam. Source: I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", 2019.
-    """
-
-    def __init__(
-        self,
-        params: Any,
-        lr: Any = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-    ) -> None:
-        super().__init__(
-            *(params, lr, betas, eps, weight_decay, amsgrad),
-            foreach=foreach,
-            maximize=maximize,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            decoupled_weight_decay=True,
-        )
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group["decoupled_weight_decay"] = True

@@ -12,22 +12,25 @@ every alias that was taken before.
 
 from __future__ import annotations
 
+import copy
 import functools
+import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping
-from operator import is_
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
-from ..autograd import FUNCTIONS, Tensor, enable_grad
+from ..autograd import FUNCTIONS, Tensor, enable_grad, float32, float64, get_default_dtype
 from ..autograd.hooks import RemovableHandle
 from ..autograd.op import GRAPH, raw
-from ..autograd.storage import as_memory, assign, mark_all_written
+from ..autograd.storage import as_memory, assign
 from ..autograd.tensor import wrap
+from .plan import Plan
 
-__all__ = ["Optimizer"]
+__all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
 
-#: parameters up to this many elements are gathered; for larger ones the copies cost more than the calls saved
-_SMALL = 1 << 14
+ParamsT: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+params_t: TypeAlias = ParamsT  # its name in older programs
+
 _SLOTS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_pre", "load_post")
 
 
@@ -44,15 +47,60 @@ def number(x: Any) -> Any:
     return x.item() if isinstance(x, Tensor) else x
 
 
+def check(options: Mapping[str, Any], betas: Any = None) -> None:
+    """Raise ValueError for an option, by its name in the message, that is not ≥ 0, and for betas outside [0, 1)."""
+    for name, value in options.items():
+        if name == "learning rate" and isinstance(value, Tensor) and value.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        if not number(value) >= 0.0:
+            raise ValueError(f"Invalid {name}: {value}")
+    for i, beta in enumerate(betas or ()):
+        if not 0.0 <= number(beta) < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+
+
+def check_fused(fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
+    """Raise RuntimeError for choices of an implementation that exclude one another."""
+    if fused and differentiable:
+        raise RuntimeError("`fused` does not support `differentiable`")
+    if fused and foreach:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+
+
+def descent(p: Any, g: Any, weight_decay: float, maximize: bool) -> Any:
+    """The gradient of what is to become small: -g to climb, plus weight_decay · p for a penalty weight_decay p² / 2."""
+    if maximize:
+        g = -g
+    return g + weight_decay * p if weight_decay else g
+
+
+_EVERY_PRE: OrderedDict[int, Callable[..., Any]] = OrderedDict()
+_EVERY_POST: OrderedDict[int, Callable[..., Any]] = OrderedDict()
+
+
+def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(optimizer, args, kwargs)` before each step of every optimizer; it may return new (args, kwargs)."""
+    handle = RemovableHandle(_EVERY_PRE)
+    _EVERY_PRE[handle.id] = hook
+    return handle
+
+
+def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(optimizer, args, kwargs)` after each step of every optimizer."""
+    handle = RemovableHandle(_EVERY_POST)
+    _EVERY_POST[handle.id] = hook
+    return handle
+
+
 def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
     """A `step` that says it was called, and runs the hooks."""
 
     @functools.wraps(step)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         self._stepped = True
-        if not self._hooks or self._inside:
+        if self._inside or not (self._hooks or _EVERY_PRE or _EVERY_POST):
             return step(self, *args, **kwargs)
-        for hook in list(self._hooks["step_pre"].values()):
+        for hook in [*_EVERY_PRE.values(), *self._all("step_pre")]:
             result = hook(self, args, kwargs)
             if result is not None:
                 if not isinstance(result, tuple) or len(result) != 2:
@@ -65,7 +113,7 @@ def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
             out = step(self, *args, **kwargs)
         finally:
             self._inside = False
-        for hook in list(self._hooks["step_post"].values()):
+        for hook in [*self._all("step_post"), *_EVERY_POST.values()]:
             hook(self, args, kwargs)
         return out
 
@@ -107,7 +155,7 @@ class Optimizer:
         self.defaults = defaults
         self.state: Any = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._plans: dict[int, _Plan] = {}
+        self._plans: dict[int, Plan] = {}
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -124,8 +172,15 @@ class Optimizer:
         """The state with which a parameter starts, as arrays: zeros."""
         return tuple([xp.zeros(p.shape, p.dtype) for _ in self.slots(group)])
 
-    def numbers(self, group: dict[str, Any], step: int) -> dict[str, Any]:
-        """The options of `group` as `update` takes them, in step number `step` (from 1)."""
+    def counters(self, group: dict[str, Any]) -> dict[str, float]:
+        """The numbers that a parameter's state holds, beside the tensors in `slots`, and what each starts with."""
+        return {"step": 0.0} if self.counts else {}
+
+    def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
+        """The options of `group` as `update` takes them, in step number `step` (from 1).
+
+        rows: the counters after "step", each an array of equal numbers, one per parameter; to be brought up to date.
+        """
         raise NotImplementedError
 
     @staticmethod
@@ -149,51 +204,57 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for index, group in enumerate(self.param_groups):
-            params = [p for p in group["params"] if p.grad is not None]
+            params = [p for p in dict.fromkeys(group["params"]) if p.grad is not None]
             if not params:
                 continue
             if group.get("differentiable"):
+                if group.get("foreach"):
+                    raise AssertionError("_foreach ops don't support autograd")
                 self._step_recorded(group, params)
                 continue
             plan = self._plans.get(index)
             if plan is None or not plan.fits(params, self, group):
-                plan = self._plans[index] = _Plan(self, group, params)
+                plan = self._plans[index] = Plan(self, group, params)
             plan.run(self, group)
         return loss
 
-    def _started(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        """The state of `p`, made where there is none yet."""
+    def started(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """The state of `p`, made where there is none yet; counters are 0-d tensors on the host, as in PyTorch."""
         state, slots = self.state[p], self.slots(group)
+        for name, first in self.counters(group).items():
+            if not isinstance(state.get(name), Tensor):
+                state[name] = _counter(state.get(name, first))
         if any(state.get(name) is None for name in slots):
             as_memory(p)
             arrays = self.init(raw(p.array).backend.xp, p.array, group)
-            if self.counts:
-                state.setdefault("step", 0)
-            else:
+            if not self.counts:
                 state["fresh"] = True
             for name, array in zip(slots, arrays):
                 if state.get(name) is None:
                     state[name] = wrap(array, None)
         return state
 
+    def counted(self, group: dict[str, Any], rows: list[Any], states: list[dict[str, Any]]) -> dict[str, Any]:
+        """Count a step of parameters with equal counters `rows`, and return its numbers.
+
+        Without a counter 1 is the first step and 2 any other.
+        """
+        if rows:
+            rows[0] += 1
+            return self.numbers(group, int(rows[0][0]), *rows[1:])
+        fresh = [state.pop("fresh", False) for state in states]
+        return self.numbers(group, 1 if any(fresh) else 2)
+
     def _step_recorded(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """A step whose result is differentiable with regard to gradients, parameters and state before it."""
-        slots = self.slots(group)
+        slots, counters = self.slots(group), self.counters(group)
         for p in params:
-            state = self._started(p, group) if slots else {}
-            count = self._count(state)
-            new = self.update(GRAPH, p, p.grad, *[state[n] for n in slots], **self.numbers(group, count))
+            state = self.started(p, group) if slots or counters else {}
+            numbers = self.counted(group, [state[name].array.reshape(1) for name in counters], [state])
+            new = self.update(GRAPH, p, p.grad, *[state[n] for n in slots], **numbers)
             new = new if isinstance(new, tuple) else (new,)
             assign(p, new[0], f"{type(self).__name__}.step")
             state.update(zip(slots, new[1:]))
-
-    def _count(self, state: dict[str, Any]) -> int:
-        """Count a step, and return its number; without a counter in the state 1 is the first and 2 any other."""
-        if self.counts and "step" in state:
-            step = state["step"]
-            state["step"] = step = (step if type(step) is int else int(number(step))) + 1
-            return step
-        return 1 if state.pop("fresh", False) else 2
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or fill them with zeros."""
@@ -209,7 +270,7 @@ class Optimizer:
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a dict with "params" and options; options that it leaves out have their defaults."""
         if not isinstance(param_group, dict):
-            raise TypeError(f"param_group must be a dict, but got {type(param_group).__name__}")
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         group = dict(param_group)
         params = group["params"]
         if isinstance(params, Tensor):
@@ -220,7 +281,10 @@ class Optimizer:
                 "will change between runs. Please use a list instead."
             )
         params = list(params)
-        if params and isinstance(params[0], tuple):
+        named = [isinstance(p, tuple) for p in params]
+        if any(named):
+            if not all(named):
+                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
             group["param_names"] = [name for name, _ in params]
             params = [p for _, p in params]
         group["params"] = params
@@ -234,7 +298,17 @@ class Optimizer:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             group.setdefault(name, default)
         if len({id(p) for p in params}) != len(params):
-            raise ValueError("optimizer contains a parameter group with duplicate parameters")
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; each takes one step, by its gradient",
+                UserWarning,
+                stacklevel=3,
+            )
+        if self.param_groups and ("param_names" in group) != ("param_names" in self.param_groups[0]):
+            kind = "with" if "param_names" in group else "without"
+            raise ValueError(
+                "all optimizer param groups should be with/without names. "
+                f"cannot add param group {kind} names to the optimizer"
+            )
         known = {id(p) for g in self.param_groups for p in g["params"]}
         if any(id(p) in known for p in params):
             raise ValueError("some parameters appear in more than one parameter group")
@@ -254,7 +328,7 @@ class Optimizer:
                 position.setdefault(id(p), len(position))
             packed["params"] = [position[id(p)] for p in group["params"]]
             groups.append(packed)
-        state = {position[id(p)] if isinstance(p, Tensor) else p: _packed(s) for p, s in self.state.items()}
+        state = {position.get(id(p), p) if isinstance(p, Tensor) else p: _packed(s) for p, s in self.state.items()}
         result = {"state": state, "param_groups": groups}
         for hook in self._all("state_dict_post"):
             result = hook(self, result) or result
@@ -274,12 +348,20 @@ class Optimizer:
             )
         params = {i: p for s, g in zip(saved, self.param_groups) for i, p in zip(s["params"], g["params"])}
         state: Any = defaultdict(dict)
+        counters = {i: self.counters(g) for s, g in zip(saved, self.param_groups) for i in s["params"]}
         for key, entry in state_dict["state"].items():
             if key in params:
-                state[params[key]] = {name: _fitted(name, value, params[key]) for name, value in entry.items()}
+                state[params[key]] = {
+                    name: _copied_counter(value) if name in ("step", *counters[key]) else _fitted(value, params[key])
+                    for name, value in entry.items()
+                }
             else:
                 state[key] = entry
-        groups = [{**s, "params": g["params"]} for s, g in zip(saved, self.param_groups)]
+        groups = []
+        for s, g in zip(saved, self.param_groups):
+            options = copy.deepcopy({k: v for k, v in s.items() if k != "params"})
+            names = {k: g[k] for k in ("param_names",) if k in g}
+            groups.append({**names, **options, "params": g["params"]})
         self.__setstate__({"state": state, "param_groups": groups})
         for hook in self._all("load_post"):
             hook(self)
@@ -341,146 +423,31 @@ class Optimizer:
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
+def _counter(value: Any, dtype: Any = None) -> Tensor:
+    """A number of the state as PyTorch keeps it: a 0-d tensor on the host, in float32 unless the default is float64."""
+    kind = float64 if get_default_dtype() == float64 else float32
+    return FUNCTIONS["tensor"](float(value), dtype=dtype or kind, device="cpu")
+
+
 def _packed(state: Any) -> Any:
-    """A parameter's state as PyTorch has it: the counter is a tensor."""
-    if not isinstance(state, dict):
-        return state
-    found = {k: v for k, v in state.items() if k != "fresh"}
-    if isinstance(found.get("step"), int):
-        found["step"] = FUNCTIONS["tensor"](float(found["step"]))
-        return {"step": found.pop("step"), **found}
-    return found
+    """A parameter's state as PyTorch has it."""
+    if isinstance(state, dict) and "fresh" in state:
+        return {k: v for k, v in state.items() if k != "fresh"}
+    return state
 
 
-def _fitted(name: str, value: Any, p: Tensor) -> Any:
+def _copied_counter(value: Any) -> Tensor:
+    """A loaded counter, in its own dtype, so that the run goes on exactly (PyTorch casts all but "step")."""
+    return _counter(number(value), value.dtype if isinstance(value, Tensor) else None)
+
+
+def _fitted(value: Any, p: Tensor) -> Any:
     """A loaded entry of p's state: on p's device, in p's dtype, on memory of its own."""
-    if name == "step":
-        return int(number(value))
     if isinstance(value, Tensor):
-        dtype = p.dtype if value.is_floating_point() and p.is_floating_point() else None
+        dtype = p.dtype if p.is_floating_point() else None
         return value.detach().to(device=p.device, dtype=dtype, copy=True)
     if isinstance(value, dict):
-        return {k: _fitted(k, v, p) for k, v in value.items()}
+        return {k: _fitted(v, p) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)([_fitted("", v, p) for v in value])
+        return type(value)([_fitted(v, p) for v in value])
     return value
-
-
-class _Bundle:
-    """Parameters that go through a step together: one large one, or small ones gathered into flat arrays."""
-
-    __slots__ = ("alone", "ends", "grad", "memory", "params", "states", "values", "views")
-
-    def __init__(
-        self, optimizer: Optimizer, group: dict[str, Any], params: list[Tensor], slots: tuple[str, ...]
-    ) -> None:
-        self.params, self.states = params, [optimizer.state[p] for p in params] if slots else []
-        first = params[0].array
-        xp = raw(first).backend.xp
-        sizes = [p.array.size for p in params]
-        self.alone = len(params) == 1 and (not optimizer.elementwise or (sizes[0] > _SMALL and _flat(first)))
-        self.views: tuple[Any, ...] = ()
-        if self.alone:
-            self.memory, self.grad = None, None
-            self.values = tuple([_contiguous(self.states[0], name) for name in slots])
-            return
-        total = sum(sizes)
-        self.memory, self.grad = xp.empty(total, first.dtype), xp.empty(total, first.dtype)
-        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-        places = [(slice(end - n, end), p.array.shape) for end, n, p in zip(ends, sizes, params)]
-        self.views = tuple([self.memory[part].reshape(shape) for part, shape in places])
-        self.values = tuple([xp.empty(total, first.dtype) for _ in slots])
-        for state, (part, shape) in zip(self.states, places):
-            for name, flat in zip(slots, self.values):
-                view = flat[part].reshape(shape)
-                view[...] = state[name].array
-                state[name] = wrap(view, None)
-
-
-def _flat(array: Any) -> bool:
-    return bool(array.flags.c_contiguous)
-
-
-def _contiguous(state: dict[str, Any], name: str) -> Any:
-    """A state's array; a layout that is not plain (as a file may bring) is made plain."""
-    array = state[name].array
-    if not _flat(array):
-        array = array.copy(order="C")
-        state[name] = wrap(array, None)
-    return array
-
-
-class _Plan:
-    """How the parameters of a group that have gradients go through a step; made anew when one of them has changed."""
-
-    def __init__(self, optimizer: Optimizer, group: dict[str, Any], params: list[Tensor]) -> None:
-        self.params, self.slots = params, optimizer.slots(group)
-        together: dict[Any, list[Tensor]] = {}
-        for p in params:
-            as_memory(p)
-            a = p.array
-            state = optimizer._started(p, group) if self.slots else {}
-            count = state.get("step", state.get("fresh", False))
-            large = not optimizer.elementwise or (a.size > _SMALL and _flat(a))
-            key = (id(p) if large else None, a.dtype, str(p.device), int(number(count)))
-            together.setdefault(key, []).append(p)
-        self.bundles = [_Bundle(optimizer, group, members, self.slots) for members in together.values()]
-        self.layouts = [(p.array.shape, p.array.dtype, type(p.array), _flat(p.array)) for p in params]
-        self.states = [optimizer.state[p] for p in params] if self.slots else []
-        self.kept = [s[name] for s in self.states for name in self.slots]
-        self.arrays = [t.array for t in self.kept]
-
-    def fits(self, params: list[Tensor], optimizer: Optimizer, group: dict[str, Any]) -> bool:
-        """Whether nothing was replaced since: parameters, their shapes and dtypes, state."""
-        if (
-            len(params) != len(self.params)
-            or not all(map(is_, params, self.params))
-            or optimizer.slots(group) != self.slots
-        ):
-            return False
-        for p, (shape, dtype, kind, flat) in zip(params, self.layouts):
-            a = p.array
-            if type(a) is not kind or a.dtype is not dtype or a.shape != shape or a.flags.c_contiguous != flat:
-                return False
-        slots = self.slots
-        for bundle in self.bundles:
-            if len(bundle.states) > 1 and len({s.get("step") for s in bundle.states}) > 1:
-                return False
-        now = [s.get(name) for s in self.states for name in slots]
-        return all(map(is_, now, self.kept)) and all(map(is_, [t.array for t in now], self.arrays))
-
-    def run(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
-        """Take the step."""
-        for bundle in self.bundles:
-            arrays = [p.array for p in bundle.params]
-            grads = [p.grad.array for p in bundle.params]
-            for a, g in zip(arrays, grads):
-                if a.shape != g.shape:
-                    raise RuntimeError(f"a gradient has shape {list(g.shape)} and its parameter {list(a.shape)}")
-            step = 2
-            for state in bundle.states:
-                step = optimizer._count(state)
-            numbers = optimizer.numbers(group, step)
-            if bundle.alone:
-                _run(optimizer, arrays[0], grads[0], bundle.values, numbers)
-                continue
-            xp = raw(arrays[0]).backend.xp
-            xp.concatenate([a.ravel() for a in arrays], out=bundle.memory)
-            xp.concatenate([g.ravel() for g in grads], out=bundle.grad)
-            _run(optimizer, bundle.memory, bundle.grad, bundle.values, numbers)
-            for a, view in zip(arrays, bundle.views):
-                a[...] = view
-        mark_all_written([p.array for p in self.params])
-
-
-def _run(optimizer: Optimizer, p: Any, g: Any, values: tuple[Any, ...], numbers: dict[str, Any]) -> None:
-    """The update of one array in place: the backend's step, or the formula."""
-    F = raw(p)
-    step = F.backend.steps.get(optimizer.kernel)
-    if step is not None:
-        flat = [x if x.ndim == 1 else x.reshape(-1) for x in (p, g, *values)]
-        step(*flat, **numbers)
-        return
-    new = optimizer.update(F, p, g, *values, **numbers)
-    for old, value in zip((p, *values), new if isinstance(new, tuple) else (new,)):
-        old[...] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, number
+from .optimizer import Optimizer, check, check_fused, number
 
 __all__ = ["SGD"]
 
@@ -36,11 +36,10 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        for name, value in (("learning rate", lr), ("momentum value", momentum), ("weight_decay value", weight_decay)):
-            if not number(value) >= 0.0:
-                raise ValueError(f"Invalid {name}: {value}")
+        check({"learning rate": lr, "momentum value": momentum, "weight_decay value": weight_decay})
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        check_fused(fused, foreach, differentiable)
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -57,12 +56,12 @@ class SGD(Optimizer):
     def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] != 0 else ()
 
-    def numbers(self, group: dict[str, Any], step: int) -> dict[str, Any]:
+    def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         return {
             "lr": number(group["lr"]),
             "momentum": group["momentum"],
             "dampening": group["dampening"],
-            "weight_decay": group["weight_decay"],
+            "weight_decay": number(group["weight_decay"]),
             "nesterov": group["nesterov"],
             "maximize": group["maximize"],
             "first": step == 1,

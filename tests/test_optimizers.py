@@ -7,7 +7,16 @@ import warnings
 
 import numpy as np
 import pytest
-from optimizer_table import OPTIMIZERS, TABLE
+from optimizer_table import (
+    MATRICES_ONLY,
+    MINIMISING,
+    NOT_DIFFERENTIABLE,
+    NOT_IN_TORCH,
+    OPTIMIZERS,
+    ROUNDED_IN_TORCH,
+    TABLE,
+    WITH_CLOSURE,
+)
 
 import chainrule as cr
 from chainrule import nn, optim
@@ -27,6 +36,11 @@ EACH = pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 FIRST = pytest.mark.parametrize(("name", "options"), [(name, choices[-1]) for name, choices in TABLE.items()], ids=str)
 # small ones, which are gathered; one above the limit; a 0-d one; an empty one
 SHAPES = [(3, 4), (4,), (150, 120), (), (0, 2), (7,)]
+
+
+def for_which(name, shapes):
+    """The shapes that the optimizer takes."""
+    return [s if len(s) == 2 else (3, 2) for s in shapes] if name in MATRICES_ONLY else shapes
 
 
 def numbers(shapes, seed=0):
@@ -56,7 +70,8 @@ def assert_close(one, two, rtol=1e-12, atol=1e-14):
 
 
 def test_table_lists_every_optimizer():
-    assert set(TABLE) == OPTIMIZERS
+    assert set(TABLE) | WITH_CLOSURE == OPTIMIZERS
+    assert not set(TABLE) & WITH_CLOSURE
 
 
 @EACH
@@ -64,7 +79,7 @@ def test_kernel_equals_formula(name, options, monkeypatch):
     """The backend's step in place, and the formula, for arrays beyond one block too."""
     results = []
     for with_kernel in (True, False):
-        params = parameters(numbers([*SHAPES, (300, 301)]))
+        params = parameters(numbers(for_which(name, [*SHAPES, (300, 301)])))
         optimizer = getattr(optim, name)(params, **options)
         if not with_kernel:
             monkeypatch.setattr(raw(params[0].array).backend, "steps", {})
@@ -79,8 +94,8 @@ def test_kernel_equals_formula(name, options, monkeypatch):
 def test_gathering_changes_nothing(name, options, monkeypatch):
     results = []
     for limit in (1 << 14, -1):
-        monkeypatch.setattr("chainrule.optim.optimizer._SMALL", limit)
-        params = parameters(numbers(SHAPES))
+        monkeypatch.setattr("chainrule.optim.plan._SMALL", limit)
+        params = parameters(numbers(for_which(name, SHAPES)))
         steps(getattr(optim, name)(params, **options), params, 4)
         results.append(values(params))
     for a, b in zip(*results, strict=True):
@@ -89,7 +104,7 @@ def test_gathering_changes_nothing(name, options, monkeypatch):
 
 @FIRST
 def test_dtypes_and_layouts(name, options):
-    arrays = numbers([(3, 4), (150, 120), (5,)])
+    arrays = numbers(for_which(name, [(3, 4), (150, 120), (5,)]))
     params = parameters(arrays)
     steps(getattr(optim, name)(params, **options), params, 3, skip=False)
     single = parameters(arrays, cr.float32)
@@ -106,12 +121,13 @@ def test_dtypes_and_layouts(name, options):
 @FIRST
 def test_state_goes_on_exactly(name, options):
     """state_dict into a new optimizer, deepcopy and pickle: the rest of the run is the same, bit for bit."""
-    params = parameters(numbers(SHAPES))
+    params = parameters(numbers(for_which(name, SHAPES)))
     optimizer = getattr(optim, name)(params, **options)
     steps(optimizer, params, 4)
     state = copy.deepcopy(optimizer.state_dict())
     others = parameters(values(params))
     fresh = getattr(optim, name)(others, lr=0.7)
+    assert len(fresh.state) in (0, len(others))
     fresh.load_state_dict(state)
     packed, both = pickle.loads(pickle.dumps([optimizer, params])), copy.deepcopy([optimizer, params])
     steps(optimizer, params, 4, start=4)
@@ -126,7 +142,7 @@ def test_state_goes_on_exactly(name, options):
 @FIRST
 def test_users_may_replace_data_and_gradients(name, options):
     """p.data = ..., p.grad = ..., an alias taken before, a view written into: the step is right for what is there."""
-    params, plain = parameters(numbers(SHAPES)), parameters(numbers(SHAPES))
+    params, plain = parameters(numbers(for_which(name, SHAPES))), parameters(numbers(for_which(name, SHAPES)))
     mine, theirs = (getattr(optim, name)(ps, **options) for ps in (params, plain))
     aliases = [p.detach() for p in params]
     for i in range(3):
@@ -145,7 +161,7 @@ def test_users_may_replace_data_and_gradients(name, options):
 
 @FIRST
 def test_state_replaced_by_hand(name, options):
-    params = parameters(numbers([(3,), (4,)]))
+    params = parameters(numbers(for_which(name, [(3,), (4,)])))
     optimizer = getattr(optim, name)(params, **options)
     steps(optimizer, params, 2, skip=False)
     for entry in optimizer.state.values():
@@ -160,7 +176,7 @@ def test_state_replaced_by_hand(name, options):
     assert_close(values(params), values(reference))
 
 
-@EACH
+@pytest.mark.parametrize(("name", "options"), [c for c in CASES if c[0] not in NOT_DIFFERENTIABLE], ids=str)
 def test_differentiable_step(name, options):
     """The step's result as a function of the gradient that went in: against differences."""
 
@@ -179,7 +195,7 @@ def test_differentiable_step(name, options):
 
 @FIRST
 def test_a_graph_from_before_the_step_is_stale(name, options):
-    p = nn.Parameter(cr.tensor([1.0, 2.0]))
+    p = nn.Parameter(cr.tensor([[1.0, 2.0]]))
     loss = (p * p).sum()
     loss.backward(retain_graph=True)
     getattr(optim, name)([p], **options).step()
@@ -190,7 +206,7 @@ def test_a_graph_from_before_the_step_is_stale(name, options):
 @FIRST
 def test_all_gradients_are_of_one_point(name, options):
     """The update of one parameter does not see another's new value: the steps commute with splitting into groups."""
-    arrays = numbers([(3,), (4,)])
+    arrays = numbers([(1, 3), (1, 4)])
     together, apart = parameters(arrays), parameters(arrays)
     one, two = (
         getattr(optim, name)(together, **options),
@@ -206,8 +222,11 @@ def test_all_gradients_are_of_one_point(name, options):
 
 @FIRST
 def test_it_minimises(name, options):
-    x = nn.Parameter(cr.tensor([3.0, -2.0]))
-    optimizer = getattr(optim, name)([x], **{**options, "lr": 0.1, "maximize": False, "weight_decay": 0})
+    row, (lr, close) = name in MATRICES_ONLY, MINIMISING.get(name, (0.1, 1e-2))
+    x = nn.Parameter(cr.tensor([[3.0, -2.0]] if row else [3.0, -2.0]))
+    plain = {"maximize": False, "weight_decay": 0}
+    options = {**options, **{k: v for k, v in plain.items() if k in options}, "lr": lr}
+    optimizer = getattr(optim, name)([x], **options)
 
     def closure():
         optimizer.zero_grad()
@@ -219,7 +238,7 @@ def test_it_minimises(name, options):
     for _ in range(200):
         last = optimizer.step(closure).item()
     assert first == pytest.approx(20)
-    assert last < 1e-2
+    assert last < close
 
 
 # -- the base class ---------------------------------------------------------------------------------------------------
@@ -257,7 +276,6 @@ def test_bad_arguments():
         ([p * 2], ValueError, "non-leaf"),
         ([{"params": {p}}], TypeError, "ordered collections"),
         ([{"params": [p]}, {"params": [p]}], ValueError, "more than one parameter group"),
-        ([p, p], ValueError, "duplicate"),
     ):
         with pytest.raises(error, match=text):
             optim.SGD(params, 0.1)
@@ -496,9 +514,11 @@ def test_defaults_and_repr():
 
 
 @pytest.mark.torch
-@EACH
+@pytest.mark.parametrize(
+    ("name", "options"), [c for c in CASES if c[0] not in NOT_IN_TORCH | ROUNDED_IN_TORCH], ids=str
+)
 def test_fifty_steps_like_torch(name, options, torch):
-    arrays = numbers(SHAPES)
+    arrays = numbers([s for s in SHAPES if 0 not in s or name != "Adafactor"])  # its PyTorch divides by 0
     ours, theirs = parameters(arrays), [torch.nn.Parameter(torch.tensor(a)) for a in arrays]
     one, two = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
     steps(one, ours, 25)

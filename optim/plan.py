@@ -1,0 +1,160 @@
+"""How the parameters of a group go through a step: large ones alone, small ones of one kind gathered together."""
+
+from __future__ import annotations
+
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+from ..autograd import FUNCTIONS, Tensor
+from ..autograd.op import raw
+from ..autograd.storage import as_memory, mark_all_written
+from ..autograd.tensor import wrap
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+__all__ = ["Plan"]
+
+#: parameters up to this many elements are gathered; for larger ones the copies cost more than the calls saved
+_SMALL = 1 << 14
+
+
+class _Bundle:
+    """Parameters that go through a step together: one large one, or small ones gathered into flat arrays.
+
+    `rows` are their counters, one host array per name; each parameter's counter tensor is a view of its element.
+    """
+
+    __slots__ = ("alone", "grad", "memory", "params", "rows", "states", "values", "views")
+
+    def __init__(
+        self, optimizer: Optimizer, params: list[Tensor], slots: tuple[str, ...], counters: tuple[str, ...]
+    ) -> None:
+        self.params = params
+        self.states = states = [optimizer.state[p] for p in params] if slots or counters else []
+        self.rows = [_row(states, name) for name in counters]
+        first = params[0].array
+        xp = raw(first).backend.xp
+        sizes = [p.array.size for p in params]
+        self.alone = len(params) == 1 and _alone(optimizer, first)
+        self.views: tuple[Any, ...] = ()
+        if self.alone:
+            self.memory, self.grad = None, None
+            self.values = tuple([_contiguous(states[0], name) for name in slots])
+            return
+        total = sum(sizes)
+        self.memory, self.grad = xp.empty(total, first.dtype), xp.empty(total, first.dtype)
+        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+        places = [(slice(end - n, end), p.array.shape) for end, n, p in zip(ends, sizes, params)]
+        self.views = tuple([self.memory[part].reshape(shape) for part, shape in places])
+        self.values = tuple([xp.empty(total, first.dtype) for _ in slots])
+        for state, (part, shape) in zip(states, places):
+            for name, flat in zip(slots, self.values):
+                view = flat[part].reshape(shape)
+                view[...] = state[name].array
+                state[name] = wrap(view, None)
+
+    def agrees(self) -> bool:
+        """Whether the counters of all its parameters still are the same."""
+        return len(self.params) == 1 or all((row == row[0]).all() for row in self.rows)
+
+
+def _row(states: list[dict[str, Any]], name: str) -> Any:
+    """The counters called `name` moved into one host array."""
+    first = states[0][name]
+    row = FUNCTIONS["full"]((len(states),), first.item(), dtype=first.dtype, device="cpu").array
+    for i, state in enumerate(states):
+        state[name] = wrap(row[i : i + 1].reshape(()), None)
+    return row
+
+
+def _alone(optimizer: Optimizer, array: Any) -> bool:
+    return not optimizer.elementwise or (array.size > _SMALL and _flat(array))
+
+
+def _flat(array: Any) -> bool:
+    return bool(array.flags.c_contiguous)
+
+
+def _contiguous(state: dict[str, Any], name: str) -> Any:
+    """A state's array; a layout that is not plain (as a file may bring) is made plain."""
+    array = state[name].array
+    if not _flat(array):
+        array = array.copy(order="C")
+        state[name] = wrap(array, None)
+    return array
+
+
+class Plan:
+    """How the parameters of a group that have gradients go through a step; made anew when one of them has changed."""
+
+    def __init__(self, optimizer: Optimizer, group: dict[str, Any], params: list[Tensor]) -> None:
+        self.params, self.slots = params, optimizer.slots(group)
+        counters = tuple(optimizer.counters(group)) if self.slots or optimizer.counts else ()
+        together: dict[Any, list[Tensor]] = {}
+        for p in params:
+            as_memory(p)
+            a = p.array
+            state = optimizer.started(p, group) if self.slots or counters else {}
+            counts = tuple([(state[name].dtype, state[name].item()) for name in counters])
+            key = (id(p) if _alone(optimizer, a) else None, a.dtype, str(p.device), state.get("fresh"), counts)
+            together.setdefault(key, []).append(p)
+        self.bundles = [_Bundle(optimizer, members, self.slots, counters) for members in together.values()]
+        self.layouts = [(p.array.shape, p.array.dtype, type(p.array), _flat(p.array)) for p in params]
+        self.names = self.slots + counters
+        self.states = [optimizer.state[p] for p in params] if self.names else []
+        self.kept = [s[name] for s in self.states for name in self.names]
+        self.arrays = [t.array for t in self.kept]
+
+    def fits(self, params: list[Tensor], optimizer: Optimizer, group: dict[str, Any]) -> bool:
+        """Whether nothing was replaced since: parameters, their shapes and dtypes, state."""
+        if (
+            len(params) != len(self.params)
+            or not all(map(is_, params, self.params))
+            or optimizer.slots(group) != self.slots
+        ):
+            return False
+        for p, (shape, dtype, kind, flat) in zip(params, self.layouts):
+            a = p.array
+            if type(a) is not kind or a.dtype is not dtype or a.shape != shape or a.flags.c_contiguous != flat:
+                return False
+        names = self.names
+        now = [s.get(name) for s in self.states for name in names]
+        return (
+            all(map(is_, now, self.kept))
+            and all(map(is_, [t.array for t in now], self.arrays))
+            and all(bundle.agrees() for bundle in self.bundles)
+        )
+
+    def run(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
+        """Take the step."""
+        for bundle in self.bundles:
+            arrays = [p.array for p in bundle.params]
+            grads = [p.grad.array for p in bundle.params]
+            for a, g in zip(arrays, grads):
+                if a.shape != g.shape:
+                    raise RuntimeError(f"a gradient has shape {list(g.shape)} and its parameter {list(a.shape)}")
+            numbers = optimizer.counted(group, bundle.rows, bundle.states)
+            if bundle.alone:
+                _run(optimizer, arrays[0], grads[0], bundle.values, numbers)
+                continue
+            xp = raw(arrays[0]).backend.xp
+            xp.concatenate([a.ravel() for a in arrays], out=bundle.memory)
+            xp.concatenate([g.ravel() for g in grads], out=bundle.grad)
+            _run(optimizer, bundle.memory, bundle.grad, bundle.values, numbers)
+            for a, view in zip(arrays, bundle.views):
+                a[...] = view
+        mark_all_written([p.array for p in self.params])
+
+
+def _run(optimizer: Optimizer, p: Any, g: Any, values: tuple[Any, ...], numbers: dict[str, Any]) -> None:
+    """The update of one array in place: the backend's step, or the formula."""
+    F = raw(p)
+    step = F.backend.steps.get(optimizer.kernel)
+    if step is not None:
+        flat = [x if x.ndim == 1 else x.reshape(-1) for x in (p, g, *values)]
+        step(*flat, **numbers)
+        return
+    new = optimizer.update(F, p, g, *values, **numbers)
+    for old, value in zip((p, *values), new if isinstance(new, tuple) else (new,)):
+        old[...] = value
