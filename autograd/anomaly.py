@@ -30,7 +30,8 @@ def line_of(node: Node) -> str:
 
 
 def _finite(array: Any) -> bool:
-    if array is None or not hasattr(array, "dtype") or array.dtype.kind not in "fV":
+    kind = getattr(array, "dtype", None)  # None also of Parts, whose gradients are checked one by one
+    if kind is None or kind.kind not in "fV":
         return True
     xp = backends.of(array).xp
     return bool(xp.isfinite(array.astype("float32") if array.dtype.kind == "V" else array).all())

@@ -131,6 +131,30 @@ def test_unasked_outputs_and_states():
     close(parts[0] + parts[1] + parts[2], both)
 
 
+def test_anomaly_mode_looks_into_the_sequence():
+    model, x = layer(LAYERS["LSTM"], bidirectional=True), batch(4, 2, 3).requires_grad_()
+    (expected,) = cr.autograd.grad(model(x)[0].sum(), x)
+    with cr.autograd.detect_anomaly():
+        (found,) = cr.autograd.grad(model(x)[0].sum(), x)
+    close(found, expected)
+    with cr.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="NaN or Inf"):
+        (model(x)[1][1].sum() * 0).sqrt().backward()
+
+
+def test_weights_from_elsewhere():
+    """As programs drop weights: the layer computes with whatever stands under the parameter's name."""
+    model = layer(LAYERS["LSTM"])
+    raw = model.weight_hh_l0
+    del model.weight_hh_l0
+    model.register_parameter("weight_hh_l0_raw", raw)
+    model.weight_hh_l0 = raw * 0.5
+    model(batch(4, 2, 3))[0].sum().backward()
+    assert raw.grad is not None
+    plain = layer(LAYERS["LSTM"])
+    plain._flat_weights = [w if w is not plain.weight_hh_l0 else nn.Parameter(w * 0.5) for w in plain._flat_weights]
+    close(plain(batch(4, 2, 3))[0], model(batch(4, 2, 3))[0])
+
+
 def test_final_states_have_their_own_memory():
     model = layer(LAYERS["LSTM"])
     with cr.no_grad():
