@@ -50,9 +50,9 @@ def _initial(state: Any, batch_sizes: Any, size: int, dtype: Any) -> Any:
 
 def _projected(input: Any, weight: Any, *biases: Any) -> Any:
     rows = np.dot(input, weight.T)
-    for bias in biases:
-        if bias is not None:
-            rows += bias
+    given = [b for b in biases if b is not None]
+    if given:
+        rows += sum(given[1:], given[0])
     return rows
 
 
@@ -83,17 +83,14 @@ def lstm(
     half[2] = 1  # g is a tanh as it stands
     shift = (1 - half).ravel()
     half = half.ravel()
-    gates = _projected(input, weight_ih * half[:, None])
-    for bias in (bias_ih, bias_hh):
-        if bias is not None:
-            gates += bias * half
-    recurrent = (weight_hh * half[:, None]).T
+    gates, recurrent = _projected(input, weight_ih, bias_ih, bias_hh), weight_hh.T
     h, c = (_initial(s, batch_sizes, n, dtype) for s, n in ((h0, weight_hh.shape[1]), (c0, size)))
     output, cells = np.empty((len(input), h.shape[1]), dtype), np.empty((len(input), size), dtype)
     product, scratch = np.empty((len(h), 4 * size), dtype), np.empty(c.shape, dtype)
     for n, rows in _steps(batch_sizes, reverse):
         a, t, out = gates[rows], scratch[:n], output[rows]
         a += np.dot(h[:n], recurrent, out=product[:n])
+        a *= half
         np.tanh(a, out=a)
         a *= half
         a += shift
@@ -155,7 +152,7 @@ def lstm_grad(g: Any, residual: Any, needs: Any) -> Any:
         np.dot(d.T, _before(output, h0, batch_sizes, reverse)) if needs[4] else None,
         bias if needs[5] else None,
         bias if needs[6] else None,
-        np.dot(projected.T, hidden) if needs[7] else None,  # type: ignore[union-attr]
+        None if projected is None or hidden is None else np.dot(projected.T, hidden),
     )
 
 
