@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import wait
 from typing import Any
 
-from ...autograd import cuda
+from ... import backends
 from . import _utils
 from ._utils.collate import default_collate, default_convert
 from ._utils.fetch import fetcher
@@ -248,6 +248,14 @@ class DataLoader(Iterable[Any]):
 # -- iterators --------------------------------------------------------------------------------------------------------
 
 
+def _has_gpu() -> bool:
+    try:
+        backends.by_device("cuda")
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
 class _BaseDataLoaderIter:
     """One pass over a loader's batches."""
 
@@ -255,7 +263,7 @@ class _BaseDataLoaderIter:
         self._loader_dataset = loader.dataset
         self._kind = loader._dataset_kind
         self._num_workers = loader.num_workers
-        self._pin = loader.pin_memory and cuda.is_available()
+        self._pin = loader.pin_memory and _has_gpu()
         if loader.pin_memory and not self._pin:
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be "
