@@ -13,15 +13,17 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # What each top-level folder may import of ours, besides itself. The package's own __init__.py and the modules beside
 # it stand on top and may import everything. A new folder needs a reason, and a line here.
-ON_TOP_OF_NN = {"backends", "autograd", "nn", "optim", "utils", "models", "testing"}
+ON_TOP_OF_NN = {"backends", "autograd", "nn", "optim", "distributions", "utils", "models", "testing", "runtime"}
 MAY_IMPORT = {
     "backends": set(),
     "autograd": {"backends"},
     "nn": {"autograd"},
     "optim": {"autograd"},
+    "distributions": {"autograd"},
     "utils": ON_TOP_OF_NN,
     "models": ON_TOP_OF_NN,
     "testing": ON_TOP_OF_NN,
+    "runtime": ON_TOP_OF_NN,  # PyTorch's names around the engine: cuda, amp, jit, distributed ...
 }
 NOT_PACKAGED = {"tests", "examples", "benchmarks", "notebooks", "docs", "build", "dist"}
 ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "cupy_backends", "numba", "cudnn"}
