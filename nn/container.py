@@ -8,7 +8,7 @@ from typing import Any
 
 from ..autograd import Tensor
 from ..autograd.errors import warn
-from .module import Module, _indent
+from .module import Module, _addindent
 from .parameter import Parameter
 
 __all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -186,7 +186,7 @@ class ModuleList(_Row):
             else:
                 runs.append([i, i])
         lines = [f"({a}): {texts[a]}" if a == b else f"({a}-{b}): {b - a + 1} x {texts[a]}" for a, b in runs]
-        return f"{self._get_name()}(\n  " + "\n  ".join(_indent(line) for line in lines) + "\n)"
+        return f"{self._get_name()}(\n  " + "\n  ".join(_addindent(line) for line in lines) + "\n)"
 
 
 class ModuleDict(Module):

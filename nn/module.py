@@ -175,6 +175,10 @@ class Module(HookMethods, StateMethods):
         if self._declared is not None:
             self._declared.pop(name, None)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # For the subclasses that bring older files up to date and call this one.
+        vars(self).update(state)
+
     @property
     def _parameters(self) -> MutableMapping[str, Parameter | None]:
         return _View(self, "parameter")
@@ -497,7 +501,7 @@ class Module(HookMethods, StateMethods):
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = extra.split("\n") if extra else []
-        children = [f"({name}): {_indent(repr(child))}" for name, child in self._entries("module")]
+        children = [f"({name}): {_addindent(repr(child))}" for name, child in self._entries("module")]
         if len(lines) == 1 and not children:
             return f"{self._get_name()}({lines[0]})"
         inside = "\n  ".join([*lines, *children])
@@ -516,8 +520,9 @@ def clear_grad(p: Tensor, set_to_none: bool) -> None:
         p.grad.zero_()
 
 
-def _indent(text: str) -> str:
-    return text.replace("\n", "\n  ")
+def _addindent(s_: str, numSpaces: int = 2) -> str:
+    """A text whose lines after the first are indented: PyTorch's name, which programs with a __repr__ import."""
+    return s_.replace("\n", "\n" + " " * numSpaces)
 
 
 def _note_place(error: Exception, module: Module) -> None:
