@@ -5,6 +5,7 @@ checkpoints load: `resnet18(weights="resnet18.pth")`.
 """
 
 from .alexnet import AlexNet, AlexNet2012, ZFNet, alexnet
+from .captioner import Captioner
 from .char_rnn import CharRNN, truncated_bptt
 from .densenet import DenseNet, densenet121, densenet161, densenet169, densenet201
 from .dqn import DQN, QNetwork, ReplayMemory
@@ -13,6 +14,7 @@ from .environments import CartPole, GridWorld
 from .fcn import FCN
 from .gan import Discriminator, Generator, gradient_penalty
 from .googlenet import GoogLeNet, GoogLeNetOutputs, InceptionV2, googlenet
+from .gpt import GPT, GPTConfig
 from .highway import Highway, HighwayLayer
 from .inception import Inception3, InceptionOutputs, InceptionResNetV2, inception_v3
 from .lenet import LeNet5
@@ -40,6 +42,7 @@ from .resnet import (
 from .senet import se_resnet18, se_resnet50
 from .seq2seq import Attention, Seq2Seq
 from .spatial_transformer import SpatialTransformer, SpatialTransformerNet
+from .transformer import PositionalEncoding, TranslationTransformer, noam
 from .unet import UNet
 from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from .wavenet import WaveNet
