@@ -89,6 +89,8 @@ class _LazyConv(LazyModuleMixin):
         super().__init__(groups, out_channels, kernel_size, *args, **kwargs)
         self.in_channels = 0
         self.weight = UninitializedParameter(device=device, dtype=dtype)
+        if self.bias is not None:
+            self.bias = UninitializedParameter(device=device, dtype=dtype)
 
     def _groups(self, args: Any, kwargs: Any) -> int:
         return kwargs.get("groups", args[3] if len(args) > 3 else 1)
@@ -108,6 +110,8 @@ class _LazyConv(LazyModuleMixin):
             one, two = n.in_channels // n.groups, n.out_channels // n.groups
             channels = (n.in_channels, two) if n.transposed else (n.out_channels, one)
             n.weight.materialize((*channels, *n.kernel_size))
+            if n.bias is not None:
+                n.bias.materialize((n.out_channels,))
             self.reset_parameters()
 
 

@@ -215,3 +215,31 @@ def test_signatures_are_torchs(name, torch):
         assert ours == theirs[: len(ours)]
     elif name not in ("Module", "Sequential"):
         assert ours == theirs
+
+
+def plain(value):
+    """An attribute's value, comparable between the two: shapes of tensors, names of functions and modules."""
+    if type(value).__name__.startswith("Uninitialized"):
+        return "lazy"
+    if type(value).__name__ == "Size" or isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if hasattr(value, "requires_grad"):
+        return tuple(value.shape)
+    if hasattr(value, "named_modules"):
+        return type(value).__name__
+    if callable(value):
+        return getattr(value, "__name__", "")
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value).rpartition(".")[2]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("record", [r for r in RECORDS if r.name not in OURS], ids=str)
+def test_attributes_are_torchs(record, torch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's own
+        ours, theirs = record.make(nn, cr.tensor), record.make(torch.nn, to_torch(torch))
+    every = {*vars(theirs), *theirs._parameters, *theirs._buffers, *theirs._modules}
+    every |= set(dir(type(theirs))) - set(dir(torch.nn.Module))
+    for name in sorted(n for n in every if not n.startswith("_") and n != "merge_masks"):
+        a, b = plain(getattr(ours, name)), plain(getattr(theirs, name))
+        assert (a, isinstance(a, tuple)) == (b, isinstance(b, tuple)), name
