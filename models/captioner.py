@@ -34,7 +34,7 @@ class Captioner(nn.Module):
         annotation: length of the annotations.
         attention: "soft" or "hard".
         pad: the word that fills up short captions; it costs nothing.
-        double: λ of the paper's doubly stochastic attention, which asks Σ_t α_ti ≈ 1 (soft attention).
+        doubly: λ of the paper's doubly stochastic attention, which asks Σ_t α_ti ≈ 1 (soft attention).
         entropy: λ_e, the weight of the entropy of α, which keeps hard attention looking around.
     """
 
@@ -48,13 +48,13 @@ class Captioner(nn.Module):
         attention: str = "soft",
         channels: int = 1,
         pad: int = 0,
-        double: float = 1.0,
+        doubly: float = 1.0,
         entropy: float = 0.002,
     ) -> None:
         super().__init__()
         if attention not in ("soft", "hard"):
             raise ValueError(f"attention is soft or hard, not {attention!r}")
-        self.attention, self.pad, self.double, self.entropy = attention, pad, double, entropy
+        self.attention, self.pad, self.doubly, self.entropy = attention, pad, doubly, entropy
         self.encoder = _small_encoder(channels, annotation) if encoder is None else encoder
         self.words = nn.Embedding(vocabulary, embedding)
         self.start_h, self.start_c = nn.Linear(annotation, hidden), nn.Linear(annotation, hidden)
@@ -116,7 +116,7 @@ class Captioner(nn.Module):
         entropy_loss = -log_p.sum() / counts.sum()
         if told.places is None:
             looked = (told.weights * counts.unsqueeze(2)).sum(1)
-            return entropy_loss + self.double * ((1 - looked) ** 2).sum(1).mean()
+            return entropy_loss + self.doubly * ((1 - looked) ** 2).sum(1).mean()
         log_weights = told.weights.clamp(min=1e-12).log()
         chosen = log_weights.gather(2, told.places.unsqueeze(2)).squeeze(2)
         reward = log_p.detach()

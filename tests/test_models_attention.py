@@ -200,7 +200,7 @@ def shapes_and_captions():
 def test_captioner_learns(attention):
     cr.manual_seed(0)
     images, captions = shapes_and_captions()
-    model = Captioner(7, annotation=8, embedding=8, hidden=16, attention=attention, double=0.1)
+    model = Captioner(7, annotation=8, embedding=8, hidden=16, attention=attention, doubly=0.1)
     told = model(images, captions[:, :-1])
     assert told.logits.shape == (4, 3, 7)
     assert told.weights.shape == (4, 3, 16)
