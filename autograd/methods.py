@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-from .public import function
+from .public import function, inplace
 from .tensor import METHODS, Tensor, method
 
 __all__: list[str] = []
@@ -59,3 +60,27 @@ _NAMES = (
 )
 for _name in _NAMES.split():
     function(METHODS[_name], name=_name)
+
+
+# -- methods whose functions are in late modules ----------------------------------------------------------------------
+
+
+def _late(module: str, names: str, inplace_names: str = "") -> None:
+    """Methods that import `module` when they are called."""
+
+    def define(name: str, changes: bool) -> None:
+        def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+            target = getattr(importlib.import_module(f".{module}", __package__), name)
+            return inplace(self, target, *args, **kwargs) if changes else target(self, *args, **kwargs)
+
+        bound.__name__ = bound.__qualname__ = f"{name}_" if changes else name
+        bound.__doc__ = f"In-place form of `{name}`." if changes else f"`chainrule.{name}` of this tensor."
+        method(bound)
+
+    for name in names.split():
+        define(name, False)
+    for name in inplace_names.split():
+        define(name, True)
+
+
+_late("special", "i0 igamma igammac", "i0 igamma igammac")

@@ -109,20 +109,24 @@ def _erf_near(xp: Any, x: Any) -> Any:
     return x * (_poly(z, _A) / _poly(z, _B))
 
 
+def erfc_ratio(xp: Any, y: Any) -> Any:
+    """exp(y²) erfc(y) for y >= 0.46875 (a constant below)."""
+    middle = xp.minimum(xp.maximum(y, _NEAR), 4.0)
+    outer = xp.maximum(y, 4.0)
+    z = 1 / (outer * outer)
+    return xp.where(
+        y <= 4.0,
+        _poly(middle, _C) / _poly(middle, _D),
+        (1 / math.sqrt(math.pi) - z * (_poly(z, _P) / _poly(z, _Q))) / outer,
+    )
+
+
 def _erfc_far(xp: Any, y: Any) -> Any:
     """erfc(y) for y >= 0.46875; exp(-y²) is split so that the rounding of y² does not matter."""
     y = xp.minimum(xp.maximum(y, _NEAR), 30.0)
     head = xp.trunc(y * 16) / 16
     decay = xp.exp(-head * head) * xp.exp((head - y) * (head + y))
-    middle = xp.minimum(y, 4.0)
-    outer = xp.maximum(y, 4.0)
-    z = 1 / (outer * outer)
-    ratio = xp.where(
-        y <= 4.0,
-        _poly(middle, _C) / _poly(middle, _D),
-        (1 / math.sqrt(math.pi) - z * (_poly(z, _P) / _poly(z, _Q))) / outer,
-    )
-    return decay * ratio
+    return decay * erfc_ratio(xp, y)
 
 
 @_elementwise

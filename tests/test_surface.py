@@ -67,8 +67,8 @@ def test_a_result_prints_as_in_pytorch():
 
 
 def test_batch_norm_far_from_zero():
-    """float32 data with |mean| = 1000 std: the gradients keep the digits that the data have."""
-    a = (1000 + samples.floats((64, 3, 2, 2))).astype("float32")
+    """float32 data with |mean| = 200 std: the weight's gradient is not the difference of two large sums."""
+    a = (100 + samples.floats((64, 3, 2, 2))).astype("float32")
     up = samples.floats(a.shape, seed=1)
     found = []
     for kind in ("float32", "float64"):
@@ -78,7 +78,7 @@ def test_batch_norm_far_from_zero():
         nn.functional.batch_norm(x, None, None, w, b, training=True).backward(tensor(up.astype(kind)))
         found.append([x.grad.numpy(), w.grad.numpy(), b.grad.numpy()])
     for single, double in zip(*found, strict=True):
-        np.testing.assert_allclose(single, double, rtol=2e-3, atol=2e-3 * np.abs(double).max())
+        assert np.abs(single - double).max() < 1.5e-6 * np.abs(double).max()
 
 
 def test_binary_cross_entropy_speaks_of_itself():
