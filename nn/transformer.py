@@ -44,11 +44,9 @@ def _get_activation_fn(activation: Activation) -> Any:
     return F.relu if activation == "relu" else F.gelu
 
 
-def _causal_mask(size: int, like: Tensor | None = None, device: Any = None, dtype: Any = None) -> Tensor:
-    """(size, size): -inf above the diagonal, 0 elsewhere."""
-    if like is not None:
-        device, dtype = like.device, like.dtype
-    return FUNCTIONS["full"]((size, size), -math.inf, device=device, dtype=dtype).triu(1)
+def _generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:
+    """(sz, sz): -inf above the diagonal, 0 elsewhere."""
+    return FUNCTIONS["full"]((sz, sz), -math.inf, device=device, dtype=dtype).triu(1)
 
 
 def _is_causal(mask: Tensor | None, told: bool | None, size: int) -> bool:
@@ -57,7 +55,7 @@ def _is_causal(mask: Tensor | None, told: bool | None, size: int) -> bool:
         return told
     if mask is None or tuple(mask.shape) != (size, size):
         return False
-    return bool((mask == _causal_mask(size, mask)).all())
+    return bool((mask == _generate_square_subsequent_mask(size, mask.device, mask.dtype)).all())
 
 
 def _get_clones(module: Module, N: int) -> ModuleList:
@@ -65,16 +63,16 @@ def _get_clones(module: Module, N: int) -> ModuleList:
 
 
 class _Layer(Module):
-    """What the layers of encoder and decoder share: the feed-forward net, and the rule of residual and norm."""
+    """What the layers of encoder and decoder share: where the norms stand, and attention without its weights."""
 
-    def _residual(self, x: Tensor, norm: Module, block: Callable[[Tensor], Tensor]) -> Tensor:
-        return x + block(norm(x)) if self.norm_first else norm(x + block(x))
+    def _residual(self, x: Tensor, norm: Module, block: Callable[..., Tensor], *masks: Any) -> Tensor:
+        return x + block(norm(x), *masks) if self.norm_first else norm(x + block(x, *masks))
 
-    def _attend(self, attention: Module, drop: Module, *inputs: Tensor, **masks: Any) -> Tensor:
-        return drop(attention(*inputs, need_weights=False, **masks)[0])
-
-    def _feed_forward(self, x: Tensor, drop: Module) -> Tensor:
-        return drop(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+    def _sa_block(
+        self, x: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None, is_causal: bool = False
+    ) -> Tensor:
+        masks = {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask, "is_causal": is_causal}
+        return self.dropout1(self.self_attn(x, x, x, need_weights=False, **masks)[0])
 
 
 class TransformerEncoderLayer(_Layer):
@@ -128,9 +126,11 @@ class TransformerEncoderLayer(_Layer):
         """src after attention and feed-forward net."""
         src_key_padding_mask = additive_mask(src_key_padding_mask, "src_key_padding_mask", src, src_mask, "src_mask")
         src_mask = additive_mask(src_mask, "src_mask", src)
-        masks = {"attn_mask": src_mask, "key_padding_mask": src_key_padding_mask, "is_causal": is_causal}
-        x = self._residual(src, self.norm1, lambda y: self._attend(self.self_attn, self.dropout1, y, y, y, **masks))
-        return self._residual(x, self.norm2, lambda y: self._feed_forward(y, self.dropout2))
+        x = self._residual(src, self.norm1, self._sa_block, src_mask, src_key_padding_mask, is_causal)
+        return self._residual(x, self.norm2, self._ff_block)
+
+    def _ff_block(self, x: Tensor) -> Tensor:
+        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
 class TransformerDecoderLayer(_Layer):
@@ -181,13 +181,25 @@ class TransformerDecoderLayer(_Layer):
         memory_is_causal: bool = False,
     ) -> Tensor:
         """tgt after both attentions and the feed-forward net."""
-        own = {"attn_mask": tgt_mask, "key_padding_mask": tgt_key_padding_mask, "is_causal": tgt_is_causal}
-        other = {"attn_mask": memory_mask, "key_padding_mask": memory_key_padding_mask, "is_causal": memory_is_causal}
-        x = self._residual(tgt, self.norm1, lambda y: self._attend(self.self_attn, self.dropout1, y, y, y, **own))
-        x = self._residual(
-            x, self.norm2, lambda y: self._attend(self.multihead_attn, self.dropout2, y, memory, memory, **other)
-        )
-        return self._residual(x, self.norm3, lambda y: self._feed_forward(y, self.dropout3))
+        own = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
+        other = (memory, memory_mask, memory_key_padding_mask, memory_is_causal)
+        x = self._residual(tgt, self.norm1, self._sa_block, *own)
+        x = self._residual(x, self.norm2, self._mha_block, *other)
+        return self._residual(x, self.norm3, self._ff_block)
+
+    def _mha_block(
+        self,
+        x: Tensor,
+        mem: Tensor,
+        attn_mask: Tensor | None,
+        key_padding_mask: Tensor | None,
+        is_causal: bool = False,
+    ) -> Tensor:
+        masks = {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask, "is_causal": is_causal}
+        return self.dropout2(self.multihead_attn(x, mem, mem, need_weights=False, **masks)[0])
+
+    def _ff_block(self, x: Tensor) -> Tensor:
+        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
 class TransformerEncoder(Module):
@@ -386,4 +398,4 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:
         """The causal mask (sz, sz): -inf above the diagonal, 0 elsewhere."""
-        return _causal_mask(sz, device=device, dtype=dtype)
+        return _generate_square_subsequent_mask(sz, device, dtype)
