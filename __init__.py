@@ -31,7 +31,6 @@ from .autograd import (
     complex64,
     complex128,
     contiguous_format,
-    cuda,
     device,
     dtype,
     enable_grad,

@@ -27,7 +27,14 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "autograd.grad_mode": "autograd.modes",
     "autograd.anomaly_mode": "autograd.modes",
     "autograd.variable": "autograd.function",
-    "cuda": "autograd.cuda",
+    "cuda": "runtime.cuda",
+    "amp": "runtime.amp",
+    "amp.autocast_mode": "runtime.amp",
+    "amp.grad_scaler": "runtime.amp",
+    "cpu": "runtime.cpu",
+    "cpu.amp": "runtime.cpu_amp",
+    "cuda.amp.autocast_mode": "runtime.cuda.amp",
+    "cuda.amp.grad_scaler": "runtime.cuda.amp",
     "func": "autograd.func",
     "linalg": "autograd.linalg",
     "random": "autograd.random",
@@ -38,16 +45,23 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "autograd.graph": "autograd.saved",
     # nn
     "nn.modules": ("nn",),
-    "nn.modules.batchnorm": "nn.normalization",
+    "nn.modules.activation": ("nn.activation", "nn.multihead"),
+    "nn.modules.batchnorm": ("nn.normalization", "nn.lazy"),
+    "nn.modules.conv": ("nn.conv", "nn.lazy"),
     "nn.modules.distance": "nn.shape",
     "nn.modules.flatten": "nn.shape",
     "nn.modules.fold": "nn.shape",
-    "nn.modules.instancenorm": "nn.normalization",
+    "nn.modules.instancenorm": ("nn.normalization", "nn.lazy"),
+    "nn.modules.linear": ("nn.linear", "nn.lazy"),
+    "nn.modules.module": ("nn.module", "nn.hooks", "nn.state"),
+    "nn.modules.pooling": ("nn.pooling", "nn.fractional"),
     "nn.modules.pixelshuffle": "nn.shape",
     "nn.modules.channelshuffle": "nn.shape",
     "nn.modules.rnn": "nn.recurrent",
     "nn.modules.upsampling": "nn.shape",
     "nn.modules.utils": "nn.tuples",
+    "nn.parallel": ("runtime.parallel",),
+    "nn.parallel.distributed": "runtime.parallel",
 }
 
 #: module of ours -> names that PyTorch has in another, late ones: nobody who does not use them pays for them
@@ -55,8 +69,23 @@ NAMES: dict[str, str] = {
     name: module
     for module, names in {
         "testing": "autograd.gradcheck autograd.gradgradcheck",
+        "runtime.parallel": "nn.DataParallel",
         "autograd.sparse": "dsmm hspmm smm sparse_coo sparse_coo_tensor sparse_csr sparse_csr_tensor spmm",
+        "autograd.autocast": """autocast clear_autocast_cache get_autocast_cpu_dtype get_autocast_dtype
+            get_autocast_gpu_dtype is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled
+            set_autocast_cache_enabled set_autocast_cpu_dtype set_autocast_cpu_enabled set_autocast_dtype
+            set_autocast_enabled set_autocast_gpu_dtype""",
         "autograd.windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
+        "autograd.special": "i0 igamma igammac",
+        "autograd.seldom": """angle complex conj conj_physical frexp gradient histogram imag index_reduce is_storage isreal
+            narrow_copy nonzero_static pca_lowrank polar range real renorm resolve_conj resolve_neg split_with_sizes
+            svd_lowrank unsafe_chunk unsafe_split unsafe_split_with_sizes view_as_complex view_as_real""",
+        "autograd.second_forms": """affine_grid_generator alpha_dropout alpha_dropout_ batch_norm bilinear
+            binary_cross_entropy_with_logits cosine_embedding_loss ctc_loss dropout dropout_ embedding embedding_bag
+            feature_alpha_dropout feature_alpha_dropout_ feature_dropout feature_dropout_ frobenius_norm grid_sampler
+            group_norm gru_cell hinge_embedding_loss instance_norm kl_div layer_norm lstm_cell margin_ranking_loss
+            max_pool1d_with_indices norm_except_dim nuclear_norm pdist poisson_nll_loss rms_norm rnn_relu_cell
+            rnn_tanh_cell rrelu_ threshold_ triplet_margin_loss""",
     }.items()
     for name in names.split()
 }
@@ -107,8 +136,10 @@ class _Collection(ModuleType):
         path = f"{self._path}.{name}"
         if path in PATHS:
             return importlib.import_module(f"{_ROOT}.{path}")
-        for source in self._sources if name == "__all__" or not name.startswith("__") else ():
-            module = importlib.import_module(f"{_ROOT}.{source}")
+        sources = (importlib.import_module(f"{_ROOT}.{source}") for source in self._sources)
+        if name == "__all__":
+            return sorted({exported for module in sources for exported in module.__all__})
+        for module in sources if not name.startswith("__") else ():
             if hasattr(module, name):
                 return getattr(module, name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
@@ -130,6 +161,8 @@ class _Alias:
     def exec_module(self, module: ModuleType) -> None:
         if isinstance(self._served, str):
             module.__spec__ = self._spec
+            if self._path in _ABOVE and not hasattr(module, "__path__"):
+                module.__path__ = []  # what PyTorch has below it, the table knows
 
 
 class _Finder:

@@ -1,7 +1,6 @@
 """The engine: tensors, ops, the tape, modes; `backward`, `grad`, `Function` and transforms as in torch.autograd."""
 
 from . import (
-    cuda,
     func,
     functional,
     hooks,

@@ -12,7 +12,7 @@ from typing import Any
 from .. import backends
 from . import storage
 from .errors import explain
-from .modes import MODES
+from .modes import MODES, with_modes
 from .namespaces import GRAPH, OPS, Raw, raw_of
 from .op import Op
 from .plan import Plan, attach
@@ -69,10 +69,23 @@ class Composite(Op):
             else:
                 raise TypeError(f"{self.name}() needs a Tensor among its inputs")
         modes = MODES.get()
+        if modes.autocast is not None:
+            inputs, _ = modes.autocast.cast(self, inputs, [x.array if isinstance(x, Tensor) else x for x in inputs])
+            token = with_modes(autocast=None)  # its parts compute in the dtypes that it got
+            try:
+                return self.apply(inputs, params)
+            finally:
+                MODES.reset(token)
         kernel = self._pair(first.array)
-        if kernel is None or modes.anomaly or modes.autocast is not None:
+        if kernel is None or modes.anomaly:
             return self._compose(inputs, params)
-        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+        arrays = tuple([x.array if isinstance(x, Tensor) else x for x in inputs])
+        parents: list[Any] = []
+        if modes.grad:
+            parents = [x.node or (x if x.leaf else None) if isinstance(x, Tensor) else None for x in inputs]
+        live = any([p is not None for p in parents])
+        if live and storage.SHARED:
+            arrays = storage.protect(arrays)  # before the kernel, whose residual may be one of them
         try:
             fused = (
                 kernel(**dict(zip(self.inputs, arrays, strict=True)), **params)
@@ -84,13 +97,9 @@ class Composite(Op):
         if fused is NotImplemented:
             return self._compose(inputs, params)
         out, residual = fused
-        if not modes.grad:
+        if not live:
             return self._untracked(out)
-        parents = [x.node or (x if x.leaf else None) if isinstance(x, Tensor) else None for x in inputs]
-        if not any(p is not None for p in parents):
-            return self._untracked(out)
-        kept = storage.protect(tuple(arrays)) if storage.SHARED else tuple(arrays)
-        saved = (kept, params, residual, tuple([p is not None for p in parents]))
+        saved = (arrays, params, residual, tuple([p is not None for p in parents]))
         if self.outputs == 1:
             return wrap(out, Node(self._fused_plan, tuple(parents), saved, out.shape, out.dtype))
         node = Node(self._fused_plan, tuple(parents), saved, tuple([o.shape for o in out]), None)

@@ -9,7 +9,7 @@ from typing import Any
 from .. import backends
 from .tensor import Tensor
 
-__all__ = ["NotDense", "OpError", "OutOfRange", "explain", "note", "user_line", "warn"]
+__all__ = ["NotDense", "OpError", "OutOfMemoryError", "OutOfRange", "explain", "note", "user_line", "warn"]
 
 
 class OpError(RuntimeError, ValueError):
@@ -22,6 +22,10 @@ class NotDense(OpError):
 
 class OutOfRange(OpError, IndexError):
     """A dimension or a position that is not there: an IndexError, or to PyTorch's gather and scatter a RuntimeError."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """A GPU has no memory left for an array."""
 
 
 def describe(x: Any) -> str:
@@ -53,6 +57,8 @@ def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> E
         found: Exception = OpError(f"{call}: the tensors are on different devices, {names}; move one with .to(device)")
     elif isinstance(error, IndexError):  # NumPy's AxisError is one
         found = OutOfRange(f"{call}: {_out_of_range(error)}")
+    elif type(error).__name__ == "OutOfMemoryError":  # CuPy's, whose class is not known here
+        found = OutOfMemoryError(f"{call}: {error}")
     elif type(error) is ValueError or isinstance(error, (OverflowError, ZeroDivisionError)) or "boolean" in str(error):
         text = str(error)
         if "remapped shapes" in text:  # NumPy's words for matmul

@@ -13,6 +13,7 @@ from ...backends import np
 from ..composite import composite
 from ..dims import numpy_names, wrap_dim
 from ..errors import OpError
+from ..modes import MODES
 from ..op import op
 from ..public import api, expose, function
 from ..tensor import Tensor
@@ -145,6 +146,8 @@ def _added(input, product, beta, alpha):
         return product
     if np.broadcast_shapes(tuple(input.shape), tuple(product.shape)) != tuple(product.shape):
         raise OpError(f"the input of shape {list(input.shape)} does not expand to the product's, {list(product.shape)}")
+    if MODES.get().autocast is not None:
+        input = input.to(product.dtype)
     return product + (input if beta == 1 else input * beta)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
 
 import cupy
@@ -135,6 +136,40 @@ class CupyBackend(Backend):
     def empty_cache(self) -> None:
         cupy.get_default_memory_pool().free_all_blocks()
         cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+    # -- what the runtime tells of a GPU --------------------------------------------------------------------------
+
+    def properties(self, index: int) -> Any:
+        found = cupy.cuda.runtime.getDeviceProperties(self._checked(index))
+        return SimpleNamespace(
+            name=found["name"].decode(),
+            major=found["major"],
+            minor=found["minor"],
+            total_memory=found["totalGlobalMem"],
+            multi_processor_count=found["multiProcessorCount"],
+        )
+
+    def memory_info(self, index: int) -> tuple[int, int]:
+        with cupy.cuda.Device(self._checked(index)):
+            return cupy.cuda.runtime.memGetInfo()
+
+    def memory_used(self) -> tuple[int, int]:
+        pool = cupy.get_default_memory_pool()
+        return pool.used_bytes(), pool.total_bytes()
+
+    def limit_memory(self, fraction: float) -> None:
+        cupy.get_default_memory_pool().set_limit(fraction=fraction)
+
+    def can_access_peer(self, index: int, peer: int) -> bool:
+        return bool(cupy.cuda.runtime.deviceCanAccessPeer(self._checked(index), self._checked(peer)))
+
+    def event(self) -> Any:
+        event = cupy.cuda.Event()
+        event.record()
+        return event
+
+    def elapsed(self, start: Any, end: Any) -> float:
+        return float(cupy.cuda.get_elapsed_time(start, end))
 
     def generator(self, seed: int | None) -> DeviceGenerator:
         self.require()
