@@ -82,6 +82,8 @@ class LazyLinear(LazyModuleMixin, linear.Linear):
 
 
 class _LazyConv(LazyModuleMixin):
+    bias: Any
+
     def __init__(self, out_channels: int, kernel_size: Any, *args: Any, **kwargs: Any) -> None:
         device, dtype = kwargs.get("device"), kwargs.get("dtype")
         # The plain constructor does the rest, for the fewest channels that it accepts.

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..autograd import Tensor, no_grad
 from ..autograd.creation import empty, ones, tensor, zeros
+from ..autograd.errors import warn
 from . import functional as F
 from . import init
 from .module import Module
@@ -212,10 +213,16 @@ class _InstanceNorm(_NormBase):
     def forward(self, input: Tensor) -> Tensor:
         _check_dims(self, input, self.dims + 1, self.dims + 2)
         channels = input.shape[-self.dims - 1]
-        if channels != self.num_features and self.affine:
-            raise ValueError(
-                f"expected input's size at dim={input.ndim - self.dims - 1} to match num_features "
-                f"({self.num_features}), but got: {channels}."
+        if channels != self.num_features:
+            dim = input.ndim - self.dims - 1
+            if self.affine:
+                raise ValueError(
+                    f"expected input's size at dim={dim} to match num_features ({self.num_features}), but got: "
+                    f"{channels}."
+                )
+            warn(
+                f"input's size at dim={dim} does not match num_features. You can silence this warning by not passing "
+                "in num_features, which is not used because affine=False"
             )
         alone = input.ndim == self.dims + 1
         out = F.instance_norm(

@@ -93,6 +93,12 @@ class _Uninitialized:
         this.data = empty if device is None and dtype is None else empty.to(device=device, dtype=dtype)
         this.__class__ = self.cls_to_become
 
+    def numel(self) -> int:
+        """ValueError, as in PyTorch: a count of parameters would be wrong."""
+        raise ValueError(
+            "Attempted to use an uninitialized parameter: it has no elements yet. Call the lazy module once before"
+        )
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         this: Any = self
         if id(self) not in memo:

@@ -186,8 +186,9 @@ class EmbeddingBag(Module):
         """An EmbeddingBag of a given table (two dimensions); `freeze`: it is not trained."""
         if embeddings.ndim != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
+        rows, columns = embeddings.shape
         bag = cls(
-            *(*embeddings.shape, max_norm, norm_type, scale_grad_by_freq, mode, sparse),
+            *(rows, columns, max_norm, norm_type, scale_grad_by_freq, mode, sparse),
             *(embeddings, include_last_offset, padding_idx),
         )
         bag.weight.requires_grad = not freeze

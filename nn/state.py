@@ -85,7 +85,7 @@ class StateMethods:
         for key, hook in list(hooks.state_dict_post.items()) if hooks else ():
             result = hook(self, destination, prefix, local)
             if result is not None:
-                if hooks.has(key, "returns_none"):
+                if hooks and hooks.has(key, "returns_none"):
                     raise RuntimeError("state_dict post-hook must return None")
                 destination = result
         return destination
@@ -164,7 +164,7 @@ class StateMethods:
         Returns (missing_keys, unexpected_keys).
         """
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict).__name__}.")
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         missing: list[str] = []
         unexpected: list[str] = []
         errors: list[str] = []

@@ -46,8 +46,8 @@ def consume_prefix_in_state_dict_if_present(state_dict: Any, prefix: str) -> Non
     """Take `prefix` off the keys of a state dict, in place: "module.", say, of one that DataParallel saved."""
     for key in [key for key in state_dict if key.startswith(prefix)]:
         state_dict[key[len(prefix) :]] = state_dict.pop(key)
-    metadata = getattr(state_dict, "_metadata", None)
-    for key in list(metadata or ()):
+    metadata: Any = getattr(state_dict, "_metadata", {})
+    for key in list(metadata):
         if key and (key == prefix.rstrip(".") or key.startswith(prefix)):
             metadata[key[len(prefix) :]] = metadata.pop(key)
 

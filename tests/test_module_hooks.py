@@ -175,6 +175,18 @@ def test_a_lazy_layer_that_was_loaded_knows_its_size():
     assert (type(layer), layer.in_features) == (nn.Linear, 3)
 
 
+def test_parameters_without_a_size_are_not_counted():
+    with pytest.raises(ValueError, match="uninitialized"):
+        sum(p.numel() for p in nn.LazyConv2d(3, 3).parameters())
+
+
+def test_warnings_of_layers():
+    with pytest.warns(FutureWarning, match="Container"):
+        assert repr(nn.Container(a=nn.ReLU())) == "Container(\n  (a): ReLU()\n)"
+    with pytest.warns(UserWarning, match="does not match num_features"):
+        nn.InstanceNorm1d(3)(cr.ones(2, 4, 5))
+
+
 # -- PyTorch beside it ------------------------------------------------------------------------------------------------
 
 NOT_OURS = {"T_destination", "_compiled_call_impl", "_get_backward_hooks", "_get_backward_pre_hooks", "_slow_forward"}

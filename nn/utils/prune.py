@@ -122,7 +122,7 @@ class PruningContainer(BasePruningMethod):
     """Several methods on one tensor, each applied to what the ones before it left."""
 
     def __init__(self, *args: Any) -> None:
-        self._pruning_methods: tuple[BasePruningMethod, ...] = ()
+        self._pruning_methods: tuple[Any, ...] = ()
         methods = list(args[0]) if len(args) == 1 and isinstance(args[0], Iterable) else list(args)
         if methods:
             self._tensor_name = methods[0]._tensor_name
