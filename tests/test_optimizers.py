@@ -429,7 +429,8 @@ def test_schedules(name, options):
     fresh.load_state_dict(state[0])
     other.load_state_dict(state[1])
     assert rates(other, fresh, 6) == rest
-    fresh.step(2)
+    with pytest.warns(UserWarning, match="epoch parameter"):
+        fresh.step(2)
     assert other.param_groups[0]["lr"] == pytest.approx(expected[2])
 
 
@@ -500,7 +501,7 @@ def test_schedule_errors_and_chaining():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
     assert isinstance(second, LRScheduler)
     resumed, _ = scheduled(cr, "ExponentialLR", {"gamma": 1.0})
-    assert CosineAnnealingLR(resumed, 4, last_epoch=1).get_last_lr()[0] == pytest.approx(0.5)
+    assert CosineAnnealingLR(resumed, 4, last_epoch=1).get_last_lr() == [1]  # as the optimizer's state has it
 
 
 # -- PyTorch as the second oracle -------------------------------------------------------------------------------------
