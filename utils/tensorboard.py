@@ -463,15 +463,15 @@ class SummaryWriter:
             infos.append(info)
         measured = [api.MetricInfo(name=api.MetricName(tag=tag)) for tag in metrics]
         version = names.PLUGIN_DATA_VERSION
-        for tag, field in (
-            (names.EXPERIMENT_TAG, {"experiment": api.Experiment(hparam_infos=infos, metric_infos=measured)}),
+        experiment = api.Experiment(hparam_infos=infos, metric_infos=measured)
+        end = plugin.SessionEndInfo(status=api.Status.Value("STATUS_SUCCESS"))
+        parts: list[tuple[str, dict[str, Any]]] = [
+            (names.EXPERIMENT_TAG, {"experiment": experiment}),
             (names.SESSION_START_INFO_TAG, {"session_start_info": start}),
-            (
-                names.SESSION_END_INFO_TAG,
-                {"session_end_info": plugin.SessionEndInfo(status=api.Status.Value("STATUS_SUCCESS"))},
-            ),
-        ):
-            content = plugin.HParamsPluginData(version=version, **field).SerializeToString()
+            (names.SESSION_END_INFO_TAG, {"session_end_info": end}),
+        ]
+        for tag, part in parts:
+            content = plugin.HParamsPluginData(version=version, **part).SerializeToString()
             self._add(None, None, tag=tag, metadata=self._metadata(names.PLUGIN_NAME, content))
 
     def add_embedding(

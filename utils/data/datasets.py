@@ -448,7 +448,8 @@ class DatasetFolder(VisionDataset):
             raise ValueError("Both extensions and is_valid_file cannot be None or not None at the same time")
         ends = tuple(e.lower() for e in ([extensions] if isinstance(extensions, str) else extensions or ()))
         valid = is_valid_file or (lambda path: path.lower().endswith(ends))
-        found, empty = [], []
+        found: list[tuple[str, int]] = []
+        empty = []
         for name in sorted(class_to_idx):
             before = len(found)
             for folder, _, files in sorted(os.walk(os.path.join(directory, name), followlinks=True)):

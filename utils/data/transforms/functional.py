@@ -243,7 +243,8 @@ def pad(img: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -
         left, top, right, bottom = (max(n, 0) for n in (left, top, right, bottom))
     around = [(0, 0)] * (array.ndim - 2) + [(top, bottom), (left, right)]
     if padding_mode != "constant":
-        return close(np.pad(array, around, padding_mode))
+        mode: Any = padding_mode
+        return close(np.pad(array, around, mode))
     values = np.asarray(fill).reshape(-1)
     made = np.empty((*array.shape[:-2], array.shape[-2] + top + bottom, array.shape[-1] + left + right), array.dtype)
     made[...] = values.astype(array.dtype)[:, None, None]
@@ -305,8 +306,9 @@ def resize(
     tensor = isinstance(img, Tensor)
     if mode == "nearest" and not tensor:
         mode = "nearest-exact"  # Pillow's
-    height, width = _target(*array.shape[-2:], size, max_size)
-    if (height, width) == array.shape[-2:]:
+    h, w = array.shape[-2:]
+    height, width = _target(h, w, size, max_size)
+    if (height, width) == (h, w):
         return img
     return close(resized(array, height, width, mode, bool(antialias) or not tensor))
 
@@ -415,8 +417,8 @@ def perspective(
 ) -> Any:
     """The projective map that takes four points (x, y) of the image to four others."""
     rows, values = [], []
-    for (x, y), (u, v) in zip(endpoints, startpoints):
-        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+    for (i, j), (u, v) in zip(endpoints, startpoints):
+        rows += [[i, j, 1, 0, 0, 0, -u * i, -u * j], [0, 0, 0, i, j, 1, -v * i, -v * j]]
         values += [u, v]
     a, b, c, d, e, f, g, k = np.linalg.lstsq(np.array(rows, float), np.array(values, float), rcond=None)[0]
     array, close = opened(img)

@@ -290,8 +290,10 @@ class RandomAffine(Transform):
         return angle, (x, y), scale, (shear_x, shear_y)
 
     def forward(self, img: Any) -> Any:
-        params = self.get_params(self.degrees, self.translate, self.scale, self.shear, F.get_image_size(img))
-        return F.affine(img, *params, interpolation=self.interpolation, fill=self.fill, center=self.center)
+        angle, translate, scale, shear = self.get_params(
+            self.degrees, self.translate, self.scale, self.shear, F.get_image_size(img)
+        )
+        return F.affine(img, angle, translate, scale, shear, self.interpolation, self.fill, self.center)
 
 
 class RandomPerspective(Transform):
@@ -324,7 +326,8 @@ class RandomPerspective(Transform):
         if images.uniform() >= self.p:
             return img
         _, h, w = images.size_of(img)
-        return F.perspective(img, *self.get_params(w, h, self.distortion_scale), self.interpolation, self.fill)
+        start, end = self.get_params(w, h, self.distortion_scale)
+        return F.perspective(img, start, end, self.interpolation, self.fill)
 
 
 class ElasticTransform(Transform):
@@ -392,7 +395,7 @@ class RandomResolution(Transform):
 class FiveCrop(Transform):
     """The four corners and the middle, a tuple of five images."""
 
-    shown = ("size",)
+    shown: tuple[str, ...] = ("size",)
 
     def __init__(self, size: Any) -> None:
         super().__init__()

@@ -207,7 +207,7 @@ class _WithProbability(Transform):
         super().__init__()
         self.p = p
 
-    shown = ("p",)
+    shown: tuple[str, ...] = ("p",)
 
     def _change(self, img: Any) -> Any:
         raise NotImplementedError
