@@ -10,8 +10,8 @@ buffer, and what an attribute that is None stands for. Turned down: dictionaries
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..autograd import Tensor, no_grad
 from ..autograd.dtypes import is_floating, to_numpy_dtype
@@ -81,8 +81,27 @@ class _View(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self.module._entries(self.kind))
 
+    def copy(self) -> dict[str, Any]:
+        """The attributes as they are now."""
+        return dict(self)
+
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+class _Views:
+    """The attribute `_parameters`, `_buffers` or `_modules` of Module: reading gives a view, writing replaces all."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __get__(self, module: Any, owner: Any = None) -> Any:
+        return self if module is None else _View(module, self.kind)
+
+    def __set__(self, module: Any, values: Mapping[str, Any]) -> None:
+        view, values = _View(module, self.kind), dict(values)
+        view.clear()
+        view.update(values)
 
 
 class Module(HookMethods, StateMethods):
@@ -96,6 +115,8 @@ class Module(HookMethods, StateMethods):
     training: bool = True
     call_super_init = False
     dump_patches = False
+    #: PyTorch's list for its compiler; subclasses in programs add to it
+    __constants__: ClassVar[list[str]] = []
     _declared: dict[str, str] | None = None
 
     forward: Callable[..., Any]
@@ -179,17 +200,9 @@ class Module(HookMethods, StateMethods):
         # For the subclasses that bring older files up to date and call this one.
         vars(self).update(state)
 
-    @property
-    def _parameters(self) -> MutableMapping[str, Parameter | None]:
-        return _View(self, "parameter")
-
-    @property
-    def _buffers(self) -> MutableMapping[str, Tensor | None]:
-        return _View(self, "buffer")
-
-    @property
-    def _modules(self) -> MutableMapping[str, Module | None]:
-        return _View(self, "module")
+    _parameters = _Views("parameter")
+    _buffers = _Views("buffer")
+    _modules = _Views("module")
 
     @property
     def _non_persistent_buffers_set(self) -> set[str]:

@@ -113,6 +113,20 @@ def test_dictionaries_of_hooks_can_be_read_and_replaced():
     assert (copied(cr.ones(1, 2)) == 0).all().item()
 
 
+def test_attributes_of_one_kind_can_be_copied_and_replaced():
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    kept = net._modules.copy()
+    net._modules = {"b": kept["1"], "a": kept["0"]}
+    assert [name for name, _ in net.named_children()] == ["b", "a"]
+    twin = type(net).__new__(type(net))
+    twin.__dict__ = dict(net.__dict__)
+    twin._modules = {"only": nn.Tanh()}
+    assert list(twin._modules) == ["only"]
+    assert list(net._modules) == ["b", "a"]
+    net[1]._parameters = {"weight": nn.Parameter(cr.ones(2, 2)), "bias": None}
+    assert list(net.state_dict()) == ["a.weight"]
+
+
 def test_submodules_are_set_by_path():
     net = nn.Sequential(Net())
     net.set_submodule("0.first", nn.Identity())

@@ -1,0 +1,127 @@
+"""Data parallelism under PyTorch's names, for one process and at most one GPU: the module runs as it is.
+
+What programs see of it is the wrapper: the module is `.module`, and the keys of a state dict begin with "module.".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from ..autograd import Tensor, device
+from ..nn import Module
+from . import cuda
+
+__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]
+
+
+def _devices(device_ids: Any) -> list[int]:
+    """The first GPU of those given, or of all; none where there is no GPU."""
+    if not cuda.is_available():
+        return []
+    given = [0] if device_ids is None else list(device_ids)
+    return [0 if (index := device(d).index) is None else index for d in given[:1]]
+
+
+def _moved(tree: Any, target: Any) -> Any:
+    """The tensors in a tree of tuples, lists and dictionaries on another device."""
+    if isinstance(tree, Tensor):
+        return tree.to(target)
+    if isinstance(tree, dict):
+        return {key: _moved(value, target) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        moved = [_moved(value, target) for value in tree]
+        return type(tree)(*moved) if hasattr(tree, "_fields") else type(tree)(moved)
+    return tree
+
+
+class DataParallel(Module):
+    """PyTorch's wrapper that splits a batch over GPUs. Here there is at most one, so it calls `module`.
+
+    With a GPU the module is moved there, and inputs follow. `device_ids`: the first of them is used.
+    """
+
+    def __init__(self, module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0) -> None:
+        super().__init__()
+        self.dim, self.module, self.device_ids = dim, module, _devices(device_ids)
+        if self.device_ids:
+            self.output_device = self.device_ids[0] if output_device is None else output_device
+            self.src_device_obj = device("cuda", self.device_ids[0])
+            self.module.to(self.src_device_obj)
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        """The module's result."""
+        if self.device_ids:
+            inputs, kwargs = _moved(inputs, self.src_device_obj), _moved(kwargs, self.src_device_obj)
+        return self.module(*inputs, **kwargs)
+
+
+def data_parallel(
+    module: Module,
+    inputs: Any,
+    device_ids: Any = None,
+    output_device: Any = None,
+    dim: int = 0,
+    module_kwargs: Any = None,
+) -> Any:
+    """`module(*inputs, **module_kwargs)`, on the first of the devices; a single input needs no tuple."""
+    inputs = inputs if isinstance(inputs, tuple) else () if inputs is None else (inputs,)
+    return DataParallel(module, device_ids, output_device, dim)(*inputs, **(module_kwargs or {}))
+
+
+class DistributedDataParallel(Module):
+    """PyTorch's wrapper that averages gradients over processes, for a world of one: it calls `module`.
+
+    ValueError without a process group (`distributed.init_process_group`), and RuntimeError with one of more processes.
+    The arguments after `module` are PyTorch's; with a single process none of them changes anything.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        device_ids: Any = None,
+        output_device: Any = None,
+        dim: int = 0,
+        broadcast_buffers: bool | None = None,
+        init_sync: bool = True,
+        process_group: Any = None,
+        bucket_cap_mb: Any = None,
+        find_unused_parameters: bool = False,
+        check_reduction: bool = False,
+        gradient_as_bucket_view: bool = False,
+        static_graph: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        from . import distributed
+
+        if not distributed.is_initialized():
+            raise ValueError(
+                "Default process group has not been initialized, please make sure to call init_process_group."
+            )
+        world = distributed.get_world_size(process_group)
+        if world > 1:
+            raise RuntimeError(f"DistributedDataParallel works within one process; the process group has {world}")
+        if not any(p.requires_grad for p in module.parameters()):
+            raise RuntimeError(
+                "DistributedDataParallel is not needed when a module doesn't have any parameters that require a "
+                "gradient."
+            )
+        self.module, self.device_ids, self.output_device, self.dim = module, device_ids, output_device, dim
+        self.process_group, self.find_unused_parameters, self.static_graph = (
+            process_group,
+            find_unused_parameters,
+            static_graph,
+        )
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        """The module's result."""
+        return self.module(*inputs, **kwargs)
+
+    def no_sync(self) -> AbstractContextManager[None]:
+        """A block in which gradients are not averaged: with one process, any block."""
+        return nullcontext()
+
+    def register_comm_hook(self, state: Any, hook: Callable[..., Any]) -> None:
+        """Kept for programs that set one: nothing is communicated."""
