@@ -88,9 +88,9 @@ def _between(constraint: Any) -> Any:
 
 biject_to.register(constraints.simplex, lambda constraint: transforms.StickBreakingTransform())
 transform_to.register(constraints.simplex, lambda constraint: transforms.SoftmaxTransform())
-_both(constraints.lower_cholesky)(lambda constraint: transforms.LowerCholeskyTransform())
-_both(constraints.positive_definite)(lambda constraint: transforms.PositiveDefiniteTransform())
-_both(constraints.positive_semidefinite)(lambda constraint: transforms.PositiveDefiniteTransform())
+transform_to.register(constraints.lower_cholesky, lambda constraint: transforms.LowerCholeskyTransform())
+transform_to.register(constraints.positive_definite, lambda constraint: transforms.PositiveDefiniteTransform())
+transform_to.register(constraints.positive_semidefinite, lambda constraint: transforms.PositiveDefiniteTransform())
 _both(constraints.corr_cholesky)(lambda constraint: transforms.CorrCholeskyTransform())
 
 

@@ -34,7 +34,7 @@ class MixtureSameFamily(Distribution):
                     f"`mixture_distribution.batch_shape` ({have}) is not compatible with "
                     f"`component_distribution.batch_shape` ({want})"
                 )
-        count = mixture_distribution.param_shape[-1]
+        count = mixture_distribution.logits.shape[-1]
         if component_distribution.batch_shape[-1] != count:
             raise ValueError(
                 f"`mixture_distribution component` ({count}) does not equal `component_distribution.batch_shape[-1]` "

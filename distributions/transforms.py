@@ -615,6 +615,7 @@ def _last_dim(shape: Any, more: int) -> Any:
 class LowerCholeskyTransform(_Vector):
     """A square matrix to a lower triangle with a positive diagonal: exp of the diagonal."""
 
+    bijective = False
     domain = constraints.independent(constraints.real, 2)
     codomain = constraints.lower_cholesky
 
@@ -628,6 +629,7 @@ class LowerCholeskyTransform(_Vector):
 class PositiveDefiniteTransform(_Vector):
     """A square matrix to a positive definite one, L Lᵀ with L by LowerCholeskyTransform."""
 
+    bijective = False
     domain = constraints.independent(constraints.real, 2)
     codomain = constraints.positive_definite
 

@@ -29,6 +29,7 @@ class Weibull(Distribution):
 
     @property
     def mode(self) -> Any:
+        """0 where the concentration is at most 1 (PyTorch: NaN below 1)."""
         k = self.concentration
         return self.scale * ((k - 1) / k).clamp(min=0.0) ** k.reciprocal()
 
