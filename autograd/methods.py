@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from .creation import empty  # type: ignore[attr-defined]
+from .errors import OpError
 from .public import function, inplace
 from .tensor import METHODS, Tensor, method
 
@@ -84,3 +86,219 @@ def _late(module: str, names: str, inplace_names: str = "") -> None:
 
 
 _late("special", "i0 igamma igammac", "i0 igamma igammac")
+_late(
+    "seldom",
+    "angle conj conj_physical frexp histogram index_reduce isreal narrow_copy nonzero_static renorm resolve_conj "
+    "resolve_neg split_with_sizes unsafe_chunk unsafe_split unsafe_split_with_sizes",
+    "conj_physical index_reduce renorm",
+)
+
+
+def _read_only(name: str, get: Any, doc: str) -> None:
+    setattr(Tensor, name, property(get, doc=doc))
+
+
+def _refuse_imag(self: Tensor) -> Any:
+    raise OpError("imag is not implemented for tensors with non-complex dtypes.")
+
+
+_read_only("real", lambda self: self, "The tensor itself: there are real tensors alone.")
+_read_only("imag", _refuse_imag, "RuntimeError: real tensors have no imaginary part to view.")
+for _name in ("is_sparse_csr", "is_vulkan", "is_maia", "is_xla", "is_mtia", "is_ipu"):
+    if not hasattr(Tensor, _name):
+        _read_only(_name, lambda self: False, "False: this tensor is not of that kind.")
+_read_only("name", lambda self: None, "None: tensors have no names.")
+_read_only("volatile", lambda self: False, "False: a flag of old versions of PyTorch.")
+_read_only("output_nr", lambda self: 0, "Which output of its node this tensor is, as a number that programs print.")
+_read_only("_base", lambda self: _base_of(self), "The tensor that this one is a view of, as far as it still exists.")
+
+
+def _base_of(self: Tensor) -> Tensor | None:
+    if not self.chain or self.family is None:
+        return None
+    return next((t for t in self.family.living() if not t.chain), None)
+
+
+@method
+def _is_view(self: Tensor) -> bool:
+    """True where the tensor is a view of another."""
+    return bool(self.chain)
+
+
+for _name in ("is_conj", "is_neg", "is_distributed", "is_coalesced"):
+
+    def _false(self: Tensor) -> bool:
+        """False: this tensor is not of that kind."""
+        return False
+
+    method(_false, name=_name)
+
+
+@method
+def is_inference(self: Tensor) -> bool:
+    """False: tensors made in inference mode are ordinary ones."""
+    return False
+
+
+for _name in ("coalesce", "indices", "values", "_indices", "_values", "_nnz", "crow_indices", "col_indices"):
+
+    def _refused(self: Tensor, _name: str = _name) -> Any:
+        """RuntimeError: for sparse tensors."""
+        raise OpError(f"{_name} expected sparse tensor layout but got Strided; to_sparse() makes a sparse tensor")
+
+    method(_refused, name=_name)
+
+
+# -- memory by hand ---------------------------------------------------------------------------------------------------
+
+
+@method(name="storage")
+def _storage(self: Tensor) -> Any:
+    """The memory under this tensor, element by element. See `untyped_storage` for its bytes."""
+    from .typed import TypedStorage
+
+    return TypedStorage(self)
+
+
+@method
+def dim_order(self: Tensor, ambiguity_check: Any = False) -> tuple[int, ...]:
+    """The dimensions in the order of memory, the one of the largest stride first."""
+    return tuple(sorted(range(self.array.ndim), key=lambda d: -self.array.strides[d]))
+
+
+@method
+def is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """True where both see the same elements of the same memory."""
+    same = self.shape == tensor.shape and self.stride() == tensor.stride()
+    return bool(same and self.data_ptr() == tensor.data_ptr() and self.dtype == tensor.dtype)
+
+
+@method
+def record_stream(self: Tensor, stream: Any) -> None:
+    """Nothing: memory of a tensor in use on a stream is not given to others before the stream is done with it."""
+
+
+@method
+def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
+    """Let this tensor be a view of the memory of `source` (a tensor); without one, empty."""
+    if source is None:
+        other = self.new_empty((0,))
+    else:
+        other = source if isinstance(source, Tensor) else source._view()
+        if size is not None:
+            other = other.detach().as_strided(size, _steps(size) if stride is None else stride, storage_offset)
+    if other.array.dtype != self.array.dtype:
+        raise OpError(f"set_(): the tensor is of {self.dtype} and the source of {other.dtype}; they must be the same")
+    self.data = other
+    return self
+
+
+def _steps(size: Any) -> tuple[int, ...]:
+    steps, step = [], 1
+    for n in reversed(tuple(size)):
+        steps.append(step)
+        step *= n
+    return tuple(reversed(steps))
+
+
+@method
+def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+    """Change the shape in place, keeping the elements in their order in memory; new ones are not initialised."""
+    shape = tuple(sizes[0]) if len(sizes) == 1 and not hasattr(sizes[0], "__index__") else sizes
+    if self.requires_grad:
+        raise OpError("cannot resize variables that require grad")
+    wanted = 1
+    for n in shape:
+        wanted *= n
+    if tuple(self.array.shape) == shape:
+        return self
+    flat = self.detach().reshape(-1)
+    if wanted > flat.array.size:
+        grown = self.new_zeros((wanted,))
+        grown[: flat.array.size] = flat
+        flat = grown
+    self.data = flat[:wanted].reshape(shape)
+    return self
+
+
+@method
+def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) -> Tensor:
+    """`resize_` to the shape of another tensor."""
+    return resize_(self, tuple(the_template.shape))
+
+
+@method
+def new_empty_strided(
+    self: Tensor, size: Any, stride: Any, dtype: Any = None, device: Any = None, **options: Any
+) -> Any:
+    """`chainrule.empty_strided` with this tensor's dtype and device unless given."""
+    return empty_strided(size, stride, dtype=dtype or self.dtype, device=device or self.device, **options)
+
+
+@function
+def empty_strided(size: Any, stride: Any, **options: Any) -> Tensor:
+    """A tensor that is not initialised, with the given steps in memory, counted in elements."""
+    last = sum([(n - 1) * s for n, s in zip(size, stride, strict=True)]) if all(size) else -1
+    requires_grad = options.pop("requires_grad", False)
+    found = empty((last + 1,), **options).as_strided(tuple(size), tuple(stride)).detach()
+    return found.requires_grad_() if requires_grad else found
+
+
+@function
+def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
+    """A tensor that is not initialised and lies in memory with its dimensions in the order `physical_layout`."""
+    order = list(physical_layout)
+    back = [order.index(d) for d in range(len(order))]
+    return empty([size[d] for d in order], **options).permute(back).detach()
+
+
+@method
+def as_subclass(self: Tensor, cls: Any) -> Any:
+    """A tensor of the class `cls` on the same data and at the same place in the graph."""
+    found = Tensor.__new__(cls) if cls is Tensor else object.__new__(cls)
+    found.array, found.node, found.leaf, found._grad = self.array, self.node, self.leaf, None
+    return found
+
+
+@method
+def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
+    """Replace each element by `callable(element, element of tensor)`, two numbers. On the CPU, and slow."""
+    values = [callable(a, b) for a, b in zip(self.flatten().tolist(), tensor.flatten().tolist(), strict=True)]
+    return self.copy_(self.new_tensor(values).reshape(self.shape))
+
+
+@method
+def map2_(self: Tensor, x: Tensor, y: Tensor, callable: Any) -> Tensor:
+    """Replace each element by `callable(element, element of x, element of y)`. On the CPU, and slow."""
+    parts = [t.flatten().tolist() for t in (self, x, y)]
+    return self.copy_(self.new_tensor([callable(*v) for v in zip(*parts, strict=True)]).reshape(self.shape))
+
+
+@method
+def module_load(self: Tensor, other: Tensor, assign: bool = False) -> Tensor:
+    """What `load_state_dict` puts in this tensor's place for `other`: it with the new data, or `other` itself."""
+    return other.detach() if assign else self.copy_(other).detach()
+
+
+@method
+def as_strided_(self: Tensor, size: Any, stride: Any, storage_offset: Any = None) -> Tensor:
+    """Let this tensor be the view `as_strided` of itself."""
+    self.data = self.detach().as_strided(size, stride, storage_offset)
+    return self
+
+
+@method
+def __delitem__(self: Tensor, index: Any) -> None:
+    raise TypeError("Tensor does not support deleting items")
+
+
+@function
+def get_device(input: Tensor) -> int:
+    """The index of the GPU that holds `input`; -1 on the CPU."""
+    return input.get_device()
+
+
+@function
+def is_signed(input: Tensor) -> bool:
+    """True where the dtype has negative numbers."""
+    return input.is_signed()
