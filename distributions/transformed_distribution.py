@@ -36,7 +36,7 @@ class TransformedDistribution(Distribution):
             batch = base[: len(base) - len(base_distribution.event_shape)]
             base_distribution = base_distribution.expand(batch)
         more = chain.domain.event_dim - len(base_distribution.event_shape)
-        self.base_dist = Independent(base_distribution, more) if more > 0 else base_distribution
+        self.base_dist: Any = Independent(base_distribution, more) if more > 0 else base_distribution
         event_dim = chain.codomain.event_dim + max(len(base_distribution.event_shape) - chain.domain.event_dim, 0)
         cut = len(new_shape) - event_dim
         super().__init__(new_shape[:cut], new_shape[cut:], validate_args=validate_args)

@@ -55,7 +55,8 @@ class Transform:
     def __init__(self, cache_size: int = 0) -> None:
         if cache_size not in (0, 1):
             raise ValueError("cache_size must be 0 or 1")
-        self._cache_size, self._inv = cache_size, None
+        self._cache_size = cache_size
+        self._inv: Any = None
         self._cached: Any = (None, None)
 
     @property
@@ -374,7 +375,7 @@ class _Plain(Transform):
     """A map of numbers without parameters."""
 
     bijective = True
-    domain = constraints.real
+    domain: Any = constraints.real
 
     @property
     def sign(self) -> int:

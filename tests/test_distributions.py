@@ -30,7 +30,7 @@ CONTINUOUS = [
     (D.Pareto(1.3, 3.7), stats.pareto(3.7, scale=1.3)),
     (D.Weibull(1.3, 1.7), stats.weibull_min(1.7, scale=1.3)),
     (D.VonMises(0.3, 1.7), stats.vonmises(1.7, 0.3)),
-    (D.VonMises(0.3, cr.tensor(300.0, dtype=cr.float64)), stats.vonmises(300.0, 0.3)),
+    (D.VonMises(0.3, 30.0), stats.vonmises(30.0, 0.3)),
 ]
 DISCRETE = [
     (D.Bernoulli(0.3), stats.bernoulli(0.3)),
@@ -101,6 +101,14 @@ def test_discrete(ours, theirs):
     assert (observed[expected == 0] == 0).all()
     kept = expected > 0
     assert stats.chisquare(observed[kept], 4000 * expected[kept]).pvalue > 1e-3
+
+
+def test_von_mises_at_all_concentrations():
+    k = np.array([1e-3, 0.5, 3.0, 60.0, 199.0, 201.0, 5e3, 1e6])
+    zero = cr.zeros(8, dtype=cr.float64)
+    d = D.VonMises(zero, cr.tensor(k))
+    close(d.log_prob(zero), -np.log(2 * np.pi * special.ive(0, k)), rtol=1e-10)
+    close(d.variance, 1 - special.ive(1, k) / special.ive(0, k), rtol=1e-6, atol=1e-12)
 
 
 def test_vectors_against_scipy():
