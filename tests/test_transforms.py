@@ -66,8 +66,9 @@ def test_arrays_pillow_images_and_tensors_alike(name):
     results = [change(x) for x in kinds(NOISE)]
     assert [isinstance(r, t) for r, t in zip(results, (np.ndarray, Image.Image, chainrule.Tensor))] == [True] * 3
     for r in results[1:]:
+        off = 1 if name.startswith("resize") and isinstance(r, Image.Image) else 0  # Pillow computes with 8 bits
         assert chw(r).dtype == np.uint8
-        assert np.array_equal(chw(r), chw(results[0]))
+        assert abs(chw(r).astype(int) - chw(results[0])).max() <= off
     small = change(chainrule.tensor(np.ascontiguousarray(chw(NOISE)))[None].repeat(2, 1, 1, 1))  # a batch
     assert np.array_equal(small[1].numpy(), chw(results[0]))
 
@@ -230,8 +231,9 @@ def test_random_transforms_repeat_and_vary(name):
     first = draws(1, img)
     assert all(np.array_equal(a, b) for a, b in zip(first, draws(1, img)))
     assert any(a.shape != b.shape or not np.array_equal(a, b) for a, b in itertools.pairwise(first))
+    off = 2 if "Res" in name else 0  # Pillow resizes with 8 bits
     for x in kinds(img)[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(first, draws(1, x)))
+        assert all(abs(a.astype(int) - b).max() <= off for a, b in zip(first, draws(1, x)))
     assert type(pickle.loads(pickle.dumps(change))) is type(change) if name != "RandomOrder" else True
     assert type(change).__name__ in repr(change)
 

@@ -14,6 +14,7 @@ from ....autograd.dtypes import default_dtype, float32, to_numpy_dtype
 from ....autograd.tensor import wrap
 from ....backends import np
 from .images import (
+    PILLOWS_NUMBERS,
     InterpolationMode,
     back,
     blurred,
@@ -207,6 +208,8 @@ def crop(img: Any, top: int, left: int, height: int, width: int) -> Any:
     _, h, w = size_of(img)
     if isinstance(img, Tensor) and top >= 0 and left >= 0 and top + height <= h and left + width <= w:
         return img[..., top : top + height, left : left + width]
+    if is_pil(img):
+        return img.crop((left, top, left + width, top + height))
     array, close = opened(img)
     part = array[..., max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
     before = min(max(-top, 0), height), min(max(-left, 0), width)
@@ -256,6 +259,8 @@ def hflip(img: Any) -> Any:
     """The image mirrored left to right."""
     if isinstance(img, Tensor):
         return img.flip(-1)
+    if is_pil(img):
+        return img.transpose(0)
     array, close = opened(img)
     return close(array[..., ::-1])
 
@@ -264,6 +269,8 @@ def vflip(img: Any) -> Any:
     """The image mirrored top to bottom."""
     if isinstance(img, Tensor):
         return img.flip(-2)
+    if is_pil(img):
+        return img.transpose(1)
     array, close = opened(img)
     return close(array[..., ::-1, :])
 
@@ -299,17 +306,20 @@ def resize(
 ) -> Any:
     """The image in `size` (height, width), or with its shorter side that long.
 
-    Antialias filters before it scales down; images that are no tensors always get that, as with Pillow.
+    Antialias filters before it scales down; images that are no tensors always get that, as with Pillow. Pillow's own
+    are resized by Pillow, which computes with 8 bits: a value may differ by 1 from that of an array.
     """
-    array, close = opened(img)
     mode = mode_name(interpolation)
     tensor = isinstance(img, Tensor)
     if mode == "nearest" and not tensor:
         mode = "nearest-exact"  # Pillow's
-    h, w = array.shape[-2:]
+    _, h, w = size_of(img)
     height, width = _target(h, w, size, max_size)
     if (height, width) == (h, w):
         return img
+    if is_pil(img):
+        return img.resize((width, height), PILLOWS_NUMBERS[mode])
+    array, close = opened(img)
     return close(resized(array, height, width, mode, bool(antialias) or not tensor))
 
 

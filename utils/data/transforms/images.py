@@ -38,14 +38,16 @@ class InterpolationMode(enum.Enum):
     LANCZOS = "lanczos"
 
 
-_PILLOWS_NUMBERS = {0: "nearest", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming", 1: "lanczos"}
+#: names of modes -> Pillow's numbers for them
+PILLOWS_NUMBERS = {"nearest-exact": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
+_NAMES = {number: name for name, number in PILLOWS_NUMBERS.items()} | {0: "nearest"}
 
 
 def mode_name(interpolation: Any) -> str:
     """The name of an InterpolationMode, of Pillow's number for one, or of a name."""
     if isinstance(interpolation, InterpolationMode):
         return str(interpolation.value)
-    name = _PILLOWS_NUMBERS.get(interpolation, interpolation)
+    name = _NAMES.get(interpolation, interpolation)
     return str(InterpolationMode(name).value)
 
 
