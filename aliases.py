@@ -62,6 +62,8 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "nn.modules.utils": "nn.tuples",
     "nn.parallel": ("runtime.parallel",),
     "nn.parallel.distributed": "runtime.parallel",
+    # optim
+    "optim.swa_utils": "utils.swa_utils",
 }
 
 #: module of ours -> names that PyTorch has in another, late ones: nobody who does not use them pays for them

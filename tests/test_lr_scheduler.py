@@ -90,7 +90,7 @@ def started(lib, name, options, cls="SGD"):
     if options is None:
         return optimizer, combined(name)(lib, optimizer)
     if name == "SWALR":
-        from_ = lib.optim.swa_utils if lib is not cr else lr_scheduler
+        from_ = lib.optim.swa_utils
         return optimizer, from_.SWALR(optimizer, **options)
     return optimizer, getattr(lib.optim.lr_scheduler, name)(optimizer, **copy.deepcopy(options))
 

@@ -4,7 +4,7 @@ import importlib as _importlib
 
 from . import checkpoint, safetensors
 
-__all__ = ["checkpoint", "data", "dlpack", "images", "model_zoo", "safetensors", "tensorboard"]
+__all__ = ["checkpoint", "data", "dlpack", "images", "model_zoo", "safetensors", "swa_utils", "tensorboard"]
 
 
 def __getattr__(name: str) -> object:
