@@ -156,7 +156,10 @@ class Module(HookMethods, StateMethods):
         """(name, value) of the attributes of one kind, in the order of definition; the value may be None."""
         declared = self._declared
         if declared is None:
-            return [(n, v) for n, v in self.__dict__.items() if _kind(v) == kind] if kind != "buffer" else []
+            if kind == "buffer":
+                return []
+            cls = Parameter if kind == "parameter" else Module
+            return [(n, v) for n, v in self.__dict__.items() if isinstance(v, cls)]
         found = [(n, v, declared.get(n) or _kind(v)) for n, v in self.__dict__.items()]
         return [(n, v) for n, v, k in found if k == kind or (kind == "buffer" and k == _TRANSIENT)]
 
