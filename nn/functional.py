@@ -120,10 +120,9 @@ from ..autograd.ops.pooling import (
 from ..autograd.ops.resampling import pad
 from ..autograd.ops.scatter import one_hot
 from ..autograd.ops.softmax import gumbel_softmax
+from ..autograd.ops.vision import affine_grid as _affine_grid
 from ..autograd.ops.vision import (
-    affine_grid,
     channel_shuffle,
-    grid_sample,
     interpolate,
     pixel_shuffle,
     pixel_unshuffle,
@@ -131,6 +130,7 @@ from ..autograd.ops.vision import (
     upsample_bilinear,
     upsample_nearest,
 )
+from ..autograd.ops.vision import grid_sample as _grid_sample
 from ..autograd.public import inplace as _in_place
 from .linear_cross_entropy import linear_cross_entropy
 
@@ -367,6 +367,29 @@ def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
         return result
     with no_grad():
         return out.copy_(result)
+
+
+def _corners(align_corners):
+    if align_corners is None:
+        warn(
+            "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. Please "
+            "specify align_corners=True if the old behavior is desired. See the documentation of grid_sample for "
+            "details."
+        )
+    return bool(align_corners)
+
+
+def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
+    """See the op; align_corners left out is False, with a warning."""
+    return _grid_sample(input, grid, mode, padding_mode, _corners(align_corners))
+
+
+def affine_grid(theta, size, align_corners=None):
+    """See the op; align_corners left out is False, with a warning."""
+    return _affine_grid(theta, size, _corners(align_corners))
+
+
+grid_sample.__doc__, affine_grid.__doc__ = _grid_sample.__doc__, _affine_grid.__doc__
 
 
 def conv_tbc(input, weight, bias, pad=0):

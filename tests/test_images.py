@@ -111,9 +111,12 @@ def conv(x=(1, 2, 5, 5), w=(3, 2, 3, 3), **kwargs):
         (lambda: F.pad(cr.zeros(1, 3), (4, 0), "circular"), "at most 3"),
         (lambda: F.interpolate(cr.zeros(1, 1, 2, 2)), "exactly one of size and scale_factor"),
         (lambda: F.interpolate(cr.zeros(1, 1, 2, 2), size=3, align_corners=True), "align_corners option"),
-        (lambda: F.grid_sample(cr.zeros(1, 1, 2, 2), cr.zeros(1, 2, 2, 3)), "last dimension of size 2"),
+        (
+            lambda: F.grid_sample(cr.zeros(1, 1, 2, 2), cr.zeros(1, 2, 2, 3), align_corners=False),
+            "last dimension of size 2",
+        ),
         (lambda: F.pixel_shuffle(cr.zeros(1, 3, 2, 2), 2), "divisible by the square"),
-        (lambda: F.affine_grid(cr.zeros(1, 2, 2), (1, 1, 2, 2)), "1x2x3"),
+        (lambda: F.affine_grid(cr.zeros(1, 2, 2), (1, 1, 2, 2), False), "1x2x3"),
     ],
 )
 def test_bad_input_is_refused(call, message):

@@ -268,7 +268,7 @@ def test_embedding_errors():
     for bad in (3, -1):
         with pytest.raises(IndexError, match="index out of range in self"):
             F.embedding(cr.tensor([0, bad]), table)
-    with pytest.raises(TypeError, match="indices"):
+    with pytest.raises(RuntimeError, match="'indices' to have one of the following scalar types: Long, Int"):
         F.embedding(cr.tensor([0.5]), table)
     with pytest.raises(AssertionError, match="Padding_idx"):
         F.embedding(cr.tensor([0]), table, padding_idx=3)
@@ -408,6 +408,26 @@ def test_normalize_into_a_tensor():
     assert F.normalize(x, out=out) is out
     np.testing.assert_array_equal(out.array, F.normalize(x).array)
     assert not out.requires_grad
+
+
+def test_defaults_that_warn():
+    image, grid, theta = leaf(random(1, 1, 3, 3)), leaf(random(1, 2, 2, 2)), leaf(random(1, 2, 3))
+    with pytest.warns(UserWarning, match="align_corners=False since 1.3.0") as seen:
+        found = F.grid_sample(image, grid)
+    assert seen[0].filename == __file__
+    np.testing.assert_array_equal(found.array, F.grid_sample(image, grid, align_corners=False).array)
+    with pytest.warns(UserWarning, match="align_corners=False since 1.3.0"):
+        F.affine_grid(theta, (1, 1, 2, 2))
+    for name in ("upsample", "upsample_nearest", "upsample_bilinear"):
+        with pytest.warns(UserWarning, match=f"`nn.functional.{name}` is deprecated"):
+            assert getattr(F, name)(image, scale_factor=2).shape == (1, 1, 6, 6)
+
+
+def test_cosine_similarity_of_different_ranks():
+    a, b = leaf(random(3, 4)), leaf(random(4, seed=1))
+    np.testing.assert_allclose(F.cosine_similarity(a, b).array, F.cosine_similarity(a, b.expand(3, 4)).array)
+    with pytest.raises(ValueError, match="anchor 1D, positive 2D, and negative 2D"):
+        F.triplet_margin_loss(b, a, a)
 
 
 #: public names of torch.nn.functional that do not exist here, and why

@@ -85,7 +85,7 @@ def scaled_dot_product_attention(
     """
     check_probability(dropout_p)
     if is_causal and attn_mask is not None:
-        raise ValueError("scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+        raise OpError("scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     shapes = tuple(query.shape), tuple(key.shape), tuple(value.shape)
     if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
         raise OpError(

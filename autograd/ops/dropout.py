@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ... import backends
-from ..errors import warn
+from ..errors import OpError, warn
 from ..op import GRAPH, op
 from ..public import inplace as in_place
 from ..tensor import wrap
@@ -84,7 +84,7 @@ def _feature_dropout(name, input, p, training, inplace, generator, ranks, strict
             raise ValueError(message)
         warn(f"{message} This behavior is deprecated and will result in an error in a future release.")
         if len(shape) < 2:
-            raise ValueError("Feature dropout requires at least 2 dimensions in the input")
+            raise OpError("Feature dropout requires at least 2 dimensions in the input")
     unbatched = len(shape) == ranks[0] and name != "dropout2d"
     if unbatched:
         return _drop(input, (shape[0], *(1,) * (len(shape) - 1)), p, training, inplace, generator)
@@ -145,7 +145,7 @@ def alpha_dropout(input, p=0.5, training=False, inplace=False, generator=None):
 def feature_alpha_dropout(input, p=0.5, training=False, inplace=False, generator=None):
     """`alpha_dropout` of whole channels of (N, C, ...)."""
     if len(input.shape) < 2:
-        raise ValueError("Feature dropout requires at least 2 dimensions in the input")
+        raise OpError("Feature dropout requires at least 2 dimensions in the input")
     return _alpha_drop(input, _per_channel(tuple(input.shape)), p, training, inplace, generator)
 
 

@@ -8,6 +8,7 @@ import math
 
 from ... import backends
 from .. import storage
+from ..errors import OpError
 from ..op import GRAPH, op
 from ..tensor import wrap
 
@@ -61,7 +62,10 @@ def occurrences(xp, input, /):
 
 def _indices(input, name):
     if input.array.dtype.kind not in "iu":
-        raise TypeError(f"{name}(): argument 'input' must hold indices (int32 or int64), not {input.array.dtype}")
+        raise OpError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"{input.array.dtype} instead (while checking arguments for {name})"
+        )
 
 
 def _padding(padding_idx, rows):

@@ -16,7 +16,7 @@ from ... import backends
 from ...backends import np
 from ..composite import composite
 from ..dtypes import is_floating, to_numpy_dtype
-from ..errors import warn
+from ..errors import OpError, warn
 from ..op import GRAPH, op
 from ..public import expose
 from ..tensor import wrap
@@ -573,6 +573,9 @@ def multilabel_soft_margin_loss(F, input, target, weight=None, /, size_average=N
 @composite
 def cosine_similarity(F, x1, x2, /, dim=1, eps=1e-8):
     """Σ x1 * x2 / (max(‖x1‖, eps) * max(‖x2‖, eps)) along `dim`; the two broadcast."""
+    if len(x1.shape) != len(x2.shape):  # `dim` is one of the result's
+        common = np.broadcast_shapes(tuple(x1.shape), tuple(x2.shape))
+        x1, x2 = F.expand(x1, common), F.expand(x2, common)
     n1 = F.clamp(F.vector_norm(x1, 2, dim, True), eps)
     n2 = F.clamp(F.vector_norm(x2, 2, dim, True), eps)
     return F.sum((x1 / n1) * (x2 / n2), dim=dim)
@@ -624,6 +627,12 @@ def triplet_margin_loss(
     reduction = legacy_reduction(size_average, reduce, reduction)
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
+    ranks = [len(x.shape) for x in (anchor, positive, negative)]
+    if len({*ranks}) > 1:
+        raise ValueError(
+            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
+            f"anchor {ranks[0]}D, positive {ranks[1]}D, and negative {ranks[2]}D inputs"
+        )
     near = F.pairwise_distance(anchor, positive, p, eps)
     far = F.pairwise_distance(anchor, negative, p, eps)
     if swap:
@@ -714,20 +723,20 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
         log_probs = GRAPH.unsqueeze(log_probs, 1)
         targets = GRAPH.reshape(targets, (1, -1)) if len(targets.shape) == 1 else targets
     if len(log_probs.shape) != 3:
-        raise ValueError(f"ctc_loss takes log_probs (T, N, C) or (T, C), got {list(log_probs.shape)}")
+        raise OpError(f"ctc_loss takes log_probs (T, N, C) or (T, C), got {list(log_probs.shape)}")
     steps, n, classes = log_probs.shape
     if not 0 <= blank < classes:
-        raise ValueError(f"blank must be in label range [0, {classes}), got {blank}")
+        raise OpError(f"blank must be in label range [0, {classes}), got {blank}")
     inputs, outputs = (
         _lengths(x, log_probs, n, name)
         for x, name in ((input_lengths, "input_lengths"), (target_lengths, "target_lengths"))
     )
     longest = max(outputs, default=0)
     if max(inputs, default=0) > steps:
-        raise ValueError(f"Expected input_lengths to have value at most {steps}, but got value {max(inputs)}")
+        raise OpError(f"Expected input_lengths to have value at most {steps}, but got value {max(inputs)}")
     room = targets.shape[1] if len(targets.shape) == 2 else targets.shape[0]
     if (longest if len(targets.shape) == 2 else sum(outputs)) > room:
-        raise ValueError(f"target_lengths ask for more labels than targets {list(targets.shape)} hold")
+        raise OpError(f"target_lengths ask for more labels than targets {list(targets.shape)} hold")
     backend = backends.of(log_probs.array)
     starts, ends = (wrap(backend.asarray(np.array(x, "int64")), None) for x in (inputs, outputs))
     labels = GRAPH.ctc_labels(targets, ends, longest, blank)
@@ -747,7 +756,7 @@ def _lengths(lengths, log_probs, n, name):
         lengths = backends.of(lengths.array).to_host(lengths.array)
     found = [int(x) for x in np.reshape(lengths, -1)]
     if len(found) != n or min(found, default=0) < 0:
-        raise ValueError(f"{name} must hold {n} lengths of 0 or more, one per example, got {found}")
+        raise OpError(f"{name} must hold {n} lengths of 0 or more, one per example, got {found}")
     return found
 
 

@@ -123,7 +123,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         _update(running_mean, mean.array, momentum)
         _update(running_var, var.array * (count / max(count - 1, 1)), momentum)
     elif running_mean is None or running_var is None:
-        raise ValueError("Expected running_mean and running_var to be defined when training=False")
+        raise OpError("Expected running_mean and running_var to be defined when training=False")
     else:
         mean, var = _over_channels(running_mean, rank), _over_channels(running_var, rank)
     return GRAPH.normalised(input, mean, var, _over_channels(weight, rank), _over_channels(bias, rank), eps=eps)
@@ -159,7 +159,7 @@ def instance_norm(
             _update(running_mean, mean.array.mean(0), momentum)
             _update(running_var, var.array.mean(0) * (count / max(count - 1, 1)), momentum)
     elif running_mean is None or running_var is None:
-        raise ValueError("Expected running_mean and running_var to be defined when use_input_stats=False")
+        raise OpError("Expected running_mean and running_var to be defined when use_input_stats=False")
     else:
         mean, var = _over_channels(running_mean, rank), _over_channels(running_var, rank)
     return GRAPH.normalised(input, mean, var, _over_channels(weight, rank), _over_channels(bias, rank), eps=eps)

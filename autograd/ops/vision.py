@@ -14,7 +14,7 @@ from typing import Any
 
 from ...backends import np
 from ..composite import composite
-from ..errors import OpError
+from ..errors import OpError, warn
 from ..op import OPS, op
 from ..public import expose
 from ..tensor import Tensor
@@ -195,6 +195,10 @@ def _target(n, shape, size, scale_factor, recompute):
     return sizes, scales
 
 
+def _older(name: str) -> None:
+    warn(f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.")
+
+
 def upsample(
     input: Tensor,
     size: int | Sequence[int] | None = None,
@@ -202,17 +206,20 @@ def upsample(
     mode: str = "nearest",
     align_corners: bool | None = None,
 ) -> Tensor:
-    """`interpolate` by its older name."""
+    """`interpolate` by its older name; warns."""
+    _older("upsample")
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
-    """`interpolate` with mode="nearest"."""
+    """`interpolate` with mode="nearest", by an older name; warns."""
+    _older("upsample_nearest")
     return interpolate(input, size, scale_factor, "nearest")
 
 
 def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
-    """`interpolate` with mode="bilinear" and align_corners=True."""
+    """`interpolate` with mode="bilinear" and align_corners=True, by an older name; warns."""
+    _older("upsample_bilinear")
     return interpolate(input, size, scale_factor, "bilinear", True)
 
 
