@@ -77,7 +77,7 @@ class Composite(Op):
             finally:
                 MODES.reset(token)
         kernel = self._pair(first.array)
-        if kernel is None or modes.anomaly:
+        if kernel is None or modes.anomaly or modes.packing:
             return self._compose(inputs, params)
         arrays = tuple([x.array if isinstance(x, Tensor) else x for x in inputs])
         parents: list[Any] = []

@@ -261,16 +261,9 @@ def as_subclass(self: Tensor, cls: Any) -> Any:
 
 
 @method
-def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
-    """Replace each element by `callable(element, element of tensor)`, two numbers. On the CPU, and slow."""
-    values = [callable(a, b) for a, b in zip(self.flatten().tolist(), tensor.flatten().tolist(), strict=True)]
-    return self.copy_(self.new_tensor(values).reshape(self.shape))
-
-
-@method
 def map2_(self: Tensor, x: Tensor, y: Tensor, callable: Any) -> Tensor:
     """Replace each element by `callable(element, element of x, element of y)`. On the CPU, and slow."""
-    parts = [t.flatten().tolist() for t in (self, x, y)]
+    parts = [t.expand(self.shape).flatten().tolist() for t in (self, x, y)]
     return self.copy_(self.new_tensor([callable(*v) for v in zip(*parts, strict=True)]).reshape(self.shape))
 
 

@@ -37,6 +37,8 @@ class Modes(NamedTuple):
     inference: bool = False
     anomaly: bool = False
     autocast: Any = None
+    #: what ops keep goes through hooks (saved.py)
+    packing: bool = False
 
 
 DEFAULT = Modes()

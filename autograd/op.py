@@ -306,6 +306,10 @@ class Op:
                 )
                 if modes.anomaly:
                     remember_line(result)
+                if modes.packing:
+                    from .saved import pack
+
+                    pack(result)
             else:
                 result = self._untracked(out)
         if self.view and isinstance(inputs[0], Tensor):
