@@ -29,7 +29,8 @@ from .plan import Plan
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
 
 ParamsT: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
-params_t: TypeAlias = ParamsT  # its name in older programs
+params_t: TypeAlias = ParamsT  # its names in older programs
+_params_t: TypeAlias = ParamsT
 
 _SLOTS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_pre", "load_post")
 

@@ -17,6 +17,9 @@ __all__ = ["Plan"]
 
 #: parameters up to this many elements are gathered; for larger ones the copies cost more than the calls saved
 _SMALL = 1 << 14
+#: a formula goes over a large array on the host in pieces of this many elements, so that what lies between stays in
+#: the cache
+_PIECE = 1 << 15
 
 
 class _Bundle:
@@ -155,6 +158,17 @@ def _run(optimizer: Optimizer, p: Any, g: Any, values: tuple[Any, ...], numbers:
         flat = [x if x.ndim == 1 else x.reshape(-1) for x in (p, g, *values)]
         step(*flat, **numbers)
         return
+    whole = (p, g, *values)
+    if not optimizer.elementwise or p.size <= _PIECE or F.backend.device_type != "cpu":
+        _evaluate(optimizer, F, whole, numbers)
+        return
+    flat = [x.reshape(-1) for x in whole]
+    for i in range(0, p.size, _PIECE):
+        _evaluate(optimizer, F, [x[i : i + _PIECE] for x in flat], numbers)
+
+
+def _evaluate(optimizer: Optimizer, F: Any, arrays: Any, numbers: dict[str, Any]) -> None:
+    p, g, *values = arrays
     new = optimizer.update(F, p, g, *values, **numbers)
     for old, value in zip((p, *values), new if isinstance(new, tuple) else (new,)):
         old[...] = value
