@@ -41,8 +41,8 @@ class LinearCrossEntropyOptions:
         if self.acc_policy not in ("accurate", "balanced", "compact", "auto"):
             raise ValueError(f"invalid acc_policy: {self.acc_policy!r}")
 
-    def _rows(self, width: int, classes: int) -> int:
-        return self.batch_chunk_size or max(1, math.ceil(2 * width / max(classes, 1)))
+    def _rows(self, count: int, width: int, classes: int) -> int:
+        return self.batch_chunk_size or max(1, math.ceil(2 * count * width / max(classes, 1)))
 
 
 def linear_cross_entropy(
@@ -79,8 +79,10 @@ def linear_cross_entropy(
             logits = logits.reshape(x.shape[0], linear_weight.shape[0], *places)
         return cross_entropy(logits, t, weight, reduction=reduction, **settings)
 
-    rows = 0 if options is None else options._rows(input.shape[-1], linear_weight.shape[0])
-    if not rows or places or input.ndim != 2 or target.ndim != 1 or input.shape[0] <= rows:
+    if options is None or places or input.ndim != 2 or target.ndim != 1:
+        return loss(input, target, reduction)
+    rows = options._rows(*input.shape, linear_weight.shape[0])
+    if input.shape[0] <= rows:
         return loss(input, target, reduction)
     reduction = legacy_reduction(None, None, reduction)
     pieces = []

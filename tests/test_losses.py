@@ -1,5 +1,6 @@
 """What the tables cannot say of the losses: extras of ours by their formulas, pieces, errors, CTC's gradient."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -112,6 +113,21 @@ def test_linear_cross_entropy_in_pieces(reduction, weighted):
     one, two = (cr.autograd.grad((y * y).sum(), [x, w, b]) for y in (whole, pieces))
     for g, h in zip(one, two, strict=True):
         np.testing.assert_allclose(h.numpy(), g.numpy(), rtol=1e-10, atol=1e-13)
+
+
+def test_linear_cross_entropy_in_pieces_needs_less_memory():
+    def peak(options):
+        x, w = cr.zeros(400, 8, requires_grad=True), cr.zeros(2000, 8, requires_grad=True)
+        target = cr.zeros(400).long()
+        tracemalloc.start()
+        F.linear_cross_entropy(x, w, target, options=options).backward()
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    logits = 4 * 400 * 2000
+    assert peak(None) > logits
+    assert peak(nn.LinearCrossEntropyOptions()) < 0.2 * logits
 
 
 def test_linear_cross_entropy_settings():
