@@ -385,6 +385,43 @@ def test_arguments_of_iterables_are_checked():
         loader.batch_size = 2
 
 
+class _Repeated:
+    def __init__(self, sampler):
+        self.sampler = sampler
+
+    def __iter__(self):
+        while True:
+            yield from iter(self.sampler)
+
+
+class EndlessLoader(DataLoader):
+    """One iterator for all epochs, so that workers stay: as libraries on PyTorch have it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._DataLoader__initialized = False
+        self.batch_sampler = _Repeated(self.batch_sampler)
+        self._DataLoader__initialized = True
+        self.iterator = super().__iter__()
+
+    def __len__(self):
+        return len(self.batch_sampler.sampler)
+
+    def __iter__(self):
+        for _ in range(len(self)):
+            yield next(self.iterator)
+
+
+def test_derived_loaders_exchange_the_sampler():
+    loader = EndlessLoader(Numbers(3), 2)
+    assert [[b.tolist() for b in loader] for _ in range(2)] == [[[0, 1], [2]]] * 2
+
+
+def test_classes_take_type_arguments():
+    for cls in (Dataset, IterableDataset, DataLoader, Subset, data.Sampler):
+        assert cls[int]
+
+
 def test_pin_memory_without_a_gpu_warns():
     with pytest.warns(UserWarning, match="no accelerator is found"):
         assert [b.tolist() for b in DataLoader(Numbers(2), 2, pin_memory=True)] == [[0, 1]]

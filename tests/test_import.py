@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 OPTIONAL = {
-    *("cupy", "graphviz", "hypothesis", "matplotlib", "ml_dtypes"),
-    *("numba", "safetensors", "scipy", "sklearn", "torch", "tqdm"),
+    *("PIL", "cupy", "graphviz", "hypothesis", "matplotlib", "ml_dtypes"),
+    *("numba", "safetensors", "scipy", "sklearn", "tensorboard", "torch", "tqdm"),
 }
 
 

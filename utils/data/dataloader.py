@@ -25,6 +25,9 @@ __all__ = ["DataLoader", "WorkerInfo", "default_collate", "default_convert", "ge
 _GRACE = 2.0  # seconds that workers have to finish before they are terminated
 
 
+_FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
+
+
 class _DatasetKind:
     """Whether samples are indexed or iterated."""
 
@@ -66,7 +69,7 @@ class DataLoader(Iterable[Any]):
     pin_memory_device: str
     prefetch_factor: int | None
     _iterator: Any = None
-    _ready = False
+    __initialized = False  # PyTorch's name, which loaders derived from it switch off to exchange a sampler
 
     def __init__(
         self,
@@ -152,7 +155,7 @@ class DataLoader(Iterable[Any]):
         if collate_fn is None:
             collate_fn = default_collate if self._auto_collation else default_convert
         self.collate_fn = collate_fn
-        self._ready = True
+        self.__initialized = True
         self.check_worker_number_rationality()
 
     @property
@@ -184,9 +187,7 @@ class DataLoader(Iterable[Any]):
         self._context = context
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._ready and name in (
-            *("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"),
-        ):
+        if self.__initialized and name in _FIXED:
             raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
         super().__setattr__(name, value)
 
