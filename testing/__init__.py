@@ -10,6 +10,7 @@ from typing import Any
 from . import samples
 from .calls import Call, calls_of
 from .check import check_op
+from .compare import assert_close, make_tensor
 from .gradcheck import gradcheck, gradgradcheck
 from .numeric import directional, numeric_gradient, relative_error
 from .properties import GradcheckError, KinkError
@@ -22,12 +23,14 @@ __all__ = [
     "OpRecord",
     "Sample",
     "Tie",
+    "assert_close",
     "binary",
     "calls_of",
     "check_op",
     "directional",
     "gradcheck",
     "gradgradcheck",
+    "make_tensor",
     "numeric_gradient",
     "numpy_names",
     "reduction",
