@@ -9,6 +9,7 @@ import math
 from ... import backends
 from .. import storage
 from ..errors import OpError
+from ..errors import OpError
 from ..op import GRAPH, op
 from ..tensor import wrap
 
@@ -151,7 +152,8 @@ def embedding_bag(
             )
         if mode != "sum":
             raise NotImplementedError(
-                f"embedding_bag: per_sample_weights is only supported for mode='sum' (got mode='{mode}')"
+                "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
+                f"(got mode='{mode}')."
             )
     flat, bag, bags = _bags(input, offsets, include_last_offset)
     padding_idx = _padding(padding_idx, weight.shape[0])
@@ -186,7 +188,7 @@ def _bags(input, offsets, include_last_offset):
         raise ValueError("offsets has to be a 1D Tensor" + (" but got None" if offsets is None else ""))
     bags = offsets.shape[0] - (1 if include_last_offset else 0)
     if offsets.shape[0] and int(offsets.array[0]) != 0:
-        raise ValueError(
+        raise OpError(
             "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, "
             f"got {int(offsets.array[0])}"
         )
