@@ -9,7 +9,6 @@ import math
 from ... import backends
 from .. import storage
 from ..errors import OpError
-from ..errors import OpError
 from ..op import GRAPH, op
 from ..tensor import wrap
 
