@@ -10,9 +10,11 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.nn.utils import parametrizations, parametrize, prune
+from chainrule.testing import gradcheck, gradgradcheck
 
 X = np.random.default_rng(0).normal(size=(5, 4))
 IMAGE = np.random.default_rng(1).normal(size=(2, 4, 5, 6))
+ORTHOGONAL = ("matrix_exp", "cayley", "householder")
 DEPRECATED = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 
 
@@ -57,7 +59,7 @@ CASES = [
     *[
         (layer, orthogonal(kind, trivialised))
         for layer in ("linear", "square", "wide")
-        for kind in ("matrix_exp", "cayley", "householder")
+        for kind in ORTHOGONAL
         for trivialised in (True, False)
     ],
 ]
@@ -461,3 +463,25 @@ def test_paths_of_pytorch():
     assert fuse_conv_bn_eval is nn.utils.fuse_conv_bn_eval
     with pytest.warns(FutureWarning, match="clip_grad_norm_"):
         nn.utils.clip_grad_norm([cr.nn.Parameter(cr.ones(1))], 1.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+        *[lambda layer, kind=kind: parametrizations.orthogonal(layer, orthogonal_map=kind) for kind in ORTHOGONAL],
+    ],
+    ids=["weight_norm", "spectral_norm", *ORTHOGONAL],
+)
+def test_parametrisations_are_differentiable_twice(change):
+    cr.manual_seed(0)
+    layer = change(nn.Linear(3, 3)).double().eval()
+    x = cr.randn(2, 3, dtype=cr.float64)
+    names, parameters = zip(*layer.named_parameters(), strict=True)
+
+    def forward(*values):
+        return cr.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))
+
+    assert gradcheck(forward, list(parameters))
+    assert gradgradcheck(forward, list(parameters))

@@ -155,7 +155,8 @@ def _reflections(q: Tensor) -> Tensor:
 def _householder(x: Tensor) -> Tensor:
     """H_1 H_2 ... H_k [I; 0] diag(s), where H_j reflects along (0, ..., 1, column j below the diagonal)."""
     n, k = x.shape[-2:]
-    signs = x.diagonal(dim1=-2, dim2=-1).detach().trunc()
+    # Signs and not the numbers themselves: weight decay may have made them smaller than 1.
+    signs = x.diagonal(dim1=-2, dim2=-1).detach().sign()
     lower = x.tril(-1)
     eye = FUNCTIONS["eye"](n, k, dtype=x.dtype, device=x.device)
     vectors = lower + eye
