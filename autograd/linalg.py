@@ -401,3 +401,16 @@ def _at_least(name: str, A: Tensor, square: bool = False) -> None:
 
 
 expose(_n.cdist, methods=False)
+
+_RARE = {
+    *("cholesky_ex", "householder_product", "inv_ex", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "solve_ex"),
+    *("tensorinv", "tensorsolve"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _RARE:
+        from . import factors
+
+        return getattr(factors, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -295,3 +295,16 @@ def get_device(input: Tensor) -> int:
 def is_signed(input: Tensor) -> bool:
     """True where the dtype has negative numbers."""
     return input.is_signed()
+
+
+for _name in (
+    "is_conj",
+    "is_neg",
+    "is_inference",
+    "is_distributed",
+    "resize_as_",
+    "as_strided_",
+    "i0_",
+    "conj_physical_",
+):
+    function(METHODS[_name], name=_name)
