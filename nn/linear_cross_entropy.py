@@ -81,7 +81,7 @@ def linear_cross_entropy(
 
     if options is None or places or input.ndim != 2 or target.ndim != 1:
         return loss(input, target, reduction)
-    rows = options._rows(*input.shape, linear_weight.shape[0])
+    rows = options._rows(input.shape[0], input.shape[1], linear_weight.shape[0])
     if input.shape[0] <= rows:
         return loss(input, target, reduction)
     reduction = legacy_reduction(None, None, reduction)
