@@ -5,6 +5,7 @@ checkpoints load: `resnet18(weights="resnet18.pth")`.
 """
 
 from .alexnet import AlexNet, AlexNet2012, ZFNet, alexnet
+from .autoencoder import Autoencoder, ConvAutoencoder, sparsity_penalty
 from .captioner import Captioner
 from .char_rnn import CharRNN, truncated_bptt
 from .densenet import DenseNet, densenet121, densenet161, densenet169, densenet201
@@ -19,12 +20,15 @@ from .highway import Highway, HighwayLayer
 from .inception import Inception3, InceptionOutputs, InceptionResNetV2, inception_v3
 from .lenet import LeNet5
 from .memory_network import MemoryNetwork
+from .mlp import MLP
 from .mobilenet import MobileNetV1, MobileNetV2, mobilenet_v1, mobilenet_v2
 from .neural_turing_machine import NeuralTuringMachine
 from .nin import NiN
+from .perceptron import Perceptron
 from .policy_gradient import ActorCritic, Policy, actor_critic_loss, reinforce_loss, run_episode
 from .pose_machine import ConvolutionalPoseMachine
 from .preact_resnet import PreActResNet, preact_resnet, resnet_of_resnets, stochastic_depth_resnet, wide_resnet
+from .rbm import RBM, hamming
 from .reconstruction import BackProjection, FilteredBackProjection
 from .resnet import (
     ResNet,
@@ -41,11 +45,14 @@ from .resnet import (
 )
 from .senet import se_resnet18, se_resnet50
 from .seq2seq import Attention, Seq2Seq
+from .siamese import Siamese, contrastive_loss
 from .spatial_transformer import SpatialTransformer, SpatialTransformerNet
 from .transformer import PositionalEncoding, TranslationTransformer, noam
 from .unet import UNet
+from .vae import VAE, vae_loss
 from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from .wavenet import WaveNet
+from .word2vec import SkipGram
 from .yolo import YOLO, YOLOHead, YOLOLoss
 
 __all__ = [
@@ -53,16 +60,21 @@ __all__ = [
     "DRAW",
     "FCN",
     "GPT",
+    "MLP",
+    "RBM",
+    "VAE",
     "VGG",
     "YOLO",
     "ActorCritic",
     "AlexNet",
     "AlexNet2012",
     "Attention",
+    "Autoencoder",
     "BackProjection",
     "Captioner",
     "CartPole",
     "CharRNN",
+    "ConvAutoencoder",
     "ConvolutionalPoseMachine",
     "DenseNet",
     "Discriminator",
@@ -84,6 +96,7 @@ __all__ = [
     "MobileNetV2",
     "NeuralTuringMachine",
     "NiN",
+    "Perceptron",
     "Policy",
     "PositionalEncoding",
     "PreActResNet",
@@ -91,6 +104,8 @@ __all__ = [
     "ReplayMemory",
     "ResNet",
     "Seq2Seq",
+    "Siamese",
+    "SkipGram",
     "SpatialTransformer",
     "SpatialTransformerNet",
     "TranslationTransformer",
@@ -101,12 +116,14 @@ __all__ = [
     "ZFNet",
     "actor_critic_loss",
     "alexnet",
+    "contrastive_loss",
     "densenet121",
     "densenet161",
     "densenet169",
     "densenet201",
     "googlenet",
     "gradient_penalty",
+    "hamming",
     "inception_v3",
     "mobilenet_v1",
     "mobilenet_v2",
@@ -125,8 +142,10 @@ __all__ = [
     "run_episode",
     "se_resnet18",
     "se_resnet50",
+    "sparsity_penalty",
     "stochastic_depth_resnet",
     "truncated_bptt",
+    "vae_loss",
     "vgg11",
     "vgg11_bn",
     "vgg13",
