@@ -38,7 +38,7 @@ class Perceptron(nn.Module):
         It ends after an epoch without a mistake, or after `epochs`: examples that no plane separates never end.
         """
         weight, bias = self.linear.weight, self.linear.bias
-        mistakes = []
+        mistakes: list[int] = []
         while len(mistakes) < epochs and (not mistakes or mistakes[-1]):
             mistakes.append(0)
             for example, label in zip(x, y):
