@@ -4,7 +4,24 @@ import importlib as _importlib
 
 from . import checkpoint, safetensors
 
-__all__ = ["checkpoint", "data", "dlpack", "images", "model_zoo", "safetensors", "swa_utils", "tensorboard"]
+__all__ = [
+    "checkpoint",
+    "checks",
+    "data",
+    "dlpack",
+    "early_stopping",
+    "ensemble",
+    "images",
+    "metrics",
+    "model_zoo",
+    "safetensors",
+    "search",
+    "significance",
+    "swa_utils",
+    "tensorboard",
+    "transfer",
+    "validation",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,289 @@
+"""Checks before and during training, each a call that returns a report whose `str` is a table.
+
+What they check, and the numbers to expect: an untrained classifier of K classes has the loss ln K; a few samples can be
+learned by heart; an update is about 1e-3 of the weights; few ReLU units are dead; gradients equal differences.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import nn, optim
+from ..autograd import Tensor, enable_grad, float64, grad, no_grad
+from ..backends import np
+from .reports import generator, host, table
+
+__all__ = [
+    "ChanceReport",
+    "DeadUnitsReport",
+    "GradientCheckReport",
+    "NormsReport",
+    "OverfitReport",
+    "RatiosReport",
+    "check_gradients",
+    "dead_units",
+    "gradient_norms",
+    "loss_at_chance",
+    "overfit",
+    "update_ratios",
+]
+
+Loss = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class ChanceReport:
+    """The loss of an untrained network beside that of guessing."""
+
+    loss: float
+    expected: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether they agree to the tolerance, relatively."""
+        return abs(self.loss - self.expected) <= self.tolerance * self.expected
+
+    def __str__(self) -> str:
+        rows = [(self.loss, self.expected, "yes" if self.ok else "no: look at the initialisation")]
+        return table(("loss", "at chance", "agrees"), rows)
+
+
+def loss_at_chance(
+    model: Any, inputs: Any, targets: Any, num_classes: int, loss: Loss | None = None, tolerance: float = 0.25
+) -> ChanceReport:
+    """The loss of the untrained model (mean cross-entropy by default) beside ln(num_classes), that of guessing."""
+    with no_grad():
+        value = (loss or nn.functional.cross_entropy)(model(inputs), targets).item()
+    return ChanceReport(value, math.log(num_classes), tolerance)
+
+
+@dataclass(frozen=True)
+class OverfitReport:
+    """Whether a few samples were learned by heart: the losses of the steps, and the loss to reach."""
+
+    losses: tuple[float, ...]
+    target: float
+    samples: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the last loss is below the target."""
+        return self.losses[-1] <= self.target
+
+    def __str__(self) -> str:
+        answer = "yes" if self.ok else "no: the model or its gradients are at fault"
+        rows = [(self.samples, len(self.losses) - 1, self.losses[0], self.losses[-1], answer)]
+        return table(("samples", "steps", "first loss", "last loss", "learned"), rows)
+
+
+def overfit(
+    model: Any,
+    inputs: Any,
+    targets: Any,
+    loss: Loss | None = None,
+    samples: int = 10,
+    steps: int = 300,
+    target: float = 1e-2,
+    optimizer: Callable[[Any], Any] | None = None,
+) -> OverfitReport:
+    """Train a copy of the model on the first `samples` (5 to 20) until the loss is below `target`; the model is kept.
+
+    optimizer: makes one of the copy's parameters; Adam with a rate of 1e-2 by default.
+    """
+    trained = copy.deepcopy(model)
+    criterion = loss or nn.functional.cross_entropy
+    stepper = (optimizer or (lambda parameters: optim.Adam(parameters, lr=1e-2)))(trained.parameters())
+    x, y, losses = inputs[:samples], targets[:samples], []
+    with enable_grad():
+        for step in range(steps + 1):
+            value = criterion(trained(x), y)
+            losses.append(value.item())
+            if losses[-1] <= target or step == steps:
+                break
+            stepper.zero_grad()
+            value.backward()
+            stepper.step()
+    return OverfitReport(tuple(losses), target, len(x))
+
+
+@dataclass(frozen=True)
+class RatiosReport:
+    """‖update‖ / ‖weights‖ of each parameter; about 1e-3 is healthy."""
+
+    ratios: dict[str, float]
+    low: float = 1e-4
+    high: float = 1e-2
+
+    @property
+    def ok(self) -> bool:
+        """Whether all lie between low and high."""
+        return all(self.low <= r <= self.high for r in self.ratios.values())
+
+    def __str__(self) -> str:
+        def word(r: float) -> str:
+            return "small" if r < self.low else "large" if r > self.high else ""
+
+        return table(("parameter", "update / weight", ""), [(n, r, word(r)) for n, r in self.ratios.items()])
+
+
+def update_ratios(model: Any, step: Callable[[], Any], biases: bool = False) -> RatiosReport:
+    """Call `step` (an optimizer's) and report ‖Δw‖ / ‖w‖ of each parameter; vectors (biases) only where asked for.
+
+    Parameters that were 0 before have no ratio and are left out.
+    """
+    held = {n: p for n, p in model.named_parameters() if p.requires_grad and (biases or p.ndim > 1)}
+    before = {n: p.detach().clone() for n, p in held.items()}
+    step()
+    with no_grad():
+        norms = {n: b.norm().item() for n, b in before.items()}
+        return RatiosReport({n: (p - before[n]).norm().item() / norms[n] for n, p in held.items() if norms[n]})
+
+
+@dataclass(frozen=True)
+class DeadUnitsReport:
+    """Of each ReLU: units that gave 0 for every sample, and all units."""
+
+    counts: dict[str, tuple[int, int]]
+
+    @property
+    def dead(self) -> int:
+        """All dead units."""
+        return sum(dead for dead, _ in self.counts.values())
+
+    def __str__(self) -> str:
+        rows = [(name, dead, units, f"{dead / units:.1%}") for name, (dead, units) in self.counts.items()]
+        return table(("layer", "dead", "units", "share"), rows)
+
+
+def dead_units(model: Any, inputs: Any) -> DeadUnitsReport:
+    """Which units of the model's ReLU modules give 0 for all of `inputs`: their gradients are 0, and they stay so.
+
+    A unit is a feature (dimension 1), over all samples and places. ValueError where the model has no nn.ReLU.
+    """
+    alive: dict[str, Any] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(module: Any, arguments: Any, output: Any) -> None:
+            active = host(output) > 0
+            active = active.any(axis=tuple(i for i in range(active.ndim) if i != min(1, active.ndim - 1)))
+            alive[name] = active | alive[name] if name in alive else active
+
+        return hook
+
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.ReLU, nn.ReLU6))}
+    if not layers:
+        raise ValueError("the model has no nn.ReLU module to look at (a call of functional.relu cannot be seen)")
+    handles = [module.register_forward_hook(watch(name)) for name, module in layers.items()]
+    try:
+        with no_grad():
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return DeadUnitsReport({name: (int((~a).sum()), a.size) for name, a in alive.items()})
+
+
+@dataclass(frozen=True)
+class NormsReport:
+    """The gradient's norm of each parameter, the weights', and the whole gradient's."""
+
+    gradients: dict[str, float]
+    weights: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        """The norm of all gradients as one vector."""
+        return math.sqrt(sum(g * g for g in self.gradients.values()))
+
+    def __str__(self) -> str:
+        rows = [(name, g, self.weights[name]) for name, g in self.gradients.items()]
+        return table(("parameter", "|gradient|", "|weight|"), [*rows, ("all", self.total, "")])
+
+
+def gradient_norms(model: Any) -> NormsReport:
+    """After `backward`: ‖gradient‖ and ‖weight‖ per parameter, in order. They show vanishing and exploding gradients.
+
+    Parameters without a gradient are left out. RuntimeError where none has one.
+    """
+    held = {n: p for n, p in model.named_parameters() if p.grad is not None}
+    if not held:
+        raise RuntimeError("no parameter has a gradient: call backward() first")
+    with no_grad():
+        norms = {n: (p.grad.norm().item(), p.norm().item()) for n, p in held.items()}
+    return NormsReport({n: g for n, (g, _) in norms.items()}, {n: w for n, (_, w) in norms.items()})
+
+
+@dataclass(frozen=True)
+class GradientCheckReport:
+    """Of each parameter: how many elements were compared, and the largest relative error."""
+
+    errors: dict[str, tuple[int, float]]
+    h: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether all errors are below the tolerance."""
+        return all(error <= self.tolerance for _, error in self.errors.values())
+
+    def __str__(self) -> str:
+        rows = [(n, k, e, "" if e <= self.tolerance else "differs") for n, (k, e) in self.errors.items()]
+        return table(("parameter", "elements", "relative error", ""), rows, f"centred differences, h = {self.h:g}")
+
+
+def check_gradients(
+    model: Any,
+    inputs: Any,
+    targets: Any,
+    loss: Loss | None = None,
+    elements: int = 20,
+    h: float = 1e-5,
+    tolerance: float = 1e-4,
+    seed: int | None = 0,
+) -> GradientCheckReport:
+    """Gradients of a model's parameters beside centred differences, on a copy in double precision and in eval mode.
+
+    The relative error is |a - n| / max(|a|, |n|), over up to `elements` random elements of each parameter, the loss
+    rescaled where all its gradients are below 1e-9. Elements where both are lost in rounding count as equal. At a kink
+    of the loss the two differ rightly; a smaller h finds out.
+    """
+    checked = copy.deepcopy(model).to(float64).eval()
+    criterion, source = loss or nn.functional.cross_entropy, generator(seed)
+    x, y = (t.to(float64) if isinstance(t, Tensor) and t.is_floating_point() else t for t in (inputs, targets))
+    held = {n: p for n, p in checked.named_parameters() if p.requires_grad}
+    with enable_grad():
+        found = grad(criterion(checked(x), y), list(held.values()), allow_unused=True)
+    analytic = [np.zeros(p.shape) if g is None else host(g) for g, p in zip(found, held.values(), strict=True)]
+    largest = max((float(np.abs(a).max()) for a in analytic if a.size), default=0.0)
+    scale = 1 / largest if 0 < largest < 1e-9 else 1.0
+
+    def value() -> float:
+        return scale * criterion(checked(x), y).item()
+
+    errors: dict[str, tuple[int, float]] = {}
+    with no_grad():
+        rounding = 1e-15 * max(1.0, abs(value())) / h * 10
+        for (name, p), a in zip(held.items(), analytic, strict=True):
+            flat = p.detach().reshape(-1).clone()
+            picked = source.permutation(flat.numel())[:elements]
+            worst = 0.0
+            for i in picked.tolist():
+                middle = flat[i].item()
+                sides = []
+                for move in (h, -h):
+                    flat[i] = middle + move
+                    p.copy_(flat.reshape(p.shape))
+                    sides.append(value())
+                flat[i] = middle
+                p.copy_(flat.reshape(p.shape))
+                numeric, exact = (sides[0] - sides[1]) / (2 * h), scale * float(a.reshape(-1)[i])
+                gap = abs(numeric - exact)
+                if gap > rounding:
+                    worst = max(worst, gap / max(abs(numeric), abs(exact)))
+            errors[name] = len(picked), worst
+    return GradientCheckReport(errors, h, tolerance)
