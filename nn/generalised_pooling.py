@@ -27,13 +27,21 @@ class MixedPool2d(Module):
     Source: C.-Y. Lee, P. Gallagher, Z. Tu, "Generalizing pooling functions in convolutional neural networks", 2016.
     """
 
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, start: float = 0.5) -> None:
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        start: float = 0.5,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         if not 0 < start < 1:
             raise ValueError(f"MixedPool2d: start is between 0 and 1, not {start}")
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.start = padding, start
-        self.mix = Parameter(tensor(math.log(start / (1 - start))))
+        self.mix = Parameter(tensor(math.log(start / (1 - start)), device=device, dtype=dtype))
 
     def reset_parameters(self) -> None:
         """Start over with a = `start`."""
