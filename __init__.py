@@ -8,7 +8,7 @@ _collecting = _gc.isenabled()
 _gc.disable()
 
 from . import aliases as _aliases
-from . import autograd
+from . import autograd, backends
 from .autograd import FUNCTIONS as _functions
 from .autograd import (
     BFloat16Tensor,
@@ -80,7 +80,7 @@ newaxis = None
 
 globals().update(_functions)  # the ops' functions: add, matmul, ...
 vmap = func.vmap
-_aliases.install(autograd)
+_aliases.install(autograd, backends)
 _attribute = _aliases.attribute("")
 
 __all__ = sorted({*(name for name in globals() if not name.startswith("_")), *_aliases.top_names()})

@@ -16,14 +16,17 @@ from typing import Any
 
 __all__ = ["NAMES", "PACKAGES", "PATHS", "attribute", "install", "top_names"]
 
-#: the packages above the engine, imported when a program names one
-PACKAGES = ("distributions", "models", "nn", "optim", "runtime", "testing", "utils")
+#: packages above the engine and modules of their own name, imported when a program names one
+PACKAGES = (
+    *("distributions", "models", "nn", "optim", "runtime", "testing", "utils"),
+    *(f"backends.{name}" for name in ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp")),
+    *("utils._pytree", "utils.flop_counter"),
+)
 
 #: PyTorch's path -> ours. A tuple makes a package of its own with their names. What lies below an
 #: alias follows it: nn.modules.linear is nn.linear without a line.
 PATHS: dict[str, str | tuple[str, ...]] = {
     # the engine
-    "autograd.forward_ad": "autograd.func",
     "autograd.grad_mode": "autograd.modes",
     "autograd.anomaly_mode": "autograd.modes",
     "autograd.variable": "autograd.function",
@@ -35,6 +38,27 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "cpu.amp": "runtime.cpu_amp",
     "cuda.amp.autocast_mode": "runtime.cuda.amp",
     "cuda.amp.grad_scaler": "runtime.cuda.amp",
+    "_C": "runtime._c",
+    "_dynamo": "runtime.dynamo",
+    "accelerator": "runtime.accelerator",
+    "autograd.profiler": "runtime.profiler",
+    "compiler": "runtime.compiler",
+    "distributed": "runtime.distributed",
+    "distributed.distributed_c10d": "runtime.distributed",
+    "fx": "runtime.fx",
+    "hub": "runtime.hub",
+    "jit": "runtime.jit",
+    "mps": "runtime.mps",
+    "mtia": "runtime.mtia",
+    "multiprocessing": "runtime.multiprocessing",
+    "onnx": "runtime.onnx",
+    "overrides": "runtime.overrides",
+    "profiler": "runtime.profiler",
+    "types": "runtime.types",
+    "utils.hooks": "autograd.hooks",
+    "version": "runtime.version",
+    "xpu": "runtime.xpu",
+    "fft": "autograd.fft",
     "func": "autograd.func",
     "linalg": "autograd.linalg",
     "random": "autograd.random",
@@ -77,9 +101,18 @@ NAMES: dict[str, str] = {
             get_autocast_gpu_dtype is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled
             set_autocast_cache_enabled set_autocast_cpu_dtype set_autocast_cpu_enabled set_autocast_dtype
             set_autocast_enabled set_autocast_gpu_dtype""",
+        "autograd.errors": "OutOfMemoryError",
+        "runtime.compiler": "compile",
+        "runtime.settings": """are_deterministic_algorithms_enabled compiled_with_cxx11_abi
+            get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads
+            is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled set_deterministic_debug_mode
+            set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always
+            use_deterministic_algorithms""",
         "autograd.windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
         "autograd.special": "i0 igamma igammac",
-        "autograd.seldom": """angle complex conj conj_physical frexp gradient histogram imag index_reduce is_storage isreal
+        "autograd.factors": "lu_unpack",
+        "autograd.seldom": """angle complex conj conj_physical frexp gradient histogram imag index_reduce is_storage
+            isreal
             narrow_copy nonzero_static pca_lowrank polar range real renorm resolve_conj resolve_neg split_with_sizes
             svd_lowrank unsafe_chunk unsafe_split unsafe_split_with_sizes view_as_complex view_as_real""",
         "autograd.second_forms": """affine_grid_generator alpha_dropout alpha_dropout_ batch_norm bilinear
@@ -94,7 +127,7 @@ NAMES: dict[str, str] = {
 
 _ROOT = __name__.rpartition(".")[0]
 _Spec: Any = type(__spec__)
-_ABOVE = {path.rpartition(".")[0] for path in (*PATHS, *NAMES)}
+_ABOVE = {path.rpartition(".")[0] for path in (*PACKAGES, *PATHS, *NAMES)}
 
 
 def _served(path: str) -> str | tuple[str, ...]:
@@ -108,8 +141,8 @@ def _served(path: str) -> str | tuple[str, ...]:
     return f"{base if isinstance(base, str) else base[0]}.{name}"
 
 
-def attribute(package: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a package: late names and aliases, by import."""
+def attribute(package: str, own: Callable[[str], Any] | None = None) -> Callable[[str], Any]:
+    """The `__getattr__` of a package: late names and aliases, by import, and what the package's own one knows."""
 
     def lookup(name: str) -> Any:
         path = f"{package}.{name}".removeprefix(".")
@@ -121,6 +154,8 @@ def attribute(package: str) -> Callable[[str], Any]:
             except ModuleNotFoundError as error:
                 if error.name != f"{_ROOT}.{path}":
                     raise
+        if own is not None:
+            return own(name)
         raise AttributeError(f"module {f'{_ROOT}.{package}'.removesuffix('.')!r} has no attribute {name!r}")
 
     return lookup
@@ -187,8 +222,8 @@ class _Finder:
             run = spec.loader.exec_module
 
             def execute(module: ModuleType) -> None:
-                vars(module)["__getattr__"] = attribute(ours)
                 run(module)
+                vars(module)["__getattr__"] = attribute(ours, vars(module).get("__getattr__"))
 
             vars(spec.loader)["exec_module"] = execute
         return spec

@@ -1,0 +1,19 @@
+"""`chainrule._C`: the few questions that model libraries ask PyTorch's core directly."""
+
+from __future__ import annotations
+
+from ..autograd import Generator
+
+__all__ = ["Generator", "_get_tracing_state"]
+
+
+def _get_tracing_state() -> None:
+    """None: nothing is being traced."""
+
+
+def _jit_set_profiling_executor(mode: bool) -> bool:
+    """False: there is no such executor."""
+    return False
+
+
+_jit_set_profiling_mode = _jit_set_profiling_executor

@@ -1,0 +1,101 @@
+"""`chainrule.compile` and `chainrule.compiler`: programs that ask for compilation run as they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = [
+    "allow_in_graph",
+    "assume_constant_result",
+    "compile",
+    "cudagraph_mark_step_begin",
+    "disable",
+    "is_compiling",
+    "is_dynamo_compiling",
+    "is_exporting",
+    "list_backends",
+    "reset",
+    "set_stance",
+]
+
+
+def compile(
+    model: Callable[..., Any] | None = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: str | Callable[..., Any] = "inductor",
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    disable: bool = False,
+    **others: Any,
+) -> Any:
+    """The function or module itself, unchanged: there is no compiler, and the results are the same without.
+
+    A decorator with and without arguments. RuntimeError where both `mode` and `options` are given, as in PyTorch.
+    """
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if model is None:
+        return lambda function: function
+    return model
+
+
+def disable(fn: Callable[..., Any] | None = None, recursive: bool = True, **others: Any) -> Any:
+    """The function itself; a decorator with and without arguments."""
+    return (lambda function: function) if fn is None else fn
+
+
+def allow_in_graph(fn: Any) -> Any:
+    """The function itself."""
+    return fn
+
+
+def assume_constant_result(fn: Any) -> Any:
+    """The function itself."""
+    return fn
+
+
+def is_compiling() -> bool:
+    """False."""
+    return False
+
+
+def is_dynamo_compiling() -> bool:
+    """False."""
+    return False
+
+
+def is_exporting() -> bool:
+    """False."""
+    return False
+
+
+def list_backends(exclude_tags: Any = ()) -> list[str]:
+    """[]: there is no compiler."""
+    return []
+
+
+def reset() -> None:
+    """Nothing: nothing has been compiled."""
+
+
+def cudagraph_mark_step_begin() -> None:
+    """Nothing: there are no CUDA graphs."""
+
+
+class set_stance:
+    """A context and decorator that changes nothing: there is nothing to compile."""
+
+    def __init__(self, stance: str = "default", *, skip_guard_eval_unsafe: bool = False, **others: Any) -> None:
+        self.stance = stance
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: Any) -> None:
+        pass
+
+    def __call__(self, fn: Any) -> Any:
+        return fn

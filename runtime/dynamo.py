@@ -1,0 +1,24 @@
+"""`chainrule._dynamo`: what programs set on PyTorch's compiler; nothing is compiled here."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from .compiler import allow_in_graph, disable, is_compiling, list_backends, reset
+
+__all__ = ["allow_in_graph", "config", "disable", "is_compiling", "list_backends", "mark_dynamic", "optimize", "reset"]
+
+#: takes any setting
+config = SimpleNamespace(
+    suppress_errors=False, cache_size_limit=8, recompile_limit=8, verbose=False, optimize_ddp=True, disable=True
+)
+
+
+def optimize(*args: Any, **kwargs: Any) -> Any:
+    """A decorator that returns the function itself."""
+    return lambda function: function
+
+
+def mark_dynamic(t: Any, index: Any, **limits: Any) -> None:
+    """Nothing: all sizes are dynamic."""

@@ -1,0 +1,266 @@
+"""`chainrule.jit`: programs that ask for TorchScript run as Python. Marks for its compiler are accepted.
+
+`script` and `trace` return what they are given. Files of TorchScript are programs: they are neither written nor read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from ..nn import Module
+
+__all__ = [
+    "Attribute",
+    "CompilationUnit",
+    "Error",
+    "Final",
+    "Future",
+    "ScriptFunction",
+    "ScriptModule",
+    "annotate",
+    "enable_onednn_fusion",
+    "export",
+    "fork",
+    "freeze",
+    "fuser",
+    "ignore",
+    "interface",
+    "is_scripting",
+    "is_tracing",
+    "isinstance",
+    "load",
+    "onednn_fusion_enabled",
+    "optimize_for_inference",
+    "optimized_execution",
+    "save",
+    "script",
+    "script_if_tracing",
+    "script_method",
+    "set_fusion_strategy",
+    "strict_fusion",
+    "trace",
+    "trace_module",
+    "unused",
+    "wait",
+]
+
+_builtin_isinstance = isinstance
+
+
+class Error(RuntimeError):
+    """PyTorch's error for a program that TorchScript cannot run; nothing here raises it."""
+
+
+#: base class of scripted modules: all modules are programs in Python here
+ScriptModule = Module
+ScriptFunction = type(lambda: None)
+
+
+class CompilationUnit:
+    """NotImplementedError: TorchScript's source is not compiled."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("chainrule compiles no TorchScript: write the function in Python")
+
+
+def script(obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None, example_inputs: Any = None) -> Any:
+    """The function, class or module itself, uncompiled."""
+    return obj
+
+
+def script_method(fn: Any) -> Any:
+    """The method itself."""
+    return fn
+
+
+def script_if_tracing(fn: Any) -> Any:
+    """The function itself: nothing is traced."""
+    return fn
+
+
+def trace(func: Any, example_inputs: Any = None, **options: Any) -> Any:
+    """The function or module itself; it is called once, as tracing would, where `example_inputs` are given.
+
+    Unlike a trace, it follows its own conditions at each call.
+    """
+    if example_inputs is not None:
+        func(*example_inputs) if _builtin_isinstance(example_inputs, (tuple, list)) else func(example_inputs)
+    return func
+
+
+def trace_module(mod: Any, inputs: dict[str, Any], **options: Any) -> Any:
+    """The module itself; its methods named in `inputs` are called once."""
+    for name, args in inputs.items():
+        method = getattr(mod, name)
+        method(*args) if _builtin_isinstance(args, (tuple, list)) else method(args)
+    return mod
+
+
+def ignore(drop: Any = False, **kwargs: Any) -> Any:
+    """The function itself; a decorator with and without arguments."""
+    return drop if callable(drop) else lambda fn: fn
+
+
+def unused(fn: Any) -> Any:
+    """The function itself."""
+    return fn
+
+
+def export(fn: Any) -> Any:
+    """The method itself."""
+    return fn
+
+
+def interface(obj: Any) -> Any:
+    """The class itself."""
+    return obj
+
+
+def _overload(fn: Any) -> Any:
+    return fn
+
+
+def _overload_method(fn: Any) -> Any:
+    return fn
+
+
+def _script_if_tracing(fn: Any) -> Any:
+    return fn
+
+
+def is_scripting() -> bool:
+    """False."""
+    return False
+
+
+def is_tracing() -> bool:
+    """False."""
+    return False
+
+
+def annotate(the_type: Any, the_value: Any) -> Any:
+    """The value itself."""
+    return the_value
+
+
+class Attribute:
+    """A value with a type for TorchScript: (`value`, `type`)."""
+
+    def __init__(self, value: Any, type: Any) -> None:
+        self.value, self.type = value, type
+
+
+def isinstance(obj: Any, target_type: Any) -> bool:
+    """Python's isinstance; of a parametrised container (`list[int]`) its elements are looked at too."""
+    import types
+    import typing
+
+    if _builtin_isinstance(target_type, tuple):
+        return any(isinstance(obj, t) for t in target_type)
+    origin, args = typing.get_origin(target_type), typing.get_args(target_type)
+    if origin is None:
+        return target_type is Any or _builtin_isinstance(obj, type(None) if target_type is None else target_type)
+    if origin in (typing.Union, types.UnionType):
+        return any(isinstance(obj, t) for t in args)
+    if not _builtin_isinstance(obj, origin):
+        return False
+    if origin is dict:
+        return all(isinstance(k, args[0]) and isinstance(v, args[1]) for k, v in obj.items())
+    if origin is tuple and args[-1:] != (Ellipsis,):
+        return len(obj) == len(args) and all(map(isinstance, obj, args))
+    return all(isinstance(x, args[0]) for x in obj)
+
+
+def freeze(mod: Any, preserved_attrs: Any = None, optimize_numerics: bool = True) -> Any:
+    """The module itself; RuntimeError for one in training mode, as in PyTorch."""
+    if mod.training:
+        raise RuntimeError(
+            "Freezing is currently only implemented for modules in eval mode. Please call .eval() first."
+        )
+    return mod
+
+
+def optimize_for_inference(mod: Any, other_methods: Any = None) -> Any:
+    """The module itself."""
+    return mod
+
+
+class Future:
+    """What `fork` returns: the value, which is there already."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def value(self) -> Any:
+        """The value."""
+        return self._value
+
+    wait = value
+
+    def done(self) -> bool:
+        """True."""
+        return True
+
+
+def fork(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future:
+    """Call the function now; `wait` gives its result."""
+    return Future(func(*args, **kwargs))
+
+
+def wait(future: Future) -> Any:
+    """The result of what was forked."""
+    return future.wait()
+
+
+_NO_FILES = (
+    "TorchScript files hold programs, which chainrule neither writes nor reads. Save the weights: "
+    "chainrule.save(model.state_dict(), path), and load them into the model made by its class"
+)
+
+
+def save(m: Any, f: Any, _extra_files: Any = None) -> None:
+    """NotImplementedError: there is no program to write; save the state_dict()."""
+    raise NotImplementedError(_NO_FILES)
+
+
+def load(f: Any, map_location: Any = None, _extra_files: Any = None) -> Any:
+    """NotImplementedError: such a file holds a program."""
+    raise NotImplementedError(_NO_FILES)
+
+
+def enable_onednn_fusion(enabled: bool) -> None:
+    """Nothing: no ops are fused here."""
+
+
+def onednn_fusion_enabled() -> bool:
+    """False."""
+    return False
+
+
+def set_fusion_strategy(strategy: Any) -> list[Any]:
+    """[]: no ops are fused here."""
+    return []
+
+
+@contextlib.contextmanager
+def fuser(name: str) -> Iterator[None]:
+    """A context that changes nothing."""
+    yield
+
+
+@contextlib.contextmanager
+def optimized_execution(should_optimize: bool) -> Iterator[None]:
+    """A context that changes nothing."""
+    yield
+
+
+class strict_fusion:
+    """A context that changes nothing."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: Any) -> None:
+        pass

@@ -1,0 +1,116 @@
+"""`chainrule.multiprocessing`: Python's multiprocessing, and `spawn` for a function of the rank.
+
+A tensor that goes through a queue is pickled: the other process gets a copy, not the same memory.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as _python
+from collections.abc import Callable
+from multiprocessing import *  # noqa: F403
+from typing import Any
+
+__all__ = [
+    *_python.__all__,  # type: ignore[attr-defined]
+    "get_all_sharing_strategies",
+    "get_sharing_strategy",
+    "set_sharing_strategy",
+    "spawn",
+    "start_processes",
+]
+
+
+def set_sharing_strategy(new_strategy: str) -> None:
+    """Takes 'file_descriptor' and 'file_system'; tensors are copied whichever it is."""
+    if new_strategy not in get_all_sharing_strategies():
+        raise AssertionError(f"there is no sharing strategy {new_strategy!r}")
+    _strategy[0] = new_strategy
+
+
+_strategy = ["file_descriptor"]
+
+
+def get_sharing_strategy() -> str:
+    """What `set_sharing_strategy` was given."""
+    return _strategy[0]
+
+
+def get_all_sharing_strategies() -> set[str]:
+    """The two names that PyTorch has."""
+    return {"file_descriptor", "file_system"}
+
+
+class _Processes:
+    """What `spawn(join=False)` returns."""
+
+    def __init__(self, processes: list[Any], errors: list[Any]) -> None:
+        self.processes, self._errors = processes, errors
+
+    def pids(self) -> list[int]:
+        """The processes' numbers."""
+        return [p.pid for p in self.processes]
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for all; RuntimeError with the traceback of the first that failed, the others are ended."""
+        from multiprocessing.connection import wait
+
+        running = {p.sentinel: i for i, p in enumerate(self.processes) if p.exitcode is None}
+        done = wait(list(running), timeout) if running else []
+        for sentinel in done:
+            self.processes[running[sentinel]].join()  # it has closed its end, and is about to be gone
+        failed = next((i for i, p in enumerate(self.processes) if p.exitcode not in (None, 0)), None)
+        if failed is None:
+            return len(done) == len(running)
+        for p in self.processes:
+            if p.is_alive():
+                p.terminate()
+            p.join()
+        text = "" if self._errors[failed].empty() else self._errors[failed].get()
+        code = self.processes[failed].exitcode
+        raise RuntimeError(f"process {failed} terminated with exit code {code}" + (f"\n\n{text}" if text else ""))
+
+
+def _run(fn: Callable[..., Any], rank: int, args: tuple[Any, ...], errors: Any) -> None:
+    try:
+        fn(rank, *args)
+    except BaseException:
+        import traceback
+
+        errors.put(traceback.format_exc())
+        raise SystemExit(1) from None
+
+
+def start_processes(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    nprocs: int = 1,
+    join: bool = True,
+    daemon: bool = False,
+    start_method: str = "spawn",
+) -> Any:
+    """Run `fn(rank, *args)` in `nprocs` processes. RuntimeError with its traceback where one fails."""
+    context: Any = _python.get_context(start_method)
+    errors = [context.SimpleQueue() for _ in range(nprocs)]
+    processes = [
+        context.Process(target=_run, args=(fn, rank, args, errors[rank]), daemon=daemon) for rank in range(nprocs)
+    ]
+    for p in processes:
+        p.start()
+    started = _Processes(processes, errors)
+    if not join:
+        return started
+    while not started.join():
+        pass
+    return None
+
+
+def spawn(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    nprocs: int = 1,
+    join: bool = True,
+    daemon: bool = False,
+    start_method: str = "spawn",
+) -> Any:
+    """`start_processes` in fresh interpreters."""
+    return start_processes(fn, args, nprocs, join, daemon, start_method)

@@ -1,0 +1,36 @@
+"""`chainrule.onnx`: models are not exported."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+__all__ = ["export", "is_in_onnx_export", "select_model_mode_for_export"]
+
+
+def export(model: Any, args: Any = (), f: Any = None, **options: Any) -> Any:
+    """NotImplementedError that names the way: load the weights in PyTorch, and export there."""
+    raise NotImplementedError(
+        "chainrule writes no ONNX files. chainrule.save(model.state_dict(), path) writes a checkpoint that PyTorch's "
+        "model of the same architecture loads: export that one"
+    )
+
+
+_export = export
+
+
+def is_in_onnx_export() -> bool:
+    """False."""
+    return False
+
+
+@contextlib.contextmanager
+def select_model_mode_for_export(model: Any, mode: Any = None) -> Any:
+    """A context in which a model has the training mode `mode`."""
+    before = model.training
+    if mode is not None:
+        model.train(bool(mode))
+    try:
+        yield model
+    finally:
+        model.train(before)

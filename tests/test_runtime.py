@@ -1,0 +1,348 @@
+"""PyTorch's runtime names: they exist, say what is so, and what cannot be done is an error that names another way."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import chainrule
+from chainrule import nn
+from chainrule.nn import functional as F
+
+no_gpu = pytest.mark.skipif(chainrule.cuda.is_available(), reason="there is a GPU")
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+# -- devices ----------------------------------------------------------------------------------------------------------
+
+
+@no_gpu
+def test_devices_without_a_gpu():
+    assert not chainrule.accelerator.is_available()
+    assert chainrule.accelerator.current_accelerator() is None
+    assert chainrule.accelerator.device_count() == chainrule.cuda.device_count() == 0
+    with pytest.raises(RuntimeError, match="none is available"):
+        chainrule.accelerator.synchronize()
+    assert chainrule.cuda.memory_allocated() == chainrule.cuda.max_memory_allocated() == 0
+    assert chainrule.cuda.get_rng_state_all() == []
+    chainrule.cuda.empty_cache()
+    chainrule.cuda.manual_seed_all(3)
+    chainrule.cuda.reset_peak_memory_stats()
+    for call in (chainrule.cuda.get_device_name, chainrule.cuda.Stream, chainrule.cuda.Event().record):
+        with pytest.raises(RuntimeError, match=r"CuPy|CUDA"):
+            call()
+    with chainrule.cuda.device(0):
+        pass
+
+
+def test_devices_of_others():
+    for name in ("mps", "xpu", "mtia"):
+        module = getattr(chainrule, name)
+        assert not module.is_available()
+        assert module.device_count() == 0
+        module.manual_seed(0)
+        with pytest.raises(RuntimeError):
+            module.synchronize()
+    assert chainrule.cpu.is_available()
+    assert chainrule.cpu.current_device() == "cpu"
+    assert chainrule.version.cuda is None
+    assert tuple(map(int, chainrule.__version__.split(".")[:2])) >= (0, 1)
+
+
+def test_out_of_memory_is_one_class():
+    assert chainrule.cuda.OutOfMemoryError is chainrule.OutOfMemoryError
+    assert issubclass(chainrule.OutOfMemoryError, RuntimeError)
+
+    class OutOfMemoryError(Exception):  # CuPy's
+        pass
+
+    from chainrule.autograd.errors import explain
+
+    op = chainrule.autograd.OPS["exp"]
+    assert isinstance(explain(OutOfMemoryError("2 GB"), op, [chainrule.ones(2)], {}), chainrule.OutOfMemoryError)
+
+
+def test_events_need_timing():
+    event = chainrule.cuda.Event()
+    with pytest.raises(RuntimeError, match="enable_timing"):
+        event.elapsed_time(event)
+    with pytest.raises(RuntimeError, match="recorded"):
+        chainrule.cuda.Event(enable_timing=True).elapsed_time(chainrule.cuda.Event(enable_timing=True))
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_kept():
+    cudnn = chainrule.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = True, True
+    assert (cudnn.benchmark, cudnn.deterministic) == (True, True)
+    with cudnn.flags(enabled=False):
+        assert not cudnn.enabled
+        assert not cudnn.benchmark
+    assert cudnn.enabled
+    assert cudnn.benchmark
+    cudnn.benchmark, cudnn.deterministic = before
+    chainrule.backends.cuda.matmul.allow_tf32 = True
+    chainrule.backends.cuda.matmul.allow_tf32 = False
+    with chainrule.backends.cuda.sdp_kernel(enable_flash=False):
+        assert not chainrule.backends.cuda.flash_sdp_enabled()
+    assert chainrule.backends.cuda.flash_sdp_enabled()
+    assert not chainrule.backends.mps.is_available()
+    assert not cudnn.is_available()
+
+
+def test_numeric_settings():
+    chainrule.set_float32_matmul_precision("high")
+    assert chainrule.get_float32_matmul_precision() == "high"
+    with pytest.warns(UserWarning, match="not one of"):
+        chainrule.set_float32_matmul_precision("low")
+    chainrule.set_float32_matmul_precision("highest")
+    chainrule.use_deterministic_algorithms(True, warn_only=True)
+    assert chainrule.are_deterministic_algorithms_enabled()
+    assert chainrule.get_deterministic_debug_mode() == 1
+    chainrule.set_deterministic_debug_mode("default")
+    assert not chainrule.are_deterministic_algorithms_enabled()
+    with pytest.raises(RuntimeError):
+        chainrule.set_num_interop_threads(0)
+    assert chainrule.set_flush_denormal(True) is False
+
+
+# -- compilers --------------------------------------------------------------------------------------------------------
+
+
+def test_compile_in_all_forms():
+    model = Tiny()
+    assert chainrule.compile(model) is model
+    assert chainrule.compile(model, mode="max-autotune", fullgraph=True) is model
+    assert [f(2) for f in (chainrule.compile(lambda x: 2 * x), chainrule.compile()(lambda x: 2 * x))] == [4, 4]
+    with pytest.raises(RuntimeError, match="mode or options"):
+        chainrule.compile(model, mode="default", options={"x": 1})
+
+    @chainrule.compiler.disable
+    def f():
+        return chainrule.compiler.is_compiling()
+
+    @chainrule.compiler.disable(recursive=False)
+    def g():
+        return chainrule._dynamo.is_compiling()
+
+    assert f() is g() is False
+    chainrule._dynamo.config.cache_size_limit = 64
+    chainrule._dynamo.reset()
+
+
+def test_jit_runs_python():
+    jit, model, x = chainrule.jit, Tiny(), chainrule.ones(1, 3)
+    assert jit.script(model) is model
+    assert jit.trace(model, x) is model
+    assert jit.trace(model, (x,)) is model
+    assert not jit.is_scripting()
+    assert not jit.is_tracing()
+    assert jit.ignore(drop=True)(len) is len
+    assert jit.ignore(len) is jit.unused(len) is jit.export(len) is jit._overload_method(len) is len
+    assert jit.annotate(list[int], [1]) == [1]
+    assert jit.wait(jit.fork(max, 1, 2)) == 2
+    assert jit.isinstance([1, 2], list[int])
+    assert not jit.isinstance([1, "a"], list[int])
+    assert jit.isinstance(None, int | None)
+    assert not jit.isinstance((1, "a"), tuple[int, int])
+    with pytest.raises(NotImplementedError, match="state_dict"):
+        jit.save(model, "x.pt")
+    with pytest.raises(RuntimeError, match="eval"):
+        jit.freeze(model)
+    assert chainrule._C._get_tracing_state() is None
+
+
+def test_what_cannot_be_done_says_so():
+    with pytest.raises(NotImplementedError, match="tracer"):
+        chainrule.fx.symbolic_trace(Tiny())
+    assert chainrule.fx.wrap("len") == "len"
+    with pytest.raises(NotImplementedError, match="ONNX"):
+        chainrule.onnx.export(Tiny(), chainrule.ones(1, 3), "x.onnx")
+    with pytest.raises(RuntimeError, match="downloads nothing"):
+        chainrule.hub.load_state_dict_from_url("https://example.com/no-such-weights.pth")
+    with pytest.raises(RuntimeError, match="source='local'"):
+        chainrule.hub.load("owner/repository", "model")
+
+
+def test_hub_reads_what_lies_there(tmp_path):
+    chainrule.save({"a": chainrule.ones(2)}, tmp_path / "w.pth")
+    loaded = chainrule.hub.load_state_dict_from_url("https://example.com/x/w.pth?y=1", model_dir=str(tmp_path))
+    assert loaded["a"].tolist() == [1, 1]
+    (tmp_path / "hubconf.py").write_text("def double(x):\n    'Twice.'\n    return 2 * x\n")
+    assert chainrule.hub.list(str(tmp_path), source="local") == ["double"]
+    assert chainrule.hub.load(str(tmp_path), "double", 4, source="local") == 8
+    assert chainrule.hub.help(str(tmp_path), "double", source="local") == "Twice."
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def group(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    chainrule.distributed.init_process_group("nccl")
+    yield chainrule.distributed
+    if chainrule.distributed.is_initialized():
+        chainrule.distributed.destroy_process_group()
+
+
+def test_a_world_of_one(group):
+    assert (group.get_rank(), group.get_world_size(), group.get_backend()) == (0, 1, "nccl")
+    with pytest.raises(ValueError, match="twice"):
+        group.init_process_group("gloo")
+    t, out = chainrule.arange(3.0), [chainrule.zeros(3)]
+    group.all_reduce(t, op=group.ReduceOp.SUM)
+    group.broadcast(t, src=0)
+    assert group.all_reduce(t, async_op=True).wait()
+    group.all_gather(out, t)
+    assert t.tolist() == out[0].tolist() == [0, 1, 2]
+    objects = [None]
+    group.all_gather_object(objects, {"a": 1})
+    assert objects == [{"a": 1}]
+    group.barrier()
+    with pytest.raises(ValueError, match="rank 1"):
+        group.broadcast(t, src=1)
+    with pytest.raises(ValueError, match="nobody"):
+        group.send(t, dst=1)
+    group.destroy_process_group()
+    assert not group.is_initialized()
+    with pytest.raises(ValueError, match="init_process_group"):
+        group.get_rank()
+
+
+def test_larger_worlds_are_refused(monkeypatch):
+    with pytest.raises(NotImplementedError, match="a world of 2"):
+        chainrule.distributed.init_process_group("gloo", rank=0, world_size=2)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(NotImplementedError, match="a world of 4"):
+        chainrule.distributed.init_process_group()
+    assert not chainrule.distributed.is_initialized()
+
+
+def test_spawned_processes(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import sys\nfrom chainrule import multiprocessing as mp\n"
+        "def work(rank, folder):\n"
+        "    open(f'{folder}/{rank}', 'w').close()\n"
+        "if __name__ == '__main__':\n"
+        "    mp.spawn(work, args=(sys.argv[1],), nprocs=2)\n"
+        "    print('done')\n"
+    )
+    ran = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "done\n", ran.stderr
+    assert {"0", "1"} <= set(os.listdir(tmp_path))
+
+
+def _fails(rank):
+    raise KeyError("lost")
+
+
+def test_a_failed_process_tells_why():
+    with pytest.raises(RuntimeError, match="KeyError: 'lost'"):
+        chainrule.multiprocessing.start_processes(_fails, nprocs=1, start_method="fork")
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------
+
+
+def flops(function):
+    from chainrule.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter
+
+
+def test_flops_of_the_lectures_bottleneck():
+    # 256 channels at one position: 3 x 3 directly, or 1 x 1 down to 64, 3 x 3, 1 x 1 up; multiply-adds, two FLOPs each
+    x = chainrule.ones(1, 256, 1, 1)
+    direct = flops(lambda: nn.Conv2d(256, 256, 3, padding=1)(x)).get_total_flops()
+    assert direct == 2 * 589_824
+    small = nn.Sequential(nn.Conv2d(256, 64, 1), nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 256, 1))
+    assert flops(lambda: small(x)).get_total_flops() == 2 * 69_632
+
+
+def test_flops_by_hand():
+    a, b = chainrule.ones(2, 3, 4), chainrule.ones(2, 4, 5)
+    assert flops(lambda: a @ b).get_flop_counts() == {"Global": {"matmul": 2 * 2 * 3 * 4 * 5}}
+    assert flops(lambda: chainrule.einsum("bij,bjk->bik", a, b)).get_total_flops() == 2 * 2 * 3 * 4 * 5
+    counter = flops(lambda: F.linear(a, chainrule.ones(6, 4, requires_grad=True)).sum().backward())
+    assert counter.get_flop_counts()["Global"] == {"linear": 288, "linear.grad": 288}
+    assert "288" in counter.get_table()
+    assert "apply" not in vars(chainrule.autograd.OPS["matmul"])
+
+
+@pytest.mark.torch
+def test_flops_are_pytorch_s():
+    torch = pytest.importorskip("torch")
+    import importlib
+
+    totals = []
+    for t in (torch, chainrule):
+        counting = importlib.import_module(f"{t.__name__}.utils.flop_counter").FlopCounterMode(display=False)
+        conv, up = t.nn.Conv2d(4, 8, 3, stride=2), t.nn.ConvTranspose2d(8, 4, 3)
+        model, x = (
+            t.nn.Sequential(conv, up, t.nn.Flatten(), t.nn.Linear(100, 3)),
+            t.ones(2, 4, 8, 8, requires_grad=True),
+        )
+        with counting:
+            model(x).sum().backward()
+        totals.append(counting.get_total_flops())
+    assert totals[0] == totals[1]
+
+
+def test_profile(tmp_path):
+    from chainrule.profiler import ProfilerActivity, profile, record_function, schedule
+
+    model, x = Tiny(), chainrule.ones(4, 3)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as prof, record_function("forward"):
+        model(x)
+        model(x)
+    entries = {e.key: e for e in prof.key_averages()}
+    assert entries["linear"].count == 2
+    assert entries["forward"].cpu_time_total >= entries["linear"].cpu_time_total > 0
+    assert "linear" in prof.key_averages().table(sort_by="cpu_time_total", row_limit=5)
+    prof.export_chrome_trace(str(tmp_path / "trace.json"))
+    assert '"linear"' in (tmp_path / "trace.json").read_text()
+    ready = []
+    with profile(schedule=schedule(wait=1, warmup=1, active=2), on_trace_ready=ready.append) as prof:
+        for _ in range(4):
+            model(x)
+            prof.step()
+    assert len(ready) == 1
+    assert {e.key: e.count for e in prof.key_averages()}["linear"] == 2
+
+
+# -- trees ------------------------------------------------------------------------------------------------------------
+
+
+def test_trees():
+    from chainrule.utils._pytree import tree_flatten, tree_map, tree_map_only, tree_unflatten
+
+    tree = {"a": [1, (2, 3)], "b": None, "c": chainrule.Size([4])}
+    leaves, spec = tree_flatten(tree)
+    assert leaves == [1, 2, 3, None, (4,)]
+    assert tree_unflatten(leaves, spec) == tree
+    assert tree_map(lambda x, y: (x, y), [1, 2], [3, 4]) == [(1, 3), (2, 4)]
+    assert tree_map_only(int, lambda x: -x, {"a": 1, "b": "x"}) == {"a": -1, "b": "x"}
+    with pytest.raises(ValueError, match="leaves"):
+        tree_unflatten([1], spec)
+
+
+def test_handles_and_generators_are_where_pytorch_has_them():
+    handle = nn.Linear(1, 1).register_forward_hook(lambda *args: None)
+    assert isinstance(handle, chainrule.utils.hooks.RemovableHandle)
