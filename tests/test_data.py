@@ -159,7 +159,9 @@ def test_random_sampler():
     drawn = list(RandomSampler(range(5), replacement=True, num_samples=2000))
     assert len(drawn) == 2000
     assert min(collections.Counter(drawn).values()) > 320
-    assert list(RandomSampler([])) == []
+    with pytest.raises(ValueError, match="num_samples should be a positive integer value, but got num_samples=0"):
+        DataLoader([], shuffle=True)
+    assert list(DataLoader([])) == []
     with pytest.raises(TypeError, match="replacement should be a boolean"):
         RandomSampler(range(5), replacement=1)
     with pytest.raises(ValueError, match="num_samples should be"):

@@ -45,9 +45,6 @@ class IterableDataset(Dataset[T_co], Iterable[T_co]):
     With worker processes each of them iterates a copy of its own: divide the work by `get_worker_info()`.
     """
 
-    def __iter__(self) -> Iterator[T_co]:
-        raise NotImplementedError("Subclasses of IterableDataset should implement __iter__.")
-
     def __add__(self, other: Dataset[T_co]) -> ChainDataset:  # type: ignore[override]
         return ChainDataset([self, other])
 

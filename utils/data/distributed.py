@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ...autograd import FUNCTIONS, Generator
+from ...autograd import FUNCTIONS, Generator, OpError
 from .sampler import Sampler
 
 __all__ = ["DistributedSampler"]
@@ -21,8 +21,8 @@ def _group() -> Any:
     except (ImportError, AttributeError):
         running = False
     if not running:
-        raise RuntimeError(
-            "Default process group has not been initialized: call distributed.init_process_group, or give "
+        raise OpError(  # ValueError and RuntimeError: PyTorch has raised either
+            "Default process group has not been initialized, please make sure to call init_process_group, or give "
             "DistributedSampler num_replicas and rank"
         )
     return module
