@@ -8,10 +8,11 @@ import warnings
 
 import numpy as np
 import pytest
-from optimizer_table import NOT_IN_TORCH, OPTIMIZERS
+from optimizer_table import MATRICES_ONLY, NOT_IN_TORCH, OPTIMIZERS, TABLE
 
 import chainrule as cr
-from chainrule import nn, optim
+from chainrule import backends, nn, optim
+from chainrule.autograd.tensor import wrap
 from chainrule.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 ALL = pytest.mark.parametrize("name", sorted(OPTIMIZERS - NOT_IN_TORCH))
@@ -141,6 +142,32 @@ def test_module_paths(names):
     scope = {}
     exec(f"from chainrule.optim.{module} import {name}", scope)
     assert scope[name] is getattr(optim, name)
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+@pytest.mark.parametrize("which", [0, -1])
+def test_where_the_arrays_live(name, which, backend):
+    """The formulas on the backend under test (strict, unless another is named) and on NumPy; state lives there too."""
+    other = backends.by_name("strict" if backend == "numpy" else backend)
+    shapes = [(3, 2), (2, 2)] if name in MATRICES_ONLY else [(3, 2), (5,), (), (200, 100)]
+    found = []
+    for place in (backends.by_name("numpy"), other):
+        rng = np.random.default_rng(0)
+        params = [nn.Parameter(wrap(place.asarray(rng.standard_normal(s)), None)) for s in shapes]
+        optimizer = getattr(optim, name)(params, **TABLE[name][which])
+        for _ in range(3):
+            for p in params:
+                p.grad = wrap(place.asarray(rng.standard_normal(tuple(p.shape))), None)
+            optimizer.step()
+        counters = {"step", "eta", "mu", "mu_product"}
+        for state in optimizer.state.values():
+            for key, value in state.items():
+                if isinstance(value, cr.Tensor):
+                    home = "numpy" if key in counters else place.name
+                    assert backends.of(value.array).name == home, key
+        found.append([place.to_host(p.array) for p in params])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(np.asarray(b), a, rtol=1e-9, atol=1e-12)
 
 
 # -- PyTorch ----------------------------------------------------------------------------------------------------------
