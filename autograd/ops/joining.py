@@ -83,10 +83,13 @@ function(cat, name="concatenate")
 def _stack_function(tensors, dim=0):
     """The tensors, all of one shape, side by side along a new dimension `dim`."""
     tensors = _several(tensors, "stack", dim)
-    shapes = {tuple(x.shape) for x in tensors}
-    if len(shapes) > 1:
-        a, b = sorted(shapes)[:2]
-        raise OpError(f"stack expects each tensor to be equal size, but got {list(a)} and {list(b)}")
+    first = tuple(tensors[0].shape)
+    for i, x in enumerate(tensors):
+        if tuple(x.shape) != first:
+            raise OpError(
+                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and {list(x.shape)} at "
+                f"entry {i}"
+            )
     wrap_dim(dim, len(tensors[0].shape) + 1)
     return stack.apply(tensors, {"dim": dim})
 
