@@ -6,6 +6,8 @@ worker of a DataLoader draws its own. RandomResolution, Cutout, Standardize, fit
 CutMix and GaussianNoise are those of torchvision.transforms.v2.
 """
 
+import importlib as _importlib
+
 from . import functional
 from .base import (
     Compose,
@@ -39,6 +41,7 @@ from .geometry import (
     TenCrop,
 )
 from .images import InterpolationMode
+from .policies import RandAugment, TrivialAugmentWide
 from .values import (
     ColorJitter,
     Cutout,
@@ -75,6 +78,7 @@ __all__ = [
     "Normalize",
     "PILToTensor",
     "Pad",
+    "RandAugment",
     "RandomAdjustSharpness",
     "RandomAffine",
     "RandomApply",
@@ -100,7 +104,15 @@ __all__ = [
     "ToPILImage",
     "ToTensor",
     "Transform",
+    "TrivialAugmentWide",
     "fit_normalize",
     "functional",
     "smote",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`v2`, imported when a program names it."""
+    if name == "v2":
+        return _importlib.import_module(".v2", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
