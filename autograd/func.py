@@ -7,13 +7,27 @@ from collections.abc import Callable
 from typing import Any
 
 from . import functional
+from .dims import wrap_dim
 from .errors import OpError
 from .modes import MODES, enable_grad
 from .op import GRAPH
+from .random import get_rng_state, set_rng_state
 from .tape import grad as _grad
 from .tensor import Tensor
 
-__all__ = ["functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "vjp", "vmap"]
+__all__ = [
+    "functional_call",
+    "grad",
+    "grad_and_value",
+    "hessian",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "linearize",
+    "stack_module_state",
+    "vjp",
+    "vmap",
+]
 
 
 def _map(f: Callable[[Tensor], Any], tree: Any) -> Any:
@@ -137,32 +151,114 @@ def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
     return _at(func, argnums, lambda f, xs: functional.hessian(f, xs, create_graph=_records((xs,))))
 
 
+def _slices(tree: Any, dims: Any, found: list[tuple[Any, int]]) -> Any:
+    """`tree` with its mapped tensors as places in `found`, which gets (tensor, dimension)."""
+    if isinstance(dims, (tuple, list)) and isinstance(tree, (tuple, list)):
+        return type(tree)([_slices(t, d, found) for t, d in zip(tree, dims, strict=True)])
+    if isinstance(tree, dict):
+        each = dims if isinstance(dims, dict) else dict.fromkeys(tree, dims)
+        return {k: _slices(v, each[k], found) for k, v in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)([_slices(t, dims, found) for t in tree])
+    if dims is None or not isinstance(tree, Tensor):
+        return tree
+    found.append((tree, wrap_dim(dims, len(tree.shape))))
+    return _Place(len(found) - 1)
+
+
+class _Place(int):
+    """Where the tensor stands that belongs here."""
+
+
+def _at_row(tree: Any, mapped: list[tuple[Any, int]], row: int) -> Any:
+    if isinstance(tree, _Place):
+        tensor, dim = mapped[tree]
+        return GRAPH.select(tensor, dim, row)
+    if isinstance(tree, dict):
+        return {k: _at_row(v, mapped, row) for k, v in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)([_at_row(t, mapped, row) for t in tree])
+    return tree
+
+
+def _stacked(rows: list[Any], dims: Any) -> Any:
+    first = rows[0]
+    if isinstance(first, Tensor):
+        return first if dims is None else GRAPH.stack(*rows, dim=dims)
+    if isinstance(first, dict):
+        each = dims if isinstance(dims, dict) else dict.fromkeys(first, dims)
+        return {k: _stacked([r[k] for r in rows], each[k]) for k in first}
+    if isinstance(first, (tuple, list)):
+        each = dims if isinstance(dims, (tuple, list)) else (dims,) * len(first)
+        columns = [_stacked(list(column), d) for column, d in zip(zip(*rows, strict=True), each, strict=True)]
+        return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
+    raise ValueError(f"vmap({type(first).__name__}): the function must return tensors, or tuples and dicts of them")
+
+
 def vmap(
     func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: Any = None
 ) -> Any:
-    """Map `func` over a dimension of its arguments and stack the results. It calls `func` once for each element."""
+    """Map `func` over a dimension of its arguments and stack the results. It calls `func` once for each element.
+
+    in_dims: the dimension to map over for all arguments, or one for each (None: passed on whole); an argument may be a
+    tuple, list or dict of tensors, and its entry a like structure. Keyword arguments are mapped over their first
+    dimension. out_dims: where the mapped dimension goes in the results. Random numbers differ between the elements,
+    unless randomness is "same".
+    """
+    if randomness not in ("error", "different", "same"):
+        raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
 
     @functools.wraps(func)
-    def wrapper(*args: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         dims = (in_dims,) * len(args) if in_dims is None or isinstance(in_dims, int) else tuple(in_dims)
-        sizes = {a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None}
+        if len(dims) != len(args):
+            raise ValueError(f"vmap: in_dims has {len(dims)} entries for {len(args)} arguments")
+        mapped: list[tuple[Any, int]] = []
+        places = [_slices(a, d, mapped) for a, d in zip(args, dims, strict=True)]
+        named = {k: _slices(v, 0, mapped) for k, v in kwargs.items()}
+        sizes = {t.shape[d] for t, d in mapped}
         if len(sizes) != 1:
             raise ValueError(
                 f"vmap: the mapped dimensions must have one size, got {sorted(sizes) or 'no mapped argument'}"
             )
         (size,) = sizes
-        rows = [
-            func(*[a if d is None else GRAPH.select(a, d, i) for a, d in zip(args, dims, strict=True)])
-            for i in range(size)
-        ]
+        state = get_rng_state() if randomness == "same" else None
+        rows = []
+        for i in range(size):
+            if state is not None:
+                set_rng_state(state)
+            rows.append(func(*_at_row(places, mapped, i), **_at_row(named, mapped, i)))
         if not rows:
             raise ValueError("vmap: the mapped dimension is empty")
-        if isinstance(rows[0], tuple):
-            outs = out_dims if isinstance(out_dims, tuple) else (out_dims,) * len(rows[0])
-            return tuple([GRAPH.stack(*column, dim=d) for column, d in zip(zip(*rows, strict=True), outs, strict=True)])
-        return GRAPH.stack(*rows, dim=out_dims)
+        return _stacked(rows, out_dims)
 
     return wrapper
+
+
+def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """(f(x), the function that maps tangents t to J t at this x)."""
+    value = func(*primals)
+    return _map(lambda t: t.detach(), value), lambda *tangents: jvp(func, primals, tangents)[1]
+
+
+def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(parameters, buffers) of modules of one structure, by name, stacked along a new first dimension. New leaves."""
+    if not models:
+        raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
+    if len({type(m) for m in models}) > 1:
+        raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
+    if len({m.training for m in models}) > 1:
+        raise RuntimeError("stack_module_state: Expected all models to have the same training/eval mode.")
+
+    def gathered(walk: str) -> dict[str, Any]:
+        found = {}
+        for rows in zip(*[getattr(m, walk)() for m in models], strict=True):
+            tensors = [t for _, t in rows]
+            together = GRAPH.stack(*[t.detach() for t in tensors], dim=0)
+            found[rows[0][0]] = together.requires_grad_(tensors[0].requires_grad)
+        return found
+
+    return gathered("named_parameters"), gathered("named_buffers")
 
 
 def functional_call(

@@ -1,0 +1,93 @@
+"""`chainrule.autograd.forward_ad`: dual numbers under PyTorch's names.
+
+A dual tensor is recorded like one that requires a gradient, and its tangent is worked out when `unpack_dual` asks: the
+gradient vᵀJ is linear in v, and its derivative for v in the direction t is J t (two backward passes). So what is
+computed is forward-mode's value at reverse-mode's memory, and levels do not nest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .errors import OpError
+from .modes import enable_grad
+from .op import GRAPH
+from .tape import grad
+from .tensor import Tensor
+
+__all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
+
+#: the dual tensors of the present level with their tangents; None outside of a level
+_level: list[tuple[Tensor, Tensor]] | None = None
+
+
+class UnpackedDualTensor(NamedTuple):
+    """What `unpack_dual` returns."""
+
+    primal: Any
+    tangent: Any
+
+
+def enter_dual_level() -> int:
+    """Begin a level; RuntimeError inside another."""
+    global _level
+    if _level is not None:
+        raise RuntimeError("Nested forward mode AD is not supported at the moment")
+    _level = []
+    return 0
+
+
+def exit_dual_level(*, level: int | None = None) -> None:
+    """End the level: its tangents are gone."""
+    global _level
+    if _level is None:
+        raise RuntimeError("Trying to exit a forward AD level but no level is entered")
+    _level = None
+
+
+class dual_level:
+    """Context in which `make_dual` and `unpack_dual` work."""
+
+    def __enter__(self) -> int:
+        return enter_dual_level()
+
+    def __exit__(self, *exc: Any) -> None:
+        exit_dual_level()
+
+
+def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
+    """`tensor` with a tangent of its shape and dtype."""
+    if _level is None:
+        raise RuntimeError(
+            "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
+        )
+    if tuple(tensor.shape) != tuple(tangent.shape) or tensor.dtype != tangent.dtype:
+        raise OpError(
+            f"make_dual(): the tangent, {tangent.dtype}{list(tangent.shape)}, must be like the tensor, "
+            f"{tensor.dtype}{list(tensor.shape)}"
+        )
+    with enable_grad():
+        dual = GRAPH.alias(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
+    _level.append((dual, tangent))
+    return dual
+
+
+def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
+    """(primal, tangent) of a result; the tangent is None where it depends on no dual tensor."""
+    if not _level or not tensor.requires_grad:
+        return UnpackedDualTensor(tensor, None)
+    for dual, tangent in _level:
+        if dual is tensor:
+            return UnpackedDualTensor(tensor.detach(), tangent)
+    duals = [dual for dual, _ in _level]
+    with enable_grad():
+        v = tensor.detach().new_zeros(tensor.shape).requires_grad_()
+        found = grad(tensor, duals, v, retain_graph=True, create_graph=True, allow_unused=True)
+        pairs = [(g, t) for g, (_, t) in zip(found, _level, strict=True) if g is not None]
+        if not pairs:
+            return UnpackedDualTensor(tensor, None)
+        live = [(g, t) for g, t in pairs if g.requires_grad]
+        if not live:
+            return UnpackedDualTensor(tensor.detach(), tensor.detach() * 0)
+        (tangent,) = grad([g for g, _ in live], v, [t for _, t in live], retain_graph=True, materialize_grads=True)
+    return UnpackedDualTensor(tensor.detach(), tangent)
