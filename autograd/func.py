@@ -189,8 +189,8 @@ def _stacked(rows: list[Any], dims: Any) -> Any:
         each = dims if isinstance(dims, dict) else dict.fromkeys(first, dims)
         return {k: _stacked([r[k] for r in rows], each[k]) for k in first}
     if isinstance(first, (tuple, list)):
-        each = dims if isinstance(dims, (tuple, list)) else (dims,) * len(first)
-        columns = [_stacked(list(column), d) for column, d in zip(zip(*rows, strict=True), each, strict=True)]
+        parts = dims if isinstance(dims, (tuple, list)) else (dims,) * len(first)
+        columns = [_stacked(list(column), d) for column, d in zip(zip(*rows, strict=True), parts, strict=True)]
         return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
     raise ValueError(f"vmap({type(first).__name__}): the function must return tensors, or tuples and dicts of them")
 
