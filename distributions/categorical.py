@@ -83,9 +83,11 @@ class Categorical(Distribution):
     def log_prob(self, value: Any) -> Any:
         if self._validate_args:
             self._validate_sample(value)
-        shape = F.broadcast_tensors(value, self.logits[..., 0])[0].shape
-        index = value.long().expand(shape).unsqueeze(-1)
-        return self.logits.expand((*shape, self._num_events)).gather(-1, index).squeeze(-1)
+        logits, value = self.logits, value.long()
+        if value.shape != self._batch_shape:
+            shape = F.broadcast_shapes(value.shape, self._batch_shape)
+            logits, value = logits.expand((*shape, self._num_events)), value.expand(shape)
+        return logits.gather(-1, value.unsqueeze(-1)).squeeze(-1)
 
     def entropy(self) -> Any:
         finite = self.logits.clamp(min=finfo(self.logits.dtype).min)  # 0 log 0 = 0
