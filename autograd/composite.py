@@ -83,7 +83,7 @@ class Composite(Op):
         parents: list[Any] = []
         if modes.grad:
             parents = [x.node or (x if x.leaf else None) if isinstance(x, Tensor) else None for x in inputs]
-        live = any([p is not None for p in parents])
+        live = any(p is not None for p in parents)
         if live and storage.SHARED:
             arrays = storage.protect(arrays)  # before the kernel, whose residual may be one of them
         try:

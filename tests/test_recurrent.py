@@ -131,6 +131,15 @@ def test_unasked_outputs_and_states():
     close(parts[0] + parts[1] + parts[2], both)
 
 
+def test_memory_shared_with_numpy_may_change():
+    """The kernel keeps a copy of the input whose memory others can write into."""
+    model, array = layer(LAYERS["GRU"]), batch(4, 2, 3).numpy().copy()
+    (expected,) = cr.autograd.grad(model(cr.tensor(array))[0].sum(), model.weight_ih_l0)
+    output, _ = model(cr.from_numpy(array))
+    array[...] = 7
+    close(cr.autograd.grad(output.sum(), model.weight_ih_l0)[0], expected)
+
+
 def test_anomaly_mode_looks_into_the_sequence():
     model, x = layer(LAYERS["LSTM"], bidirectional=True), batch(4, 2, 3).requires_grad_()
     (expected,) = cr.autograd.grad(model(x)[0].sum(), x)
