@@ -160,6 +160,11 @@ class Sequential(_Row):
 
     __rmul__ = __mul__
 
+    def __imul__(self, other: int) -> Any:
+        for module in list(self * other)[len(self) :]:
+            self.append(module)
+        return self
+
 
 class ModuleList(_Row):
     """Modules in a list, registered as children. It has no forward of its own."""
@@ -337,6 +342,9 @@ class ParameterDict(Module):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._keys)
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys

@@ -60,6 +60,7 @@ class _ConvNd(Module):
             )
         self.padding: Any = padding if isinstance(padding, str) else ntuple(padding, n)
         self.padding_mode = padding_mode
+        self._reversed_padding_repeated_twice = self._edges()
         channels = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
         self.weight = Parameter(empty(*channels, *self.kernel_size, device=device, dtype=dtype))
         if bias:
@@ -104,6 +105,8 @@ class _ConvNd(Module):
 
 
 class _Conv(_ConvNd):
+    _function: Any = None
+
     def __init__(
         self,
         in_channels: int,
@@ -134,11 +137,16 @@ class _Conv(_ConvNd):
             dtype,
         )
 
-    def _convolve(self, function: Any, input: Tensor) -> Tensor:
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # With other weights than its own: subclasses that work on them call this one.
         padding = self.padding
         if self.padding_mode != "zeros":
-            input, padding = F.pad(input, self._edges(), mode=_PADDING_MODES[self.padding_mode]), 0
-        return function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+            edges = self._reversed_padding_repeated_twice
+            input, padding = F.pad(input, edges, mode=_PADDING_MODES[self.padding_mode]), 0
+        return self._function(input, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
 
 
 class Conv1d(_Conv):
@@ -150,9 +158,7 @@ class Conv1d(_Conv):
     """
 
     dims = 1
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self._convolve(F.conv1d, input)
+    _function = staticmethod(F.conv1d)
 
 
 class Conv2d(_Conv):
@@ -163,18 +169,14 @@ class Conv2d(_Conv):
     """
 
     dims = 2
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self._convolve(F.conv2d, input)
+    _function = staticmethod(F.conv2d)
 
 
 class Conv3d(_Conv):
     """Conv2d with a third dimension: x (N, C_in, D, H, W), weight (C_out, C_in / groups, K_d, K_h, K_w)."""
 
     dims = 3
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self._convolve(F.conv3d, input)
+    _function = staticmethod(F.conv3d)
 
 
 class _ConvTransposeNd(_ConvNd):
@@ -203,10 +205,22 @@ class _ConvTransposeNd(_ConvNd):
             *(output_padding, groups, bias, padding_mode, device, dtype),
         )
 
-    def _output_padding(self, input: Tensor, output_size: Any) -> Any:
-        """What is missing between the smallest output and `output_size`."""
+    def _output_padding(
+        self,
+        input: Tensor,
+        output_size: Any,
+        stride: Any = None,
+        padding: Any = None,
+        kernel_size: Any = None,
+        num_spatial_dims: int | None = None,
+        dilation: Any = None,
+    ) -> Any:
+        """What is missing between the smallest output and `output_size`; settings not given are the layer's own."""
         if output_size is None:
             return self.output_padding
+        stride, padding = self.stride if stride is None else stride, self.padding if padding is None else padding
+        kernel_size = self.kernel_size if kernel_size is None else kernel_size
+        dilation = self.dilation if dilation is None else dilation
         n, spatial = self.dims, input.shape[-self.dims :]
         if len(output_size) not in (n, input.ndim):
             raise ValueError(
@@ -215,12 +229,12 @@ class _ConvTransposeNd(_ConvNd):
             )
         extra = []
         for i, wanted in enumerate(output_size[-n:]):
-            span = self.dilation[i] * (self.kernel_size[i] - 1) + 1
-            least = (spatial[i] - 1) * self.stride[i] - 2 * self.padding[i] + span
-            if not least <= wanted < least + self.stride[i]:
+            span = dilation[i] * (kernel_size[i] - 1) + 1
+            least = (spatial[i] - 1) * stride[i] - 2 * padding[i] + span
+            if not least <= wanted < least + stride[i]:
                 raise ValueError(
                     f"requested an output size of {list(output_size)}, but in dimension {i} it can be "
-                    f"{least} to {least + self.stride[i] - 1} (for an input of {list(spatial)})"
+                    f"{least} to {least + stride[i] - 1} (for an input of {list(spatial)})"
                 )
             extra.append(wanted - least)
         return tuple(extra)
