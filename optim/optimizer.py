@@ -263,8 +263,12 @@ class Optimizer:
             for p in group["params"]:
                 if set_to_none:
                     p.grad = None
-                elif p.grad is not None:
+                elif p.grad is None:
+                    continue
+                elif p.grad.requires_grad:
                     p.grad = FUNCTIONS["zeros_like"](p.grad)
+                else:
+                    p.grad.zero_()
 
     # -- groups ---------------------------------------------------------------------------------------------------
 

@@ -275,6 +275,20 @@ def test_muon_is_torchs(options, shape, torch):
         assert np.linalg.norm(a - b) < 0.08 * np.linalg.norm(b)
 
 
+def test_zero_grad_in_place():
+    p = parameter(1.0, 2.0)
+    p.grad = alias = cr.ones_like(p.detach())
+    optimizer = optim.SGD([p], lr=1.0)
+    optimizer.zero_grad(set_to_none=False)
+    assert p.grad is alias
+    assert alias.tolist() == [0, 0]
+    q = parameter(1.0)
+    cr.autograd.backward((q**3).sum(), create_graph=True)
+    optim.SGD([q]).zero_grad(set_to_none=False)
+    assert q.grad.item() == 0
+    assert not q.grad.requires_grad
+
+
 @pytest.mark.torch
 def test_names_and_duplicates_as_in_torch(torch):
     for lib in (cr, torch):
