@@ -107,3 +107,57 @@ def test_gradients_of_convolutions_can_be_differentiated():
 def test_paths_are_modules():
     for path in ("nn.parallel", "nn.modules", "nn.common_types", "nn.grad", "nn.parameter", "nn.utils.prune"):
         assert isinstance(importlib.import_module(f"chainrule.{path}"), types.ModuleType)
+
+
+def test_distributed_data_parallel_in_a_world_of_one():
+    net = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match="process group has not been initialized"):
+        nn.parallel.DistributedDataParallel(net)
+    distributed = importlib.import_module("chainrule.distributed")
+    distributed.init_process_group("gloo", rank=0, world_size=1, init_method="tcp://127.0.0.1:29500")
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(net, device_ids=None, find_unused_parameters=True)
+        x = cr.randn(4, 3)
+        assert cr.equal(wrapped(x), net(x))
+        assert list(wrapped.state_dict()) == ["module.weight", "module.bias"]
+        with wrapped.no_sync():
+            wrapped(x).sum().backward()
+        assert cr.equal(net.bias.grad, cr.full((2,), 4.0))
+        with pytest.raises(RuntimeError, match="require a gradient"):
+            nn.parallel.DistributedDataParallel(nn.ReLU())
+    finally:
+        distributed.destroy_process_group()
+    from chainrule.nn.parallel.distributed import DistributedDataParallel
+
+    assert DistributedDataParallel is nn.parallel.DistributedDataParallel
+
+
+def test_methods_that_subclasses_of_layers_call():
+    class Standardised(nn.Conv2d):
+        def forward(self, x):
+            spread, mean = cr.std_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
+            return self._conv_forward(x, (self.weight - mean) / (spread + 1e-5), self.bias)
+
+    x = cr.randn(1, 2, 5, 5)
+    layer = Standardised(2, 3, 3, padding=1, padding_mode="reflect")
+    plain = nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect")
+    plain.load_state_dict(layer.state_dict())
+    assert layer._reversed_padding_repeated_twice == [1, 1, 1, 1]
+    scaled = (plain.weight - plain.weight.mean((1, 2, 3), keepdim=True)).detach()
+    plain.weight.data = scaled / (plain.weight.detach().std((1, 2, 3), keepdim=True, correction=0) + 1e-5)
+    assert cr.allclose(layer(x), plain(x), atol=1e-5)
+    up = nn.ConvTranspose2d(2, 3, 3, stride=2)
+    assert up._output_padding(x, [12, 12], up.stride, up.padding, up.kernel_size, 2, up.dilation) == (1, 1)
+    table = nn.Embedding(3, 2, padding_idx=1)
+    nn.init.ones_(table.weight)
+    table._fill_padding_idx_with_zero()
+    assert table.weight.tolist() == [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]
+
+
+def test_containers_repeat_and_reverse():
+    row = nn.Sequential(nn.ReLU(), nn.Tanh())
+    kept = row
+    row *= 2
+    assert row is kept
+    assert [type(m).__name__ for m in row] == ["ReLU", "Tanh", "ReLU", "Tanh"]
+    assert list(reversed(nn.ParameterDict({"a": cr.ones(1), "b": cr.ones(1)}))) == ["b", "a"]
