@@ -444,7 +444,8 @@ def no_process_left():
 
 
 def many_workers(**arguments):
-    return DataLoader(**{"num_workers": 2} | arguments)
+    fork = "fork" if "fork" in multiprocessing.get_all_start_methods() else None  # classes within tests cannot be sent
+    return DataLoader(**{"num_workers": 2, "multiprocessing_context": fork} | arguments)
 
 
 class Big(Dataset):

@@ -363,6 +363,10 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
             daemon=True,
         )
         # Ctrl-C waits until the worker has said what it does with it: a mask is inherited.
+        if not forks and os.name == "posix":
+            from multiprocessing import resource_tracker
+
+            resource_tracker.ensure_running()  # its start would lift the mask
         masks = hasattr(signal, "pthread_sigmask") and threading.current_thread() is threading.main_thread()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
         try:
