@@ -2,9 +2,11 @@
 
 `save` writes PyTorch's own file format (a zip archive: `data.pkl` for the structure, one record of raw bytes per
 memory), so each library reads the other's checkpoints. The structure is read by an unpickler that knows tensors and
-plain containers and nothing else: a file can put no code into the program that loads it. A file is replaced as a
-whole: who is killed while writing leaves the old one. Turned down: a format of our own, and PyTorch's
-`weights_only=False`. The archive's module is imported when a file is: `import chainrule` is quicker by it.
+plain containers, and the classes that `add_safe_globals` admits: a file can put no code into the program that loads
+it. With `weights_only=False` classes of ours and classes derived from them are read too, if the program has imported
+them: whole modules. A file is replaced as a whole: who is killed while writing leaves the old one. Turned down: a
+format of our own, and reading whatever a pickle names. The archive's module is imported when a file is read: `import
+chainrule` is quicker by it.
 
 A plain pickle (`pickle.dumps`, worker processes) holds a tensor's data as a NumPy array. In both forms a tensor that
 ops made comes back as a leaf, and a view on memory of its own.
@@ -22,7 +24,9 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
+from types import FunctionType
 from typing import Any, BinaryIO
 
 from .. import backends
@@ -32,10 +36,25 @@ from .attributes import Size
 from .creation import to_array
 from .device import device, device_of, move
 from .errors import OpError
+from .op import Op
 from .public import function
 from .tensor import Tensor, method, wrap
 
-__all__ = ["rebuild", "replacing"]
+__all__ = [
+    "PARAMETER",
+    "add_safe_globals",
+    "clear_safe_globals",
+    "get_safe_globals",
+    "load",
+    "rebuild",
+    "remove_safe_globals",
+    "replacing",
+    "safe_globals",
+    "save",
+]
+
+#: the class of parameters, once nn is imported
+PARAMETER: list[type] = []
 
 # -- pickle and copy --------------------------------------------------------------------------------------------------
 
@@ -112,6 +131,15 @@ class _Global:
         """Nothing: a pickler wants something that can be called."""
 
 
+def _op_of(function: Any) -> Any:
+    """The op that a public function calls, or is."""
+    op = (
+        vars(function).get("__wrapped__") if isinstance(function, FunctionType) else getattr(function, "__self__", None)
+    )
+    op = function if isinstance(function, Op) else op
+    return op if isinstance(op, Op) and hasattr(sys.modules.get(op.__module__), op.name) else None
+
+
 class _Record:
     """The bytes of a tensor, in the order of its dimensions."""
 
@@ -120,11 +148,15 @@ class _Record:
         kind = dtypes.from_numpy_dtype(t.array.dtype)
         self.described = ("storage", _Global("torch", f"{kind.short}Storage"), key, str(t.device), t.numel())
 
+    def data(self) -> Any:
+        """The bytes."""
+        array = np.ascontiguousarray(backends.of(self.array).to_host(self.array))
+        return array.reshape(-1).view(np.uint8).data
+
     def write(self, archive: Any, name: str) -> None:
         """Put the bytes into the archive."""
-        array = np.ascontiguousarray(backends.of(self.array).to_host(self.array))
         with archive.open(name, "w", force_zip64=True) as file:
-            file.write(array.reshape(-1).view(np.uint8).data)
+            file.write(self.data())
 
 
 def _steps(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -141,25 +173,33 @@ _PythonPickler: Any = pickle._Pickler  # type: ignore[attr-defined]  # the one i
 class _Pickler(_PythonPickler):
     """Writes the structure; the bytes of tensors wait in `records`."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, legacy: bool = False) -> None:
         super().__init__(file, protocol=2)
         self.records: dict[Any, _Record] = {}
+        self._legacy = legacy
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if isinstance(obj, _Global):
             self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())
         elif isinstance(obj, dtypes.dtype):
             self.save(_Global("torch", obj.name))
+        elif callable(obj) and (op := _op_of(obj)) is not None:
+            self.save(_Global(op.__module__, op.name))
         else:
             super().save(obj.item() if isinstance(obj, np.generic) else obj, save_persistent_id)
 
     def persistent_id(self, obj: Any) -> Any:
-        return obj.described if isinstance(obj, _Record) else None
+        if not isinstance(obj, _Record):
+            return None
+        return (*obj.described, None) if self._legacy else obj.described
 
     def reducer_override(self, obj: Any) -> Any:
+        if PARAMETER and type(obj) is PARAMETER[0]:
+            parts: Any = (wrap(obj.array, None), obj.requires_grad, collections.OrderedDict())
+            return _Global("torch._utils", "_rebuild_parameter"), parts
         if isinstance(obj, Tensor):
             shape = tuple(obj.array.shape)
-            parts: Any = (self._record(obj), 0, shape, _steps(shape), obj.requires_grad, collections.OrderedDict())
+            parts = (self._record(obj), 0, shape, _steps(shape), obj.requires_grad, collections.OrderedDict())
             return _Global("torch._utils", "_rebuild_tensor_v2"), parts
         if isinstance(obj, Size):
             return _Global("torch", "Size"), (tuple(obj),)
@@ -192,16 +232,46 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @function
-def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2) -> None:
+def save(
+    obj: Any,
+    f: Any,
+    pickle_module: Any = None,
+    pickle_protocol: int = 2,
+    _use_new_zipfile_serialization: bool = True,
+    _disable_byteorder_record: bool = False,
+) -> None:
     """Write tensors in containers (a `state_dict()`) to a path or a binary file, in PyTorch's format.
 
-    Anything that can be pickled is written, but `load` reads tensors, numbers, strings and containers alone.
+    Anything that can be pickled is written, but `load` reads tensors, numbers, strings and containers alone, and other
+    classes when they are admitted. `_use_new_zipfile_serialization=False`: the format before PyTorch 1.6.
     """
+    write = _write if _use_new_zipfile_serialization else _write_legacy
     if hasattr(f, "write"):
-        _write(obj, f)
+        write(obj, f)
     else:
         with replacing(Path(f)) as file:
-            _write(obj, file)
+            write(obj, file)
+
+
+#: how a file of the older format begins: three pickles; see `_write_legacy`
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+
+def _write_legacy(obj: Any, file: Any) -> None:
+    """Pickles one after another (magic number, version, system, structure, keys), then each memory with its length."""
+    sizes = {"short": 2, "int": 4, "long": 4}
+    system = {"protocol_version": _PROTOCOL, "little_endian": sys.byteorder == "little", "type_sizes": sizes}
+    for part in (_MAGIC, _PROTOCOL, system):
+        pickle.dump(part, file, protocol=2)
+    structure = io.BytesIO()
+    pickler = _Pickler(structure, legacy=True)
+    pickler.dump(obj)
+    file.write(structure.getvalue())
+    records = sorted(pickler.records.values(), key=lambda record: record.key)
+    pickle.dump([record.key for record in records], file, protocol=2)
+    for record in records:
+        file.write(int(record.described[-1]).to_bytes(8, sys.byteorder))
+        file.write(record.data())
 
 
 def _write(obj: Any, file: Any) -> None:
@@ -248,6 +318,9 @@ def _rebuild_tensor(
 
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool, *rest: Any) -> Tensor:
+    if PARAMETER:
+        made: Tensor = PARAMETER[0](data, requires_grad)
+        return made
     return data.requires_grad_(requires_grad)
 
 
@@ -270,24 +343,90 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 }
 
 
+_NOTHING: dict[str, Any] = {}
+#: what the program admits besides, by name; replaced, never changed
+_safe: ContextVar[dict[str, Any]] = ContextVar("chainrule_safe_globals", default=_NOTHING)
+
+
+def _named(safe_globals: Any) -> dict[str, Any]:
+    pairs = [x if isinstance(x, tuple) else (x, f"{x.__module__}.{x.__qualname__}") for x in safe_globals]
+    return {name: value for value, name in pairs}
+
+
+def add_safe_globals(safe_globals: Any) -> None:
+    """Admit classes and functions (or pairs of one and its name in files) that `load` may then make and call."""
+    _safe.set({**_safe.get(), **_named(safe_globals)})
+
+
+def get_safe_globals() -> list[Any]:
+    """What has been admitted."""
+    return list(_safe.get().values())
+
+
+def clear_safe_globals() -> None:
+    """Admit nothing any more."""
+    _safe.set({})
+
+
+def remove_safe_globals(safe_globals: Any) -> None:
+    """Admit these no more."""
+    gone = _named(safe_globals)
+    _safe.set({name: value for name, value in _safe.get().items() if name not in gone})
+
+
+class safe_globals:
+    """`with safe_globals([Class]):` admits classes and functions inside."""
+
+    def __init__(self, safe_globals: Any) -> None:
+        self._added, self._tokens = _named(safe_globals), []  # type: tuple[dict[str, Any], list[Any]]
+
+    def __enter__(self) -> None:
+        self._tokens.append(_safe.set({**_safe.get(), **self._added}))
+
+    def __exit__(self, *exc: Any) -> None:
+        _safe.reset(self._tokens.pop())
+
+
+_PLAIN = {("builtins", name) for name in ("set", "frozenset", "complex", "slice", "range", "bytearray")}
+
+
+def _of_ours(module: str, name: str) -> Any:
+    """A class of ours or derived from one, a function of an op: if it is imported already; else None."""
+    package = f"{__name__.partition('.')[0]}."
+    if (module, name) in _PLAIN or (module, name) == ("collections", "defaultdict"):
+        return getattr(sys.modules[module], name)
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type):
+        return found if any(base.__module__.startswith(package) for base in found.__mro__) else None
+    harmless = module.startswith((f"{package}autograd.ops.", f"{package}nn."))
+    return found if callable(found) and harmless else None
+
+
 class _Unpickler(pickle.Unpickler):
     """Reads a structure of tensors and plain containers; everything else is refused before it can do anything."""
 
-    def __init__(self, file: Any, memory: Callable[[str, Any, str], _Memory]) -> None:
+    def __init__(self, file: Any, memory: Callable[[str, Any, str], _Memory], ours: bool = False) -> None:
         super().__init__(file, encoding="utf-8")
-        self._memory = memory
+        self._memory, self._ours = memory, ours
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
+        if (module, name) in _ADMITTED:
             return _ADMITTED[module, name]
-        except KeyError:
+        if f"{module}.{name}" in _safe.get():
+            return _safe.get()[f"{module}.{name}"]
+        found = _of_ours(module, name) if self._ours else None
+        if found is None:
             raise pickle.UnpicklingError(
                 f"the file holds a {module}.{name}; load() reads tensors, numbers, strings and containers alone, since "
-                "anything else could run code. Save the object's state_dict()"
-            ) from None
+                f"anything else could run code. Save the object's state_dict(), or admit the class, if you trust the "
+                f"file: serialization.add_safe_globals([{name}])"
+            )
+        return found
 
     def persistent_load(self, described: Any) -> _Memory:
-        tag, kind, key, place, _ = described
+        tag, kind, key, place, *_ = described
         if tag != "storage" or not isinstance(kind, dtypes.dtype):
             raise pickle.UnpicklingError("the file describes memory of an unknown kind")
         return self._memory(str(key), kind, str(place))
@@ -300,15 +439,18 @@ def load(
     """Read what `save`, or PyTorch, wrote: tensors, numbers, strings and containers.
 
     map_location: where the tensors go: a device, a dict of devices by name, or a function of (memory, device's name);
-    None: to where they were. weights_only: no other objects are read, whatever it says. pickle.UnpicklingError for a
-    file that holds others, and for one that is broken.
+    None: to where they were. weights_only=False: whole modules and other objects of our classes, or of classes derived
+    from them, which the program has imported; never what else a pickle may name. `add_safe_globals` admits more. mmap
+    and pickle_module are PyTorch's, and change nothing. pickle.UnpicklingError for a file that holds others, or is
+    broken.
     """
     import zipfile
 
+    ours = weights_only is False
     with contextlib.ExitStack() as stack:
         file = f if hasattr(f, "read") else stack.enter_context(open(f, "rb"))
         if not zipfile.is_zipfile(file):
-            raise pickle.UnpicklingError("not a file of save(): PyTorch's format since version 1.6 is a zip archive")
+            return _guarded(lambda: _read_legacy(file, map_location, ours))
         archive = stack.enter_context(zipfile.ZipFile(file))
         names = archive.namelist()
         root = next((n.removesuffix("data.pkl") for n in names if n.endswith("data.pkl")), None)
@@ -323,12 +465,76 @@ def load(
                 known[key] = _Memory(array.byteswap() if swapped else array, _destination(array, place, map_location))
             return known[key]
 
-        try:
-            return _Unpickler(archive.open(f"{root}data.pkl"), memory).load()
-        except Exception as error:
-            if isinstance(error, (pickle.UnpicklingError, OSError, _NoDevice)):
-                raise
-            raise pickle.UnpicklingError(f"the file is broken: {error}") from error
+        return _guarded(lambda: _Unpickler(archive.open(f"{root}data.pkl"), memory, ours).load())
+
+
+def _guarded(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except Exception as error:
+        if isinstance(error, (pickle.UnpicklingError, OSError, _NoDevice)):
+            raise
+        raise pickle.UnpicklingError(f"the file is broken: {error}") from error
+
+
+def _read_legacy(file: Any, map_location: Any, ours: bool) -> Any:
+    """The format before PyTorch 1.6; see `_write_legacy`. The structure is read twice: its bytes come after it."""
+    file.seek(0)
+    content = io.BytesIO(file.read())
+
+    def part(memory: Any = None, ours: bool = False) -> Any:
+        return _Unpickler(content, memory, ours).load()
+
+    try:
+        magic, version = part(), part()
+    except Exception:
+        magic = version = None
+    if (magic, version) != (_MAGIC, _PROTOCOL):
+        raise pickle.UnpicklingError("not a file of save(): it is neither a zip archive nor PyTorch's older format")
+    swapped = part()["little_endian"] != (sys.byteorder == "little")
+    kinds: dict[str, tuple[Any, str]] = {}
+
+    def noted(key: str, kind: Any, place: str) -> _Memory:
+        kinds[key] = kind, place
+        return _Memory(None, None)
+
+    start = content.tell()
+    _Sketch(content, noted).load()
+    known = {}
+    for key in part():
+        kind, place = kinds[str(key)]
+        count = int.from_bytes(content.read(8), "big" if (sys.byteorder == "big") != swapped else "little")
+        array = np.frombuffer(bytearray(content.read(count * kind.dtype.itemsize)), kind.dtype)
+        known[str(key)] = _Memory(array.byteswap() if swapped else array, _destination(array, place, map_location))
+    content.seek(start)
+    return part(lambda key, kind, place: known[key], ours)
+
+
+class _Anything:
+    """Stands for whatever a structure describes while only its memories are looked for."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return object.__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, value: Any) -> None:
+        """Takes a list's element."""
+
+    def extend(self, values: Any) -> None:
+        """Takes a list's elements."""
+
+
+class _Sketch(_Unpickler):
+    """Reads a structure for the memories that it names, and makes nothing of it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = _ADMITTED.get((module, name))
+        return found if isinstance(found, dtypes.dtype) else _Anything
 
 
 class _NoDevice(RuntimeError):

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..autograd import Tensor, storage
 from ..autograd.creation import legacy_tensor
+from ..autograd.serialization import PARAMETER
 
 __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "is_lazy"]
 
@@ -43,6 +44,9 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{Tensor.__repr__(self)}"
+
+
+PARAMETER.append(Parameter)  # files keep them apart from other tensors
 
 
 class Buffer(Tensor):

@@ -248,3 +248,92 @@ def test_we_read_files_of_torch(torch, tmp_path):
     torch.save(model, tmp_path / "module.pt")
     with pytest.raises(pickle.UnpicklingError, match="state_dict"):
         chainrule.load(tmp_path / "module.pt")
+
+
+# -- other classes, the older format ----------------------------------------------------------------------------------
+
+
+class Net(chainrule.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = chainrule.nn.Linear(3, 2)
+        self.act = chainrule.relu
+        self.register_buffer("count", chainrule.zeros(1))
+
+    def forward(self, x):
+        return self.act(self.fc(x))
+
+
+class Settings:
+    def __init__(self):
+        self.depth = 3
+
+
+def test_whole_modules():
+    net, x = Net(), chainrule.randn(4, 3)
+    file = written(net)
+    with pytest.raises(pickle.UnpicklingError, match="state_dict"):
+        chainrule.load(file)
+    file.seek(0)
+    back = chainrule.load(file, weights_only=False)
+    assert type(back) is Net
+    assert chainrule.equal(back(x), net(x))
+    assert [name for name, _ in back.named_parameters()] == ["fc.weight", "fc.bias"]
+    assert isinstance(back.fc.weight, chainrule.nn.Parameter)
+    assert list(back.state_dict()) == list(net.state_dict())
+
+
+def test_safe_globals():
+    serialization = chainrule.serialization
+    file = written({"settings": Settings()})
+    for options in ({}, {"weights_only": False}):  # a class that is none of ours
+        file.seek(0)
+        with pytest.raises(pickle.UnpicklingError, match="add_safe_globals"):
+            chainrule.load(file, **options)
+    with serialization.safe_globals([Settings]):
+        file.seek(0)
+        assert chainrule.load(file)["settings"].depth == 3
+        assert serialization.get_safe_globals() == [Settings]
+    assert serialization.get_safe_globals() == []
+    serialization.add_safe_globals([(Settings, f"{__name__}.Settings")])
+    file.seek(0)
+    assert chainrule.load(file)["settings"].depth == 3
+    serialization.clear_safe_globals()
+
+
+class Shell:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def test_no_file_runs_code_whatever_is_asked():
+    file = written(Shell())
+    with pytest.raises(pickle.UnpicklingError, match="system"):
+        chainrule.load(file, weights_only=False)
+
+
+def test_the_older_format():
+    file = io.BytesIO()
+    chainrule.save(
+        {**EXAMPLE, "p": chainrule.nn.Parameter(chainrule.ones(2))}, file, _use_new_zipfile_serialization=False
+    )
+    file.seek(0)
+    back = chainrule.load(file, map_location="cpu")
+    assert same(EXAMPLE, {k: back[k] for k in EXAMPLE})
+    assert isinstance(back["p"], chainrule.nn.Parameter)
+    broken = io.BytesIO(file.getvalue()[:-7])
+    with pytest.raises(pickle.UnpicklingError):
+        chainrule.load(broken)
+
+
+@pytest.mark.torch
+def test_the_older_format_both_ways(torch, tmp_path):
+    whole = torch.arange(6.0).view(2, 3)
+    data = {"w": whole, "v": whole[0, 1:], "p": torch.nn.Parameter(torch.ones(2)), "i": torch.arange(3)}
+    torch.save(data, tmp_path / "theirs.pth", _use_new_zipfile_serialization=False)
+    back = chainrule.load(tmp_path / "theirs.pth")
+    assert {k: v.tolist() for k, v in back.items()} == {k: v.tolist() for k, v in data.items()}
+    chainrule.save(back, tmp_path / "ours.pth", _use_new_zipfile_serialization=False)
+    again = torch.load(tmp_path / "ours.pth", weights_only=True)
+    assert {k: v.tolist() for k, v in again.items()} == {k: v.tolist() for k, v in data.items()}
+    assert isinstance(again["p"], torch.nn.Parameter)
