@@ -254,10 +254,33 @@ def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
 
 @method
 def as_subclass(self: Tensor, cls: Any) -> Any:
-    """A tensor of the class `cls` on the same data and at the same place in the graph."""
-    found = Tensor.__new__(cls) if cls is Tensor else object.__new__(cls)
+    """A tensor of the class `cls` on the same data and at the same place in the graph.
+
+    What ops make of it are plain tensors (PyTorch: of the class `cls` again).
+    """
+    found = object.__new__(cls)
     found.array, found.node, found.leaf, found._grad = self.array, self.node, self.leaf, None
     return found
+
+
+def _make_subclass(cls: Any, data: Tensor, require_grad: bool = False) -> Any:
+    """A tensor of the class `cls` on the memory of `data`, outside the graph: for `__new__` of subclasses."""
+    return data.detach().as_subclass(cls).requires_grad_(require_grad)
+
+
+Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[attr-defined]
+
+
+def _cuda_array_interface(self: Tensor) -> Any:
+    if not self.is_cuda:
+        raise AttributeError(
+            f"Can't get __cuda_array_interface__ on non-CUDA tensor type: {self.type()}. If CUDA data is required use "
+            "tensor.cuda() to copy tensor to device memory."
+        )
+    return self.detach().array.__cuda_array_interface__
+
+
+_read_only("__cuda_array_interface__", _cuda_array_interface, "Numba's and CuPy's description of memory on a GPU.")
 
 
 @method

@@ -342,7 +342,7 @@ class SparseTensor(Tensor):
 
 
 def _made(at: Tensor, held: Tensor, size: Any, ordered: bool, kind: layout = sparse_coo) -> SparseTensor:
-    t = Tensor.__new__(SparseTensor)
+    t = object.__new__(SparseTensor)
     t.node, t.leaf, t._grad = None, False, None
     t._at, t._held, t._size, t._sorted, t._kind = at, held, tuple(size), ordered, kind
     return t

@@ -104,9 +104,8 @@ class Tensor:
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         from .creation import legacy_tensor
 
-        if cls is not Tensor:  # a subclass's own __init__ does the work
-            return _new(cls)
-        return legacy_tensor(*args, **kwargs)
+        made = legacy_tensor(*args, **kwargs)
+        return made if cls is Tensor else made.as_subclass(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: `__new__` has made the tensor."""

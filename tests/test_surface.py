@@ -275,6 +275,30 @@ def test_subclasses():
     class Named(chainrule.Tensor):
         pass
 
+    class Tagged(chainrule.Tensor):
+        @staticmethod
+        def __new__(cls, data, tag, **kwargs):
+            return super().__new__(cls, data, **kwargs)
+
+        def __init__(self, data, tag):
+            self.tag = tag
+
+    class Weight(chainrule.Tensor):
+        @staticmethod
+        def __new__(cls, data, requires_grad=True):
+            return chainrule.Tensor._make_subclass(cls, data, requires_grad)
+
     t = chainrule.ones(2).as_subclass(Named)
     assert type(t) is Named
     assert (t + 1).tolist() == [2.0, 2.0]
+    assert Named([1.0, 2.0]).tolist() == [1.0, 2.0]
+    tagged = Tagged([1, 2], "tag")
+    assert (tagged.tag, tagged.dtype, tagged.sum().item()) == ("tag", chainrule.float32, 3.0)
+    w = Weight(chainrule.ones(2))
+    (w * tagged).sum().backward()
+    assert w.grad.tolist() == [1.0, 2.0]
+    assert w.is_leaf
+    x = chainrule.ones(2, requires_grad=True)
+    (x * 3).as_subclass(Named).sum().backward()
+    assert x.grad.tolist() == [3.0, 3.0]
+    assert not hasattr(x, "__cuda_array_interface__")
