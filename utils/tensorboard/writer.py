@@ -18,22 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..autograd import Tensor
-from ..autograd.tensor import Node, next_serial
-from ..backends import np
-from .images import host, png
+from ...autograd import Tensor
+from ...backends import np
+from ..images import host, png
+from .graph import graph_of
+from .library import library
 
 __all__ = ["FileWriter", "SummaryWriter"]
-
-
-def _library(name: str) -> Any:
-    """A module of TensorBoard."""
-    try:
-        return importlib.import_module(f"tensorboard.{name}")
-    except ImportError as error:
-        if error.name and not error.name.startswith("tensorboard"):
-            raise
-        raise ImportError("SummaryWriter needs the package tensorboard: pip install chainrule[tensorboard]") from None
 
 
 def _number(x: Any) -> float:
@@ -76,8 +67,8 @@ class FileWriter:
     """Writes events and summaries into one file in `log_dir`; flushes every `flush_secs` seconds."""
 
     def __init__(self, log_dir: Any, max_queue: int = 10, flush_secs: int = 120, filename_suffix: str = "") -> None:
-        self._event = _library("compat.proto.event_pb2").Event
-        writer = _library("summary.writer.event_file_writer").EventFileWriter
+        self._event = library("compat.proto.event_pb2").Event
+        writer = library("summary.writer.event_file_writer").EventFileWriter
         self.event_writer = writer(str(log_dir), max_queue, flush_secs, filename_suffix)
 
     def get_logdir(self) -> str:
@@ -126,9 +117,9 @@ class SummaryWriter:
         self.log_dir = str(log_dir)
         self.purge_step, self.max_queue, self.flush_secs = purge_step, max_queue, flush_secs
         self.filename_suffix = filename_suffix
-        self._summary = _library("compat.proto.summary_pb2")
-        self._tensor = _library("compat.proto.tensor_pb2").TensorProto
-        self._shape = _library("compat.proto.tensor_shape_pb2").TensorShapeProto
+        self._summary = library("compat.proto.summary_pb2")
+        self._tensor = library("compat.proto.tensor_pb2").TensorProto
+        self._shape = library("compat.proto.tensor_shape_pb2").TensorShapeProto
         self.file_writer: FileWriter | None = None
         self.all_writers: dict[str, FileWriter] | None = None
         self._get_file_writer()
@@ -139,7 +130,7 @@ class SummaryWriter:
             self.file_writer = self._writer(self.log_dir)
             self.all_writers = {self.file_writer.get_logdir(): self.file_writer}
             if self.purge_step is not None:
-                events = _library("compat.proto.event_pb2")
+                events = library("compat.proto.event_pb2")
                 start = events.SessionLog(status=events.SessionLog.START)
                 self.file_writer.add_event(events.Event(step=self.purge_step, file_version="brain.Event:2"))
                 self.file_writer.add_event(events.Event(step=self.purge_step, session_log=start))
@@ -269,7 +260,7 @@ class SummaryWriter:
         """A histogram that has been counted: bucket i ends at bucket_limits[i]."""
         if len(bucket_limits) != len(bucket_counts):
             raise ValueError("len(bucket_limits) != len(bucket_counts), see the document.")
-        histogram = _library("compat.proto.histogram_pb2").HistogramProto(
+        histogram = library("compat.proto.histogram_pb2").HistogramProto(
             min=min,
             max=max,
             num=num,
@@ -307,7 +298,7 @@ class SummaryWriter:
                 true / np.maximum(least, true[0]),
             ]
         )
-        content = _library("plugins.pr_curve.plugin_data_pb2").PrCurvePluginData(version=0, num_thresholds=thresholds)
+        content = library("plugins.pr_curve.plugin_data_pb2").PrCurvePluginData(version=0, num_thresholds=thresholds)
         shape = self._shape(dim=[self._shape.Dim(size=n) for n in data.shape])
         tensor = self._tensor(dtype="DT_FLOAT", float_val=data.ravel().tolist(), tensor_shape=shape)
         metadata = self._metadata("pr_curves", content.SerializeToString())
@@ -397,7 +388,7 @@ class SummaryWriter:
         self, tag: str, text_string: str, global_step: int | None = None, walltime: float | None = None
     ) -> None:
         """A text, which TensorBoard reads as Markdown."""
-        content = _library("plugins.text.plugin_data_pb2").TextPluginData(version=0).SerializeToString()
+        content = library("plugins.text.plugin_data_pb2").TextPluginData(version=0).SerializeToString()
         tensor = self._tensor(
             dtype="DT_STRING",
             string_val=[str(text_string).encode()],
@@ -417,11 +408,11 @@ class SummaryWriter:
         """
         if input_to_model is None:
             raise ValueError("add_graph needs input_to_model: the graph is that of a forward pass")
-        graph = _graph(model, input_to_model)
+        graph = graph_of(model, input_to_model)
         if verbose:
             print(graph)  # noqa: T201  what verbose asks for
         self._get_file_writer()
-        event = _library("compat.proto.event_pb2").Event(graph_def=graph.SerializeToString())
+        event = library("compat.proto.event_pb2").Event(graph_def=graph.SerializeToString())
         self._get_file_writer().add_event(event)
 
     def add_hparams(
@@ -442,8 +433,8 @@ class SummaryWriter:
                 run.add_scalar(name, value, global_step)
 
     def _write_hparams(self, hparams: dict[str, Any], metrics: dict[str, Any], domains: dict[str, list[Any]]) -> None:
-        api, plugin = _library("plugins.hparams.api_pb2"), _library("plugins.hparams.plugin_data_pb2")
-        names = _library("plugins.hparams.metadata")
+        api, plugin = library("plugins.hparams.api_pb2"), library("plugins.hparams.plugin_data_pb2")
+        names = library("plugins.hparams.metadata")
         struct = importlib.import_module("google.protobuf.struct_pb2")
         start, infos = plugin.SessionStartInfo(), []
         kinds = {bool: ("bool_value", "BOOL"), str: ("string_value", "STRING"), float: ("number_value", "FLOAT64")}
@@ -519,7 +510,7 @@ class SummaryWriter:
 
     def add_custom_scalars(self, layout: dict[str, dict[str, list[Any]]]) -> None:
         """Plots of several scalars: {category: {title: ["Multiline" or "Margin", [tags]]}}."""
-        form = _library("plugins.custom_scalar.layout_pb2")
+        form = library("plugins.custom_scalar.layout_pb2")
         categories = []
         for category, plots in layout.items():
             charts = []
@@ -547,7 +538,7 @@ class SummaryWriter:
         walltime: float | None = None,
     ) -> None:
         """Points (N, P, 3) in space, with colours (N, P, 3) of 0 to 255 and triangles (N, F, 3) of their numbers."""
-        plugin = _library("plugins.mesh.plugin_data_pb2").MeshPluginData
+        plugin = library("plugins.mesh.plugin_data_pb2").MeshPluginData
         given = [(plugin.VERTEX, vertices, "f"), (plugin.FACE, faces, "i"), (plugin.COLOR, colors, "i")]
         parts = [(kind, host(data), form) for kind, data, form in given if data is not None]
         components = sum(1 << kind for kind, _, _ in parts)
@@ -589,74 +580,3 @@ class SummaryWriter:
 
     def __exit__(self, *error: Any) -> None:
         self.close()
-
-
-# -- the graph of a model ---------------------------------------------------------------------------------------------
-
-
-def _graph(model: Any, inputs: Any) -> Any:
-    """A GraphDef of what a forward pass records: parameters, inputs that need gradients, and ops."""
-    graph_def, node_def = (_library(f"compat.proto.{n}_pb2") for n in ("graph", "node_def"))
-    spans: list[tuple[int, int, str]] = []  # (first, last serial, name) of each call of a module
-    handles = []
-    for name, module in model.named_modules():
-        begun: list[int] = []
-        path = "/".join([type(model).__name__, *name.split(".")]) if name else type(model).__name__
-        handles.append(module.register_forward_pre_hook(lambda *_, b=begun: b.append(next_serial())))
-        handles.append(
-            module.register_forward_hook(lambda *_, b=begun, p=path: spans.append((b.pop(), next_serial(), p)))
-        )
-    try:
-        result = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    parameters = {id(p): f"{type(model).__name__}/{n.replace('.', '/')}" for n, p in model.named_parameters()}
-    nodes: list[Any] = []
-    names: dict[int, str] = {}
-    taken: dict[str, int] = {}
-
-    def unique(name: str) -> str:
-        taken[name] = taken.get(name, 0) + 1
-        return name if taken[name] == 1 else f"{name}_{taken[name] - 1}"
-
-    def op_name(node: Node) -> str:
-        inside = [(last - first, path) for first, last, path in spans if first < node.serial < last]
-        return unique(f"{min(inside)[1]}/{node.plan.op.name}" if inside else node.plan.op.name)
-
-    def visit(root: Any) -> None:
-        stack = [root]
-        while stack:
-            vertex = stack[-1]
-            if id(vertex) in names:
-                stack.pop()
-                continue
-            if not isinstance(vertex, Node):
-                names[id(vertex)] = unique(parameters.get(id(vertex), "input"))
-                kind = "Parameter" if id(vertex) in parameters else "Placeholder"
-                nodes.append(node_def.NodeDef(name=names[id(vertex)], op=kind))
-                continue
-            parents = [p for p in vertex.parents if p is not None]
-            waiting = [p for p in parents if id(p) not in names]
-            if waiting:
-                stack += waiting
-                continue
-            names[id(vertex)] = op_name(vertex)
-            sources = [names[id(p)] for p in parents]
-            nodes.append(node_def.NodeDef(name=names[id(vertex)], op=vertex.plan.op.name, input=sources))
-
-    for i, t in enumerate(_tensors(result)):
-        if t.requires_grad:
-            vertex = t if t.node is None else t.node
-            visit(vertex)
-            nodes.append(node_def.NodeDef(name=unique(f"output_{i}"), op="Output", input=[names[id(vertex)]]))
-    if not nodes:
-        raise ValueError("add_graph: the forward pass recorded nothing; do parameters need gradients, outside no_grad?")
-    return graph_def.GraphDef(node=nodes)
-
-
-def _tensors(result: Any) -> list[Tensor]:
-    if isinstance(result, Tensor):
-        return [result]
-    values = result.values() if isinstance(result, dict) else result if isinstance(result, (tuple, list)) else ()
-    return [t for value in values for t in _tensors(value)]
