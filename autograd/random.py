@@ -357,7 +357,7 @@ def normal(
     else:
         backend, kind = backends.of(tensors[0]), _floating(tensors[0].dtype, "normal")
         m, s = (x.array if isinstance(x, Tensor) else x for x in (mean, std))
-        if s.min() < 0 if isinstance(std, Tensor) and s.size else not isinstance(std, Tensor) and std < 0:
+        if (s.min() < 0).item() if isinstance(std, Tensor) and s.size else not isinstance(std, Tensor) and std < 0:
             raise OpError("normal expects all elements of std >= 0.0")
         try:
             shape = np.broadcast_shapes(*(x.shape for x in tensors))
@@ -374,7 +374,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any =
     """1 with the probability that `input` says (or with probability p, for each of its elements), otherwise 0."""
     if p is None:
         array = _floats(input, "bernoulli")
-        if array.size and not (array.min() >= 0 and array.max() <= 1):
+        if array.size and not ((array.min() >= 0) & (array.max() <= 1)).item():
             raise OpError("bernoulli expects probabilities between 0 and 1")
         p = array
     made = _coin(input.array, p, generator)
@@ -394,7 +394,7 @@ def _coin(array: Any, p: Any, generator: Any) -> Any:
 def poisson(input: Tensor, generator: Any = None) -> Tensor:
     """Numbers of the Poisson distribution whose rates `input` gives, in its dtype."""
     array = _floats(input, "poisson")
-    if array.size and not array.min() >= 0:
+    if array.size and not (array.min() >= 0).item():
         raise OpError("invalid Poisson rate, expected rate to be non-negative")
     backend = backends.of(array)
     return wrap(backend.xp.asarray(_source(generator, backend).poisson(array)).astype(array.dtype), None)
@@ -419,10 +419,10 @@ def multinomial(
     if not replacement and num_samples > n:
         raise OpError(f"cannot sample {num_samples} of {n} without replacement")
     p = array.reshape(-1, n).astype("float64")
-    if not bool(xp.isfinite(p).all()) or bool((p < 0).any()):
+    if not (xp.isfinite(p) & (p >= 0)).all().item():
         raise OpError("probability tensor contains either `inf`, `nan` or element < 0")
     total = p.sum(axis=1, keepdims=True)
-    if bool((total <= 0).any()):
+    if (total <= 0).any().item():
         raise OpError("invalid multinomial distribution (sum of probabilities <= 0)")
     rows = len(p)
     if replacement:
