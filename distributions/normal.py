@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..autograd import no_grad
 from . import constraints
 from ._functions import F
 from .exp_family import ExponentialFamily
@@ -41,11 +40,6 @@ class Normal(ExponentialFamily):
     @property
     def variance(self) -> Any:
         return self.stddev.pow(2)
-
-    def sample(self, sample_shape: Any = ()) -> Any:
-        shape = self._extended_shape(sample_shape)
-        with no_grad():
-            return F.normal(self.loc.expand(shape), self.scale.expand(shape))
 
     def rsample(self, sample_shape: Any = ()) -> Any:
         shape = self._extended_shape(sample_shape)

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from distribution_table import RECORDS
+from distribution_table import IDS, RECORDS
 from scipy import special, stats
 
 import chainrule as cr
+from chainrule import backends
 from chainrule import distributions as D
+from chainrule.autograd.tensor import wrap
 from chainrule.testing import gradcheck, gradgradcheck
 
 #: a distribution, SciPy's counterpart
@@ -344,3 +346,33 @@ def test_reinforce_moves_towards_the_reward():
         loss.backward()
         optimizer.step()
     assert D.Categorical(logits=logits).probs[2] > 0.8
+
+
+STRICT = backends.by_name("strict")
+
+
+@pytest.mark.parametrize(("name", "parameters", "value"), RECORDS, ids=IDS)
+def test_nothing_is_read_from_a_gpu_unasked(name, parameters, value, monkeypatch):
+    """On the stand-in for a GPU's arrays: all is computed there, samples and their gradients too."""
+    by_device = backends.by_device
+    monkeypatch.setattr(backends, "by_device", lambda kind: STRICT if kind == "cuda" else by_device(kind))
+
+    def there(array):
+        return wrap(STRICT.asarray(np.asarray(array)), None)
+
+    made = {k: there(v).requires_grad_() if isinstance(v, np.ndarray) else v for k, v in parameters.items()}
+    d = getattr(D, name)(**made)
+    calls = [lambda: d.log_prob(there(value)), lambda: d.cdf(there(value)), d.entropy, d.sample, d.rsample]
+    calls += [lambda: d.mean, lambda: d.mode, lambda: d.variance, d.enumerate_support]
+    served = 0
+    with cr.autograd.fork_rng():  # its generator goes with it
+        for call in calls:
+            try:
+                found = call()
+            except NotImplementedError:
+                continue
+            assert found.device.type == "cuda"
+            if found.requires_grad:
+                found.sum().backward(retain_graph=True)
+            served += 1
+    assert served >= 2
