@@ -50,6 +50,11 @@ def logits_to_probs(logits: Tensor, is_binary: bool = False) -> Tensor:
     return F.sigmoid(logits) if is_binary else F.softmax(logits, -1)
 
 
+def _standard_normal(shape: Any, dtype: Any, device: Any) -> Tensor:
+    """Standard normal noise; programs import it from here for normal distributions of their own."""
+    return F.randn(shape, dtype=dtype, device=device)
+
+
 def clamp_probs(probs: Tensor) -> Tensor:
     """Probabilities kept away from 0 and 1 by the dtype's eps, so that logarithms stay finite."""
     eps = finfo(probs.dtype).eps

@@ -308,3 +308,78 @@ def test_names():
         theirs = getattr(torch.distributions, module[1:]) if module else torch.distributions
         missing = set(getattr(theirs, "__all__", ())) - set(dir(ours))
         assert missing <= {"LKJCholesky", "LowRankMultivariateNormal", "Wishart", "GeneralizedPareto"}, module
+
+
+def squashed(library):
+    """The policy of soft actor-critic programs: a transform and a distribution of their own."""
+    D = library.distributions
+
+    class Tanh(D.transforms.Transform):
+        domain = D.constraints.real
+        codomain = D.constraints.interval(-1.0, 1.0)
+        bijective = True
+        sign = +1
+
+        def __init__(self, cache_size=1):
+            super().__init__(cache_size=cache_size)
+
+        def __eq__(self, other):
+            return isinstance(other, Tanh)
+
+        __hash__ = None
+
+        def _call(self, x):
+            return x.tanh()
+
+        def _inverse(self, y):
+            return 0.5 * (y.log1p() - (-y).log1p())
+
+        def log_abs_det_jacobian(self, x, y):
+            return 2.0 * (0.6931471805599453 - x - library.nn.functional.softplus(-2.0 * x))
+
+    class Squashed(D.transformed_distribution.TransformedDistribution):
+        def __init__(self, loc, scale):
+            self.loc, self.scale = loc, scale
+            self.base_dist = D.Normal(loc, scale)
+            super().__init__(self.base_dist, [Tanh()])
+
+        @property
+        def mean(self):
+            mu = self.loc
+            for transform in self.transforms:
+                mu = transform(mu)
+            return mu
+
+    return Squashed(library.tensor([[0.3, -2.0]], requires_grad=True), library.tensor([[0.5, 1.0]]))
+
+
+def test_a_policy_of_ones_own():
+    ours, theirs = squashed(chainrule), squashed(torch)
+    at = [[0.2, -0.99]]
+    np.testing.assert_allclose(
+        ours.log_prob(chainrule.tensor(at)).detach().numpy(),
+        theirs.log_prob(torch.tensor(at)).detach().numpy(),
+        rtol=2e-5,
+    )
+    np.testing.assert_allclose(ours.mean.detach().numpy(), theirs.mean.detach().numpy(), rtol=1e-6)
+    chainrule.manual_seed(0)
+    action = ours.rsample((1000,))
+    log_prob = ours.log_prob(action)  # the cache spares the inverse, which is infinite where tanh rounds to 1
+    assert log_prob.isfinite().all()
+    log_prob.sum().backward()
+    assert ours.loc.grad.isfinite().all()
+
+
+def test_normal_distributions_with_a_matrix_for_all():
+    mean, variance = np.ones((3, 2)), np.array([0.5, 2.0])
+
+    def build_it(library):
+        mu = library.tensor(mean, requires_grad=True)
+        covariance = library.diag(library.tensor(variance)).unsqueeze(0)
+        return library.distributions.MultivariateNormal(mu, covariance), [mu]
+
+    compare(lambda library: (lambda d, leaves: (d.log_prob(library.zeros(3, 2).double()), leaves))(*build_it(library)))
+    compare(lambda library: (lambda d, leaves: (d.entropy(), leaves))(*build_it(library)))
+    from chainrule.distributions.utils import _standard_normal
+
+    assert _standard_normal((2, 3), chainrule.float64, "cpu").dtype == chainrule.float64
