@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, check, descent, number
+from .optimizer import Optimizer, check, descent, rate
 
 __all__ = ["Adadelta"]
 
@@ -53,7 +53,7 @@ class Adadelta(Optimizer):
 
     def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         return {
-            "lr": number(group["lr"]),
+            "lr": rate(group),
             "rho": group["rho"],
             "eps": group["eps"],
             "weight_decay": group["weight_decay"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, check, check_fused, descent, number
+from .optimizer import Optimizer, check, check_fused, descent, rate
 
 __all__ = ["Adagrad"]
 
@@ -71,7 +71,7 @@ class Adagrad(Optimizer):
 
     def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         return {
-            "lr": number(group["lr"]) / (1 + (step - 1) * group["lr_decay"]),
+            "lr": rate(group) / (1 + (step - 1) * group["lr_decay"]),
             "eps": group["eps"],
             "weight_decay": group["weight_decay"],
             "maximize": group["maximize"],

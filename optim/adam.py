@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import Tensor
-from .optimizer import Optimizer, check, check_fused, number
+from .optimizer import Optimizer, check, check_fused, number, rate
 
 __all__ = ["Adam"]
 
@@ -70,7 +70,7 @@ class Adam(Optimizer):
     def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         beta1, beta2 = group["betas"]
         return {
-            "lr": number(group["lr"]),
+            "lr": rate(group),
             "beta1": number(beta1),
             "beta2": number(beta2),
             "eps": group["eps"],

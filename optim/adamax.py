@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, check, descent, number
+from .optimizer import Optimizer, check, descent, number, rate
 
 __all__ = ["Adamax"]
 
@@ -52,7 +52,7 @@ class Adamax(Optimizer):
     def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         beta1, beta2 = map(number, group["betas"])
         return {
-            "lr": number(group["lr"]) / (1 - beta1**step),
+            "lr": rate(group) / (1 - beta1**step),
             "beta1": beta1,
             "beta2": beta2,
             "eps": group["eps"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, check, number
+from .optimizer import Optimizer, check, number, rate
 
 __all__ = ["Lion"]
 
@@ -49,7 +49,7 @@ class Lion(Optimizer):
     def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         beta1, beta2 = map(number, group["betas"])
         return {
-            "lr": number(group["lr"]),
+            "lr": rate(group),
             "beta1": beta1,
             "beta2": beta2,
             "weight_decay": group["weight_decay"],

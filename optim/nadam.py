@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, check, descent, number
+from .optimizer import Optimizer, check, descent, number, rate
 
 __all__ = ["NAdam"]
 
@@ -58,7 +58,7 @@ class NAdam(Optimizer):
 
     def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         beta1, beta2 = map(number, group["betas"])
-        lr, decay = number(group["lr"]), group["momentum_decay"]
+        lr, decay = rate(group), group["momentum_decay"]
         now, following = (beta1 * (1.0 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
         (products,) = rows
         products *= now  # in the row's precision, which PyTorch's state has too

@@ -44,8 +44,14 @@ required = _Required()
 
 
 def number(x: Any) -> Any:
-    """A hyperparameter that may be given as a one-element Tensor."""
-    return x.item() if isinstance(x, Tensor) else x
+    """A hyperparameter as Python's number; it may be given as a one-element Tensor, or as NumPy's scalar."""
+    return x.item() if hasattr(x, "item") else x
+
+
+def rate(group: dict[str, Any]) -> Any:
+    """The learning rate as a number; a Tensor that requires a gradient stays one where the step is recorded."""
+    lr = group["lr"]
+    return lr if isinstance(lr, Tensor) and lr.requires_grad and group.get("differentiable") else number(lr)
 
 
 def check(options: Mapping[str, Any], betas: Any = None) -> None:

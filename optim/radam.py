@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .optimizer import Optimizer, check, descent, number
+from .optimizer import Optimizer, check, descent, number, rate
 
 __all__ = ["RAdam"]
 
@@ -55,7 +55,7 @@ class RAdam(Optimizer):
 
     def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         beta1, beta2 = map(number, group["betas"])
-        lr, correction = number(group["lr"]), 1 - beta2**step
+        lr, correction = rate(group), 1 - beta2**step
         limit = 2 / (1 - beta2) - 1
         rho = limit - 2 * step * beta2**step / correction
         rectified = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, check, descent, number
+from .optimizer import Optimizer, check, descent, rate
 
 __all__ = ["RMSprop"]
 
@@ -63,7 +63,7 @@ class RMSprop(Optimizer):
 
     def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         return {
-            "lr": number(group["lr"]),
+            "lr": rate(group),
             "alpha": group["alpha"],
             "eps": group["eps"],
             "momentum": group["momentum"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, check, check_fused, number
+from .optimizer import Optimizer, check, check_fused, number, rate
 
 __all__ = ["SGD"]
 
@@ -58,7 +58,7 @@ class SGD(Optimizer):
 
     def numbers(self, group: dict[str, Any], step: int, *rows: Any) -> dict[str, Any]:
         return {
-            "lr": number(group["lr"]),
+            "lr": rate(group),
             "momentum": group["momentum"],
             "dampening": group["dampening"],
             "weight_decay": number(group["weight_decay"]),

@@ -275,6 +275,31 @@ def test_muon_is_torchs(options, shape, torch):
         assert np.linalg.norm(a - b) < 0.08 * np.linalg.norm(b)
 
 
+@pytest.mark.parametrize("name", sorted({n for n in TABLE if n not in {"Adafactor", "ASGD", "Muon", "Rprop"}}))
+def test_a_learning_rate_that_learns(name):
+    """Recorded steps are functions of the rate: what a run comes to has a derivative by it."""
+
+    def run(lr):
+        p = cr.tensor([1.0, -2.0], dtype=cr.float64, requires_grad=True) * 1
+        optimizer = getattr(optim, name)([p], lr=lr, differentiable=True)
+        for _ in range(3):
+            (p.grad,) = cr.autograd.grad((p**2).sum(), p, create_graph=True)
+            optimizer.step()
+        return p
+
+    assert cr.testing.gradcheck(run, (cr.tensor(0.05, dtype=cr.float64, requires_grad=True),))
+
+
+def test_a_rate_of_numpy():
+    results = []
+    for kind in (float, np.float64):
+        p = nn.Parameter(cr.tensor([1.0, 2.0]))
+        p.grad = cr.tensor([0.3, 0.7])
+        optim.AdamW([p], lr=kind(0.1)).step()
+        results.append(p.detach().numpy())
+    np.testing.assert_array_equal(*results)
+
+
 def test_zero_grad_in_place():
     p = parameter(1.0, 2.0)
     p.grad = alias = cr.ones_like(p.detach())
