@@ -216,6 +216,7 @@ def random_split(
         lengths = sizes
     if sum(lengths) != n:
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
-    order = FUNCTIONS["randperm"](n, generator=generator).tolist()
+    place = "cpu" if generator is None else generator.device
+    order = FUNCTIONS["randperm"](n, generator=generator, device=place).tolist()
     ends = [int(e) for e in itertools.accumulate(lengths)]
     return [Subset(dataset, order[end - int(size) : end]) for end, size in zip(ends, lengths)]

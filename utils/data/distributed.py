@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ...autograd import FUNCTIONS, Generator, OpError
-from .sampler import Sampler
+from ...autograd import Generator, OpError
+from .sampler import Sampler, drawn
 
 __all__ = ["DistributedSampler"]
 
@@ -62,7 +62,7 @@ class DistributedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         n = len(self.dataset)
         if self.shuffle:
-            order = FUNCTIONS["randperm"](n, generator=Generator().manual_seed(self.seed + self.epoch)).tolist()
+            order = drawn("randperm", n, generator=Generator().manual_seed(self.seed + self.epoch)).tolist()
         else:
             order = list(range(n))
         if not self.drop_last and order:

@@ -29,9 +29,14 @@ __all__ = [
 T_co = TypeVar("T_co", covariant=True)
 
 
+def drawn(name: str, *args: Any, generator: Generator | None) -> Tensor:
+    """What chainrule's function of that name draws, on the generator's device (None: the CPU's default one)."""
+    return FUNCTIONS[name](*args, generator=generator, device="cpu" if generator is None else generator.device)
+
+
 def draw_seed(generator: Generator | None = None) -> int:
     """A number below 2**63 from a generator (None: the default one), to seed others with."""
-    return int(FUNCTIONS["randint"](0, 2**63 - 1, (), generator=generator).item())
+    return int(drawn("randint", 0, 2**63 - 1, (), generator=generator).item())
 
 
 def _own(generator: Generator | None) -> Generator:
@@ -93,11 +98,11 @@ class RandomSampler(Sampler[int]):
         if self.replacement:
             for start in range(0, self.num_samples, 1024):
                 size = min(1024, self.num_samples - start)
-                yield from FUNCTIONS["randint"](n, (size,), generator=generator).tolist()
+                yield from drawn("randint", n, (size,), generator=generator).tolist()
             return
         left = self.num_samples if n else 0
         while left > 0:
-            yield from FUNCTIONS["randperm"](n, generator=generator).tolist()[:left]
+            yield from drawn("randperm", n, generator=generator).tolist()[:left]
             left -= n
 
     def __len__(self) -> int:
@@ -114,7 +119,7 @@ class SubsetRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        for i in FUNCTIONS["randperm"](len(self.indices), generator=self.generator).tolist():
+        for i in drawn("randperm", len(self.indices), generator=self.generator).tolist():
             yield self.indices[i]
 
     def __len__(self) -> int:
@@ -135,7 +140,8 @@ class WeightedRandomSampler(Sampler[int]):
             raise ValueError(f"num_samples should be a positive integer value, but got num_samples={num_samples}")
         if not isinstance(replacement, bool):
             raise ValueError(f"replacement should be a boolean value, but got replacement={replacement}")
-        table = FUNCTIONS["as_tensor"](weights, dtype=np.float64)
+        place = "cpu" if generator is None else generator.device
+        table = FUNCTIONS["as_tensor"](weights, dtype=np.float64, device=place)
         if table.ndim != 1:
             raise ValueError(f"weights should be a 1d sequence but given weights have shape {tuple(table.shape)}")
         self.weights = table
@@ -144,8 +150,8 @@ class WeightedRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        drawn = FUNCTIONS["multinomial"](self.weights, self.num_samples, self.replacement, generator=self.generator)
-        yield from drawn.tolist()
+        draw = FUNCTIONS["multinomial"]
+        yield from draw(self.weights, self.num_samples, self.replacement, generator=self.generator).tolist()
 
     def __len__(self) -> int:
         return self.num_samples
@@ -217,10 +223,10 @@ class ClassBalancedSampler(Sampler[int]):
         generator, n, taken = _own(self.generator), self.samples_per_class, []
         for members in self._members:
             whole, rest = divmod(n, len(members))
-            some = FUNCTIONS["randperm"](len(members), generator=generator).array[:rest]
+            some = drawn("randperm", len(members), generator=generator).tolist()[:rest]
             taken += [*[members] * whole, members[some]]
-        drawn = np.concatenate(taken)
-        yield from drawn[FUNCTIONS["randperm"](len(drawn), generator=generator).array].tolist()
+        indices = np.concatenate(taken)
+        yield from indices[drawn("randperm", len(indices), generator=generator).tolist()].tolist()
 
     def __len__(self) -> int:
         return self.samples_per_class * len(self._members)
