@@ -45,6 +45,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "compiler": "runtime.compiler",
     "distributed": "runtime.distributed",
     "distributed.distributed_c10d": "runtime.distributed",
+    "functional": "runtime.functional",
     "fx": "runtime.fx",
     "hub": "runtime.hub",
     "jit": "runtime.jit",
@@ -98,11 +99,14 @@ NAMES: dict[str, str] = {
         "runtime.parallel": "nn.DataParallel",
         "autograd.sparse": "dsmm hspmm smm sparse_coo sparse_coo_tensor sparse_csr sparse_csr_tensor spmm",
         "autograd.autocast": """autocast clear_autocast_cache get_autocast_cpu_dtype get_autocast_dtype
-            get_autocast_gpu_dtype is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled
+            get_autocast_gpu_dtype is_autocast_available is_autocast_cache_enabled is_autocast_cpu_enabled
+            is_autocast_enabled
             set_autocast_cache_enabled set_autocast_cpu_dtype set_autocast_cpu_enabled set_autocast_dtype
             set_autocast_enabled set_autocast_gpu_dtype""",
         "autograd.errors": "OutOfMemoryError",
+        "runtime.accelerator": "get_device_module",
         "runtime.compiler": "compile",
+        "runtime.cuda": "Event Stream",
         "runtime.settings": """are_deterministic_algorithms_enabled compiled_with_cxx11_abi
             get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads
             is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled set_deterministic_debug_mode
@@ -118,9 +122,9 @@ NAMES: dict[str, str] = {
         "autograd.second_forms": """affine_grid_generator alpha_dropout alpha_dropout_ batch_norm bilinear
             binary_cross_entropy_with_logits cosine_embedding_loss ctc_loss dropout dropout_ embedding embedding_bag
             feature_alpha_dropout feature_alpha_dropout_ feature_dropout feature_dropout_ frobenius_norm grid_sampler
-            group_norm gru_cell hinge_embedding_loss instance_norm kl_div layer_norm lstm_cell margin_ranking_loss
-            max_pool1d_with_indices norm_except_dim nuclear_norm pdist poisson_nll_loss rms_norm rnn_relu_cell
-            rnn_tanh_cell rrelu_ threshold_ triplet_margin_loss""",
+            group_norm hinge_embedding_loss instance_norm kl_div layer_norm margin_ranking_loss
+            max_pool1d_with_indices norm_except_dim nuclear_norm pdist poisson_nll_loss rms_norm
+            rrelu_ threshold_ triplet_margin_loss""",
     }.items()
     for name in names.split()
 }

@@ -133,10 +133,9 @@ class _Global:
 
 def _op_of(function: Any) -> Any:
     """The op that a public function calls, or is."""
-    op = (
-        vars(function).get("__wrapped__") if isinstance(function, FunctionType) else getattr(function, "__self__", None)
-    )
-    op = function if isinstance(function, Op) else op
+    plain = isinstance(function, FunctionType)
+    found: Any = vars(function).get("__wrapped__") if plain else getattr(function, "__self__", None)
+    op: Any = function if isinstance(function, Op) else found
     return op if isinstance(op, Op) and hasattr(sys.modules.get(op.__module__), op.name) else None
 
 
@@ -194,7 +193,7 @@ class _Pickler(_PythonPickler):
         return (*obj.described, None) if self._legacy else obj.described
 
     def reducer_override(self, obj: Any) -> Any:
-        if PARAMETER and type(obj) is PARAMETER[0]:
+        if isinstance(obj, Tensor) and type(obj) in PARAMETER:
             parts: Any = (wrap(obj.array, None), obj.requires_grad, collections.OrderedDict())
             return _Global("torch._utils", "_rebuild_parameter"), parts
         if isinstance(obj, Tensor):

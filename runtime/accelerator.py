@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from ..autograd import device
+from ..autograd import device as place
 from . import cuda
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "device_count",
     "device_index",
     "empty_cache",
+    "get_device_module",
     "get_memory_info",
     "is_available",
     "max_memory_allocated",
@@ -82,6 +85,12 @@ def synchronize(device: Any = None) -> None:
     """Wait until the GPU has finished; RuntimeError without one."""
     _need()
     cuda.synchronize(device)
+
+
+def get_device_module(device: Any = None) -> Any:
+    """The module of a device type, `chainrule.cuda` or `chainrule.cpu`; of the accelerator, or the CPU, by default."""
+    kind = place(device).type if device is not None else "cuda" if is_available() else "cpu"
+    return importlib.import_module(f".{kind}", __package__)
 
 
 empty_cache = cuda.empty_cache

@@ -55,6 +55,8 @@ def test_devices_of_others():
     assert chainrule.cpu.is_available()
     assert chainrule.cpu.current_device() == "cpu"
     assert chainrule.version.cuda is None
+    assert chainrule.get_device_module("cuda") is chainrule.cuda
+    assert chainrule.get_device_module(chainrule.device("cpu")) is chainrule.cpu
     assert tuple(map(int, chainrule.__version__.split(".")[:2])) >= (0, 1)
 
 
