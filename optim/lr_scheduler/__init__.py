@@ -1,6 +1,6 @@
 """Schedules of the learning rate: after `optimizer.step()`, `scheduler.step()` sets each group's "lr"."""
 
-from .base import LRScheduler, _enable_get_lr_call, _LRScheduler
+from .base import EPOCH_DEPRECATION_WARNING, LRScheduler, _enable_get_lr_call, _LRScheduler
 from .combined import ChainedScheduler, SequentialLR
 from .cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from .cyclic import CyclicLR, OneCycleLR

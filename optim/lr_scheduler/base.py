@@ -15,6 +15,12 @@ from ..optimizer import Optimizer, number
 __all__ = ["ClosedForm", "LRScheduler", "check_optimizer", "per_group", "set_lr", "warn_of_epoch"]
 
 
+EPOCH_DEPRECATION_WARNING = (
+    "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. "
+    "Please use `scheduler.step()` to step the scheduler; with an epoch the closed form is used, if there is one"
+)
+
+
 def check_optimizer(optimizer: Any) -> None:
     """Raise TypeError for what is no optimizer."""
     if not isinstance(optimizer, Optimizer):
@@ -44,12 +50,7 @@ def per_group(optimizer: Any, name: str, value: Any) -> list[Any]:
 
 def warn_of_epoch() -> None:
     """Say that `step(epoch)` is deprecated."""
-    warnings.warn(
-        "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. "
-        "Please use `scheduler.step()` to step the scheduler; with an epoch the closed form is used, if there is one",
-        UserWarning,
-        stacklevel=3,
-    )
+    warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=3)
 
 
 def _kept(lr: Any) -> Any:
