@@ -158,7 +158,7 @@ class InceptionV2Block(nn.Module):
     ) -> None:
         super().__init__()
         conv = BasicConv2d
-        branches = []
+        branches: list[nn.Module] = []
         if stride == 1:
             branches.append(conv(in_channels, ch1x1, kernel_size=1))
         branches.append(
@@ -174,7 +174,7 @@ class InceptionV2Block(nn.Module):
                 conv(ch_double, ch_double, kernel_size=3, stride=stride, padding=1),
             )
         )
-        pooling = nn.AvgPool2d(3, stride, 1) if pool == "avg" else nn.MaxPool2d(3, stride, 1)
+        pooling: nn.Module = nn.AvgPool2d(3, stride, 1) if pool == "avg" else nn.MaxPool2d(3, stride, 1)
         branches.append(nn.Sequential(pooling, conv(in_channels, pool_proj, kernel_size=1)) if stride == 1 else pooling)
         self.branches = nn.ModuleList(branches)
 

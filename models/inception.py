@@ -18,6 +18,7 @@ from .googlenet import BasicConv2d, _to_half_range
 from .weights import load_weights
 
 InceptionOutputs = namedtuple("InceptionOutputs", ["logits", "aux_logits"])
+Branch = Sequence[tuple[int, int | tuple[int, int]]]  # (out_channels, kernel_size) of convolutions in a row
 
 
 class InceptionA(nn.Module):
@@ -207,7 +208,7 @@ class InceptionResidual(nn.Module):
     def __init__(
         self,
         channels: int,
-        branches: Sequence[Sequence[tuple[int, int | tuple[int, int]]]],
+        branches: Sequence[Branch],
         scale: float = 0.1,
         activation: bool = True,
     ) -> None:
@@ -221,7 +222,7 @@ class InceptionResidual(nn.Module):
         return F.relu(out) if self.activation else out
 
 
-def _chain(channels: int, steps: Sequence[tuple[int, int | tuple[int, int]]], last_stride: int = 1) -> nn.Sequential:
+def _chain(channels: int, steps: Branch, last_stride: int = 1) -> nn.Sequential:
     """Convolutions in a row; the last one, where it has a stride, without padding."""
     layers = []
     for i, (out, kernel) in enumerate(steps):
@@ -236,7 +237,7 @@ def _chain(channels: int, steps: Sequence[tuple[int, int | tuple[int, int]]], la
 class InceptionReduction(nn.Module):
     """Halve the grid: each branch ends at stride 2, beside 3x3 max pooling at stride 2."""
 
-    def __init__(self, channels: int, branches: Sequence[Sequence[tuple[int, int | tuple[int, int]]]]) -> None:
+    def __init__(self, channels: int, branches: Sequence[Branch]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(_chain(channels, branch, last_stride=2) for branch in branches)
 
@@ -265,9 +266,9 @@ class InceptionResNetV2(nn.Module):
             nn.MaxPool2d(3, stride=2),
         )
         self.mixed = _Mixed5b()
-        a = [[(32, 1)], [(32, 1), (32, 3)], [(32, 1), (48, 3), (64, 3)]]
-        b = [[(192, 1)], [(128, 1), (160, (1, 7)), (192, (7, 1))]]
-        c = [[(192, 1)], [(192, 1), (224, (1, 3)), (256, (3, 1))]]
+        a: list[Branch] = [[(32, 1)], [(32, 1), (32, 3)], [(32, 1), (48, 3), (64, 3)]]
+        b: list[Branch] = [[(192, 1)], [(128, 1), (160, (1, 7)), (192, (7, 1))]]
+        c: list[Branch] = [[(192, 1)], [(192, 1), (224, (1, 3)), (256, (3, 1))]]
         self.blocks_a = nn.Sequential(*[InceptionResidual(320, a, 0.17) for _ in range(blocks[0])])
         self.reduce_a = InceptionReduction(320, [[(384, 3)], [(256, 1), (256, 3), (384, 3)]])
         self.blocks_b = nn.Sequential(*[InceptionResidual(1088, b, 0.10) for _ in range(blocks[1])])
@@ -294,7 +295,7 @@ class _Mixed5b(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        paths: list[list[tuple[int, int | tuple[int, int]]]] = [
+        paths: list[Branch] = [
             [(96, 1)],
             [(48, 1), (64, 5)],
             [(64, 1), (96, 3), (96, 3)],

@@ -29,6 +29,7 @@ def load_weights(model: M, weights: Any = None, **unknown: Any) -> M:
             f"and give its path: weights='model.pth' (got {'pretrained=True' if weights is None else repr(weights)})"
         )
     path = os.fspath(weights)
+    state: Any
     if path.endswith(".safetensors"):
         from ..utils.safetensors import load_file
 
