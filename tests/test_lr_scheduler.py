@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import pickle
 import warnings
 
@@ -21,6 +22,11 @@ class Halving:
 
     def __call__(self, epoch):
         return self.k**epoch
+
+
+def shown(value):
+    """A test's name: the same in each process, so without the address of a function."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 CASES = [
@@ -111,11 +117,11 @@ def run(optimizer, scheduler, epochs, start=0):
 
 
 EVERY = pytest.mark.parametrize(
-    ("name", "options"), [*CASES, *[(name, None) for name in COMBINED], ("InverseTimeLR", {"k": 0.3})], ids=str
+    ("name", "options"), [*CASES, *[(name, None) for name in COMBINED], ("InverseTimeLR", {"k": 0.3})], ids=shown
 )
 # PyTorch starts the sequence within the sequence an epoch late, so that there is no oracle for it.
 TORCHS = pytest.mark.parametrize(
-    ("name", "options"), [*CASES, *[(name, None) for name in COMBINED if "within" not in name]], ids=str
+    ("name", "options"), [*CASES, *[(name, None) for name in COMBINED if "within" not in name]], ids=shown
 )
 
 
@@ -247,7 +253,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options"), WRONG, ids=str)
+@pytest.mark.parametrize(("name", "options"), WRONG, ids=shown)
 def test_wrong_arguments(name, options):
     with pytest.raises(ValueError):
         started(cr, name, options)
@@ -310,7 +316,9 @@ def test_epochs_are_torchs(name, options, cls, torch):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("name", "options"), [c for c in CASES if c[0] not in ("SWALR", "ReduceLROnPlateau")], ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"), [c for c in CASES if c[0] not in ("SWALR", "ReduceLROnPlateau")], ids=shown
+)
 def test_given_epochs_are_torchs(name, options, torch):
     found = []
     for lib in (cr, torch):
@@ -327,7 +335,7 @@ def test_given_epochs_are_torchs(name, options, torch):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("name", "options"), [c for c in CASES if c[0] != "ReduceLROnPlateau"], ids=str)
+@pytest.mark.parametrize(("name", "options"), [c for c in CASES if c[0] != "ReduceLROnPlateau"], ids=shown)
 def test_resuming_is_torchs(name, options, torch):
     found = []
     for lib in (cr, torch):
@@ -339,7 +347,7 @@ def test_resuming_is_torchs(name, options, torch):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("name", "options"), WRONG, ids=str)
+@pytest.mark.parametrize(("name", "options"), WRONG, ids=shown)
 def test_wrong_arguments_are_torchs(name, options, torch):
     texts = []
     for lib in (cr, torch):
