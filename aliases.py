@@ -244,3 +244,8 @@ def install(*packages: ModuleType) -> None:
 def top_names() -> list[str]:
     """The late names of the package itself."""
     return [path for path in NAMES if "." not in path]
+
+
+def top_modules() -> list[str]:
+    """The packages and aliases of the package itself, private ones aside."""
+    return [path for path in (*PACKAGES, *PATHS) if "." not in path and path[0] != "_"]

@@ -2,8 +2,8 @@
 
 import copy
 import math
-import re
 import pickle
+import re
 import warnings
 
 import numpy as np

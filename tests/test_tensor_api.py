@@ -442,8 +442,10 @@ def test_a_tensor_goes_without_the_garbage_collector():
 
 def test_public_names():
     assert chainrule.__all__ == sorted(chainrule.__all__)
-    for name in ("float", "int", "bool", "long", "tensor", "matmul", "no_grad", "pi", "inf", "cuda", "device", "Size"):
+    for name in ("float", "int", "bool", "long", "tensor", "matmul", "no_grad", "pi", "inf", "device", "Size"):
         assert name in chainrule.__all__
+    for name in ("cuda", "nn", "optim", "jit", "distributions", "tensor", "autocast"):
+        assert name in dir(chainrule)
     assert chainrule.nan != chainrule.nan
     assert chainrule.newaxis is None
     with raises(AttributeError, "no attribute 'tensr'"):
