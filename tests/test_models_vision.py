@@ -62,39 +62,6 @@ def test_counts_of_papers():
     assert count(models.googlenet(aux_logits=False)) == 6_624_904
 
 
-def test_googlenet_has_far_fewer_parameters():
-    """The lectures: 12 times fewer than AlexNet, 22 layers with weights in depth, features of 1024 numbers."""
-    model = models.GoogLeNet(aux_logits=False, init_weights=False)
-    convolutions = 3 + 9 * 2  # stem, and two in a row in each inception module
-    assert convolutions + 1 == 22
-    assert model.fc.in_features == 1024
-    assert 9 < PARAMETERS["alexnet"] / count(model) < 12.5
-    assert 20 < PARAMETERS["vgg16"] / count(model) < 28
-
-
-def test_alexnet_shapes_of_the_paper():
-    model = models.AlexNet2012(width=12).eval()  # an eighth of the channels; sizes are those of the paper
-    x, shapes = images(1, size=227), []
-    for layer in model.features:
-        x = layer(x)
-        if isinstance(layer, (nn.Conv2d, nn.MaxPool2d)):
-            shapes.append((x.shape[1] * 8, *x.shape[2:]))
-    assert shapes == [
-        *((96, 55, 55), (96, 27, 27), (256, 27, 27), (256, 13, 13)),
-        *((384, 13, 13), (384, 13, 13), (256, 13, 13), (256, 6, 6)),
-    ]
-    weights = [tuple(m.weight.shape[1:]) for m in models.AlexNet2012().features if isinstance(m, nn.Conv2d)]
-    assert weights == [(3, 11, 11), (48, 5, 5), (256, 3, 3), (192, 3, 3), (192, 3, 3)]
-    assert 60e6 < count(models.AlexNet2012()) < 61.5e6
-
-
-def test_vgg19_layout():
-    model = models.vgg.make_layers(models.vgg.LAYOUTS["E"])
-    found = ["M" if isinstance(m, nn.MaxPool2d) else m.out_channels for m in model if not isinstance(m, nn.ReLU)]
-    assert found == [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"]
-    assert all(m.kernel_size == (3, 3) for m in model if isinstance(m, nn.Conv2d))
-
-
 # -- training: a few steps on a batch that is to be learned by heart ---------------------------------------------------
 CLASSIFIERS = {
     "LeNet5": (lambda: models.LeNet5(4), 1, 32),
