@@ -34,7 +34,10 @@ class _DropoutNd(Module):
 
 
 class Dropout(_DropoutNd):
-    """Each element is 0 with probability p, otherwise x / (1 - p)."""
+    """Each element is 0 with probability p, otherwise x / (1 - p).
+
+    Where a text calls p the probability of keeping, and multiplies by it at test time, its p is 1 - p here.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout(input, self.p, self.training, self.inplace)

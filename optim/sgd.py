@@ -15,6 +15,8 @@ class SGD(Optimizer):
     nesterov: d = g + μ b. weight_decay adds weight_decay · p to the gradient; maximize climbs instead. foreach and
     fused are PyTorch's choices of an implementation: here there is one. differentiable: the step is recorded.
 
+    The velocity holds no lr: v ← μ v - lr g, p ← p + v of some texts is the same only while lr does not change.
+
     Sources: B. Polyak, 1964; I. Sutskever et al., "On the importance of initialization and momentum in deep learning",
     2013.
     """

@@ -1,10 +1,31 @@
 """The lectures' numbers and worked examples, under their numbers in the list of what the engine must get right.
 
-Where a lecture prints something wrong, the right value stands here, and the wrong one in a comment.
+A test of item 7 is called test_07_... Where they are, test_lectures_<file>.py or, with a dash, this file:
+
+    1  softmax of four scores                   -           16  multiply-adds                 architectures
+    2  gradient 44, analytic and numeric        -           17  VGG, GoogLeNet                architectures
+    3  fully connected layers by hand           -           18  receptive fields              layers, sequences
+    4  backpropagation by hand, through time    -, sequences
+    5  squared error per example                -           19  smoothing, temperature, SELU  losses
+    6  binary cross-entropy, and of logits      losses      20  optimizers, schedules         optim, layers
+    7  categorical cross-entropy                losses      21  initialisation                losses
+    8  several labels at once                   losses      22  checks of training            -, training
+    9  likelihood of an unfair coin             losses      23  attention, BiLSTM             sequences
+    10 mean filter, Sobel, correlation          -           24  characters, TBPTT             sequences
+    11 template correlation, pooling            -           25  metrics                       training
+    12 output sizes                             -           26  GAN, DeepDream, inversion     architectures
+    13 parameters of convolutions               -           27  a step has one point          optim
+    14 stacked convolutions                     -           28  hinge, perceptron, slow start -, losses
+    15 AlexNet, ZFNet                           architectures
+
+Item 29 lists results of other people's large trainings, which no test can repeat. What the lectures get wrong are
+test_errata_... here and in architectures: the right value is asserted, and the wrong one stands in a comment.
 """
 
+import ast
 import itertools
 import math
+import pathlib
 
 import numpy as np
 import pytest
@@ -25,7 +46,31 @@ def close(tensor, array, **tolerance):
     np.testing.assert_allclose(tensor.detach().numpy(), array, **{"rtol": 1e-9, "atol": 1e-12, **tolerance})
 
 
+# -- how complete this is ---------------------------------------------------------------------------------------------
+
+
+def test_every_item_has_a_test():
+    names = [
+        node.name
+        for path in pathlib.Path(__file__).parent.glob("test_lectures*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    tested = {name.split("_")[1] for name in names if name.startswith("test_")}
+    assert {f"{item:02}" for item in range(1, 29)} <= tested
+    assert sum(name.startswith("test_errata_") for name in names) >= 16
+
+
 # -- what the lectures get wrong --------------------------------------------------------------------------------------
+
+
+def test_errata_scores_of_a_linear_classifier():
+    layer = nn.Linear(4, 3)
+    weight = [[0.1, -0.25, 0.1, 2.5], [0.0, 0.5, 0.2, -0.6], [2.0, 0.8, 1.8, -0.1]]
+    layer.load_state_dict({"weight": cr.tensor(weight), "bias": cr.tensor([-2.0, 1.7, -0.5])})
+    scores = layer(cr.tensor([1.0, 73.0, 227.0, 82.0]))
+    close(scores, [207.55, 34.4, 460.3], rtol=1e-6)  # printed: -337.3, -38.6 (and then +38.6), 460.3
+    assert scores.argmax() == 2
 
 
 def test_errata_cross_entropy_of_row_three():
@@ -34,20 +79,152 @@ def test_errata_cross_entropy_of_row_three():
     assert F.nll_loss(p.log(), cr.tensor([1])).item() == pytest.approx(0.357, abs=5e-4)
 
 
+def test_errata_central_difference_of_44():
+    def difference(dtype):
+        at = [cr.tensor([1 + d, 3], dtype=dtype) for d in (1e-2, -1e-2)]
+        up, down = ((2 * x[0] + 3 * x[1]) ** 2 + 3 for x in at)
+        return ((up - down) / cr.tensor(2e-2, dtype=dtype)).item()
+
+    assert difference(cr.float64) == pytest.approx(44, abs=1e-11)  # printed: 43.9999, of values with four digits
+    assert difference(cr.float32) == pytest.approx(44.001, abs=2e-3)
+
+
 def test_errata_selu_derivative():
     x = leaf(-1.0)
-    F.selu(x).backward()
+    y = F.selu(x)
+    y.backward()
     scale, alpha = 1.0507009873554805, 1.6732632423543772
     assert x.grad.item() == pytest.approx(scale * alpha * math.exp(-1), rel=1e-9)
-    assert x.grad.item() == pytest.approx(
-        0.64678, abs=2e-5
-    )  # the lecture's formula gives -1.954; its constants have four digits
+    assert x.grad.item() == pytest.approx(y.item() + scale * alpha, rel=1e-9)
+    # printed: λ α f(x), which is -1.954; 0.64678 is of the constants with four digits
+    assert x.grad.item() == pytest.approx(0.64678, abs=2e-5)
+
+
+def step(optimizer, parameter, gradient):
+    parameter.grad = cr.tensor(gradient, dtype=parameter.dtype)
+    optimizer.step()
+
+
+def test_errata_amsgrad_keeps_the_largest_second_moment():
+    p = nn.Parameter(cr.zeros(1, dtype=cr.float64))
+    optimizer, first, second, largest = cr.optim.Adam([p], lr=0.1, amsgrad=True), 0.0, 0.0, 0.0
+    for t, g in enumerate((5.0, -0.1, 0.1), 1):
+        before = p.item()
+        step(optimizer, p, [g])
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g * g
+        largest = max(largest, second)  # printed: the maximum of the first moment
+        expected = 0.1 * first / (1 - 0.9**t) / (math.sqrt(largest / (1 - 0.999**t)) + 1e-8)
+        assert before - p.item() == pytest.approx(expected, rel=1e-9)
+        assert optimizer.state[p]["max_exp_avg_sq"].item() == pytest.approx(largest)
+
+
+def test_errata_adadelta_leaves_its_start():
+    p = nn.Parameter(cr.zeros(1, dtype=cr.float64))
+    step(cr.optim.Adadelta([p], lr=1.0, rho=0.95, eps=1e-6), p, [3.0])
+    # printed: √h / (√r + ε), which is 0 for the h = 0 of the start, and for ever
+    assert p.item() == pytest.approx(-3.0 * math.sqrt(1e-6) / math.sqrt(0.05 * 9 + 1e-6))
+
+
+def test_errata_rmsprop_adds():
+    p = nn.Parameter(cr.zeros(1, dtype=cr.float64))
+    optimizer = cr.optim.RMSprop([p], lr=0.1, alpha=0.9)
+    for g in (3.0, 1.0):
+        step(optimizer, p, [g])
+    square = 0.9 * (0.1 * 9) + 0.1 * 1  # printed: with a minus
+    assert optimizer.state[p]["square_avg"].item() == pytest.approx(square)
+
+
+def test_errata_cross_entropy_is_positive():
+    y, p = cr.tensor([1.0, 0.0, 1.0]), cr.tensor([0.9, 0.2, 0.4])
+    loss = F.binary_cross_entropy(p, y, reduction="sum")
+    # printed: without the minus, and 1 - ŷ where 1 - y belongs
+    assert loss.item() == pytest.approx(-math.log(0.9) - math.log(0.8) - math.log(0.4))
+    assert loss.item() > 0
+
+
+def test_errata_the_penalty_is_added():
+    w = leaf([3.0, -4.0])
+    for strength in (0.0, 0.1, 1.0):
+        penalised = (w - 1).square().sum() + strength * w.square().sum()  # printed: "1 / (λ R(W))"
+        assert penalised.item() == pytest.approx(29 + 25 * strength)
+    p = nn.Parameter(cr.tensor([3.0, -4.0]))
+    step(cr.optim.SGD([p], lr=0.1, weight_decay=0.5), p, [0.0, 0.0])
+    close(p, [3 * 0.95, -4 * 0.95], rtol=1e-6)  # smaller, the larger λ is
+
+
+def test_errata_f1():
+    from chainrule.utils.metrics import f1
+
+    target, found = [1, 1, 1, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0, 0, 0]
+    precision, recall, negatives = 1 / 2, 1 / 3, 4 / 6
+    assert f1(found, target) == pytest.approx(2 * precision * recall / (precision + recall))
+    printed = 2 * precision * negatives / (precision + negatives)  # of the two predictive values
+    assert abs(f1(found, target) - printed) > 0.1
+
+
+def gates(cell, x, h):
+    """The parts of W_i x + b_i and of W_h h + b_h, one for each gate."""
+    return [
+        np.split(w.detach().numpy() @ v + b.detach().numpy(), len(w) // len(h))
+        for w, v, b in ((cell.weight_ih, x, cell.bias_ih), (cell.weight_hh, h, cell.bias_hh))
+    ]
+
+
+def test_errata_lstm():
+    cr.manual_seed(0)
+    cell, r = nn.LSTMCell(3, 2).double(), rng(0)
+    x, h, c = r.standard_normal(3), r.standard_normal(2), r.standard_normal(2)
+    got_h, got_c = cell(cr.tensor(x), (cr.tensor(h), cr.tensor(c)))
+    (xi, xf, xg, xo), (hi, hf, hg, ho) = gates(cell, x, h)
+    state = sigmoid(xf + hf) * c + sigmoid(xi + hi) * np.tanh(xg + hg)  # the forget gate has weights of its own
+    close(got_c, state)
+    close(got_h, sigmoid(xo + ho) * np.tanh(state))  # printed in L4: o x c
+    assert not np.allclose(got_h.detach().numpy(), sigmoid(xo + ho) * state, rtol=1e-2)
+
+
+def test_errata_gru_swaps_the_update_gate():
+    cr.manual_seed(0)
+    cell, r = nn.GRUCell(3, 2).double(), rng(0)
+    x, h = r.standard_normal(3), r.standard_normal(2)
+    (xr, xz, xn), (hr, hz, hn) = gates(cell, x, h)
+    z, new = sigmoid(xz + hz), np.tanh(xn + sigmoid(xr + hr) * hn)
+    close(cell(cr.tensor(x), cr.tensor(h)), (1 - z) * new + z * h)
+    swapped = sigmoid(-(xz + hz))  # L1's z is 1 - z: the gate's weights with the other sign
+    close(cell(cr.tensor(x), cr.tensor(h)), (1 - swapped) * h + swapped * new)
+
+
+def test_errata_momentum_with_the_rate_inside_differs_where_the_rate_changes():
+    p, w, v = nn.Parameter(cr.zeros(1, dtype=cr.float64)), 0.0, 0.0
+    optimizer, gaps = cr.optim.SGD([p], lr=0.1, momentum=0.9), []
+    for rate in (0.1, 0.1, 0.1, 0.01):
+        optimizer.param_groups[0]["lr"] = rate
+        step(optimizer, p, [1.0])
+        v = 0.9 * v - rate * 1.0  # L1
+        w += v
+        gaps.append(abs(p.item() - w))
+    assert max(gaps[:3]) < 1e-12
+    assert gaps[3] > 0.1
+
+
+def test_errata_dropout_drops_with_p_and_scales_in_training():
+    cr.manual_seed(0)
+    x, p = cr.ones(100_000), 0.2
+    y = F.dropout(x, p)
+    assert sorted(set(y.tolist())) == [0.0, 1.25]  # L1: p is kept, and the test-time output is multiplied by p
+    assert (y == 0).double().mean().item() == pytest.approx(p, abs=0.01)
+    assert y.mean().item() == pytest.approx(1, abs=0.01)
+    assert cr.equal(F.dropout(x, p, training=False), x)
+    keep = 1 - p
+    lectures = x * (cr.rand(x.shape) < keep)
+    assert lectures.mean().item() == pytest.approx((keep * x).mean().item(), abs=0.01)  # their test time
+    assert (lectures / keep).mean().item() == pytest.approx(y.mean().item(), abs=0.02)
 
 
 def test_errata_max_pool_of_the_template_response_needs_ceil_mode():
     pooled = F.max_pool2d(template_response(), 2, ceil_mode=True)[0, 0]
     expected = [[1, 0.33, 0.56, 0.33], [0.33, 1, 0.33, 0.56], [0.56, 0.33, 1, 0.11], [0.33, 0.56, 0.11, 0.78]]
     close(pooled, expected, atol=5e-3)
+    assert F.max_pool2d(template_response(), 2).shape[-2:] == (3, 3)
 
 
 # -- 1 to 5 -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Worked examples of the lectures on layers: the numbers of `lectures.md`, section 2, and what layers promise there."""
+"""Worked examples of the lectures on layers, under the items of test_lectures.py, and what layers promise there."""
 
 import math
 
