@@ -49,6 +49,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "fx": "runtime.fx",
     "hub": "runtime.hub",
     "jit": "runtime.jit",
+    "jit.annotations": "runtime.annotations",
     "mps": "runtime.mps",
     "mtia": "runtime.mtia",
     "multiprocessing": "runtime.multiprocessing",
@@ -105,6 +106,8 @@ NAMES: dict[str, str] = {
             set_autocast_enabled set_autocast_gpu_dtype""",
         "autograd.errors": "OutOfMemoryError",
         "runtime.accelerator": "get_device_module",
+        "runtime.checks": """_assert _assert_async _check _check_index _check_is_size _check_not_implemented
+            _check_tensor_all _check_tensor_all_with _check_type _check_value _check_with""",
         "runtime.compiler": "compile",
         "runtime.cuda": "Event Stream",
         "runtime.settings": """are_deterministic_algorithms_enabled compiled_with_cxx11_abi
@@ -243,7 +246,7 @@ def install(*packages: ModuleType) -> None:
 
 def top_names() -> list[str]:
     """The late names of the package itself."""
-    return [path for path in NAMES if "." not in path]
+    return [path for path in NAMES if "." not in path and not path.startswith("_")]
 
 
 def top_modules() -> list[str]:
