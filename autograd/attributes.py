@@ -10,6 +10,7 @@ from . import storage, tape
 from .device import device_of
 from .dtypes import from_numpy_dtype, is_floating
 from .errors import OpError, describe
+from .modes import MODES
 from .public import api, function
 from .tensor import Node, Tensor, method, wrap
 
@@ -355,8 +356,11 @@ def backward(
 
 @method
 def numpy(self: Tensor, *, force: bool = False) -> Any:
-    """The data as a NumPy array on the same memory. RuntimeError where the tensor requires grad, unless `force`."""
-    if self.requires_grad and not force:
+    """The data as a NumPy array on the same memory.
+
+    RuntimeError where the tensor requires grad and ops are being recorded (no `no_grad()` around), unless `force`.
+    """
+    if self.requires_grad and not force and MODES.get().grad:
         raise OpError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     backend = backends.of(self.array)
     if backend.device_of(self.array)[0] != "cpu":

@@ -17,6 +17,7 @@ from typing import Any
 from .. import backends
 from ..backends import np
 from . import storage
+from .modes import is_grad_enabled
 from .public import FUNCTIONS
 from .tensor import Tensor, method
 
@@ -510,9 +511,9 @@ for _theirs, _ours, _names in (
 
 @method
 def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
-    """The data for `np.asarray(t)`, on the same memory where it can be. RuntimeError where the tensor requires grad."""
+    """The data for `np.asarray(t)`, on the same memory where it can be; the errors are those of `Tensor.numpy`."""
     if copy:
-        if self.requires_grad:
+        if self.requires_grad and is_grad_enabled():
             return self.numpy()  # the error
         return np.array(backends.of(self.array).to_host(self.array), dtype)
     array = self.numpy()
