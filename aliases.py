@@ -40,6 +40,9 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "cuda.amp.grad_scaler": "runtime.cuda.amp",
     "_C": "runtime._c",
     "_dynamo": "runtime.dynamo",
+    "export": "runtime.export",
+    "futures": "runtime.futures",
+    "library": "runtime.library",
     "accelerator": "runtime.accelerator",
     "autograd.profiler": "runtime.profiler",
     "compiler": "runtime.compiler",
@@ -92,6 +95,11 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "optim.swa_utils": "utils.swa_utils",
 }
 
+#: ops over lists of tensors, each also with `_` at its end
+_EACH = """abs acos add addcdiv addcmul asin atan ceil clamp_max clamp_min cos cosh div erf erfc exp expm1 floor frac
+    lerp lgamma log log10 log1p log2 maximum minimum mul neg pow reciprocal round rsqrt sigmoid sign sin sinh sqrt sub
+    tan tanh trunc"""
+
 #: module of ours -> names that PyTorch has in another, late ones: nobody who does not use them pays for them
 NAMES: dict[str, str] = {
     name: module
@@ -109,6 +117,14 @@ NAMES: dict[str, str] = {
         "runtime.checks": """_assert _assert_async _check _check_index _check_is_size _check_not_implemented
             _check_tensor_all _check_tensor_all_with _check_type _check_value _check_with""",
         "runtime.compiler": "compile",
+        "runtime.foreach": " ".join(
+            [f"_foreach_{name}{end}" for name in _EACH.split() for end in ("", "_")]
+            + ["_foreach_clone", "_foreach_copy_", "_foreach_norm", "_foreach_zero_"]
+        ),
+        "runtime.futures": "Future",
+        "runtime.library": "ops",
+        "runtime.symbolic": """SymBool SymFloat SymInt _log_softmax_backward_data _shape_as_tensor
+            _softmax_backward_data sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum""",
         "runtime.cuda": "Event Stream",
         "runtime.settings": """are_deterministic_algorithms_enabled compiled_with_cxx11_abi
             get_deterministic_debug_mode get_float32_matmul_precision get_num_interop_threads

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..autograd import Tensor
 from ..autograd.recompute import recompute
 
-__all__ = ["checkpoint", "checkpoint_sequential"]
+__all__ = [
+    "checkpoint",
+    "checkpoint_sequential",
+    "detach_variable",
+    "get_device_states",
+    "noop_context_fn",
+    "set_device_states",
+]
 
 
 def checkpoint(
@@ -50,3 +59,34 @@ def checkpoint_sequential(
     for i in range(segments - 1):
         input = checkpoint(piece(steps[i * size : (i + 1) * size]), input, use_reentrant=use_reentrant, **kwargs)
     return piece(steps[(segments - 1) * size :])(input)
+
+
+def get_device_states(*args: Any) -> tuple[list[int], list[Any]]:
+    """(the GPUs on which tensors among `args` lie, the states of their generators): what a program that recomputes by
+    itself keeps, besides the state of the CPU's."""
+    found = sorted({x.device.index or 0 for x in args if isinstance(x, Tensor) and x.device.type == "cuda"})
+    return found, [_cuda().get_rng_state(index) for index in found]
+
+
+def set_device_states(devices: Sequence[int], states: Sequence[Any], *, device_type: str | None = None) -> None:
+    """Give the generators of these GPUs their states back."""
+    for index, state in zip(devices, states, strict=True):
+        _cuda().set_rng_state(state, index)
+
+
+def _cuda() -> Any:
+    from ..runtime import cuda
+
+    return cuda
+
+
+def noop_context_fn() -> tuple[Any, Any]:
+    """Two contexts that do nothing: the default of PyTorch's `context_fn`."""
+    return contextlib.nullcontext(), contextlib.nullcontext()
+
+
+def detach_variable(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The tensors of a tuple cut from the graph, as leaves that require what they required."""
+    if not isinstance(inputs, tuple):
+        raise RuntimeError(f"Only tuple of tensors is supported. Got Unsupported input type: {type(inputs).__name__}")
+    return tuple(x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs)

@@ -1,0 +1,168 @@
+"""`chainrule.library`: operators that a program defines by name, and `chainrule.ops`, where it finds them again.
+
+An operator is the function that implements it; `register_autograd` gives it a gradient, and without one it has none, as
+in PyTorch. What PyTorch registers for its tracer and for dispatch is taken and not asked: nothing is traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..autograd import Function, no_grad
+
+__all__ = ["CustomOpDef", "Library", "custom_op", "define", "impl", "ops", "register_autograd", "register_fake"]
+
+_DEFINED: dict[str, CustomOpDef] = {}
+
+
+class CustomOpDef:
+    """An operator `namespace::name`: calls its function, and records the gradient that was registered."""
+
+    def __init__(self, name: str, fn: Callable[..., Any] | None = None) -> None:
+        if "::" not in name:
+            raise ValueError(f"an operator's name has a namespace: {name!r} should be like 'mylib::{name}'")
+        self._qualname, self._fn = name, fn
+        self._backward: Callable[..., Any] | None = None
+        self._setup: Callable[..., Any] | None = None
+        self.default = self  # PyTorch's name of an operator's plain form
+        _DEFINED[name] = self
+
+    def __repr__(self) -> str:
+        return f"<CustomOpDef({self._qualname})>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._fn is None:
+            raise NotImplementedError(f"{self._qualname} is defined and not implemented: register a kernel")
+        if self._backward is None:
+            with no_grad():
+                return self._fn(*args, **kwargs)
+        return self._recorded(self._fn, self._backward, self._setup, kwargs).apply(*args)
+
+    @staticmethod
+    def _recorded(fn: Any, gradient: Any, setup: Any, kwargs: dict[str, Any]) -> type[Function]:
+        class Recorded(Function):
+            @staticmethod
+            def forward(ctx: Any, *args: Any) -> Any:
+                output = fn(*args, **kwargs)
+                if setup is not None:
+                    more = {"keyword_only_inputs": kwargs} if kwargs else {}
+                    setup(ctx=ctx, inputs=args, output=output, **more)
+                return output
+
+            @staticmethod
+            def backward(ctx: Any, *grads: Any) -> Any:
+                return gradient(ctx, *grads)
+
+        return Recorded
+
+    def register_autograd(self, backward: Callable[..., Any], /, *, setup_context: Any = None) -> None:
+        """`backward(ctx, *grads)` gives the gradients; `setup_context(ctx, inputs, output)` keeps what it needs."""
+        self._backward, self._setup = backward, setup_context
+
+    def register_kernel(self, device_types: Any, fn: Callable[..., Any] | None = None, /) -> Any:
+        """Implement the operator by `fn`, or by what is decorated."""
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._fn = function
+            return function
+
+        return register if fn is None else register(fn)
+
+    def register_fake(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """The function itself, which nobody asks: it is for a tracer."""
+        return fn
+
+    register_vmap = register_fake
+
+
+def custom_op(
+    name: str,
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    mutates_args: Any = (),
+    device_types: Any = None,
+    schema: str | None = None,
+    tags: Any = None,
+) -> Any:
+    """The operator of a function, or a decorator that makes one; `ops.<namespace>.<name>` is it too."""
+    return (lambda function: CustomOpDef(name, function)) if fn is None else CustomOpDef(name, fn)
+
+
+def _find(op: Any) -> CustomOpDef:
+    if isinstance(op, CustomOpDef):
+        return op
+    if op not in _DEFINED:
+        raise RuntimeError(f"there is no operator {op}: define it first")
+    return _DEFINED[op]
+
+
+def define(qualname: str, schema: str, *, lib: Any = None, tags: Any = ()) -> None:
+    """Define an operator by name and schema; `impl` implements it."""
+    CustomOpDef(qualname)
+
+
+def impl(qualname: str, types: Any, func: Callable[..., Any] | None = None, *, lib: Any = None) -> Any:
+    """Implement an operator that is defined."""
+    return _find(qualname).register_kernel(types, func)
+
+
+def register_fake(op: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None, **options: Any) -> Any:
+    """The function itself, which nobody asks: it is for a tracer. RuntimeError where there is no such operator."""
+    _find(op)
+    return (lambda function: function) if func is None else func
+
+
+def register_autograd(op: Any, backward: Callable[..., Any], /, *, setup_context: Any = None, lib: Any = None) -> None:
+    """Give an operator its gradient: see `CustomOpDef.register_autograd`."""
+    _find(op).register_autograd(backward, setup_context=setup_context)
+
+
+class Library:
+    """A namespace in which a program defines operators (`kind` "DEF", "FRAGMENT") or implements them ("IMPL")."""
+
+    def __init__(self, ns: str, kind: str, dispatch_key: str = "") -> None:
+        if kind not in ("IMPL", "DEF", "FRAGMENT"):
+            raise ValueError(f"Unsupported library kind: {kind}")
+        self.ns, self.kind = ns, kind
+
+    def define(self, schema: str, alias_analysis: str = "", *, tags: Any = ()) -> str:
+        """Define the operator of a schema, "name(Tensor x) -> Tensor"; its name."""
+        name = schema.partition("(")[0].strip()
+        CustomOpDef(f"{self.ns}::{name}")
+        return name
+
+    def impl(self, op_name: str, fn: Callable[..., Any], dispatch_key: str = "", **options: Any) -> None:
+        """Implement one of them. What is for a tracer (key "Meta") is left aside."""
+        if dispatch_key != "Meta":
+            _find(f"{self.ns}::{op_name.rpartition('::')[2]}").register_kernel(dispatch_key, fn)
+
+
+class _Namespace:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> CustomOpDef:
+        try:
+            return _DEFINED[f"{self._name}::{name}"]
+        except KeyError:
+            raise AttributeError(
+                f"there is no operator {self._name}::{name}: ops has what the program defined by chainrule.library"
+            ) from None
+
+
+class _Operators:
+    """`chainrule.ops`: `ops.<namespace>.<name>` is an operator that was defined here; PyTorch's own are not in it."""
+
+    def __getattr__(self, name: str) -> _Namespace:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Namespace(name)
+
+    def load_library(self, path: str) -> None:
+        """NotImplementedError: libraries of compiled operators are for PyTorch."""
+        raise NotImplementedError(f"chainrule loads no compiled operators: {path}")
+
+
+ops = _Operators()

@@ -1,0 +1,211 @@
+"""What libraries built on PyTorch ask of it beside layers and losses: their idioms, in programs of our own."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn
+
+# -- lists of tensors -------------------------------------------------------------------------------------------------
+
+
+def lists(seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = [(2, 3), (4,), ()]
+    return [np.asarray(rng.uniform(0.5, 2.0, shape)) for shape in shapes]
+
+
+FOREACH = [
+    ("add", (lists(1),), {"alpha": 2}, lambda x, y, n: x + 2 * y),
+    ("add", (3,), {}, lambda x, y, n: x + 3),
+    ("sub", (lists(1),), {}, lambda x, y, n: x - y),
+    ("mul", ([1.0, 2.0, 3.0],), {}, lambda x, y, n: x * (n + 1)),
+    ("div", (lists(1),), {}, lambda x, y, n: x / y),
+    ("pow", (), {"exponent": 3}, lambda x, y, n: x**3),
+    ("maximum", (1.0,), {}, lambda x, y, n: np.maximum(x, 1)),
+    ("maximum", (lists(1),), {}, lambda x, y, n: np.maximum(x, y)),
+    ("clamp_max", (1.0,), {}, lambda x, y, n: np.minimum(x, 1)),
+    ("addcmul", (lists(1), lists(2)), {"value": -0.5}, lambda x, y, n: x - 0.5 * y * lists(2)[n]),
+    ("addcdiv", (lists(1), lists(2), [1.0, 2.0, 3.0]), {}, lambda x, y, n: x + (n + 1) * y / lists(2)[n]),
+    ("lerp", (lists(1),), {"weight": 0.25}, lambda x, y, n: x + 0.25 * (y - x)),
+    ("neg", (), {}, lambda x, y, n: -x),
+    ("sqrt", (), {}, lambda x, y, n: np.sqrt(x)),
+    ("sign", (), {}, lambda x, y, n: np.sign(x)),
+]
+
+
+def as_tensors(x):
+    many = isinstance(x, list) and isinstance(x[0], np.ndarray)
+    return [chainrule.tensor(y) for y in x] if many else x
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "options", "expected"), FOREACH, ids=[f"{r[0]}{n}" for n, r in enumerate(FOREACH)]
+)
+def test_foreach(name, others, options, expected):
+    first = as_tensors(lists())
+    others = [as_tensors(x) for x in others]
+    want = [expected(x, y, n) for n, (x, y) in enumerate(zip(lists(), lists(1), strict=True))]
+    results = getattr(chainrule, f"_foreach_{name}")(first, *others, **options)
+    assert isinstance(results, tuple)
+    for got, value in zip(results, want, strict=True):
+        np.testing.assert_allclose(got.numpy(), value, rtol=1e-15)
+    for t, before in zip(first, lists(), strict=True):
+        np.testing.assert_array_equal(t.numpy(), before)
+    assert getattr(chainrule, f"_foreach_{name}_")(first, *others, **options) is None
+    for t, value in zip(first, want, strict=True):
+        np.testing.assert_allclose(t.numpy(), value, rtol=1e-15)
+
+
+def test_foreach_norm_copy_zero():
+    ours, theirs = as_tensors(lists()), as_tensors(lists(1))
+    for got, x in zip(chainrule._foreach_norm(ours), lists(), strict=True):
+        assert got.shape == ()
+        assert got.item() == pytest.approx(np.sqrt((x**2).sum()))
+    for got, x in zip(chainrule._foreach_norm(ours, float("inf")), lists(), strict=True):
+        assert got.item() == np.abs(x).max()
+    chainrule._foreach_copy_(ours, theirs)
+    for t, x in zip(ours, lists(1), strict=True):
+        np.testing.assert_array_equal(t.numpy(), x)
+    chainrule._foreach_zero_(ours)
+    assert all((t == 0).all() for t in ours)
+
+
+def test_foreach_of_lists_that_do_not_fit():
+    with pytest.raises(RuntimeError, match="must have the same number of tensors, got 1 and 2"):
+        chainrule._foreach_add([chainrule.ones(1)], [chainrule.ones(1)] * 2)
+    with pytest.raises(RuntimeError, match="must have at least one tensor"):
+        chainrule._foreach_mul_([], 2)
+
+
+def test_foreach_is_recorded():
+    x = chainrule.tensor([1.0, 2.0], requires_grad=True)
+    (y,) = chainrule._foreach_mul([x], 3)
+    y.sum().backward()
+    assert x.grad.tolist() == [3, 3]
+
+
+# -- states of generators, kept by programs that recompute by themselves ----------------------------------------------
+
+
+def test_device_states_around_a_recomputation():
+    x = chainrule.ones(64, requires_grad=True)
+    drop = nn.Dropout(0.5)
+    cpu = chainrule.get_rng_state()
+    devices, states = chainrule.utils.checkpoint.get_device_states(x, 3)
+    first = drop(x)
+    chainrule.set_rng_state(cpu)
+    chainrule.utils.checkpoint.set_device_states(devices, states)
+    assert chainrule.equal(drop(x), first)
+    assert len(devices) == len(states) == (0 if x.device.type == "cpu" else 1)
+
+
+def test_detach_variable():
+    x = chainrule.ones(2, requires_grad=True)
+    detached, plain, number = chainrule.utils.checkpoint.detach_variable((x * 2, x.detach(), 3))
+    assert (detached.is_leaf, detached.requires_grad, plain.requires_grad, number) == (True, True, False, 3)
+    with pytest.raises(RuntimeError, match="Only tuple of tensors"):
+        chainrule.utils.checkpoint.detach_variable([x])
+
+
+# -- sizes that might be a tracer's -----------------------------------------------------------------------------------
+
+
+def test_symbolic_numbers_are_python_s():
+    assert not isinstance(3, chainrule.SymInt)
+    assert not isinstance(chainrule.ones(2, 3).shape[0], (chainrule.SymInt, chainrule.SymFloat, chainrule.SymBool))
+    assert (chainrule.sym_int(-1.5), chainrule.sym_int(2.5), chainrule.sym_float(2)) == (-1, 2, 2.0)
+    assert type(chainrule.sym_max(1, 2.0)) is type(chainrule.sym_min(3, 2.0)) is float
+    assert (chainrule.sym_max(1, 2), chainrule.sym_min(1, 2), chainrule.sym_sum([1, 2, 3])) == (2, 1, 6)
+    assert (chainrule.sym_not(False), chainrule.sym_ite(True, "a", "b")) == (True, "a")
+
+
+def test_gradients_of_softmax_from_its_output():
+    x = chainrule.tensor([[0.5, -1.0, 2.0]], dtype=chainrule.float64, requires_grad=True)
+    g = chainrule.tensor([[1.0, 2.0, -3.0]], dtype=chainrule.float64)
+    for function, gradient in (
+        (chainrule.softmax, chainrule._softmax_backward_data),
+        (chainrule.log_softmax, chainrule._log_softmax_backward_data),
+    ):
+        y = function(x, -1)
+        (expected,) = chainrule.autograd.grad(y, x, g)
+        assert chainrule.allclose(gradient(g, y.detach(), -1, chainrule.float64), expected)
+
+
+# -- results that come later ------------------------------------------------------------------------------------------
+
+
+def test_future():
+    future = chainrule.futures.Future()
+    seen = []
+    future.add_done_callback(lambda f: seen.append(f.value()))
+    after = future.then(lambda f: f.wait() + 1)
+    with pytest.raises(RuntimeError, match="not done"):
+        future.value()
+    threading.Thread(target=future.set_result, args=(4,)).start()
+    assert (future.wait(), after.wait(), seen) == (4, 5, [4])
+    with pytest.raises(RuntimeError, match="completed once"):
+        future.set_result(3)
+    failed = chainrule.futures.Future[int]()
+    failed.set_exception(KeyError("a"))
+    with pytest.raises(KeyError):
+        failed.then(lambda f: f.value()).wait()
+    assert chainrule.futures.wait_all([future, after]) == [4, 5]
+    assert [f.value() for f in chainrule.futures.collect_all([future, after]).wait()] == [4, 5]
+    assert chainrule.Future is chainrule.futures.Future
+
+
+# -- operators of a program's own -------------------------------------------------------------------------------------
+
+
+def test_custom_op():
+    @chainrule.library.custom_op("idioms::cube", mutates_args=())
+    def cube(x: chainrule.Tensor, scale: float) -> chainrule.Tensor:
+        return scale * x * x * x
+
+    x = chainrule.tensor([1.0, 2.0], requires_grad=True)
+    assert not cube(x, 2.0).requires_grad  # as in PyTorch: no gradient before one is registered
+
+    @cube.register_fake
+    def _(x, scale):
+        return chainrule.empty_like(x)
+
+    def keep(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0])
+        ctx.scale = inputs[1]
+
+    cube.register_autograd(lambda ctx, g: (3 * ctx.scale * g * ctx.saved_tensors[0] ** 2, None), setup_context=keep)
+    chainrule.ops.idioms.cube(x, 2.0).sum().backward()
+    assert x.grad.tolist() == [6, 24]
+    assert not hasattr(chainrule.ops.idioms, "square")
+    with pytest.raises(RuntimeError, match="no operator idioms::square"):
+        chainrule.library.register_fake("idioms::square", lambda x: x)
+
+
+def test_library_defines_and_implements():
+    library = chainrule.library.Library("shapes", "DEF")
+    assert library.define("twice(Tensor x) -> Tensor") == "twice"
+    with pytest.raises(NotImplementedError, match="shapes::twice"):
+        chainrule.ops.shapes.twice(chainrule.ones(2))
+    library.impl("twice", lambda x: 2 * x, "CompositeImplicitAutograd")
+    library.impl("twice", lambda x: chainrule.empty_like(x), "Meta")
+    assert chainrule.ops.shapes.twice(chainrule.ones(2)).tolist() == [2, 2]
+    with pytest.raises(ValueError, match="Unsupported library kind"):
+        chainrule.library.Library("shapes", "OTHER")
+
+
+def test_programs_are_not_exported():
+    with pytest.raises(NotImplementedError, match="state_dict"):
+        chainrule.export.export(nn.Linear(2, 2), (chainrule.ones(1, 2),))
+    assert not isinstance(nn.Linear(2, 2), chainrule.export.ExportedProgram)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_names_of_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert chainrule.hub._get_torch_home() == str(tmp_path)
+    assert chainrule.hub.HASH_REGEX.search("resnet18-5c106cde.pth").group(1) == "5c106cde"
