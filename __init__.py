@@ -65,6 +65,9 @@ from .autograd import (
     set_num_threads,
     strided,
     uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from .autograd.attributes import layout
 from .autograd.dtypes import bool_ as bool

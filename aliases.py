@@ -48,6 +48,8 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "compiler": "runtime.compiler",
     "distributed": "runtime.distributed",
     "distributed.distributed_c10d": "runtime.distributed",
+    "distributed.nn": "runtime.distributed_nn",
+    "distributed.nn.functional": "runtime.distributed_nn",
     "functional": "runtime.functional",
     "fx": "runtime.fx",
     "hub": "runtime.hub",
@@ -91,6 +93,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "nn.modules.utils": "nn.tuples",
     "nn.parallel": ("runtime.parallel",),
     "nn.parallel.distributed": "runtime.parallel",
+    "nn.parallel.scatter_gather": "runtime.parallel",
     # optim
     "optim.swa_utils": "utils.swa_utils",
 }
@@ -223,6 +226,7 @@ class _Alias:
             module.__spec__ = self._spec
             if self._path in _ABOVE and not hasattr(module, "__path__"):
                 module.__path__ = []  # what PyTorch has below it, the table knows
+                vars(module).setdefault("__getattr__", attribute(self._path))
 
 
 class _Finder:

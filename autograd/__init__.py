@@ -49,6 +49,9 @@ from .dtypes import (
     result_type,
     set_default_dtype,
     uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from .errors import OpError
 from .function import Function, FunctionCtx, Variable, once_differentiable
@@ -139,4 +142,7 @@ __all__ = [
     "set_num_threads",
     "strided",
     "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
 ]

@@ -40,6 +40,9 @@ __all__ = [
     "set_default_dtype",
     "to_numpy_dtype",
     "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
 ]
 
 
@@ -63,6 +66,8 @@ class dtype:
         if self._dtype is None:
             if self.is_complex:
                 raise TypeError(_NO_COMPLEX)
+            if self.name in _NO_UNSIGNED:
+                raise TypeError(f"tensors of {self.name} are not supported: take {_NO_UNSIGNED[self.name]}")
             if self.name == "bfloat16":
                 try:
                     import ml_dtypes
@@ -108,8 +113,14 @@ bool_ = dtype("bool", "Bool", False, False, 1)
 #: They have names, so that a program can ask `t.dtype == chainrule.complex64`; a tensor of one cannot be made yet.
 complex64 = cfloat = dtype("complex64", "ComplexFloat", False, True, 8)
 complex128 = cdouble = dtype("complex128", "ComplexDouble", False, True, 16)
+uint16 = dtype("uint16", "UInt16", False, False, 2)
+uint32 = dtype("uint32", "UInt32", False, False, 4)
+uint64 = dtype("uint64", "UInt64", False, False, 8)
 
 _NO_COMPLEX = "complex tensors are not supported yet; keep real and imaginary parts as two tensors"
+
+#: types with a name alone, as PyTorch has few ops for them -> what holds their numbers
+_NO_UNSIGNED = {"uint16": "int32", "uint32": "int64", "uint64": "int64 for numbers below 2**63"}
 
 _ALL = {d.name: d for d in (float16, bfloat16, float32, float64, uint8, int8, int16, int32, int64, bool_)}
 _FROM_NUMPY: dict[Any, dtype] = {np.dtype(n): d for n, d in _ALL.items() if n != "bfloat16"}

@@ -161,8 +161,8 @@ class _Operators:
         return _Namespace(name)
 
     def load_library(self, path: str) -> None:
-        """NotImplementedError: libraries of compiled operators are for PyTorch."""
-        raise NotImplementedError(f"chainrule loads no compiled operators: {path}")
+        """OSError, PyTorch's for one that cannot be loaded: libraries of compiled operators are for PyTorch."""
+        raise OSError(f"Could not load this library: {path}. It holds operators compiled for PyTorch")
 
 
 ops = _Operators()

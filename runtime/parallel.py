@@ -13,7 +13,7 @@ from ..autograd import Tensor, device
 from ..nn import Module
 from . import cuda
 
-__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]
+__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "scatter"]
 
 
 def _devices(device_ids: Any) -> list[int]:
@@ -34,6 +34,20 @@ def _moved(tree: Any, target: Any) -> Any:
         moved = [_moved(value, target) for value in tree]
         return type(tree)(*moved) if hasattr(tree, "_fields") else type(tree)(moved)
     return tree
+
+
+def scatter(inputs: Any, target_gpus: Any, dim: int = 0) -> list[Any]:
+    """Tensors split along `dim` over devices: onto the one that is given, whole. NotImplementedError for more."""
+    if len(target_gpus) != 1:
+        raise NotImplementedError(f"chainrule splits no batch over devices: give one, not {len(target_gpus)}")
+    return [_moved(inputs, target_gpus[0])]
+
+
+def gather(outputs: Any, target_device: Any, dim: int = 0) -> Any:
+    """The results of all devices, joined along `dim`: that of the one. NotImplementedError for more."""
+    if len(outputs) != 1:
+        raise NotImplementedError(f"chainrule splits no batch over devices: got results of {len(outputs)}")
+    return _moved(outputs[0], target_device)
 
 
 class DataParallel(Module):

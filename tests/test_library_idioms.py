@@ -209,3 +209,66 @@ def test_names_of_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert chainrule.hub._get_torch_home() == str(tmp_path)
     assert chainrule.hub.HASH_REGEX.search("resnet18-5c106cde.pth").group(1) == "5c106cde"
+
+
+# -- names of what has no tensors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["uint16", "uint32", "uint64"])
+def test_wide_unsigned_types_are_names(name):
+    kind = getattr(chainrule, name)
+    table = {kind: 1, chainrule.int32: 2}  # what libraries do with them
+    assert (table[kind], kind.itemsize, kind.is_signed, kind.is_floating_point) == (1, int(name[4:]) // 8, False, False)
+    assert chainrule.ones(2).dtype != kind
+    with pytest.raises(TypeError, match=f"{name} are not supported: take int"):
+        chainrule.zeros(2, dtype=kind)
+    with pytest.raises(TypeError, match=f"NumPy dtype {name}"):
+        chainrule.from_numpy(np.ones(2, name))
+
+
+# -- one process, one device ------------------------------------------------------------------------------------------
+
+
+def test_collective_calls_with_gradients(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    import chainrule.distributed as dist
+    from chainrule.distributed import nn as dist_nn
+
+    x = chainrule.ones(3, requires_grad=True)
+    with pytest.raises(ValueError, match="not been initialized"):
+        dist_nn.all_reduce(x)
+    dist.init_process_group("gloo")
+    try:
+        for call in (
+            lambda y: dist_nn.all_reduce(y),
+            lambda y: dist_nn.broadcast(y, 0),
+            lambda y: dist_nn.reduce(y, 0),
+            lambda y: chainrule.cat(dist_nn.all_gather(y)),
+            lambda y: chainrule.cat(dist_nn.gather(y)),
+            lambda y: dist_nn.scatter([y]),
+            lambda y: dist_nn.reduce_scatter(chainrule.empty(3), [y]),
+            lambda y: dist_nn.all_to_all([chainrule.empty(3)], [y])[0],
+            lambda y: dist_nn.functional.all_to_all_single(chainrule.empty(3), y),
+        ):
+            (grad,) = chainrule.autograd.grad((2 * call(3 * x)).sum(), x)
+            assert grad.tolist() == [6, 6, 6]
+    finally:
+        dist.destroy_process_group()
+
+
+def test_scatter_and_gather_of_one_device():
+    from chainrule.nn.parallel.scatter_gather import gather, scatter
+
+    x = chainrule.arange(4.0)
+    ((part,),) = scatter((x,), ["cpu"])
+    assert gather([part], "cpu").tolist() == [0, 1, 2, 3]
+    with pytest.raises(NotImplementedError, match="give one, not 2"):
+        scatter((x,), [0, 1])
+    with pytest.raises(NotImplementedError, match="results of 2"):
+        gather([x, x], 0)
+
+
+def test_compiled_operators_are_not_loaded():
+    with pytest.raises(OSError, match=r"Could not load this library: ops\.so"):
+        chainrule.ops.load_library("ops.so")
