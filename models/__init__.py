@@ -13,10 +13,12 @@ from .dqn import DQN, QNetwork, ReplayMemory
 from .draw import DRAW
 from .environments import CartPole, GridWorld
 from .fcn import FCN
+from .fractalnet import FractalNet
 from .gan import Discriminator, Generator, gradient_penalty
 from .googlenet import GoogLeNet, GoogLeNetOutputs, InceptionV2, googlenet
 from .gpt import GPT, GPTConfig
 from .highway import Highway, HighwayLayer
+from .hopfield import Hopfield
 from .inception import Inception3, InceptionOutputs, InceptionResNetV2, inception_v3
 from .lenet import LeNet5
 from .memory_network import MemoryNetwork
@@ -25,11 +27,14 @@ from .mobilenet import MobileNetV1, MobileNetV2, mobilenet_v1, mobilenet_v2
 from .neural_turing_machine import NeuralTuringMachine
 from .nin import NiN
 from .perceptron import Perceptron
+from .perceptual import PerceptualLoss, gram_matrix
 from .policy_gradient import ActorCritic, Policy, actor_critic_loss, reinforce_loss, run_episode
 from .pose_machine import ConvolutionalPoseMachine
 from .preact_resnet import PreActResNet, preact_resnet, resnet_of_resnets, stochastic_depth_resnet, wide_resnet
+from .progressive import ProgressiveNet
 from .rbm import RBM, hamming
 from .reconstruction import BackProjection, FilteredBackProjection
+from .recursive import RecursiveNet
 from .resnet import (
     ResNet,
     resnet18,
@@ -43,6 +48,7 @@ from .resnet import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
+from .sagan import SADiscriminator, SAGenerator, SelfAttention2d, discriminator_hinge_loss
 from .senet import se_resnet18, se_resnet50
 from .seq2seq import Attention, Seq2Seq
 from .siamese import Siamese, contrastive_loss
@@ -50,6 +56,7 @@ from .spatial_transformer import SpatialTransformer, SpatialTransformerNet
 from .transformer import PositionalEncoding, TranslationTransformer, noam
 from .unet import UNet
 from .vae import VAE, vae_loss
+from .variational_network import VariationalNetwork
 from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from .wavenet import WaveNet
 from .word2vec import SkipGram
@@ -79,6 +86,7 @@ __all__ = [
     "DenseNet",
     "Discriminator",
     "FilteredBackProjection",
+    "FractalNet",
     "GPTConfig",
     "Generator",
     "GoogLeNet",
@@ -86,6 +94,7 @@ __all__ = [
     "GridWorld",
     "Highway",
     "HighwayLayer",
+    "Hopfield",
     "Inception3",
     "InceptionOutputs",
     "InceptionResNetV2",
@@ -97,12 +106,18 @@ __all__ = [
     "NeuralTuringMachine",
     "NiN",
     "Perceptron",
+    "PerceptualLoss",
     "Policy",
     "PositionalEncoding",
     "PreActResNet",
+    "ProgressiveNet",
     "QNetwork",
+    "RecursiveNet",
     "ReplayMemory",
     "ResNet",
+    "SADiscriminator",
+    "SAGenerator",
+    "SelfAttention2d",
     "Seq2Seq",
     "Siamese",
     "SkipGram",
@@ -110,6 +125,7 @@ __all__ = [
     "SpatialTransformerNet",
     "TranslationTransformer",
     "UNet",
+    "VariationalNetwork",
     "WaveNet",
     "YOLOHead",
     "YOLOLoss",
@@ -121,8 +137,10 @@ __all__ = [
     "densenet161",
     "densenet169",
     "densenet201",
+    "discriminator_hinge_loss",
     "googlenet",
     "gradient_penalty",
+    "gram_matrix",
     "hamming",
     "inception_v3",
     "mobilenet_v1",
