@@ -1,14 +1,14 @@
 """Functions of `nn.functional` under the names that PyTorch's root gives them, with the arguments that they have there.
 
-`layer_norm`, `dropout(input, p, train)`, losses whose `reduction` is a number (0, the default, none; 1 mean; 2 sum), cells of
-recurrent networks. Flags for cuDNN are taken and change nothing.
+`layer_norm`, `dropout(input, p, train)`, losses whose `reduction` is a number (0, the default, none; 1 mean; 2 sum).
+Flags for cuDNN are taken and change nothing.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .op import GRAPH, OPS
+from .op import OPS
 from .ops import dropout as _dropout
 from .ops import embedding as _embedding
 from .ops import loss as _loss
@@ -39,12 +39,10 @@ __all__ = [
     "frobenius_norm",
     "grid_sampler",
     "group_norm",
-    "gru_cell",
     "hinge_embedding_loss",
     "instance_norm",
     "kl_div",
     "layer_norm",
-    "lstm_cell",
     "margin_ranking_loss",
     "max_pool1d_with_indices",
     "norm_except_dim",
@@ -52,8 +50,6 @@ __all__ = [
     "pdist",
     "poisson_nll_loss",
     "rms_norm",
-    "rnn_relu_cell",
-    "rnn_tanh_cell",
     "rrelu_",
     "threshold_",
     "triplet_margin_loss",
@@ -317,40 +313,3 @@ def ctc_loss(
     return _loss.ctc_loss(
         log_probs, targets, input_lengths, target_lengths, blank, _reduction(reduction), zero_infinity
     )
-
-
-# -- cells ------------------------------------------------------------------------------------------------------------
-
-
-def _gates(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> tuple[Any, Any]:
-    return GRAPH.linear(input, w_ih, b_ih), GRAPH.linear(hx, w_hh, b_hh)
-
-
-def rnn_tanh_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None) -> Any:
-    """tanh(W_ih x + b_ih + W_hh h + b_hh)."""
-    a, b = _gates(input, hx, w_ih, w_hh, b_ih, b_hh)
-    return (a + b).tanh()
-
-
-def rnn_relu_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None) -> Any:
-    """relu(W_ih x + b_ih + W_hh h + b_hh)."""
-    a, b = _gates(input, hx, w_ih, w_hh, b_ih, b_hh)
-    return (a + b).relu()
-
-
-def gru_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None) -> Any:
-    """One step of a GRU, its gates in the order r, z, n. Cho et al. (2014), as in `nn.GRUCell`."""
-    a, b = _gates(input, hx, w_ih, w_hh, b_ih, b_hh)
-    (ar, az, an), (br, bz, bn) = a.chunk(3, -1), b.chunk(3, -1)
-    z = (az + bz).sigmoid()
-    n = (an + (ar + br).sigmoid() * bn).tanh()
-    return n + z * (hx - n)
-
-
-def lstm_cell(input: Tensor, hx: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None) -> Any:
-    """One step of an LSTM from hx = (h, c), its gates in the order i, f, g, o, as in `nn.LSTMCell`: (h, c)."""
-    h, c = hx
-    a, b = _gates(input, h, w_ih, w_hh, b_ih, b_hh)
-    i, f, g, o = (a + b).chunk(4, -1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
