@@ -30,10 +30,11 @@ class RecursiveNet(nn.Module):
         if composition not in ("matrix", "tensor"):
             raise ValueError(f'composition is "matrix" or "tensor", not {composition!r}')
         self.words = nn.Embedding(vocabulary, size)
+        nn.init.normal_(self.words.weight, 0, 0.3)  # small, or tanh is saturated from the start
         self.compose = nn.Linear(2 * size, size)
         self.tensor = None
         if composition == "tensor":
-            self.tensor = nn.Parameter(nn.init.normal_(empty(size, 2 * size, 2 * size), 0, 0.5 / size))
+            self.tensor = nn.Parameter(nn.init.normal_(empty(size, 2 * size, 2 * size), 0, 0.05 / size))
         self.classify = nn.Linear(size, num_classes)
 
     def parent(self, left: Tensor, right: Tensor) -> Tensor:
