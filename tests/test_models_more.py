@@ -190,15 +190,15 @@ def test_recursive_network_learns_to_negate(composition):
         left, right = (meaning(child) for child in tree)
         return [*left, *right, right[-1] if tree[0] == really else 1 - right[-1]]
 
-    model = models.RecursiveNet(4, 3, size=6, composition=composition)
-    assert count(model) == 4 * 6 + 13 * 6 + 7 * 3 + (6 * 12 * 12 if composition == "tensor" else 0)
+    model = models.RecursiveNet(4, 3, size=10, composition=composition)
+    assert count(model) == 4 * 10 + 21 * 10 + 11 * 3 + (10 * 20 * 20 if composition == "tensor" else 0)
     target = cr.tensor([c for tree in trees for c in meaning(tree)])
     assert model(trees[5]).shape == (5, 3)
 
     def loss():
         return F.cross_entropy(cr.cat([model(tree) for tree in trees]), target)
 
-    losses = trained(model.parameters(), loss, 80, 2e-2)
+    losses = trained(model.parameters(), loss, 120, 2e-2)
     assert losses[-1] < 0.15 * losses[0]
     with cr.no_grad():
         assert [model(tree)[-1].argmax().item() for tree in trees] == [meaning(tree)[-1] for tree in trees]
