@@ -3,10 +3,10 @@
 `save` writes PyTorch's own file format (a zip archive: `data.pkl` for the structure, one record of raw bytes per
 memory), so each library reads the other's checkpoints. The structure is read by an unpickler that knows tensors and
 plain containers, and the classes that `add_safe_globals` admits: a file can put no code into the program that loads
-it. With `weights_only=False` classes of ours and classes derived from them are read too, if the program has imported
-them: whole modules. A file is replaced as a whole: who is killed while writing leaves the old one. Turned down: a
-format of our own, and reading whatever a pickle names. The archive's module is imported when a file is read: `import
-chainrule` is quicker by it.
+it. With `weights_only=False` classes of ours and of the program itself are read too, if it has imported them (whole
+modules, settings), NumPy's arrays and plain values. A file is replaced as a whole: who is killed while writing leaves
+the old one. Turned down: a format of our own, and reading whatever a pickle names. The archive's module is imported
+when a file is read: `import chainrule` is quicker by it.
 
 A plain pickle (`pickle.dumps`, worker processes) holds a tensor's data as a NumPy array. In both forms a tensor that
 ops made comes back as a leaf, and a view on memory of its own.
@@ -19,6 +19,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
+import importlib
 import io
 import os
 import pickle
@@ -386,19 +387,48 @@ class safe_globals:
         _safe.reset(self._tokens.pop())
 
 
-_PLAIN = {("builtins", name) for name in ("set", "frozenset", "complex", "slice", "range", "bytearray")}
+#: values without behaviour, by module: what checkpoints hold beside tensors (settings, dates, paths, NumPy's arrays)
+_PLAIN = {
+    "builtins": ("set", "frozenset", "complex", "slice", "range", "bytearray"),
+    "collections": ("defaultdict", "deque"),
+    "argparse": ("Namespace",),
+    "types": ("SimpleNamespace",),
+    "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
+    "pathlib": ("PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "uuid": ("UUID",),
+    **dict.fromkeys(("numpy._core.multiarray", "numpy.core.multiarray"), ("_reconstruct", "scalar")),
+    **dict.fromkeys(("numpy._core.numeric", "numpy.core.numeric"), ("_frombuffer",)),
+    "numpy": ("dtype", "ndarray"),
+}
 
 
-def _of_ours(module: str, name: str) -> Any:
-    """A class of ours or derived from one, a function of an op: if it is imported already; else None."""
+def _of_the_program(kind: type) -> bool:
+    """Whether a class is defined in the program's own files: neither in Python's library nor in installed packages."""
+    if kind.__module__ == "__main__":
+        return True
+    import sysconfig
+
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    places = {os.path.join(sysconfig.get_path(key), "") for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return file is not None and not os.path.abspath(file).startswith(tuple(places))
+
+
+def _known(module: str, name: str) -> Any:
+    """A plain value's class, a class of ours, derived from one, or of the program, a function of an op; else None.
+
+    Nothing is imported for it but the modules of plain values.
+    """
     package = f"{__name__.partition('.')[0]}."
-    if (module, name) in _PLAIN or (module, name) == ("collections", "defaultdict"):
-        return getattr(sys.modules[module], name)
+    if name in _PLAIN.get(module, ()) or (module == "numpy.dtypes" and name.endswith("DType")):
+        return getattr(importlib.import_module(module), name)
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
     if isinstance(found, type):
-        return found if any(base.__module__.startswith(package) for base in found.__mro__) else None
+        ours = any(base.__module__.startswith(package) for base in found.__mro__)
+        return found if ours or (found.__module__ == module and _of_the_program(found)) else None
     harmless = module.startswith((f"{package}autograd.ops.", f"{package}nn."))
     return found if callable(found) and harmless else None
 
@@ -415,7 +445,7 @@ class _Unpickler(pickle.Unpickler):
             return _ADMITTED[module, name]
         if f"{module}.{name}" in _safe.get():
             return _safe.get()[f"{module}.{name}"]
-        found = _of_ours(module, name) if self._ours else None
+        found = _known(module, name) if self._ours else None
         if found is None:
             raise pickle.UnpicklingError(
                 f"the file holds a {module}.{name}; load() reads tensors, numbers, strings and containers alone, since "
@@ -438,10 +468,10 @@ def load(
     """Read what `save`, or PyTorch, wrote: tensors, numbers, strings and containers.
 
     map_location: where the tensors go: a device, a dict of devices by name, or a function of (memory, device's name);
-    None: to where they were. weights_only=False: whole modules and other objects of our classes, or of classes derived
-    from them, which the program has imported; never what else a pickle may name. `add_safe_globals` admits more. mmap
-    and pickle_module are PyTorch's, and change nothing. pickle.UnpicklingError for a file that holds others, or is
-    broken.
+    None: to where they were. weights_only=False: also whole modules, objects of our classes and of the program's own
+    (which it has imported), NumPy's arrays, and plain values (settings, dates, paths); never what else a pickle may
+    name. `add_safe_globals` admits more. mmap and pickle_module are PyTorch's, and change nothing.
+    pickle.UnpicklingError for a file that holds others, or is broken.
     """
     import zipfile
 

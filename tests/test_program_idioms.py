@@ -1,5 +1,16 @@
 """Small things that training programs written for PyTorch do, each by itself."""
 
+import argparse
+import collections
+import dataclasses
+import datetime
+import enum
+import io
+import os
+import pathlib
+import pickle
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -16,3 +27,53 @@ def test_numpy_of_a_parameter_outside_of_the_recording():
         w.numpy()
     with pytest.raises(RuntimeError, match="requires grad"):
         np.array(w)
+
+
+@dataclasses.dataclass
+class Settings:
+    """A program's own class, in no way ours."""
+
+    width: int = 3
+    name: str = "net"
+
+
+class Kind(enum.Enum):
+    SMALL = 1
+
+
+Pair = collections.namedtuple("Pair", "x y")
+
+CHECKPOINT = {
+    "array": np.arange(6.0).reshape(2, 3),
+    "words": np.array(["a", "bc"]),
+    "kind": np.dtype("float32"),
+    "settings": Settings(width=5),
+    "options": argparse.Namespace(lr=0.1),
+    "size": Kind.SMALL,
+    "pair": Pair(1, 2),
+    "path": pathlib.PurePosixPath("a/b"),
+    "when": datetime.date(2020, 1, 2),
+    "recent": collections.deque([1, 2], maxlen=3),
+}
+
+
+@pytest.mark.parametrize("key", CHECKPOINT)
+def test_checkpoint_of_more_than_tensors(key):
+    file = io.BytesIO()
+    chainrule.save({key: CHECKPOINT[key], "w": chainrule.ones(2)}, file)
+    file.seek(0)
+    with pytest.raises(pickle.UnpicklingError):
+        chainrule.load(file)
+    file.seek(0)
+    back = chainrule.load(file, weights_only=False)
+    assert type(back[key]) is type(CHECKPOINT[key])
+    assert np.array_equal(back[key], CHECKPOINT[key]) if key in ("array", "words") else back[key] == CHECKPOINT[key]
+
+
+@pytest.mark.parametrize("named", [subprocess.Popen, os.system, eval, getattr], ids=lambda f: f.__name__)
+def test_checkpoint_names_nothing_that_acts(named):
+    file = io.BytesIO()
+    chainrule.save({"f": named}, file)
+    file.seek(0)
+    with pytest.raises(pickle.UnpicklingError, match=named.__name__):
+        chainrule.load(file, weights_only=False)
