@@ -35,6 +35,35 @@ def test_18_receptive_field_of_stacked_filters(layers):
     assert sum(p.numel() for p in dilated.parameters()) == 4 * layers  # three weights and a bias each
 
 
+# -- linear layers as products of matrices ----------------------------------------------------------------------------
+
+
+def test_convolution_is_a_product_with_a_toeplitz_matrix():
+    """Each row of the matrix is the kernel, one place further: so the gradient is a product with its transpose."""
+    cr.manual_seed(0)
+    x, kernel = cr.randn(9, dtype=cr.float64, requires_grad=True), cr.randn(3, dtype=cr.float64)
+    matrix = cr.zeros(7, 9, dtype=cr.float64)
+    for i in range(7):
+        matrix[i, i : i + 3] = kernel
+    y = F.conv1d(x[None, None], kernel[None, None])[0, 0]
+    close(y, (matrix @ x.detach()).tolist())
+    g = cr.randn(7, dtype=cr.float64)
+    y.backward(g)
+    close(x.grad, (matrix.T @ g).tolist())
+    close(F.conv_transpose1d(g[None, None], kernel[None, None])[0, 0], (matrix.T @ g).tolist())
+    # in two dimensions, and for several channels: the places side by side, times the kernels as a matrix
+    image, kernels = cr.randn(2, 3, 6, 5, dtype=cr.float64), cr.randn(4, 3, 3, 2, dtype=cr.float64)
+    product = kernels.flatten(1) @ F.unfold(image, (3, 2))
+    close(F.conv2d(image, kernels), product.view(2, 4, 4, 4).tolist())
+
+
+def test_the_bias_is_the_weight_of_an_input_of_one():
+    cr.manual_seed(0)
+    layer, x = nn.Linear(3, 2), cr.randn(4, 3)
+    joint = cr.cat([layer.weight, layer.bias[:, None]], 1)
+    close(layer(x), (cr.cat([x, cr.ones(4, 1)], 1) @ joint.T).tolist())
+
+
 # -- 20: max-norm -----------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,12 @@ def test_loss_at_chance():
     assert report.ok
     assert report.expected == math.log(3)
     assert "at chance" in str(report)
+    assert checks.loss_at_chance(mlp(), *data()) == report
+    x, y = data()
+    two = checks.loss_at_chance(
+        nn.Linear(6, 1), x, (y[:, None] > 0).float(), loss=F.binary_cross_entropy_with_logits, tolerance=0.5
+    )
+    assert two.expected == math.log(2)
     model = mlp()
     with cr.no_grad():
         model[2].weight.mul_(100)

@@ -54,11 +54,22 @@ class ChanceReport:
 
 
 def loss_at_chance(
-    model: Any, inputs: Any, targets: Any, num_classes: int, loss: Loss | None = None, tolerance: float = 0.25
+    model: Any,
+    inputs: Any,
+    targets: Any,
+    num_classes: int | None = None,
+    loss: Loss | None = None,
+    tolerance: float = 0.25,
 ) -> ChanceReport:
-    """The loss of the untrained model (mean cross-entropy by default) beside ln(num_classes), that of guessing."""
+    """The loss of the untrained model (mean cross-entropy by default) beside ln(num_classes), that of guessing.
+
+    num_classes: by default the length of the scores' dimension 1; one score stands for two classes.
+    """
     with no_grad():
-        value = (loss or nn.functional.cross_entropy)(model(inputs), targets).item()
+        scores = model(inputs)
+        value = (loss or nn.functional.cross_entropy)(scores, targets).item()
+    if num_classes is None:
+        num_classes = max(scores.shape[1] if scores.dim() > 1 else 1, 2)
     return ChanceReport(value, math.log(num_classes), tolerance)
 
 
