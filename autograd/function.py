@@ -168,7 +168,9 @@ class Function:
             if o is not None and not isinstance(o, Tensor):
                 raise TypeError(f"{cls.__name__}.forward returned a {type(o).__name__}; it returns Tensors")
         ctx._outputs = {id(o): i for i, o in enumerate(outputs) if not any(o is a for a in args)}
-        saved = (ctx, tuple([t.array for t in ctx._saved if t is not None]), len(args))
+        # of a sparse tensor, its values are watched
+        kept = tuple([getattr(t, "_held", t).array for t in ctx._saved if t is not None])
+        saved = (ctx, kept, len(args))
         single = not isinstance(result, tuple)
         if single:
             node = Node(cls._plan, parents, saved, result.array.shape, result.array.dtype)

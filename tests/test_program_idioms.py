@@ -77,3 +77,37 @@ def test_checkpoint_names_nothing_that_acts(named):
     file.seek(0)
     with pytest.raises(pickle.UnpicklingError, match=named.__name__):
         chainrule.load(file, weights_only=False)
+
+
+class SparseProduct(chainrule.autograd.Function):
+    """Sparse matrix (positions, values) times matrix, with the sparse matrix kept for backward."""
+
+    @staticmethod
+    def forward(ctx, positions, values, size, b):
+        a = chainrule.sparse_coo_tensor(positions, values, size)
+        ctx.save_for_backward(a, b)
+        return a @ b
+
+    @staticmethod
+    def backward(ctx, grad):
+        a, b = ctx.saved_tensors
+        row, column = a._indices()
+        return None, (grad @ b.T)[row, column], None, a.t() @ grad
+
+
+def test_function_that_keeps_a_sparse_tensor():
+    positions = chainrule.tensor([[0, 1, 1], [2, 0, 1]])
+    values = chainrule.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    b = chainrule.arange(6.0).reshape(3, 2).requires_grad_()
+    SparseProduct.apply(positions, values, (2, 3), b).pow(2).sum().backward()
+    got = values.grad, b.grad
+    values.grad = b.grad = None
+    dense = chainrule.zeros(2, 3).index_put((positions[0], positions[1]), values)
+    (dense @ b).pow(2).sum().backward()
+    assert chainrule.equal(got[0], values.grad)
+    assert chainrule.equal(got[1], b.grad)
+    out = SparseProduct.apply(positions, values, (2, 3), b).sum()
+    with chainrule.no_grad():
+        b.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        out.backward()
