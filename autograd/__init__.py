@@ -10,6 +10,7 @@ from . import (
     methods,
     operators,
     ops,
+    outs,
     printing,
     random,
     serialization,

@@ -1,5 +1,7 @@
 """Names of PyTorch with an underscore, and late paths, that public model libraries use."""
 
+import inspect
+
 import pytest
 
 import chainrule
@@ -53,3 +55,57 @@ def test_types_for_torchscript():
         return size
 
     assert forward.__annotations__["size"] is None
+
+
+_A = tensor([[2.0, 1.0, 0.5], [1.0, 3.0, 0.0], [0.5, 0.0, 1.0]])
+_V = tensor([1.0, -2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("addmm", (_A, _A, _A)),
+        ("mm", (_A, _A)),
+        ("mv", (_A, _V)),
+        ("dot", (_V, _V)),
+        ("outer", (_V, _V)),
+        ("bmm", (_A[None], _A[None])),
+        ("cat", ([_A, _A], 1)),
+        ("stack", ([_A, _A],)),
+        ("max", (_A, 1)),
+        ("min", (_A, _A.t().contiguous())),
+        ("sort", (_V,)),
+        ("topk", (_A, 2)),
+        ("var", (_A, 0)),
+        ("where", (_A > 1, _A, -_A)),
+        ("masked_select", (_A, _A > 1)),
+        ("diag", (_V,)),
+        ("linalg.norm", (_A,)),
+        ("linalg.solve", (_A, _V)),
+        ("linalg.eigh", (_A,)),
+    ],
+)
+def test_results_are_put_where_out_says(name, args):
+    function = chainrule
+    for part in name.split("."):
+        function = getattr(function, part)
+    want = function(*args)
+    if isinstance(want, tuple):
+        out = tuple(chainrule.empty_like(w) for w in want)
+        found = function(*args, out=out)
+        assert isinstance(found, type(want))
+        assert all(f is o for f, o in zip(found, out, strict=True))
+        assert all(chainrule.equal(o, w) for o, w in zip(out, want, strict=True))
+    else:
+        out = chainrule.empty_like(want)
+        assert function(*args, out=out) is out
+        assert chainrule.equal(out, want)
+    assert "out" in inspect.signature(function).parameters
+
+
+def test_out_may_be_an_operand():
+    a = _A.clone()
+    chainrule.addmm(a, a, a.mT, beta=0.5, out=a)
+    assert chainrule.equal(a, chainrule.addmm(_A, _A, _A.mT, beta=0.5))
+    with pytest.raises(RuntimeError, match="automatic differentiation"):
+        chainrule.mm(_A.clone().requires_grad_(), _A, out=a)

@@ -1,0 +1,49 @@
+"""`out=` for the public functions that stand before several ops: what they return is put into the tensors given.
+
+Functions that are one op take `out` by themselves (see `Op.general`). A wrapper, so that neither the functions nor the
+methods of the same name, which have no `out` in PyTorch, know of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from . import linalg, storage
+from .public import FUNCTIONS, signed
+
+__all__ = ["takes_out"]
+
+_FUNCTIONS = """addbmm addmm addmv addr aminmax baddbmm bmm bucketize cat cholesky cholesky_inverse cholesky_solve
+    column_stack concat concatenate cross cummax cummin diag dot dstack float_power ger hstack inner kron kthvalue
+    masked_select matrix_power max median min mm mode mv mvlgamma nanmedian nanquantile nonzero outer quantile row_stack
+    searchsorted sort stack std std_mean svd take_along_dim topk triangular_solve var var_mean vdot vstack where"""
+_LINALG = """cholesky cholesky_ex cond cross eigh eigvalsh householder_product inv_ex lu lu_factor lu_factor_ex
+    matrix_norm matrix_power matrix_rank multi_dot norm pinv qr slogdet solve solve_ex solve_triangular svd svdvals
+    tensorinv tensorsolve vecdot vector_norm"""
+
+
+def takes_out(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f` with the keyword `out`: one tensor, or one per result, which take the results and are returned."""
+
+    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        result = f(*args, **kwargs)
+        if out is None:
+            return result
+        storage.deliver(result, out, f.__name__)
+        return type(result)(out) if isinstance(result, tuple) else out
+
+    def build() -> inspect.Signature:
+        plain = inspect.signature(f)
+        last = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
+        return plain.replace(parameters=[*plain.parameters.values(), last])
+
+    signed(call, f, build)
+    return call
+
+
+for _name in _FUNCTIONS.split():
+    FUNCTIONS[_name] = takes_out(FUNCTIONS[_name])
+for _name in _LINALG.split():
+    setattr(linalg, _name, takes_out(getattr(linalg, _name)))
