@@ -5,6 +5,7 @@ Sizes are small; what a paper or PyTorch's model library says of the full networ
 
 import math
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -65,10 +66,14 @@ def test_counts_of_papers():
 # -- training: a few steps on a batch that is to be learned by heart ---------------------------------------------------
 CLASSIFIERS = {
     "LeNet5": (lambda: models.LeNet5(4), 1, 32),
-    "AlexNet": (lambda: _thin(models.AlexNet(4)), 3, 63),
+    "AlexNet": (lambda: _thin(lambda: models.AlexNet(4)), 3, 63),
     "ZFNet": (lambda: models.ZFNet(4, channels=(8, 8, 8, 8, 8), hidden=32), 3, 224),
     "NiN": (lambda: models.NiN(4), 3, 16),
-    "VGG": (lambda: _thin(models.VGG(models.vgg.make_layers([8, "M", 8, "M", 512, "M"], True), 4)), 3, 32),
+    "VGG": (
+        lambda: _thin(lambda: models.VGG(models.vgg.make_layers([8, "M", 8, "M", 512, "M"], True), 4, False)),
+        3,
+        32,
+    ),
     "ResNet-18": (lambda: models.resnet18(num_classes=4), 3, 32),
     "ResNeXt": (
         lambda: models.ResNet(models.resnet.Bottleneck, [1, 1, 1, 1], 4, groups=4, width_per_group=4),
@@ -84,6 +89,8 @@ CLASSIFIERS = {
     "SE bottleneck": (lambda: models.ResNet(models.senet.SEBottleneck, [1, 1, 1, 1], 4), 3, 32),
     "GoogLeNet": (lambda: models.GoogLeNet(4, aux_logits=False), 3, 64),
     "Inception v2": (lambda: models.InceptionV2(4), 3, 64),
+    "Inception v3": (lambda: models.Inception3(4, aux_logits=False, init_weights=False), 3, 75),
+    "Inception-ResNet": (lambda: models.InceptionResNetV2(4, blocks=(1, 1, 1)), 3, 75),
     "DenseNet": (lambda: models.DenseNet(8, (2, 2, 2), 16, num_classes=4), 3, 32),
     "DenseNet, recomputed": (lambda: models.DenseNet(8, (2, 2), 16, num_classes=4, memory_efficient=True), 3, 32),
     "MobileNet v1": (lambda: models.mobilenet_v1(num_classes=4, width_mult=0.25), 3, 32),
@@ -96,8 +103,10 @@ CLASSIFIERS = {
 SLOW_TO_START = {"AlexNet", "ZFNet", "NiN"}
 
 
-def _thin(model):
-    """The large hidden layers, narrower: what is under test are the convolutions."""
+def _thin(make):
+    """The large hidden layers, narrower, and never filled: what is under test are the convolutions."""
+    with mock.patch.object(nn.Linear, "reset_parameters", return_value=None):
+        model = make()
     first = next(m for m in model.classifier if isinstance(m, nn.Linear))
     model.classifier = nn.Sequential(nn.Linear(first.in_features, 32), nn.ReLU(), nn.Linear(32, 4))
     return model
@@ -131,12 +140,22 @@ def test_inception_v3_and_its_auxiliary_head():
     x = images(2, size=75).requires_grad_()
     with pytest.raises(RuntimeError):
         model(x)  # the auxiliary head needs a grid of 17 x 17; without it 75 pixels are enough
-    model = models.Inception3(4, aux_logits=False, init_weights=False)
-    out = model(x)
-    assert out.shape == (2, 4)
-    F.cross_entropy(out, cr.tensor([0, 1])).backward()
-    assert x.grad.abs().sum() > 0
     assert models.InceptionOutputs._fields == ("logits", "aux_logits")
+
+
+@pytest.mark.slow
+def test_inception_v3_trains_with_its_auxiliary_head():
+    model, x, y = models.Inception3(4, init_weights=False, dropout=0.0), images(2, size=299), cr.tensor([0, 1])
+    optimizer, losses = optim.Adam(model.parameters(), lr=1e-3), []
+    for _ in range(4):
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out.logits, y) + 0.3 * F.cross_entropy(out.aux_logits, y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(p.grad is not None for p in model.parameters())
 
 
 def test_googlenet_auxiliary_loss():
