@@ -91,7 +91,7 @@ for _name in ("addcmul", "addcdiv"):
     _define(_name, _with_value(_name))
 _define("lerp", FUNCTIONS["lerp"])
 _define("norm", _norm, in_place=False)
-_define("clone", Tensor.clone, in_place=False)
+_define("clone", FUNCTIONS["clone"], in_place=False)
 
 
 def _foreach_copy_(self: Sequence[Tensor], src: Sequence[Tensor], non_blocking: bool = False) -> None:

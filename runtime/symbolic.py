@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..autograd import OPS, Tensor, tensor
+from ..autograd import OPS, Tensor
+from ..autograd.creation import tensor
 
 __all__ = [
     "SymBool",
