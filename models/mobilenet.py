@@ -140,7 +140,8 @@ class MobileNetV2(nn.Module):
 
 def mobilenet_v1(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> MobileNetV1:
     """MobileNet of 2017; `weights` is the path of a checkpoint."""
-    return load_weights(MobileNetV1(**kwargs), weights)
+    pretrained = kwargs.pop("pretrained", False)
+    return load_weights(MobileNetV1(**kwargs), weights, pretrained=pretrained)
 
 
 def mobilenet_v2(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> MobileNetV2:

@@ -7,6 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import models, nn
+from chainrule.utils.safetensors import save_file
 
 # Entries of the state dict, and a digest of its lines "name shape", of PyTorch's model library 0.28: facts of the files
 # that people have. A checkpoint of one of these loads, and what is saved here loads there.
@@ -123,12 +124,16 @@ def resnet18_of_pytorch(torch, state, x):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("form", ["state dict", "checkpoint", "half"])
+@pytest.mark.parametrize("form", ["state dict", "checkpoint", "half", "before 1.6"])
 def test_a_file_of_pytorch_gives_pytorchs_outputs(torch, tmp_path, form):
     state = checkpoint(torch, 10)
     if form == "half":
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    torch.save({"state_dict": state, "epoch": 90} if form == "checkpoint" else state, tmp_path / "resnet18.pth")
+    torch.save(
+        {"state_dict": state, "epoch": 90} if form == "checkpoint" else state,
+        tmp_path / "resnet18.pth",
+        _use_new_zipfile_serialization=form != "before 1.6",  # the files that PyTorch's library gives for ResNet-18
+    )
     model = models.resnet18(weights=tmp_path / "resnet18.pth", num_classes=10).eval()
     assert {p.dtype for p in model.parameters()} == {cr.float32}
     assert model.bn1.num_batches_tracked == 7
@@ -150,6 +155,26 @@ def test_pytorch_reads_what_is_saved_here(torch, tmp_path):
     expected = resnet18_of_pytorch(torch, state, torch.tensor(x)).numpy()
     with cr.no_grad():
         np.testing.assert_allclose(model(cr.tensor(x)).numpy(), expected, rtol=2e-4, atol=1e-4 * abs(expected).max())
+
+
+def test_weights_in_safetensors(tmp_path):
+    cr.manual_seed(0)
+    model = models.mobilenet_v2(num_classes=3, width_mult=0.25).eval()
+    save_file(model.state_dict(), tmp_path / "mobilenet.safetensors")
+    again = models.mobilenet_v2(weights=str(tmp_path / "mobilenet.safetensors"), num_classes=3, width_mult=0.25).eval()
+    x = cr.randn(1, 3, 32, 32)
+    assert cr.equal(model(x), again(x))
+
+
+@pytest.mark.parametrize(("name", "heads"), [("googlenet", ("aux1", "aux2")), ("inception_v3", ("AuxLogits",))])
+def test_auxiliary_heads_are_loaded_and_left_out(name, heads, unfilled):
+    """A checkpoint has them; without `aux_logits` the model that takes it has none, as in PyTorch's library."""
+    state = {k: cr.zeros(v.shape, dtype=v.dtype) for k, v in getattr(models, name)().state_dict().items()}
+    model = getattr(models, name)(weights=state, aux_logits=False)
+    assert all(getattr(model, head) is None for head in heads)
+    assert model.transform_input
+    with_heads = getattr(models, name)(weights=state, aux_logits=True)
+    assert all(not any(p.any() for p in getattr(with_heads, head).parameters()) for head in heads)
 
 
 def test_a_checkpoint_of_another_number_of_classes_is_refused():
