@@ -527,6 +527,8 @@ def test_28_hinge_losses_and_their_kinks():
     close(F.squared_hinge_loss(score, y, reduction="none"), [0.49, 0, 0, 2.25])
     scores = cr.tensor([[2.0, 1.5, -1.0]], dtype=cr.float64)
     assert F.multiclass_hinge_loss(scores, cr.tensor([0])).item() == pytest.approx(0.5)
+    assert F.multiclass_hinge_loss(scores, cr.tensor([2])).item() == pytest.approx((1 + 1 + 2) + (1 + 1 + 1.5))
+    assert F.multiclass_hinge_loss(scores, cr.tensor([0]), p=2).item() == pytest.approx(0.25)
 
 
 def test_28_the_perceptron_moves_by_y_times_x():
