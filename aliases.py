@@ -116,6 +116,13 @@ NAMES: dict[str, str] = {
             set_autocast_cache_enabled set_autocast_cpu_dtype set_autocast_cpu_enabled set_autocast_dtype
             set_autocast_enabled set_autocast_gpu_dtype""",
         "autograd.errors": "OutOfMemoryError",
+        "optim.custom": """optim.optimizer._capturable_doc optim.optimizer._default_to_fused_or_foreach
+            optim.optimizer._differentiable_doc optim.optimizer._disable_dynamo_if_unsupported
+            optim.optimizer._dispatch_sqrt optim.optimizer._foreach_doc optim.optimizer._fused_doc
+            optim.optimizer._get_capturable_supported_devices optim.optimizer._get_scalar_dtype
+            optim.optimizer._get_value optim.optimizer._maximize_doc optim.optimizer._params_doc
+            optim.optimizer._stack_if_compiling optim.optimizer._to_scalar
+            optim.optimizer._use_grad_for_differentiable optim.optimizer._view_as_real""",
         "runtime.accelerator": "get_device_module",
         "runtime.checks": """_assert _assert_async _check _check_index _check_is_size _check_not_implemented
             _check_tensor_all _check_tensor_all_with _check_type _check_value _check_with""",

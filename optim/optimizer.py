@@ -225,6 +225,13 @@ class Optimizer:
             plan.run(self, group)
         return loss
 
+    @staticmethod
+    def _group_tensors_by_device_and_dtype(tensorlistlist: Any, with_indices: bool = False) -> dict[Any, Any]:
+        """Lists of tensors split by device and dtype: for optimizers written outside, see `optim.custom`."""
+        from .custom import group_by_device_and_dtype
+
+        return group_by_device_and_dtype(tensorlistlist, with_indices)
+
     def started(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of `p`, made where there is none yet; counters are 0-d tensors on the host, as in PyTorch."""
         state, slots = self.state[p], self.slots(group)

@@ -109,3 +109,56 @@ def test_out_may_be_an_operand():
     assert chainrule.equal(a, chainrule.addmm(_A, _A, _A.mT, beta=0.5))
     with pytest.raises(RuntimeError, match="automatic differentiation"):
         chainrule.mm(_A.clone().requires_grad_(), _A, out=a)
+
+
+# -- for optimizers written outside -----------------------------------------------------------------------------------
+
+
+def test_helpers_of_optimizers():
+    from chainrule.optim.optimizer import (
+        Optimizer,
+        _default_to_fused_or_foreach,
+        _dispatch_sqrt,
+        _get_scalar_dtype,
+        _get_value,
+        _to_scalar,
+        _use_grad_for_differentiable,
+    )
+
+    assert _get_value(tensor(2.5)) == _get_value(2.5) == 2.5
+    assert _to_scalar(tensor([3.0])).shape == ()
+    assert _dispatch_sqrt(4.0) == _dispatch_sqrt(tensor(4.0)) == 2
+    assert _get_scalar_dtype() is chainrule.float32
+    assert _default_to_fused_or_foreach([_A], False) == (False, False)
+    assert _default_to_fused_or_foreach([_A], False, use_fused=True) == (True, False)
+    assert _default_to_fused_or_foreach([_A], True, use_fused=True) == (False, False)
+
+    class Descent(Optimizer):
+        def __init__(self, params, differentiable=False):
+            super().__init__(params, {"differentiable": differentiable})
+
+        @_use_grad_for_differentiable
+        def step(self, closure=None):
+            recorded.append(chainrule.is_grad_enabled())
+
+    recorded = []
+    p = chainrule.nn.Parameter(_V.clone())
+    Descent([p]).step()
+    Descent([p], differentiable=True).step()
+    assert recorded == [False, True]
+    assert chainrule.is_grad_enabled()
+
+
+def test_tensors_by_device_and_dtype():
+    single, double = _V, _V.double()
+    group = chainrule.optim.Optimizer._group_tensors_by_device_and_dtype
+    assert group([[], []]) == {}
+    found = group([[single, double, single], [None, double, single]], with_indices=True)
+    assert [(str(device), dtype) for device, dtype in found] == [("cpu", chainrule.float32), ("cpu", chainrule.float64)]
+    (lists, indices), (others, last) = found.values()
+    assert indices == [0, 2]
+    assert last == [1]
+    assert lists[0][1] is single
+    assert lists[1][0] is None
+    assert others == [[double], [double]]
+    assert group([[single]])[single.device, single.dtype] == ([[single]], [])
