@@ -66,8 +66,8 @@ class dtype:
         if self._dtype is None:
             if self.is_complex:
                 raise TypeError(_NO_COMPLEX)
-            if self.name in _NO_UNSIGNED:
-                raise TypeError(f"tensors of {self.name} are not supported: take {_NO_UNSIGNED[self.name]}")
+            if self.name in _INSTEAD or (self.itemsize == 1 and self.is_floating_point):
+                raise TypeError(f"tensors of {self.name} are not supported: take {_INSTEAD.get(self.name, 'float16')}")
             if self.name == "bfloat16":
                 try:
                     import ml_dtypes
@@ -119,8 +119,13 @@ uint64 = dtype("uint64", "UInt64", False, False, 8)
 
 _NO_COMPLEX = "complex tensors are not supported yet; keep real and imaginary parts as two tensors"
 
+float8_e4m3fn, float8_e4m3fnuz, float8_e5m2, float8_e5m2fnuz, float8_e8m0fnu = (
+    dtype(f"float8_{form}", f"Float8_{form}", True, form != "e8m0fnu", 1)
+    for form in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")
+)
+
 #: types with a name alone, as PyTorch has few ops for them -> what holds their numbers
-_NO_UNSIGNED = {"uint16": "int32", "uint32": "int64", "uint64": "int64 for numbers below 2**63"}
+_INSTEAD = {"uint16": "int32", "uint32": "int64", "uint64": "int64 for numbers below 2**63"}
 
 _ALL = {d.name: d for d in (float16, bfloat16, float32, float64, uint8, int8, int16, int32, int64, bool_)}
 _FROM_NUMPY: dict[Any, dtype] = {np.dtype(n): d for n, d in _ALL.items() if n != "bfloat16"}

@@ -16,7 +16,7 @@ from .modes import MODES
 from .op import OPS, Op
 from .tensor import Tensor, method
 
-__all__ = ["FUNCTIONS", "api", "expose", "function", "inplace", "signed"]
+__all__ = ["FUNCTIONS", "api", "expose", "function", "inplace", "old_order", "signed"]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
@@ -108,6 +108,24 @@ def inplace(t: Tensor, target: Callable[..., Any], *args: Any, **kwargs: Any) ->
     if recording and value.node is None and not value.leaf and t.node is not None:
         value = OPS["copy"](t, value)  # t stays in the graph, with a gradient of zero for what it held
     return storage.assign(t, value, name, recording)
+
+
+def old_order(name: str, given: tuple[Any, ...], numbers: tuple[str, ...], tensors: int) -> tuple[Any, ...]:
+    """The arguments of PyTorch's old forms, where numbers stand before tensors: add(input, alpha, other). They warn.
+
+    (the numbers, 1 where the call has fewer of them, and the tensors); TypeError for anything else.
+    """
+    found = [x for x in given if not isinstance(x, Tensor)]
+    rest = [x for x in given if isinstance(x, Tensor)]
+    fits = len(rest) == tensors and len(found) <= len(numbers) and isinstance(given[-1], Tensor)
+    if not fits or not all(isinstance(x, (int, float)) for x in found):
+        raise TypeError(f"{name}() takes {tensors} tensors in these places, and {', '.join(numbers)} by keyword")
+    import warnings
+
+    by_name = ", ".join(f"{n}=" for n in numbers)
+    message = f"This overload of {name} is deprecated: give tensors first, then {by_name} by keyword"
+    warnings.warn(message, UserWarning, stacklevel=3)
+    return (*found, *[1] * (len(numbers) - len(found)), *rest)
 
 
 def fit_dtype(value: Tensor, dtype: Any, name: str) -> Tensor:

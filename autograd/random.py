@@ -456,7 +456,7 @@ def randn_like(backend: Any, array: Any, *, generator: Any = None) -> None:
 
 
 @like
-def randint_like(backend: Any, array: Any, low: Any, high: Any = None, *, generator: Any = None) -> None:
+def randint_like(backend: Any, array: Any, low: Any = 0, high: Any = None, *, generator: Any = None) -> None:
     """Integers in [low, high) in the input's shape and dtype: `randint_like(input, high)` or with low before it."""
     low, high = (0, low) if high is None else (low, high)
     array[...] = backend.asarray(_integers(_source(generator, backend), low, high, array.shape, array.dtype))

@@ -99,6 +99,7 @@ def test_device_states_around_a_recomputation():
     chainrule.set_rng_state(cpu)
     chainrule.utils.checkpoint.set_device_states(devices, states)
     assert chainrule.equal(drop(x), first)
+    assert chainrule.cuda._initialized == chainrule.cuda.is_available()
     assert len(devices) == len(states) == (0 if x.device.type == "cpu" else 1)
 
 
@@ -214,6 +215,15 @@ def test_names_of_the_cache(monkeypatch, tmp_path):
 # -- names of what has no tensors -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu"])
+def test_floats_of_eight_bits_are_names(form):
+    kind = getattr(chainrule, f"float8_{form}")
+    assert (kind.itemsize, kind.is_floating_point, repr(kind)) == (1, True, f"chainrule.float8_{form}")
+    assert chainrule.ones(2).dtype not in (kind,)
+    with pytest.raises(TypeError, match="not supported: take float16"):
+        chainrule.ones(2).to(kind)
+
+
 @pytest.mark.parametrize("name", ["uint16", "uint32", "uint64"])
 def test_wide_unsigned_types_are_names(name):
     kind = getattr(chainrule, name)
@@ -272,3 +282,58 @@ def test_scatter_and_gather_of_one_device():
 def test_compiled_operators_are_not_loaded():
     with pytest.raises(OSError, match=r"Could not load this library: ops\.so"):
         chainrule.ops.load_library("ops.so")
+
+
+# -- calls as older programs have them --------------------------------------------------------------------------------
+
+
+def test_numbers_before_tensors():
+    x, a, b = (chainrule.tensor(v, dtype=chainrule.float64) for v in ([1.0, 2.0], [3.0, 5.0], [7.0, 4.0]))
+    with pytest.warns(UserWarning, match="overload of add is deprecated"):
+        assert x.add(0.5, a).tolist() == [2.5, 4.5]
+    for call, expected in (
+        (lambda t: chainrule.add(t, 0.5, a), [2.5, 4.5]),
+        (lambda t: t.clone().add_(-2, a), [-5.0, -8.0]),
+        (lambda t: t.clone().sub_(2, a), [-5.0, -8.0]),
+        (lambda t: t.addcmul(0.5, a, b), [11.5, 12.0]),
+        (lambda t: t.clone().addcmul_(0.5, a, b), [11.5, 12.0]),
+        (lambda t: chainrule.addcdiv(t, 14, a, b), [7.0, 19.5]),
+        (lambda t: t.clone().addcdiv_(14, a, b), [7.0, 19.5]),
+    ):
+        with pytest.warns(UserWarning, match="deprecated"):
+            assert call(x).tolist() == expected
+
+
+def test_numbers_before_matrices():
+    m, v = chainrule.tensor([[1.0, 2.0], [3.0, 4.0]]), chainrule.tensor([1.0, -1.0])
+    one = chainrule.ones(2, 2)
+    for call, expected in (
+        (lambda: chainrule.addmm(2, one, 3, m, m), 2 * one + 3 * m @ m),
+        (lambda: one.addmm(2, m, m), 2 * one + m @ m),
+        (lambda: one.clone().addmm_(0.0, 3.0, m, m), 3 * m @ m),
+        (lambda: v.addmv(2, 3, m, v), 2 * v + 3 * m @ v),
+        (lambda: one.addr(2, v, v), 2 * one + v[:, None] * v),
+        (lambda: one[None].baddbmm(2, 3, m[None], m[None]), (2 * one + 3 * m @ m)[None]),
+        (lambda: chainrule.addbmm(2, one, 3, m[None], m[None]), 2 * one + 3 * m @ m),
+    ):
+        with pytest.warns(UserWarning, match="deprecated"):
+            assert chainrule.equal(call(), expected)
+
+
+def test_numbers_and_tensors_that_fit_no_form():
+    x = chainrule.ones(2)
+    for call in (
+        lambda: x.add(1, 2, x),
+        lambda: x.add(x, x),
+        lambda: x.addcmul(x, x, 2),
+        lambda: chainrule.addmm(x, x, x, x),
+    ):
+        with pytest.raises(TypeError):
+            call()
+
+
+def test_randint_like_with_one_bound():
+    x = chainrule.zeros(50)
+    for draw in (chainrule.randint_like(x, 3), chainrule.randint_like(x, high=3), chainrule.randint_like(x, 0, 3)):
+        assert draw.dtype == x.dtype
+        assert set(draw.tolist()) == {0, 1, 2}

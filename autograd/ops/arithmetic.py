@@ -15,7 +15,7 @@ import math
 from ..composite import composite
 from ..errors import OpError
 from ..op import OPS, op
-from ..public import api, expose
+from ..public import api, expose, old_order
 from ..tensor import Tensor
 
 __all__ = [
@@ -594,9 +594,11 @@ def _(F, g, input, min, max):
 
 
 def _scaled(target):
-    """`target(input, alpha * other)` as a public function."""
+    """`target(input, alpha * other)` as a public function, and in PyTorch's old order (input, alpha, other)."""
 
-    def function(input, other, *, alpha=1, out=None):
+    def function(input, other, *deprecated, alpha=1, out=None):
+        if deprecated:
+            alpha, other = old_order(target.name, (other, *deprecated), ("alpha",), 1)
         if alpha == 1:
             return target(input, other, out=out)
         kinds = [x.array.dtype for x in (input, other) if isinstance(x, Tensor)]
@@ -614,6 +616,23 @@ add_scaled, sub_scaled = _scaled(add), _scaled(sub)
 api(add_scaled, inplace=True)
 api(sub_scaled, inplace=True)
 api(sub_scaled, name="subtract", inplace=True)
+
+
+def _with_value(target):
+    """`target(input, tensor1, tensor2, value)` as a public function, and in the old order (input, value, tensors)."""
+
+    def function(input, tensor1, tensor2, *deprecated, value=1, out=None):
+        if deprecated:
+            value, tensor1, tensor2 = old_order(target.name, (tensor1, tensor2, *deprecated), ("value",), 2)
+        return target(input, tensor1, tensor2, value=value, out=out)
+
+    function.__name__ = function.__qualname__ = target.name
+    function.__doc__, function.__module__ = target.__doc__, __name__
+    return function
+
+
+api(_with_value(addcmul), inplace=True)
+api(_with_value(addcdiv), inplace=True)
 
 
 def _div(input, other, *, rounding_mode=None, out=None):
@@ -660,7 +679,7 @@ def positive(input):
 expose(mul, multiply=mul, inplace=True)
 expose(true_divide=div, inplace=True)
 expose(neg, pow, reciprocal, square, negative=neg, inplace=True)
-expose(addcmul, addcdiv, lerp, ldexp, xlogy, inplace=True)
+expose(lerp, ldexp, xlogy, inplace=True)
 expose(floor_divide, remainder, fmod, gcd, lcm, inplace=True)
 expose(hypot, atan2, copysign, heaviside, nextafter, arctan2=atan2, inplace=True)
 expose(logaddexp, logaddexp2, maximum, minimum, fmax, fmin)

@@ -6,6 +6,7 @@ raises).
 
 from __future__ import annotations
 
+import functools
 from itertools import pairwise
 from math import prod
 
@@ -15,7 +16,7 @@ from ..dims import numpy_names, wrap_dim
 from ..errors import OpError
 from ..modes import MODES
 from ..op import op
-from ..public import api, expose, function
+from ..public import api, expose, function, old_order
 from ..tensor import Tensor
 from .shape import reshape
 
@@ -151,31 +152,49 @@ def _added(input, product, beta, alpha):
     return product + (input if beta == 1 else input * beta)
 
 
+def _also_old(function):
+    """Decorator: PyTorch's old order too: addmm(beta, input, alpha, mat1, mat2), where numbers may be absent."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        if len(args) > 3:
+            beta, alpha, *args = old_order(function.__name__, args, ("beta", "alpha"), 3)
+            kwargs = {"beta": beta, "alpha": alpha, **kwargs}
+        return function(*args, **kwargs)
+
+    return call
+
+
 @api(inplace=True)
+@_also_old
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta·input + alpha·(mat1 @ mat2)."""
     return _added(input, mm(mat1, mat2), beta, alpha)
 
 
 @api(inplace=True)
+@_also_old
 def addmv(input, mat, vec, *, beta=1, alpha=1):
     """beta·input + alpha·(mat @ vec)."""
     return _added(input, mv(mat, vec), beta, alpha)
 
 
 @api(inplace=True)
+@_also_old
 def addr(input, vec1, vec2, *, beta=1, alpha=1):
     """beta·input + alpha·outer(vec1, vec2)."""
     return _added(input, outer(vec1, vec2), beta, alpha)
 
 
 @api(inplace=True)
+@_also_old
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta·input + alpha·(batch1 @ batch2), for stacks of matrices."""
     return _added(input, bmm(batch1, batch2), beta, alpha)
 
 
 @api(inplace=True)
+@_also_old
 def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta·input + alpha·Σ_b batch1[b] @ batch2[b]."""
     return _added(input, bmm(batch1, batch2).sum(0), beta, alpha)

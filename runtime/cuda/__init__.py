@@ -45,3 +45,10 @@ ShortTensor = tensor_type(int16, _CUDA)
 IntTensor = tensor_type(int32, _CUDA)
 LongTensor = tensor_type(int64, _CUDA)
 BoolTensor = tensor_type(bool_, _CUDA)
+
+
+def __getattr__(name: str) -> bool:
+    """`_initialized`, which programs that keep the states of generators ask."""
+    if name == "_initialized":
+        return devices.is_initialized()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
