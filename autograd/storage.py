@@ -7,6 +7,8 @@ Three rules (design section 4):
 * Not recording, it writes into the memory, and the write gets a serial number from the same count as the nodes. A node
   whose serial is older than the last write to memory that it kept raises in backward. That is one comparison of two
   integers per node, and nothing at all in the forward; turned down: a version number kept with every saved array.
+  Writes into a part of the memory harm only who kept elements of that part: programs fill memory slot by slot, and
+  hand on what is filled. Where PyTorch refuses such a write unless it goes through `.data`, it is allowed here.
 * Memory shared with NumPy (`from_numpy`, `numpy()`) can change unseen, so nodes keep copies of it; and what they kept
   before it was handed out is compared by checksum.
 """
@@ -24,8 +26,11 @@ from .tensor import Node, Tensor, next_serial, wrap
 
 __all__ = ["SHARED", "Family", "as_memory", "assign", "last_write", "link", "protect", "share", "verify", "write"]
 
-#: id of the owner of memory -> (weak reference to it, serial of the last write, number of writes, the user's line)
-_WRITES: dict[int, tuple[Any, int, int, str]] = {}
+#: id of the owner of memory -> (weak reference to it, serial of the last write, number of writes, the user's line,
+#: the parts that writes went to: see `_parts`)
+_WRITES: dict[int, tuple[Any, int, int, str, list[Any]]] = {}
+#: so many parts are told apart; one more, and all of the memory counts as written
+_PARTS = 256
 _last = 0
 #: id of the owner of memory that NumPy sees, too -> (weak reference, serial, checksum when it was handed out)
 SHARED: dict[int, tuple[Any, int, int | None]] = {}
@@ -53,10 +58,43 @@ def mark_written(array: Any, line: str = "") -> None:
     owner = backends.of(array).owner(array)
     key, _last = id(owner), next_serial()
     old = _WRITES.get(key)
+    parts = _parts(array, owner, old)
     if old is None:
-        _WRITES[key] = (_reference(owner, _WRITES, key), _last, 1, line)
+        _WRITES[key] = (_reference(owner, _WRITES, key), _last, 1, line, parts)
     else:
-        _WRITES[key] = (old[0], _last, old[2] + 1, line)
+        _WRITES[key] = (old[0], _last, old[2] + 1, line, parts)
+
+
+def _parts(array: Any, owner: Any, old: Any) -> list[Any]:
+    """The writes to memory so far, as (serial, what `_Place` makes of the part), after one into `array`.
+
+    A write to all of the memory is (serial, None), and stands for those before it.
+    """
+    if array.nbytes >= getattr(owner, "nbytes", 0) or (old is not None and len(old[4]) >= _PARTS):
+        return [(_last, None)]
+    return [*(old[4] if old is not None else ()), (_last, _Place(array))]
+
+
+class _Place:
+    """Where the elements of an array lie. NumPy takes it for an array, which nobody reads: it may be on a GPU."""
+
+    def __init__(self, array: Any) -> None:
+        self.__array_interface__ = {
+            "data": (backends.of(array).pointer(array), True),
+            "shape": tuple(array.shape),
+            "strides": tuple(array.strides),
+            "typestr": f"|V{array.dtype.itemsize}",
+            "version": 3,
+        }
+
+
+def _harmed(value: Any, parts: list[Any], serial: int) -> bool:
+    """Whether one of the writes after `serial` went to elements of `value`."""
+    later = [part for written, part in parts if written > serial]
+    if None in later:
+        return True
+    place = np.asarray(_Place(value))
+    return any(np.may_share_memory(place, p, max_work=1000) for p in map(np.asarray, later))
 
 
 def mark_all_written(arrays: Any) -> None:
@@ -67,9 +105,8 @@ def mark_all_written(arrays: Any) -> None:
         owner = owner_of(array)
         key = id(owner)
         old = _WRITES.get(key)
-        _WRITES[key] = (
-            (_reference(owner, _WRITES, key), _last, 1, "") if old is None else (old[0], _last, old[2] + 1, "")
-        )
+        entry = (_reference(owner, _WRITES, key), 0) if old is None else (old[0], old[2])
+        _WRITES[key] = (entry[0], _last, entry[1] + 1, "", _parts(array, owner, old))
 
 
 def version(array: Any) -> int:
@@ -83,7 +120,7 @@ def verify(node: Node) -> None:
     for value in _arrays(node.saved):
         key = id(backends.of(value).owner(value))
         entry = _WRITES.get(key)
-        if entry is not None and entry[1] > node.serial:
+        if entry is not None and entry[1] > node.serial and _harmed(value, entry[4], node.serial):
             raise OpError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
                 f"{node.plan.op.name} kept a {describe(value)}, written into at {entry[3] or 'an optimizer step'}. "

@@ -337,3 +337,102 @@ def test_randint_like_with_one_bound():
     for draw in (chainrule.randint_like(x, 3), chainrule.randint_like(x, high=3), chainrule.randint_like(x, 0, 3)):
         assert draw.dtype == x.dtype
         assert set(draw.tolist()) == {0, 1, 2}
+
+
+# -- trees ------------------------------------------------------------------------------------------------------------
+
+
+class Pair:
+    def __init__(self, first, second, name):
+        self.first, self.second, self.name = first, second, name
+
+
+def test_a_class_becomes_a_node_of_trees():
+    from chainrule.utils import _pytree as trees
+
+    assert trees.tree_leaves([Pair(1, 2, "a")])[0].name == "a"  # a leaf until it is registered
+    trees.register_pytree_node(
+        Pair, lambda p: ([p.first, p.second], p.name), lambda c, name: Pair(*c, name), serialized_type_name="Pair"
+    )
+    try:
+        doubled = trees.tree_map(lambda x: 2 * x, {"p": Pair(1, (2, 3), "a")})["p"]
+        assert (doubled.first, doubled.second, doubled.name) == (2, (4, 6), "a")
+        with pytest.raises(ValueError, match="already registered"):
+            trees.register_pytree_node(Pair, None, None)
+    finally:
+        del trees.SUPPORTED_NODES[Pair]
+    table = {"b": 1, "a": 2}
+    assert trees._dict_unflatten(*trees._dict_flatten(table)) == table
+    assert trees._dict_flatten_with_keys(table) == ([("b", 1), ("a", 2)], ["b", "a"])
+
+
+# -- memory that is filled slot by slot -------------------------------------------------------------------------------
+
+
+class Filled(chainrule.autograd.Function):
+    """Memory whose slots up to `count` are filled, the last of them by `value`."""
+
+    @staticmethod
+    def forward(ctx, memory, value, count):
+        ctx.count = count
+        return memory[..., :count]
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None, grad[..., ctx.count - 1], None
+
+
+@pytest.mark.parametrize("through_data", [True, False])
+def test_slots_written_after_what_was_kept(through_data):
+    x = chainrule.tensor([0.5, -1.0], dtype=chainrule.float64, requires_grad=True)
+    memory = chainrule.zeros(2, 4, dtype=chainrule.float64)
+    value, total = x, 0.0
+    for n in range(4):
+        with chainrule.no_grad():
+            if through_data:
+                memory.data[:, n] = value.detach()
+            else:
+                memory[:, n] = value
+        row = Filled.apply(memory, value, n + 1)
+        total = total + (row * row).sum()
+        value = value * 2
+    total.backward()
+    # slot n holds 2^n x, and gives a gradient in the step that filled it alone
+    assert chainrule.allclose(x.grad, 2 * x.detach() * sum(4**n for n in range(4)))
+
+
+def test_slots_that_were_kept_are_guarded():
+    x = chainrule.tensor([0.5, -1.0, 2.0], requires_grad=True)
+    memory = chainrule.ones(4, 3)
+    y = (x * memory[1:3]).sum()
+    memory[0] = 5.0
+    memory[3:] = 7.0
+    y.backward(retain_graph=True)
+    assert x.grad.tolist() == [2, 2, 2]
+    memory[2, 1] = 3.0
+    memory[0] = 6.0
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+def test_interleaved_slots():
+    x = chainrule.ones(3, requires_grad=True)
+    memory = chainrule.ones(3, 6)
+    y = (x * memory[:, ::2].sum(1) * memory[:, 2]).sum()
+    memory[:, 1::2] = 4.0
+    memory[:, 5].zero_()
+    y.backward(retain_graph=True)
+    assert x.grad.tolist() == [3, 3, 3]
+    memory[::2, 2] += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+def test_many_writes_count_as_one_to_all():
+    x = chainrule.ones(2, requires_grad=True)
+    memory = chainrule.ones(2, 300)
+    y = (x * memory[:, 0]).sum()
+    for n in range(1, 300):
+        memory[:, n] = n
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 __all__ = [
+    "SUPPORTED_NODES",
+    "NodeDef",
     "TreeSpec",
+    "register_pytree_node",
     "tree_all",
     "tree_any",
     "tree_flatten",
@@ -16,6 +19,52 @@ __all__ = [
     "tree_map_only",
     "tree_unflatten",
 ]
+
+
+class NodeDef(NamedTuple):
+    """How nodes of a type are taken apart, into (children, context), and put together from children and context."""
+
+    type: type[Any]
+    flatten_fn: Callable[[Any], tuple[Any, Any]]
+    unflatten_fn: Callable[[Any, Any], Any]
+
+
+#: the types that programs have registered; lists, tuples and dictionaries are nodes without an entry
+SUPPORTED_NODES: dict[type[Any], NodeDef] = {}
+
+
+def register_pytree_node(
+    cls: type[Any],
+    flatten_fn: Callable[[Any], tuple[Any, Any]],
+    unflatten_fn: Callable[[Any, Any], Any],
+    **serialization: Any,
+) -> None:
+    """Let objects of a class be nodes: `flatten_fn(node)` gives (children, context), `unflatten_fn(children, context)`
+    the node again. ValueError for a class that is one already.
+
+    What PyTorch takes besides, by keyword, is for files of trees, which are not written here.
+    """
+    if cls in SUPPORTED_NODES:
+        raise ValueError(f"{cls} is already registered as pytree node.")
+    SUPPORTED_NODES[cls] = NodeDef(cls, flatten_fn, unflatten_fn)
+
+
+_register_pytree_node = register_pytree_node
+
+
+def _dict_flatten(d: dict[Any, Any]) -> tuple[list[Any], Any]:
+    """(the values, the keys)."""
+    return list(d.values()), list(d)
+
+
+def _dict_unflatten(values: Any, context: Any) -> dict[Any, Any]:
+    """The dictionary of these values and keys."""
+    return dict(zip(context, values, strict=True))
+
+
+def _dict_flatten_with_keys(d: dict[Any, Any]) -> tuple[list[tuple[Any, Any]], Any]:
+    """(pairs of key and value, the keys)."""
+    return list(d.items()), list(d)
 
 
 class TreeSpec(NamedTuple):
@@ -34,6 +83,9 @@ class TreeSpec(NamedTuple):
 def _children(tree: Any) -> tuple[Any, list[Any]] | None:
     """(what makes the node again from its children, the children); None for a leaf."""
     kind = type(tree)
+    if kind in SUPPORTED_NODES:
+        children, context = SUPPORTED_NODES[kind].flatten_fn(tree)
+        return context, list(children)
     if kind in (dict, OrderedDict):
         return list(tree), list(tree.values())
     if kind is defaultdict:
@@ -69,6 +121,8 @@ def _build(leaves: Any, spec: TreeSpec) -> Any:
     if kind is None:
         return next(leaves)
     children = [_build(leaves, child) for child in spec.children_specs]
+    if kind in SUPPORTED_NODES:
+        return SUPPORTED_NODES[kind].unflatten_fn(children, context)
     if kind is defaultdict:
         return defaultdict(context[0], zip(context[1], children))
     if kind in (dict, OrderedDict):
