@@ -67,8 +67,8 @@ class _View(MutableMapping[str, Any]):
         return dict(self.module._entries(self.kind))[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if value is None or self.kind == "buffer":
-            self.module._declare(name, self.kind)
+        if _kind(value) != self.kind and self.module._declared_as(name) != self.kind:
+            self.module._declare(name, self.kind)  # by its value alone it would not be one: None, a plain tensor
         self.module.__dict__[name] = value
 
     def __delitem__(self, name: str) -> None:
@@ -99,9 +99,11 @@ class _Views:
         return self if module is None else _View(module, self.kind)
 
     def __set__(self, module: Any, values: Mapping[str, Any]) -> None:
-        view, values = _View(module, self.kind), dict(values)
+        view, values, transient = _View(module, self.kind), dict(values), module._non_persistent_buffers_set
         view.clear()
         view.update(values)
+        for name in transient & values.keys() if self.kind == "buffer" else ():
+            module._declare(name, _TRANSIENT)
 
 
 class Module(HookMethods, StateMethods):
@@ -163,10 +165,14 @@ class Module(HookMethods, StateMethods):
         found = [(n, v, declared.get(n) or _kind(v)) for n, v in self.__dict__.items()]
         return [(n, v) for n, v, k in found if k == kind or (kind == "buffer" and k == _TRANSIENT)]
 
-    def _declare(self, name: str, kind: str) -> None:
-        if self._declared is None:
-            self.__dict__["_declared"] = {}
-        self._declared[name] = kind  # type: ignore[index]
+    def _declare(self, name: str, kind: str | None) -> None:
+        """Note what the attribute is, whatever its value; None: forget it."""
+        # A new dict each time: a program's copy of a module, made from a copy of its __dict__, shares the old one.
+        declared = {n: k for n, k in (self._declared or {}).items() if n != name}
+        self.__dict__["_declared"] = declared if kind is None else {**declared, name: kind}
+
+    def _declared_as(self, name: str) -> str:
+        return (self._declared or {}).get(name, "").removeprefix("transient ")
 
     def __setattr__(self, name: str, value: Any) -> None:
         values, declared = self.__dict__, self._declared
@@ -180,12 +186,12 @@ class Module(HookMethods, StateMethods):
             value = GLOBAL.registered("buffer" if new == _TRANSIENT else new, self, name, value)
             if old != new:
                 values.pop(name, None)  # of another kind: it is defined anew, at the end
-                if declared is not None:
-                    declared.pop(name, None)
                 if isinstance(value, Buffer):
                     self._declare(name, new)
-            elif declared is not None and new in ("parameter", "module"):
-                declared.pop(name, None)
+                elif declared is not None and name in declared:
+                    self._declare(name, None)
+            elif declared is not None and name in declared and new in ("parameter", "module"):
+                self._declare(name, None)
         elif old:
             kind = "buffer" if old == _TRANSIENT else old
             if value is None:
@@ -196,8 +202,8 @@ class Module(HookMethods, StateMethods):
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        if self._declared is not None:
-            self._declared.pop(name, None)
+        if self._declared is not None and name in self._declared:
+            self._declare(name, None)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # For the subclasses that bring older files up to date and call this one.
@@ -218,8 +224,7 @@ class Module(HookMethods, StateMethods):
             raise KeyError(f'{kind} name can\'t contain ".", got: {name!r}')
         if not name:
             raise KeyError(f'{kind} name can\'t be empty string ""')
-        declared = (self._declared or {}).get(name, "")
-        known = (declared or _kind(self.__dict__.get(name))).removeprefix("transient ")
+        known = self._declared_as(name) or _kind(self.__dict__.get(name))
         if known != kind and hasattr(self, name):
             raise KeyError(f"attribute {name!r} already exists")
 

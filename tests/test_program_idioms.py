@@ -111,3 +111,57 @@ def test_function_that_keeps_a_sparse_tensor():
         b.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace"):
         out.backward()
+
+
+class Measured(chainrule.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = chainrule.nn.Parameter(chainrule.tensor([2.0, 3.0]))
+        self.register_parameter("shift", None)
+        self.register_buffer("seen", chainrule.zeros(1))
+        self.register_buffer("scratch", chainrule.zeros(1), persistent=False)
+
+    def forward(self, x):
+        return self.scale * x
+
+
+def test_tensors_that_ops_made_take_the_place_of_parameters():
+    net = Measured()
+    lr = chainrule.tensor(0.5, requires_grad=True)
+    net(chainrule.ones(2)).pow(2).sum().backward()
+    moved = net.scale.detach() - lr * net.scale.grad  # [2 - 4 lr, 3 - 6 lr]
+    net._parameters["scale"] = moved
+    assert dict(net.named_parameters()) == {"scale": moved}
+    assert "scale" in net._parameters
+    assert net._parameters["scale"] is net.scale is moved
+    assert list(net.state_dict()) == ["scale", "seen"]
+    net(chainrule.ones(2)).sum().backward()
+    assert lr.grad == -10
+    with pytest.raises(TypeError, match="cannot assign"):
+        net.scale = chainrule.ones(2)
+    net.scale = chainrule.nn.Parameter(chainrule.ones(2))
+    assert next(iter(net.parameters())) is net.scale
+
+
+def test_a_program_copies_a_module_by_its_dict():
+    net = Measured()
+    clone = Measured.__new__(Measured)
+    clone.__dict__ = net.__dict__.copy()
+    for kind in ("_parameters", "_buffers", "_modules"):
+        setattr(clone, kind, getattr(clone, kind).copy())
+    for name, value in clone._parameters.items():
+        clone._parameters[name] = None if value is None else value * 1
+    for name, value in clone._buffers.items():
+        clone._buffers[name] = value + 1
+    assert net.scale.is_leaf
+    assert not clone.scale.is_leaf
+    assert (float(net.seen), float(clone.seen)) == (0, 1)
+    for module in (net, clone):
+        assert list(module._parameters) == ["scale", "shift"]
+        assert list(module.state_dict()) == ["scale", "seen"]
+        assert set(module._buffers) == {"seen", "scratch"}
+    del clone._buffers["seen"]
+    clone.seen = 5
+    assert list(net.state_dict()) == ["scale", "seen"]
+    clone(chainrule.ones(2)).sum().backward()
+    assert net.scale.grad.tolist() == [1, 1]
