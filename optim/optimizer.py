@@ -454,9 +454,12 @@ def _packed(state: Any) -> Any:
     return state
 
 
-def _copied_counter(value: Any) -> Tensor:
-    """A loaded counter, in its own dtype, so that the run goes on exactly (PyTorch casts all but "step")."""
-    return _counter(number(value), value.dtype if isinstance(value, Tensor) else None)
+def _copied_counter(value: Any) -> Any:
+    """A loaded counter, in its own dtype, so that the run goes on exactly (PyTorch casts all but "step").
+
+    A plain number stays one: an optimizer written outside keeps what it wants; ours make tensors of it (`started`).
+    """
+    return _counter(number(value), value.dtype) if isinstance(value, Tensor) else value
 
 
 def _fitted(value: Any, p: Tensor) -> Any:

@@ -325,3 +325,27 @@ def test_names_and_duplicates_as_in_torch(torch):
             warnings.simplefilter("always")
             lib.optim.SGD([a, a])
         assert [w.category for w in caught] == [UserWarning]
+
+
+def test_a_number_in_the_state_of_an_optimizer_written_outside_stays_one():
+    class Counting(optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {"lr": 0.1})
+
+        def step(self, closure=None):
+            for p in self.param_groups[0]["params"]:
+                self.state[p]["step"] = self.state[p].get("step", 0) + 1
+
+    p = cr.nn.Parameter(cr.ones(2))
+    one, other = Counting([p]), Counting([p])
+    one.step()
+    other.load_state_dict(one.state_dict())
+    assert other.state[p]["step"] == 1
+    assert isinstance(other.state[p]["step"], int)
+    adam = optim.Adam([p])  # a checkpoint of old, whose counter is a number
+    adam.load_state_dict(
+        {**adam.state_dict(), "state": {0: {"step": 3, "exp_avg": cr.ones(2), "exp_avg_sq": cr.ones(2)}}}
+    )
+    p.grad = cr.ones(2)
+    adam.step()
+    assert adam.state[p]["step"].item() == 4
