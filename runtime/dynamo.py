@@ -5,9 +5,19 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from .compiler import allow_in_graph, disable, is_compiling, list_backends, reset
+from .compiler import allow_in_graph, assume_constant_result, disable, is_compiling, list_backends, reset
 
-__all__ = ["allow_in_graph", "config", "disable", "is_compiling", "list_backends", "mark_dynamic", "optimize", "reset"]
+__all__ = [
+    "allow_in_graph",
+    "assume_constant_result",
+    "config",
+    "disable",
+    "is_compiling",
+    "list_backends",
+    "mark_dynamic",
+    "optimize",
+    "reset",
+]
 
 #: takes any setting
 config = SimpleNamespace(
@@ -22,3 +32,11 @@ def optimize(*args: Any, **kwargs: Any) -> Any:
 
 def mark_dynamic(t: Any, index: Any, **limits: Any) -> None:
     """Nothing: all sizes are dynamic."""
+
+
+def mark_static_address(t: Any, guard: bool = True) -> None:
+    """Nothing: nobody else relies on where memory lies."""
+
+
+def mark_static(t: Any, index: Any = None) -> None:
+    """Nothing: no sizes are told apart."""

@@ -436,3 +436,14 @@ def test_many_writes_count_as_one_to_all():
         memory[:, n] = n
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.backward()
+
+
+# -- marks for a compiler ---------------------------------------------------------------------------------------------
+
+
+def test_marks_for_a_compiler_change_nothing():
+    import chainrule._dynamo as dynamo
+
+    x = chainrule.ones(2)
+    assert dynamo.mark_static_address(x) is dynamo.mark_static(x, 0) is dynamo.mark_dynamic(x, 0) is None
+    assert dynamo.assume_constant_result(len)([1, 2]) == 2
