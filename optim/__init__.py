@@ -1,7 +1,4 @@
-"""Optimizers, and schedules of their learning rates in `lr_scheduler`.
-
-SparseAdam is not here: gradients are dense, with which PyTorch's raises an error too; Adam takes its place.
-"""
+"""Optimizers, and schedules of their learning rates in `lr_scheduler`."""
 
 from . import lr_scheduler
 from ._adafactor import Adafactor
@@ -20,6 +17,7 @@ from .radam import RAdam
 from .rmsprop import RMSprop
 from .rprop import Rprop
 from .sgd import SGD
+from .sparse_adam import SparseAdam
 
 __all__ = [
     "ASGD",
@@ -38,5 +36,6 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "SparseAdam",
     "lr_scheduler",
 ]

@@ -79,6 +79,7 @@ TABLE: dict[str, list[dict]] = {
         {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-4, 1e-1), "weight_decay": 0.1, "maximize": True},
         {"lr": 0.05, "d": 2.0},
     ],
+    "SparseAdam": [{"lr": 0.05, "betas": (0.5, 0.9), "eps": 1e-3, "maximize": True}, {}],
     "Muon": [
         {"nesterov": False, "adjust_lr_fn": "original"},
         {"lr": 0.01, "momentum": 0.8, "adjust_lr_fn": "match_rms_adamw", "ns_steps": 3},
@@ -90,10 +91,12 @@ TABLE: dict[str, list[dict]] = {
 WITH_CLOSURE = {"LBFGS"}
 # PyTorch has none; tests of its own formula.
 NOT_IN_TORCH = {"Lion"}
+# PyTorch's takes sparse gradients alone: a test of its own.
+SPARSE_IN_TORCH = {"SparseAdam"}
 # PyTorch's Muon computes in bfloat16, so it is compared more loosely, in a test of its own.
 ROUNDED_IN_TORCH = {"Muon"}
 # PyTorch offers no recorded step for these.
-NOT_DIFFERENTIABLE = {"Adafactor", "Muon"}
+NOT_DIFFERENTIABLE = {"Adafactor", "Muon", "SparseAdam"}
 # The formula looks at whole parameters; Muon takes matrices only.
 MATRICES_ONLY = {"Muon"}
 # A learning rate, and how close to the minimum 200 steps must come, where they are not 0.1 and 1e-2.

@@ -14,6 +14,7 @@ from optimizer_table import (
     NOT_IN_TORCH,
     OPTIMIZERS,
     ROUNDED_IN_TORCH,
+    SPARSE_IN_TORCH,
     TABLE,
     WITH_CLOSURE,
 )
@@ -516,7 +517,9 @@ def test_defaults_and_repr():
 
 @pytest.mark.torch
 @pytest.mark.parametrize(
-    ("name", "options"), [c for c in CASES if c[0] not in NOT_IN_TORCH | ROUNDED_IN_TORCH], ids=str
+    ("name", "options"),
+    [c for c in CASES if c[0] not in NOT_IN_TORCH | ROUNDED_IN_TORCH | SPARSE_IN_TORCH],
+    ids=str,
 )
 def test_fifty_steps_like_torch(name, options, torch):
     arrays = numbers([s for s in SHAPES if 0 not in s or name != "Adafactor"])  # its PyTorch divides by 0

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from optimizer_table import MATRICES_ONLY, NOT_IN_TORCH, OPTIMIZERS, TABLE
+from optimizer_table import MATRICES_ONLY, NOT_DIFFERENTIABLE, NOT_IN_TORCH, OPTIMIZERS, SPARSE_IN_TORCH, TABLE
 
 import chainrule as cr
 from chainrule import backends, nn, optim
@@ -136,7 +136,8 @@ def test_choices_that_exclude_one_another():
 
 @pytest.mark.parametrize("names", ["sgd SGD", "adam Adam", "adamw AdamW", "adagrad Adagrad", "adadelta Adadelta",
                                    "adamax Adamax", "asgd ASGD", "lbfgs LBFGS", "nadam NAdam", "optimizer Optimizer",
-                                   "radam RAdam", "rmsprop RMSprop", "rprop Rprop"])  # fmt: skip
+                                   "radam RAdam", "rmsprop RMSprop", "rprop Rprop",
+                                   "sparse_adam SparseAdam"])  # fmt: skip
 def test_module_paths(names):
     module, name = names.split()
     scope = {}
@@ -240,7 +241,7 @@ def run(lib, name, **options):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS - NOT_IN_TORCH - {"LBFGS", "Muon"}))
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS - NOT_IN_TORCH - SPARSE_IN_TORCH - {"LBFGS", "Muon"}))
 def test_groups_are_torchs(name, torch):
     options = {} if name == "Rprop" else {"weight_decay": 0.1}
     # after its state was loaded PyTorch has mu_product, eta and mu in float64, which were float32 before
@@ -275,7 +276,7 @@ def test_muon_is_torchs(options, shape, torch):
         assert np.linalg.norm(a - b) < 0.08 * np.linalg.norm(b)
 
 
-@pytest.mark.parametrize("name", sorted({n for n in TABLE if n not in {"Adafactor", "ASGD", "Muon", "Rprop"}}))
+@pytest.mark.parametrize("name", sorted(set(TABLE) - NOT_DIFFERENTIABLE - {"ASGD", "Rprop"}))
 def test_a_learning_rate_that_learns(name):
     """Recorded steps are functions of the rate: what a run comes to has a derivative by it."""
 
@@ -312,6 +313,51 @@ def test_zero_grad_in_place():
     optim.SGD([q]).zero_grad(set_to_none=False)
     assert q.grad.item() == 0
     assert not q.grad.requires_grad
+
+
+def lookups(lib, count, dtype):
+    """Steps on the rows of an embedding that a batch names, as word2vec takes them."""
+    rng = np.random.default_rng(0)
+    table = lib.nn.Embedding(9, 3, sparse=True, dtype=dtype)
+    with lib.no_grad():
+        table.weight.copy_(lib.tensor(rng.standard_normal((9, 3))))
+    optimizer = lib.optim.SparseAdam(list(table.parameters()), lr=0.05)
+    for _ in range(count):
+        optimizer.zero_grad()
+        words, target = rng.integers(0, 8, 4), rng.standard_normal((4, 3))
+        ((table(lib.tensor(words)) - lib.tensor(target)) ** 2).sum().backward()
+        optimizer.step()
+    return table.weight.detach().numpy(), optimizer.state[table.weight]
+
+
+def test_sparse_adam_leaves_rows_alone():
+    table = nn.Embedding(5, 2, sparse=True)
+    before = table.weight.detach().clone()
+    optimizer = optim.SparseAdam(table.parameters(), lr=0.1)
+    for words in ([1, 3], [3]):
+        optimizer.zero_grad()
+        table(cr.tensor(words)).sum().backward()
+        optimizer.step()
+    moved = (table.weight - before).detach()
+    np.testing.assert_array_equal(moved[[0, 2, 4]].numpy(), 0)
+    np.testing.assert_allclose(moved[1].numpy(), -0.1, rtol=1e-4)  # the first step has the length lr
+    adam = optim.Adam([p := parameter(0.0, 0.0)], lr=0.1)
+    for g in (1.0, 0.0):
+        p.grad = cr.tensor([g, 1.0], dtype=cr.float64)
+        adam.step()
+    assert p[0].item() < -0.15  # Adam goes on without a gradient
+    np.testing.assert_allclose(moved[3].numpy(), p[1].item(), rtol=1e-5)
+    for bad in ({"lr": 0.0}, {"eps": 0.0}, {"betas": (1.0, 0.9)}):
+        with pytest.raises(ValueError, match="Invalid"):
+            optim.SparseAdam([p], **bad)
+
+
+@pytest.mark.torch
+def test_sparse_adam_like_torch(torch):
+    (ours, one), (theirs, two) = lookups(cr, 50, cr.float64), lookups(torch, 50, torch.float64)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)
+    for name in ("exp_avg", "exp_avg_sq"):
+        np.testing.assert_allclose(one[name].numpy(), two[name].numpy(), rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.torch
