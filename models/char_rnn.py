@@ -43,6 +43,8 @@ class CharRNN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if cell not in ("LSTM", "GRU", "RNN"):
+            raise ValueError(f"cell is 'LSTM', 'GRU' or 'RNN', not {cell!r}")
         self.vocabulary = list(vocabulary)
         self.numbers = {character: number for number, character in enumerate(self.vocabulary)}
         size = len(self.vocabulary)
@@ -52,7 +54,10 @@ class CharRNN(nn.Module):
 
     def encode(self, text: Sequence[str]) -> Tensor:
         """The numbers (T,) of a text's characters; KeyError for one that is not in the vocabulary."""
-        return tensor([self.numbers[c] for c in text], device=self.output.weight.device)
+        missing = sorted(set(text) - self.numbers.keys())
+        if missing:
+            raise KeyError(f"not in the vocabulary: {', '.join(map(repr, missing))}")
+        return tensor([self.numbers[c] for c in text], dtype="int64", device=self.output.weight.device)
 
     def decode(self, numbers: Any) -> str:
         """The text of numbers (T,)."""
@@ -73,7 +78,11 @@ class CharRNN(nn.Module):
         return self._write(start, length, lambda logits: logits.argmax(-1))
 
     def sample(self, start: str, length: int, temperature: float = 1.0, generator: Any = None) -> str:
-        """`start` and `length` characters more, drawn at random: τ < 1 is bolder, τ > 1 more varied, τ → 0 greedy."""
+        """`start` and `length` characters more, drawn at random: τ < 1 is bolder, τ > 1 more varied, τ = 0 greedy."""
+        if temperature < 0:
+            raise ValueError(f"a temperature is not negative, as {temperature} is")
+        if temperature == 0:
+            return self.greedy(start, length)
 
         def draw(logits: Tensor) -> Tensor:
             return multinomial(F.softmax(logits / temperature, -1), 1, generator=generator)[:, 0]
@@ -82,7 +91,7 @@ class CharRNN(nn.Module):
 
     @no_grad()
     def _write(self, start: str, length: int, choose: Any) -> str:
-        x, state, text = self.encode(start)[None], None, start
+        x, state, text = self._started(start), None, start
         for _ in range(length):
             logits, state = self(x, state)
             number = choose(logits[:, -1])
@@ -90,10 +99,17 @@ class CharRNN(nn.Module):
             x = number[:, None]
         return text
 
+    def _started(self, start: str) -> Tensor:
+        if not start:
+            raise ValueError("writing starts from one character or more; start is empty")
+        return self.encode(start)[None]
+
     @no_grad()
     def beam(self, start: str, length: int, width: int = 2) -> list[tuple[str, float]]:
         """The `width` best texts that the search finds, each with its log-probability given `start`; best first."""
-        logits, state = self(self.encode(start)[None])
+        if width < 1:
+            raise ValueError(f"a beam is at least 1 wide, not {width}")
+        logits, state = self(self._started(start))
         scores, texts = F.log_softmax(logits[:, -1], -1), [start]
         for step in range(length):
             best = scores.flatten().topk(min(width, scores.numel()))

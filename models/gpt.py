@@ -106,6 +106,8 @@ class GPT(nn.Module):
                 nn.init.normal_(p, 0.0, 0.02 / math.sqrt(2 * config.n_layer) if last else 0.02)
 
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        if idx.dim() != 2:
+            raise ValueError(f"tokens are (batch, time), got shape {tuple(idx.shape)}; for one sequence: idx[None]")
         length = idx.shape[1]
         if length > self.config.block_size:
             raise ValueError(f"a sequence of {length} is longer than block_size={self.config.block_size}")

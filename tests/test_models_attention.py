@@ -133,6 +133,8 @@ def test_gpt_starts_at_chance_and_looks_back_only():
     close(model(cr.tensor([[1, 2, 3, 6, 6]]))[0][:, :3], logits[:, :3])
     with pytest.raises(ValueError, match="longer than block_size=8"):
         model(cr.zeros(1, 9).long())
+    with pytest.raises(ValueError, match=r"tokens are \(batch, time\), got shape \(5,\)"):
+        model(idx[0])
     assert model.transformer.h[0].mlp.c_proj.weight.std().item() == pytest.approx(0.01, rel=0.1)
     assert model.transformer.h[0].mlp.c_fc.weight.std().item() == pytest.approx(0.02, rel=0.1)
 

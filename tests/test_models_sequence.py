@@ -59,8 +59,21 @@ def test_char_rnn_counts():
     for cell, n in gates.items():
         assert count(CharRNN("abcd", 5, cell=cell)) == n * 5 * (4 + 5 + 2) + 4 * 6
     assert count(CharRNN("abcd", 5, 2, "RNN", embedding=3)) == 4 * 3 + 5 * (3 + 5 + 2) + 5 * (5 + 5 + 2) + 4 * 6
-    with pytest.raises(KeyError):
-        CharRNN("abcd").encode("e")
+
+
+def test_char_rnn_says_what_does_not_fit():
+    model = CharRNN("abcd", 4)
+    with pytest.raises(KeyError, match="not in the vocabulary: '!', 'e'"):
+        model.encode("bee!")
+    with pytest.raises(ValueError, match="cell is 'LSTM', 'GRU' or 'RNN', not 'lstm'"):
+        CharRNN("abcd", cell="lstm")
+    for write in (model.greedy, model.sample, model.beam):
+        with pytest.raises(ValueError, match="start is empty"):
+            write("", 3)
+    with pytest.raises(ValueError, match="at least 1 wide, not 0"):
+        model.beam("a", 3, width=0)
+    with pytest.raises(ValueError, match="not negative"):
+        model.sample("a", 3, temperature=-1.0)
 
 
 def log_probability(model, text):
@@ -97,7 +110,7 @@ def test_sampling_follows_the_temperature():
         p = np.exp(np.array([1, 0, -1]) / temperature)
         shares = [text.count(c) / 1000 for c in "abc"]
         np.testing.assert_allclose(shares, p / p.sum(), atol=0.05)
-    assert model.sample("a", 20, 1e-3, generator) == model.greedy("a", 20)
+    assert model.sample("a", 20, 1e-3, generator) == model.greedy("a", 20) == model.sample("a", 20, 0)
 
 
 def test_truncated_bptt_reaches_back_k2_steps():
