@@ -6,6 +6,7 @@ in PyTorch. What PyTorch registers for its tracer and for dispatch is taken and 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,9 @@ class CustomOpDef:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._fn is None:
             raise NotImplementedError(f"{self._qualname} is defined and not implemented: register a kernel")
+        given = inspect.signature(self._fn).bind(*args, **kwargs)
+        given.apply_defaults()
+        args, kwargs = given.args, given.kwargs  # by place, whatever the call names, but for what has no place
         if self._backward is None:
             with no_grad():
                 return self._fn(*args, **kwargs)

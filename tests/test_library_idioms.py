@@ -180,6 +180,9 @@ def test_custom_op():
     cube.register_autograd(lambda ctx, g: (3 * ctx.scale * g * ctx.saved_tensors[0] ** 2, None), setup_context=keep)
     chainrule.ops.idioms.cube(x, 2.0).sum().backward()
     assert x.grad.tolist() == [6, 24]
+    x.grad = None
+    cube(scale=2.0, x=x).sum().backward()  # what is named has its place all the same
+    assert x.grad.tolist() == [6, 24]
     assert not hasattr(chainrule.ops.idioms, "square")
     with pytest.raises(RuntimeError, match="no operator idioms::square"):
         chainrule.library.register_fake("idioms::square", lambda x: x)
@@ -447,3 +450,23 @@ def test_marks_for_a_compiler_change_nothing():
     x = chainrule.ones(2)
     assert dynamo.mark_static_address(x) is dynamo.mark_static(x, 0) is dynamo.mark_dynamic(x, 0) is None
     assert dynamo.assume_constant_result(len)([1, 2]) == 2
+
+
+# -- buffers of one row -----------------------------------------------------------------------------------------------
+
+
+def test_an_expanded_view_that_repeats_nothing_can_be_written():
+    row = chainrule.arange(4.0)
+    for made in (row.expand(1, -1), row.expand((1, 4)), row.broadcast_to((1, 1, 4)), row.view(1, 4).expand(1, 4)):
+        row.copy_(chainrule.arange(4.0))
+        made.copy_(chainrule.tensor([4.0, 3.0, 2.0, 1.0]))
+        made += 1
+        made[..., 0] = 9.0
+        assert row.tolist() == [9, 4, 3, 2]
+    with pytest.raises(RuntimeError, match="expanded"):
+        row.expand(2, 4).zero_()
+    x = chainrule.ones(3, requires_grad=True)
+    y = (2 * x).expand(1, 3)
+    y *= 3
+    y.sum().backward()
+    assert x.grad.tolist() == [6, 6, 6]

@@ -353,6 +353,9 @@ Tensor.mH = property(adjoint)
 @op(view=True)
 def expand(xp, input, /, shape):
     """`input` broadcast to `shape`, without a copy."""
+    extra = len(shape) - len(input.shape)
+    if tuple(shape) == (1,) * extra + tuple(input.shape):  # nothing is repeated: a view that can be written
+        return input[(*(None,) * extra, ...)]
     return xp.broadcast_to(input, shape)
 
 
