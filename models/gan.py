@@ -26,6 +26,8 @@ class Generator(nn.Module):
         self.main = nn.Sequential(*layers, nn.ConvTranspose2d(c, channels, 4, 2, 1, bias=False), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
+        if z.numel() != z.shape[0] * self.z:
+            raise ValueError(f"this generator takes noise (N, {self.z}), not {tuple(z.shape)}")
         return self.main(z.view(z.shape[0], self.z, 1, 1))
 
 
@@ -41,6 +43,7 @@ class Discriminator(nn.Module):
         self, channels: int = 3, width: int = 64, size: int = 64, norm: type[nn.Module] = nn.BatchNorm2d
     ) -> None:
         super().__init__()
+        self.size = size
         c = width
         layers: list[nn.Module] = [nn.Conv2d(channels, c, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
         for _ in range(_halvings(size) - 1):
@@ -49,7 +52,10 @@ class Discriminator(nn.Module):
         self.main = nn.Sequential(*layers, nn.Conv2d(c, 1, 4, 1, 0, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.main(x).view(-1)
+        scores = self.main(x)
+        if scores.shape[2:] != (1, 1):
+            raise ValueError(f"this discriminator is for images of {self.size} x {self.size}, not {tuple(x.shape)}")
+        return scores.view(-1)
 
 
 def _halvings(size: int) -> int:
@@ -70,6 +76,8 @@ def weights_init(module: nn.Module) -> None:
 
 def gradient_penalty(critic: nn.Module, real: Tensor, false: Tensor) -> Tensor:
     """E[(‖∇_x̂ D(x̂)‖₂ - 1)²] with x̂ = ε x + (1 - ε) G(z), one ε from U[0, 1] for each sample."""
+    if real.shape != false.shape:
+        raise ValueError(f"real {tuple(real.shape)} and false {tuple(false.shape)} samples must have one shape")
     eps = rand(real.shape[0], *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
     between = (eps * real.detach() + (1 - eps) * false.detach()).requires_grad_()
     (slope,) = grad(critic(between).sum(), between, create_graph=True)

@@ -399,6 +399,8 @@ def test_standardize_images_and_data_sets():
         atol=1e-5,
     )
     assert np.array_equal(transforms.Standardize().fit(np.ones((3, 1)))(np.ones((1, 1))), [[0]])
+    with pytest.raises(ValueError, match=r"shape \(4, 5\) are no images \(C, H, W\)"):
+        transforms.fit_normalize(x[:, 0])
 
 
 def test_smote():

@@ -93,6 +93,7 @@ def test_perplexity():
         (lambda: metrics.accuracy([1, 2], [1]), "do not fit targets"),
         (lambda: metrics.accuracy([], []), "no predictions"),
         (lambda: metrics.accuracy([0.3], [1]), "whole-numbered"),
+        (lambda: metrics.accuracy(["cat"], ["dog"]), "whole-numbered"),
         (lambda: metrics.precision([0, 2], [0, 1]), "do not fit 2 classes"),
         (lambda: metrics.precision([0, 1], [0, 1], average="mean"), "average must be"),
         (lambda: metrics.confusion_matrix([0, 5], [0, 1], num_classes=3), "do not fit 3 classes"),

@@ -367,6 +367,10 @@ def test_dcgan_shapes():
     assert discriminator(x).shape == (3,)
     with pytest.raises(ValueError, match="power of 2"):
         models.Generator(size=28)
+    with pytest.raises(ValueError, match=r"noise \(N, 10\), not \(3, 9\)"):
+        generator(cr.randn(3, 9))
+    with pytest.raises(ValueError, match=r"images of 32 x 32, not \(3, 1, 64, 64\)"):
+        discriminator(cr.randn(3, 1, 64, 64))
     assert abs(generator.main[0].weight.std().item() - 0.02) < 2e-3
     # PyTorch's DCGAN tutorial has these numbers for 64 x 64 and three channels
     assert count(models.Generator()) == 3_576_704
@@ -395,6 +399,8 @@ def test_gradient_penalty_of_a_linear_critic():
     critic = nn.Sequential(nn.Flatten(), nn.Linear(12, 1, bias=False))
     w = critic[1].weight
     penalty = models.gradient_penalty(critic, cr.randn(5, 3, 2, 2), cr.randn(5, 3, 2, 2))
+    with pytest.raises(ValueError, match="must have one shape"):
+        models.gradient_penalty(critic, cr.randn(5, 3, 2, 2), cr.randn(4, 3, 2, 2))
     norm = w.detach().norm().item()
     assert penalty.item() == pytest.approx((norm - 1) ** 2, rel=1e-5)
     penalty.backward()

@@ -45,7 +45,7 @@ def _labels(input: Any, target: Any) -> tuple[Any, Any]:
     if not wanted.size:
         raise ValueError("there are no predictions to judge")
     for name, array in (("predictions", predicted), ("targets", wanted)):
-        if array.dtype.kind not in "iub" and (array != np.floor(array)).any():
+        if array.dtype.kind not in "iubf" or (array.dtype.kind == "f" and (array != np.floor(array)).any()):
             raise ValueError(f"{name} must be whole-numbered labels; threshold or argmax probabilities first")
     return predicted.reshape(-1).astype(np.int64), wanted.reshape(-1).astype(np.int64)
 

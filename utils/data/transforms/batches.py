@@ -110,6 +110,10 @@ class Standardize:
         count, mean, squares = 0, 0.0, 0.0
         for part in _parts(data):
             dim = self.dim or ((0, 2, 3) if part.ndim == 4 else (0,))
+            if max(dim) >= part.ndim:
+                raise ValueError(
+                    f"samples of shape {part.shape[1:]} are no images (C, H, W): dim={dim} of a batch of them"
+                )
             n = math.prod(part.shape[i] for i in dim)
             if not n:
                 continue
