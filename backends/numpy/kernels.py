@@ -64,6 +64,9 @@ _mean.partial = True  # type: ignore[attr-defined]
 
 
 def _expand(input: Any, shape: tuple[int, ...]) -> Any:
+    extra = len(shape) - input.ndim
+    if shape == (1,) * extra + input.shape:  # nothing is repeated: a view that can be written
+        return input[(*(None,) * extra, ...)]
     if input.ndim:
         return np.broadcast_to(input, shape)
     # the gradient of a sum: a read-only view of one number, ten times quicker to make than by broadcast_to
