@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from operator import attrgetter
 from typing import Any
 
@@ -223,13 +224,24 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
 
 @method
 def is_shared(self: Tensor) -> bool:
-    """True where other processes can see the memory; a GPU's memory counts as such."""
-    return self.is_cuda
+    """True where other processes can see the memory (`share_memory_`); a GPU's memory counts as such."""
+    sharing = sys.modules.get(f"{__package__}.sharing")  # if it is not there, nothing has been shared
+    return self.is_cuda or (sharing is not None and sharing.is_shared(self.array))
 
 
 @method
 def share_memory_(self: Tensor) -> Tensor:
-    """This tensor. Workers get copies of what is sent to them; memory is not shared between processes."""
+    """Move the data into memory that processes share, those forked later and those spawned with this tensor.
+
+    What they write into it, each sees at once; nothing keeps two from writing at the same time. Returns the tensor; a
+    GPU's memory stays where it is. Other tensors on the former memory stay there.
+    """
+    if not self.is_cuda:
+        from . import sharing
+
+        storage.as_memory(self)
+        self.array = sharing.shared(self.array)
+        self.family, self.chain = None, ()
     return self
 
 

@@ -89,6 +89,9 @@ def _as(kind: type, t: Tensor) -> Tensor:
 def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
     storage.as_memory(self)
     data = backends.of(self.array).to_host(self.array)
+    sharing = sys.modules.get(f"{__package__}.sharing")
+    if sharing is not None:
+        data = sharing.to_send(data)
     return rebuild, (type(self), data, str(device_of(self.array)), self.requires_grad, _extras(self))
 
 

@@ -1,6 +1,7 @@
 """`chainrule.multiprocessing`: Python's multiprocessing, and `spawn` for a function of the rank.
 
-A tensor that goes through a queue is pickled: the other process gets a copy, not the same memory.
+A tensor after `share_memory_()`, a module after `share_memory()`, is one memory for the processes that are started with
+it. A tensor that goes through a queue is pickled: the other process gets a copy, not the same memory.
 """
 
 from __future__ import annotations

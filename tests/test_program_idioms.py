@@ -10,6 +10,7 @@ import os
 import pathlib
 import pickle
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -165,3 +166,45 @@ def test_a_program_copies_a_module_by_its_dict():
     assert list(net.state_dict()) == ["scale", "seen"]
     clone(chainrule.ones(2)).sum().backward()
     assert net.scale.grad.tolist() == [1, 1]
+
+
+def adds(net, step):
+    """In a process of its own: writes into the network's weights, by an optimizer and directly."""
+    optimizer = chainrule.optim.SGD(net.parameters(), lr=step)
+    net(chainrule.ones(1, 3)).sum().backward()
+    optimizer.step()
+    with chainrule.no_grad():
+        net.bias += 10
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no descriptors of memory to hand on")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_train_one_network(method):
+    net = chainrule.nn.Linear(3, 2)
+    assert not net.weight.is_shared()
+    before = net.weight.detach().clone(), net.bias.detach().clone()
+    assert net.share_memory() is net
+    assert net.weight.is_shared()
+    assert chainrule.equal(net.weight, before[0])
+    context = chainrule.multiprocessing.get_context(method)
+    for step in (1.0, 0.5):
+        process = context.Process(target=adds, args=(net, step))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    assert chainrule.allclose(net.weight, before[0] - 1.5)
+    assert chainrule.allclose(net.bias, before[1] - 1.5 + 20)
+
+
+def test_shared_memory_and_copies_of_it():
+    x = chainrule.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=chainrule.channels_last)
+    want, stride = x.clone(), x.stride()
+    x.share_memory_()
+    assert chainrule.equal(x, want)
+    assert x.stride() == stride
+    assert x[0, 1].is_shared()
+    for copy in (x.clone(), pickle.loads(pickle.dumps(x)), x + 0):
+        assert chainrule.equal(copy, want)
+        assert not copy.is_shared()
+    assert chainrule.empty(0).share_memory_().shape == (0,)
+    assert chainrule.tensor(3).share_memory_().is_shared()
