@@ -208,3 +208,18 @@ def test_shared_memory_and_copies_of_it():
         assert not copy.is_shared()
     assert chainrule.empty(0).share_memory_().shape == (0,)
     assert chainrule.tensor(3).share_memory_().is_shared()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="there a warning of Python's must be kept from sight")
+def test_a_warning_is_shown_once_whatever_workers_are_started():
+    program = """
+import warnings
+import chainrule
+
+for epoch in range(2):
+    warnings.warn("said once")
+    for batch in chainrule.utils.data.DataLoader(list(range(4)), num_workers=1):
+        pass
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    assert told.count("said once") == 1

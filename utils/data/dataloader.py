@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import warnings
 import weakref
@@ -370,10 +371,13 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
         masks = hasattr(signal, "pthread_sigmask") and threading.current_thread() is threading.main_thread()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
         try:
-            with warnings.catch_warnings():
-                # Python 3.12 warns of forks while there are threads (a BLAS has some); a worker starts none of theirs.
-                warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
-                process.start()
+            if sys.version_info < (3, 12):
+                process.start()  # catch_warnings would have every warning of the program shown anew
+            else:
+                with warnings.catch_warnings():
+                    # It warns of forks while there are threads (a BLAS has some); a worker starts none of theirs.
+                    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+                    process.start()
         finally:
             if before is not None:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
