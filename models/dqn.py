@@ -95,6 +95,11 @@ class DQN:
         self.optimizer = optimizer or Adam(network.parameters(), lr=1e-3)
         self.acted = self.learned = 0
 
+    @property
+    def device(self) -> Any:
+        """Where the network is; observations are brought there."""
+        return next(self.network.parameters()).device
+
     def act(self, observation: Sequence[float], greedy: bool = False) -> int:
         """The best action, or with probability ε a random one."""
         first, last, steps = self.epsilon
@@ -103,7 +108,7 @@ class DQN:
         if self.random.random() < epsilon:
             return self.random.randrange(self.actions)
         with no_grad():
-            return int(self.network(tensor([list(observation)])).argmax(1).item())
+            return int(self.network(tensor([list(observation)], device=self.device)).argmax(1).item())
 
     def remember(self, *args: Any) -> None:
         """Keep a Transition, given by its fields."""
@@ -112,15 +117,17 @@ class DQN:
     def loss(self, batch: Sequence[Transition]) -> Tensor:
         """Huber's distance between Q(s, a) and r + γ max Q⁻(s', ·), the latter 0 where the episode ended."""
         seen, actions, rewards, following, ends = map(list, zip(*batch, strict=True))
-        after = tensor(following)
+        device = self.device
+        after = tensor(following, device=device)
         with no_grad():
             values = self.target(after)
             if self.double:
                 best = values.gather(1, self.network(after).argmax(1, keepdim=True)).squeeze(1)
             else:
                 best = values.max(1).values
-            wanted = tensor(rewards) + self.gamma * best * (1 - tensor(ends).float())
-        found = self.network(tensor(seen)).gather(1, tensor(actions).unsqueeze(1)).squeeze(1)
+            wanted = tensor(rewards, device=device) + self.gamma * best * (1 - tensor(ends, device=device).float())
+        values = self.network(tensor(seen, device=device))
+        found = values.gather(1, tensor(actions, device=device).unsqueeze(1)).squeeze(1)
         return F.smooth_l1_loss(found, wanted)
 
     def learn(self) -> float | None:

@@ -554,6 +554,22 @@ def test_dqn_target_by_hand():
     assert agent.loss(batch).item() == pytest.approx((2.5 + 0.125) / 2)
 
 
+def test_dqn_brings_observations_to_the_network(monkeypatch):
+    """Every tensor that it makes asks for the network's device, so that a network on a GPU can learn."""
+    agent, asked = models.DQN(nn.Linear(1, 2), 2, epsilon=(0.0, 0.0, 1), batch_size=1), []
+    tensor = models.dqn.tensor
+
+    def recording(data, **options):
+        asked.append(options.get("device"))
+        return tensor(data, **options)
+
+    monkeypatch.setattr(models.dqn, "tensor", recording)
+    agent.act([1.0])
+    agent.remember([1.0], 0, 1.0, [3.0], False)
+    agent.learn()
+    assert asked == [agent.network.weight.device] * 6
+
+
 def test_discounted_returns():
     assert models.policy_gradient.discounted_returns([1.0, 0.0, 2.0], 0.5) == [1.5, 1.0, 2.0]
 
