@@ -8,7 +8,7 @@ steps, then learns 128 times from its memory, and so on. From time to time the n
 the weights that did best are kept: Q-learning forgets as it learns. At the end the kept weights play 100 episodes that
 nobody has seen.
 
-What to expect: the pole stands to the end in all of them, or nearly; about a minute.
+What to expect: a mean of 435 to 500 steps, depending on the seed; about a minute on two free cores.
 
 Writes to runs/dqn/: returns.png, figures.json, model.pth.
 """
