@@ -43,12 +43,17 @@ def test_there_are_notebooks():
     assert len(NOTEBOOKS) >= 2
 
 
+# From the third on, networks are trained: 20 to 30 seconds each, which `make test-slow` and CI take.
+TRAINING = [pytest.param(path, marks=pytest.mark.slow if path.name >= "03" else ()) for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("notebook", TRAINING, indirect=True, ids=lambda path: path.stem)
 def test_runs(notebook):
     saved = [(text(cell), pictures(cell)) for cell in code_cells(notebook)]
     notebook.cells.insert(0, nbformat.v4.new_code_cell("import warnings\n\nwarnings.simplefilter('error')"))
     # The kernel warns of itself when it is shut down.
     notebook.cells.append(nbformat.v4.new_code_cell("warnings.simplefilter('ignore')"))
-    client = NotebookClient(notebook, timeout=120, coalesce_streams=True, resources=FOLDER)
+    client = NotebookClient(notebook, timeout=240, coalesce_streams=True, resources=FOLDER)
     client.execute()  # raises what a cell raises
     for cell, (printed, drawn) in zip(code_cells(notebook)[1:-1], saved, strict=True):
         assert not [line for line in text(cell) if line.startswith("stderr")]
