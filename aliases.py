@@ -19,7 +19,7 @@ __all__ = ["NAMES", "PACKAGES", "PATHS", "attribute", "install", "top_names"]
 #: packages above the engine and modules of their own name, imported when a program names one
 PACKAGES = (
     *("distributions", "models", "nn", "optim", "runtime", "testing", "utils"),
-    *(f"backends.{name}" for name in ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp")),
+    *(f"backends.{name}" for name in ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum")),
     *("utils._pytree", "utils.flop_counter"),
 )
 
@@ -115,7 +115,7 @@ NAMES: dict[str, str] = {
             is_autocast_enabled
             set_autocast_cache_enabled set_autocast_cpu_dtype set_autocast_cpu_enabled set_autocast_dtype
             set_autocast_enabled set_autocast_gpu_dtype""",
-        "autograd.dtypes": "float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu",
+        "autograd.dtypes": "chalf complex32 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu",
         "autograd.errors": "OutOfMemoryError",
         "optim.custom": """optim.optimizer._capturable_doc optim.optimizer._default_to_fused_or_foreach
             optim.optimizer._differentiable_doc optim.optimizer._disable_dynamo_if_unsupported

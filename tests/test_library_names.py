@@ -162,3 +162,11 @@ def test_tensors_by_device_and_dtype():
     assert lists[1][0] is None
     assert others == [[double], [double]]
     assert group([[single]])[single.device, single.dtype] == ([[single]], [])
+
+
+def test_order_of_products_is_einsums_own():
+    import chainrule.backends.opt_einsum
+
+    assert not chainrule.backends.opt_einsum.is_available()
+    assert not chainrule.backends.opt_einsum.enabled
+    assert chainrule.backends.opt_einsum.get_opt_einsum() is chainrule.backends.opt_einsum.strategy is None
