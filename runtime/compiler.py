@@ -31,15 +31,22 @@ def compile(
     disable: bool = False,
     **others: Any,
 ) -> Any:
-    """The function or module itself, unchanged: there is no compiler, and the results are the same without.
+    """The function itself, or a module around the module: there is no compiler, and the results are the same without.
 
-    A decorator with and without arguments. RuntimeError where both `mode` and `options` are given, as in PyTorch.
+    A module becomes an `OptimizedModule`, as in PyTorch: the module itself is its `_orig_mod`, which is also how names
+    in its `state_dict()` begin. A decorator with and without arguments. RuntimeError where both `mode` and `options`
+    are given. disable=True returns the module itself.
     """
     if mode is not None and options is not None:
         raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
     if model is None:
-        return lambda function: function
-    return model
+        return lambda function: compile(function, disable=disable)
+    if disable or not hasattr(model, "named_parameters"):
+        return model
+    from ..nn import Module
+    from .optimized import OptimizedModule
+
+    return OptimizedModule(model) if isinstance(model, Module) and not isinstance(model, OptimizedModule) else model
 
 
 def disable(fn: Callable[..., Any] | None = None, recursive: bool = True, **others: Any) -> Any:

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from .compiler import allow_in_graph, assume_constant_result, disable, is_compiling, list_backends, reset
+from .optimized import OptimizedModule
 
 __all__ = [
+    "OptimizedModule",
     "allow_in_graph",
     "assume_constant_result",
     "config",

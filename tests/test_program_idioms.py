@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import copy
 import dataclasses
 import datetime
 import enum
@@ -203,9 +204,9 @@ def test_shared_memory_and_copies_of_it():
     assert chainrule.equal(x, want)
     assert x.stride() == stride
     assert x[0, 1].is_shared()
-    for copy in (x.clone(), pickle.loads(pickle.dumps(x)), x + 0):
-        assert chainrule.equal(copy, want)
-        assert not copy.is_shared()
+    for same in (x.clone(), pickle.loads(pickle.dumps(x)), x + 0):
+        assert chainrule.equal(same, want)
+        assert not same.is_shared()
     assert chainrule.empty(0).share_memory_().shape == (0,)
     assert chainrule.tensor(3).share_memory_().is_shared()
 
@@ -223,3 +224,33 @@ for epoch in range(2):
 """
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
     assert told.count("said once") == 1
+
+
+def test_compiled_module():
+    net = chainrule.nn.Sequential(chainrule.nn.Linear(2, 3), chainrule.nn.Dropout())
+    net.tag = 3
+    compiled = chainrule.compile(net)
+    assert repr(compiled).startswith("OptimizedModule(\n  (_orig_mod): Sequential(\n    (0): Linear(")
+    assert list(compiled.state_dict()) == ["_orig_mod.0.weight", "_orig_mod.0.bias"]
+    assert compiled._orig_mod is net
+    assert compiled.tag == 3
+    compiled.tag = 4
+    assert net.tag == 4
+    compiled.eval()
+    assert not net.training
+    assert not compiled.training
+    calls = []
+    net.register_forward_hook(lambda *args: calls.append("hook"))
+    x = chainrule.ones(1, 2)
+    compiled(x).sum().backward()
+    assert calls == ["hook"]
+    assert compiled.get_parameter("_orig_mod.0.weight").grad is net[0].weight.grad is not None
+    compiled.zero_grad()
+    assert net[0].weight.grad is None
+    compiled.load_state_dict(compiled.state_dict())
+    for copied in (copy.deepcopy(compiled), pickle.loads(pickle.dumps(chainrule.compile(chainrule.nn.Linear(2, 3))))):
+        assert type(copied) is type(compiled)
+        assert copied(x).shape == (1, 3)
+    with pytest.raises(AttributeError, match="missing"):
+        compiled.missing  # noqa: B018
+    assert chainrule.compile(compiled) is compiled
