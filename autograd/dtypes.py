@@ -113,6 +113,7 @@ bool_ = dtype("bool", "Bool", False, False, 1)
 #: They have names, so that a program can ask `t.dtype == chainrule.complex64`; a tensor of one cannot be made yet.
 complex64 = cfloat = dtype("complex64", "ComplexFloat", False, True, 8)
 complex128 = cdouble = dtype("complex128", "ComplexDouble", False, True, 16)
+complex32 = chalf = dtype("complex32", "ComplexHalf", False, True, 4)
 uint16 = dtype("uint16", "UInt16", False, False, 2)
 uint32 = dtype("uint32", "UInt32", False, False, 4)
 uint64 = dtype("uint64", "UInt64", False, False, 8)

@@ -470,3 +470,45 @@ def test_an_expanded_view_that_repeats_nothing_can_be_written():
     y *= 3
     y.sum().backward()
     assert x.grad.tolist() == [6, 6, 6]
+
+
+# -- lists as indices -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("listed", "meant"),
+    [
+        ([[0, 2], [1, 3]], ([0, 2], [1, 3])),
+        ([[0, 2]], ([0, 2],)),
+        ([None, [0, 2]], (None, [0, 2])),
+        ([slice(1, 3), 0], (slice(1, 3), 0)),
+        ([..., [0, 2]], (..., [0, 2])),
+        ([[0, 1], 2], ([0, 1], 2)),
+    ],
+)
+def test_a_list_that_holds_more_than_numbers_is_a_tuple(listed, meant):
+    x = chainrule.arange(24.0).reshape(4, 6)
+    with pytest.warns(UserWarning, match="non-tuple sequence"):
+        found = x[listed]
+    assert chainrule.equal(found, x[meant])
+    written = x.clone()
+    with pytest.warns(UserWarning, match="non-tuple sequence"):
+        written[listed] = 0.0
+    assert (written[meant] == 0).all()
+    assert (written != x).sum() <= found.numel()
+
+
+def test_lists_of_tensors_and_of_numbers():
+    x = chainrule.arange(24.0).reshape(4, 6)
+    i, j = chainrule.tensor([0, 2]), chainrule.tensor([1, 3])
+    with pytest.warns(UserWarning, match="non-tuple sequence"):
+        assert x[[i, j]].tolist() == [1, 15]
+    assert x[[0, 2]].shape == (2, 6)
+    assert x[[True, False, True, False]].shape == (2, 6)
+    assert x[[[0, 1]] * 32].shape == (32, 2, 6)
+
+
+def test_names_of_small_complex_numbers():
+    assert chainrule.complex32.is_complex
+    assert chainrule.chalf is chainrule.complex32
+    assert chainrule._C._are_functorch_transforms_active() is False

@@ -189,7 +189,7 @@ def test_numpys_forms():
     for index in (
         np.s_[np.array([2, 0])],
         np.s_[np.int64(1), np.uint8(2)],
-        np.s_[[[0, 1], [1, 0]]],
+        np.s_[np.array([[0, 1], [1, 0]])],  # the list itself is a tuple of indices, as in PyTorch
         np.s_[a > 0],
         np.s_[range(2)],
         np.s_[::-1, ::-2],

@@ -147,12 +147,29 @@ _FULL = slice(None)
 def split_index(input, index):
     """The two steps: (tuple of ints, slices, None and Ellipsis; tuple of arrays and full slices, or None)."""
     if type(index) is not tuple:
-        index = (index,)
+        index = _as_tuple(index) if type(index) is list else (index,)
     for i in index:
         if type(i) is not int and i is not None and i is not Ellipsis and not (type(i) is slice and _plain(i)):
             return _split_mixed(input, index)
     _count(index, input)
     return index, None
+
+
+def _as_tuple(index):
+    """The tuple that PyTorch takes a list for: x[[i, j]] is x[i, j], unless the list holds numbers alone.
+
+    It warns. NumPy took lists so until version 1.23; a list of 32 and more is an array of indices in any case.
+    """
+    several = (Tensor, list, tuple, slice, range, np.ndarray)
+    if len(index) >= 32 or not any(i is None or i is Ellipsis or isinstance(i, several) for i in index):
+        return (index,)
+    import warnings
+
+    message = (
+        "Using a non-tuple sequence for multidimensional indexing is deprecated: use x[tuple(seq)] instead of x[seq]"
+    )
+    warnings.warn(message, UserWarning, stacklevel=4)
+    return tuple(index)
 
 
 def _plain(s):
