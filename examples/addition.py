@@ -113,7 +113,7 @@ def main(argv=None):
     print(f"{len(unseen):,} never seen, on {args.device}")
 
     losses, rates, at, by_place, sums = [], [], [], [], []
-    every = max(1, args.steps // MEASUREMENTS)
+    every = max(20, args.steps // MEASUREMENTS)
     with Progress(args.steps, "steps") as progress:
         for step in range(1, args.steps + 1):
             loss = model(*training_batch(learned, args.digits, random, args.device))[1]

@@ -123,7 +123,7 @@ def main(argv=None):
     print(f"{len(words):,} real words to test, on {args.device}")
 
     losses, at, accuracy = [], [], []
-    every = max(1, args.steps // 20)
+    every = max(20, args.steps // 20)
     with Progress(args.steps, "steps") as progress:
         for step in range(1, args.steps + 1):
             source, inputs, wanted, lengths = batch(random_strings(random, BATCH), args.device)

@@ -13,7 +13,7 @@ are left:
 
 What to expect: 98 to 100 % on 0 to 4, and no gain on 5 to 9: images of 8 x 8 are so easy that a network trained from
 scratch is as good as the fine-tuned one (95 % at 10 labels per digit) or better by a point or two. What transfer saves
-is time: a head on features that are computed once takes a tenth or less. About 30 s.
+is time: a head on features that are computed once takes an eighth of it. About 20 s.
 
 Writes to runs/transfer/: accuracy.png, table.txt, figures.json, base.pth.
 """

@@ -24,7 +24,7 @@ WRITTEN = {
 SHORT = {
     "addition": ["--digits", "1", "--steps", "60"],
     "char_lm": ["--steps", "30", "--hidden", "32", "--temperatures", "1"],
-    "dqn": ["--steps", "600"],
+    "dqn": ["--steps", "300"],
     "generate_digits": ["--epochs", "4"],
     "reverse": ["--steps", "30", "--words", "gradient"],
     "transfer": ["--steps", "40", "--draws", "1"],
@@ -81,7 +81,7 @@ def test_a_resumed_language_model_ends_with_the_same_bits(program, tmp_path, mon
     """Interrupted between two checkpoints, and on a text of one's own that is short enough to be read twice."""
     char_lm = program("char_lm")
     text = tmp_path / "text.txt"
-    text.write_text("".join([f"line {i} says {i * i % 97}\n" for i in range(9000)]), encoding="utf-8")
+    text.write_text("".join([f"line {i} says {i * i % 97}\n" for i in range(2500)]), encoding="utf-8")
     settings = ["--text", str(text), "--steps", "130", "--hidden", "16", "--temperatures", "1"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     figures = run(char_lm, whole, *settings)
