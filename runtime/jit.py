@@ -53,8 +53,16 @@ class Error(RuntimeError):
     """PyTorch's error for a program that TorchScript cannot run; nothing here raises it."""
 
 
-#: base class of scripted modules: all modules are programs in Python here
-ScriptModule = Module
+class ScriptModule(Module):
+    """PyTorch's base class of scripted modules: a Module. `isinstance` is False for all that are not made from it, and
+    `script` makes none, so that programs that ask take a module for what it is."""
+
+    @property
+    def original_name(self) -> str:
+        """The name of the class."""
+        return type(self).__name__
+
+
 ScriptFunction = type(lambda: None)
 
 

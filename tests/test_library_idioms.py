@@ -512,3 +512,21 @@ def test_names_of_small_complex_numbers():
     assert chainrule.complex32.is_complex
     assert chainrule.chalf is chainrule.complex32
     assert chainrule._C._are_functorch_transforms_active() is False
+
+
+# -- what a module is not ---------------------------------------------------------------------------------------------
+
+
+def test_modules_are_no_scripted_modules():
+    layer = nn.Linear(2, 3)
+    assert not isinstance(layer, chainrule.jit.ScriptModule)
+    assert not isinstance(chainrule.jit.script(layer), chainrule.jit.ScriptModule)
+
+    class Twice(chainrule.jit.ScriptModule):
+        @chainrule.jit.script_method
+        def forward(self, x):
+            return 2 * x
+
+    assert isinstance(Twice(), nn.Module)
+    assert Twice().original_name == "Twice"
+    assert Twice()(chainrule.ones(2)).tolist() == [2, 2]
