@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from operator import index
 from typing import Any
 
@@ -39,11 +39,16 @@ def as_sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple([n if type(n) is int else index(n) for n in sizes])
 
 
-def numpy_names(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator of a plain function: it takes NumPy's names for PyTorch's keywords too, as every op does."""
-    code = f.__code__  # type: ignore[attr-defined]  # quicker than inspect.signature, at import
+def numpy_names(f: Any = None, **others: str) -> Any:
+    """Decorator of a plain function: it takes NumPy's names for PyTorch's keywords too, as every op does.
+
+    others: more names of arguments, as PyTorch has them where one argument stands for several of its forms.
+    """
+    if f is None:
+        return functools.partial(numpy_names, **others)
+    code = f.__code__  # quicker than inspect.signature, at import
     known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    renamed = {k: v for k, v in _NUMPY.items() if v in known and k not in known}
+    renamed = {k: v for k, v in _NUMPY.items() if v in known and k not in known} | others
 
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -170,3 +170,19 @@ def test_order_of_products_is_einsums_own():
     assert not chainrule.backends.opt_einsum.is_available()
     assert not chainrule.backends.opt_einsum.enabled
     assert chainrule.backends.opt_einsum.get_opt_einsum() is chainrule.backends.opt_einsum.strategy is None
+
+
+def test_keywords_of_splits():
+    x = chainrule.arange(64.0).reshape(4, 4, 4)
+
+    def same(found, want):
+        return len(found) == len(want) and all(map(chainrule.equal, found, want))
+
+    for name in ("tensor_split", "hsplit", "vsplit", "dsplit"):
+        for split, first in ((getattr(chainrule, name), (x,)), (getattr(x, name), ())):
+            assert same(split(*first, sections=2), split(*first, 2))
+            assert same(split(*first, indices=(1,)), split(*first, (1,)))
+    assert same(chainrule.tensor_split(x, indices=(1,), dim=2), (x[..., :1], x[..., 1:]))
+    assert same(x.tensor_split(tensor_indices_or_sections=tensor(2), axis=1), (x[:, :2], x[:, 2:]))
+    assert same(x.split(split_size=3), (x[:3], x[3:]))
+    assert same(x.split_with_sizes(split_sizes=[1, 3], dim=1), (x[:, :1], x[:, 1:]))

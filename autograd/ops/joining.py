@@ -196,6 +196,10 @@ def _(F, g, dim):
     return F.stack(*g, dim=dim)
 
 
+#: PyTorch's two forms of the functions below, by their keywords
+_FORMS = {"indices": "indices_or_sections", "sections": "indices_or_sections"}
+
+
 def _parts(input, sizes, dim):
     return split.apply([input], {"sizes": tuple(sizes), "dim": dim})
 
@@ -208,7 +212,7 @@ def _extent(input, dim, name):
 
 
 @api(name="split")
-@numpy_names
+@numpy_names(split_size="split_size_or_sections", split_sizes="split_size_or_sections")
 def _split_function(tensor, split_size_or_sections, dim=0):
     """Views of `tensor` along `dim`: of a size each (the last may be smaller), or of the sizes of a list."""
     d, n = _extent(tensor, dim, "split")
@@ -251,7 +255,7 @@ def _unbind_function(input, dim=0):
 
 
 @api
-@numpy_names
+@numpy_names(**_FORMS, tensor_indices_or_sections="indices_or_sections")
 def tensor_split(input, indices_or_sections, dim=0):
     """Views of `input` along `dim`: a number of nearly equal ones (larger first), or those between given indices."""
     d, n = _extent(input, dim, "tensor_split")
@@ -268,6 +272,7 @@ def tensor_split(input, indices_or_sections, dim=0):
 
 
 @api
+@numpy_names(**_FORMS)
 def hsplit(input, indices_or_sections):
     """`tensor_split` along dimension 1 (0 of a vector); a number of sections must divide the size."""
     if not input.shape:
@@ -276,12 +281,14 @@ def hsplit(input, indices_or_sections):
 
 
 @api
+@numpy_names(**_FORMS)
 def vsplit(input, indices_or_sections):
     """`tensor_split` along dimension 0 of at least two; a number of sections must divide the size."""
     return _even_split(input, indices_or_sections, 0, "vsplit", 2)
 
 
 @api
+@numpy_names(**_FORMS)
 def dsplit(input, indices_or_sections):
     """`tensor_split` along dimension 2; a number of sections must divide the size."""
     return _even_split(input, indices_or_sections, 2, "dsplit", 3)
