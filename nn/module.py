@@ -63,8 +63,27 @@ class _View(MutableMapping[str, Any]):
     def __init__(self, module: Module, kind: str) -> None:
         self.module, self.kind = module, kind
 
+    def copy(self) -> dict[str, Any]:
+        """A dictionary of them as they are now."""
+        return dict(self.module._entries(self.kind))
+
+    def keys(self) -> Any:
+        """The names, as a dictionary's: they can be reversed."""
+        return self.copy().keys()
+
+    def values(self) -> Any:
+        """The attributes, as a dictionary's."""
+        return self.copy().values()
+
+    def items(self) -> Any:
+        """Pairs of names and attributes, as a dictionary's."""
+        return self.copy().items()
+
+    def __reversed__(self) -> Any:
+        return reversed(self.copy())
+
     def __getitem__(self, name: str) -> Any:
-        return dict(self.module._entries(self.kind))[name]
+        return self.copy()[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         if _kind(value) != self.kind and self.module._declared_as(name) != self.kind:
@@ -81,12 +100,8 @@ class _View(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self.module._entries(self.kind))
 
-    def copy(self) -> dict[str, Any]:
-        """The attributes as they are now."""
-        return dict(self)
-
     def __repr__(self) -> str:
-        return repr(dict(self))
+        return repr(self.copy())
 
 
 class _Views:

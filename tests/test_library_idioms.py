@@ -530,3 +530,14 @@ def test_modules_are_no_scripted_modules():
     assert isinstance(Twice(), nn.Module)
     assert Twice().original_name == "Twice"
     assert Twice()(chainrule.ones(2)).tolist() == [2, 2]
+
+
+def test_children_can_be_taken_from_the_last_to_the_first():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    last = [name for name, child in reversed(model._modules.items()) if isinstance(child, nn.Linear)]
+    assert last == ["2", "0"]
+    assert list(reversed(model._modules)) == list(reversed(model._modules.keys())) == ["2", "1", "0"]
+    assert next(reversed(model[0]._parameters.values())) is model[0].bias
+    kept = model._modules.copy()
+    model.append(nn.Tanh())
+    assert (len(kept), len(model._modules)) == (3, 4)
