@@ -186,3 +186,14 @@ def test_keywords_of_splits():
     assert same(x.tensor_split(tensor_indices_or_sections=tensor(2), axis=1), (x[:, :2], x[:, 2:]))
     assert same(x.split(split_size=3), (x[:3], x[3:]))
     assert same(x.split_with_sizes(split_sizes=[1, 3], dim=1), (x[:, :1], x[:, 1:]))
+
+
+def test_keywords_of_gather_and_swapaxes():
+    x, index = chainrule.arange(6.0).reshape(2, 3).requires_grad_(), tensor([[0, 2], [1, 1]])
+    want = chainrule.gather(x, 1, index)
+    assert chainrule.equal(chainrule.gather(x, dim=1, index=index, sparse_grad=False), want)
+    x.gather(1, index, sparse_grad=True).sum().backward()
+    assert x.grad.tolist() == [[1, 0, 1], [0, 2, 0]]
+    assert chainrule.equal(chainrule.swapaxes(x, axis0=0, axis1=1), x.t())
+    assert chainrule.equal(x.swapaxes(axis0=0, axis1=1), x.t())
+    assert x.detach().swapaxes_(axis0=0, axis1=1).shape == (3, 2)

@@ -75,8 +75,11 @@ def _trim(src, index):
 
 
 @op(inputs="input index")
-def gather(xp, input, dim, index):
-    """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on: the shape of the result is that of `index`."""
+def gather(xp, input, dim, index, sparse_grad=False):
+    """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on: the shape of the result is that of `index`.
+
+    sparse_grad: accepted; the gradient is dense.
+    """
     d = _check("gather", input, dim, index)
     if not input.ndim or not index.ndim:
         return xp.take(input.reshape(-1), index)

@@ -503,8 +503,16 @@ def _becomes(name, f):
     method(changed, name=f"{name}_")
 
 
-swapdims = swapaxes = transpose
-expose(clone, squeeze, unsqueeze, flatten, transpose, swapaxes=swapaxes, swapdims=swapdims)
+swapdims = transpose
+expose(clone, squeeze, unsqueeze, flatten, transpose, swapdims=swapdims)
+
+
+@api
+def swapaxes(input, axis0, axis1):
+    """`transpose` by other names of its arguments."""
+    return transpose(input, axis0, axis1)
+
+
 function(unflatten, name="unflatten")
 api(movedim, name="moveaxis")
 for _name, _f in {
@@ -512,7 +520,7 @@ for _name, _f in {
     "unsqueeze": unsqueeze,
     "t": t,
     "transpose": transpose,
-    "swapaxes": transpose,
+    "swapaxes": swapaxes,
     "swapdims": transpose,
 }.items():
     _becomes(_name, _f)
