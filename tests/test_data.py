@@ -647,8 +647,10 @@ def program(body, tmp_path):
     path.write_text(
         textwrap.dedent(
             """
-            import os, sys, time
+            import os, signal, sys, time
             from chainrule.utils.data import DataLoader, Dataset
+            # a shell that runs the tests in the background has them ignore Ctrl-C, and programs inherit that
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             class Slow(Dataset):
                 def __len__(self): return 1000
                 def __getitem__(self, i):
