@@ -138,7 +138,7 @@ def gammainc(xp: Any, a: Any, x: Any, upper: bool = False) -> Any:
     for k in range(1, 4000):
         term = term * z / (s + k)
         total = total + term
-        if k % 32 == 0 and not bool((term > total * 1e-17).any()):
+        if k % 32 == 0 and not (term > total * 1e-17).any().item():
             break
     lower = front * total
     z = xp.where(small, b + 2.0, y)  # Lentz's algorithm
@@ -153,7 +153,7 @@ def gammainc(xp: Any, a: Any, x: Any, upper: bool = False) -> Any:
         d = 1 / xp.where(d == 0, 1e-300, d)
         step = c * d
         h = h * step
-        if k % 32 == 0 and not bool((xp.abs(step - 1) > 2e-16).any()):
+        if k % 32 == 0 and not (xp.abs(step - 1) > 2e-16).any().item():
             break
     rest = front * h
     found = xp.where(small, 1 - lower, rest) if upper else xp.where(small, lower, 1 - rest)
@@ -175,7 +175,7 @@ def zeta(xp: Any, s: Any, q: Any) -> Any:
     begin = xp.where(pole, 1.0, q)
     safe = xp.where(s > 1, s, 2.0)
     total: Any = 0.0
-    lowest = float(xp.floor(begin.min())) if begin.size else 0.0
+    lowest = xp.floor(begin.min()).item() if begin.size else 0.0
     steps = 10 + int(max(0.0, -lowest))
     for k in range(steps):
         total = total + xp.sign(begin + k) ** safe * xp.abs(begin + k) ** -safe
