@@ -40,6 +40,8 @@ def signature(function):
     except ValueError:
         first = function.__doc__.strip().splitlines()[0]
     parameters = re.match(r"[\w.]+\((.*?)\)( ->.*)?$", first.replace("\\*", "*")).group(1)
+    # a ufunc of two results: its outputs may stand alone or as a tuple
+    parameters = parameters.replace("[, out1, out2]", "").replace("[, out=(None, None)]", "out=None")
     names = []
     for parameter in parameters.split(", "):
         name, equals, default = parameter.partition("=")

@@ -49,7 +49,7 @@ def index(input: Any, indices: Any) -> Any:
 
 
 @_partial
-def gather(input: Any, dim: int, index: Any) -> Any:
+def gather(input: Any, dim: int, index: Any, sparse_grad: bool = False) -> Any:
     """As `index`."""
     if input.ndim and index.ndim:
         check_along(input, dim, index)
