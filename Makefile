@@ -31,7 +31,7 @@ test: $(VENV)/.dev ## the test suite; HYPOTHESIS_PROFILE=ci for more examples
 test-deep: $(VENV)/.dev ## the test suite with many examples, slow tests included; hours
 	HYPOTHESIS_PROFILE=nightly $(VENV)/bin/$(PYTEST) -m "not torch" $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.dev ## only the tests that `make test` leaves out, the built wheel among them
+test-slow: $(VENV)/.dev ## only the tests that `make test` leaves out: the built wheel, notebooks and examples that train
 	$(VENV)/bin/$(PYTEST) -m "slow and not torch" $(PYTEST_ARGS)
 
 test-torch: $(VENV_TORCH)/.dev ## compare with PyTorch
