@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "runtime": ON_TOP_OF_NN,  # PyTorch's names around the engine: cuda, amp, jit, distributed ...
 }
 NOT_PACKAGED = {"tests", "examples", "benchmarks", "notebooks", "docs", "build", "dist"}
-ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "cupy_backends", "numba", "cudnn"}
+ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "cupy_backends", "numba", "llvmlite", "cudnn"}
 # Modules outside backends/ that may import an array library, and why.
 MAY_IMPORT_ARRAYS: dict[str, str] = {}
 

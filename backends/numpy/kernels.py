@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import compiled
 from .attention import ATTENTION
 from .choice import CHOICE
 from .convolution import CONVOLUTION
@@ -22,7 +23,7 @@ from .recurrent import RECURRENT
 from .softmax import SOFTMAX
 from .special import SPECIAL
 
-__all__ = ["KERNELS"]
+__all__ = ["KERNELS", "PLAIN"]
 
 # A Python number costs a ufunc 0.25 microseconds to convert; a 0-d array of the dtype costs nothing.
 _ONE = {np.dtype(name): np.ones((), name) for name in ("float16", "float32", "float64")}
@@ -75,7 +76,8 @@ def _expand(input: Any, shape: tuple[int, ...]) -> Any:
     return view
 
 
-KERNELS: dict[str, Callable[..., Any]] = {
+#: without compiled kernels
+PLAIN: dict[str, Callable[..., Any]] = {
     "add": operator.add,
     "sub": operator.sub,
     "mul": operator.mul,
@@ -112,3 +114,5 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **SOFTMAX,
     **SPECIAL,
 }
+
+KERNELS = PLAIN | {name: compiled.chosen(name, PLAIN.get(name)) for name in compiled.TABLE}

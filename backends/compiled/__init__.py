@@ -1,0 +1,86 @@
+"""Compiled kernels for the CPU, where the extra `fast` is installed: vector code for NumPy's arrays.
+
+build.py makes and keeps machine code, intrinsics.py holds the vector code that Python cannot say, pool.py the threads.
+The other files are families of kernels, with the plain functions around them that take an op's name in the NumPy
+backend. Such a function gets what NumPy's gets, and returns NotImplemented for what it does not serve. The pair of a
+composite marks what it keeps for its gradient as `Kept`: a residual of NumPy's goes to NumPy's gradient.
+
+`TABLE` says which names are served, where, and from how many elements of the first array on; smaller arrays stay with
+NumPy, which starts quicker. Neither the families nor llvmlite nor numba are imported before the first such array.
+CHAINRULE_FAST=0 leaves all to NumPy, CHAINRULE_FAST=always takes arrays of any size, for tests.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["TABLE", "Kept", "available", "chosen"]
+
+#: name of an op's kernel or rule -> (module of this folder, elements of the first array from which it is used)
+TABLE: dict[str, tuple[str, int]] = {
+    "softmax": ("softmax", 2048),
+    "softmax.grad": ("softmax", 2048),
+}
+
+
+class Kept(tuple[Any, ...]):
+    """What a compiled kernel of a composite keeps for its gradient."""
+
+    __slots__ = ()
+
+
+@functools.cache
+def available() -> bool:
+    """Whether kernels can be compiled here, or are there already: found out by making the smallest one."""
+    if os.environ.get("CHAINRULE_FAST") == "0":
+        return False
+    from .build import installed
+
+    if not installed():
+        return False
+    try:
+        from .probe import works
+
+        works()
+    except Exception as error:
+        warnings.warn(
+            f"numba is installed but does not work; NumPy's own, slower kernels serve instead: {error!r} "
+            "(CHAINRULE_FAST=0 leaves numba alone)",
+            UserWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def chosen(name: str, slow: Callable[..., Any] | None) -> Callable[..., Any]:
+    """The kernel `name` of the NumPy backend: the compiled one for large arrays, `slow` for all that it leaves."""
+    module, least = TABLE[name]
+    if os.environ.get("CHAINRULE_FAST") == "always":
+        least = 0
+    quick: Callable[..., Any] | None = None
+
+    def kernel(*args: Any, **params: Any) -> Any:
+        nonlocal quick
+        if args[0].size >= least:
+            if quick is None:
+                quick = _function(module, name)
+            out = quick(*args, **params)
+            if out is not NotImplemented:
+                return out
+        return NotImplemented if slow is None else slow(*args, **params)
+
+    # without a kernel of NumPy's, the op's generic forward serves the rest
+    kernel.partial = slow is None or getattr(slow, "partial", False)  # type: ignore[attr-defined]
+    return kernel
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    if not available():
+        return lambda *args, **params: NotImplemented
+    return importlib.import_module(f".{module}", __name__).SERVES[name]

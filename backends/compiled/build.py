@@ -1,0 +1,349 @@
+"""Kernels: functions of this folder as machine code, made once with numba, kept on disk, called without it.
+
+    @kernel("T[:,:] T[:,:] i8 i8", T="f4 f8")
+    def relu(x, y, start, stop):
+        for i in range(start, stop):
+            ...
+
+    relu(x, y, 0, len(x))                 # C-contiguous NumPy arrays of one of the dtypes in T
+    parallel(relu, len(x), x, y)          # pool.py: the same in pieces, on all threads
+
+A kernel is written in numba's subset of Python and raises nothing, allocates nothing and returns nothing. What it calls
+is `inlined` functions and intrinsics (intrinsics.py). It takes arrays whole: the machine code reads address and
+dimensions from the NumPy array object itself, whose layout is part of NumPy's stable ABI, and checks dtype, number of
+dimensions and contiguity before it touches an element. A call costs half a microsecond and releases the GIL.
+
+numba takes 0.6 s to import and 0.2 s for each function, so it works once per machine: its optimised code is kept as an
+object file, named by a hash of all that it depends on (the bytecode of the kernel and of what it calls, constants,
+processor, versions), and later processes load that with llvmlite alone, in 30 ms and 1 ms for each kernel. The folder
+is CHAINRULE_CACHE or the user's cache folder; where it cannot be written, code is made anew in each process.
+
+Turned down: numba's own dispatcher and cache (0.8 s in every process), ahead-of-time compiled extensions (a compiler
+on every user's machine or a wheel per platform), C code through ctypes (a C compiler).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+import tempfile
+import threading
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Inlined", "Kernel", "Lazy", "Unavailable", "cache_folder", "inlined", "kernel"]
+
+_HEADER = object.__basicsize__  # where a NumPy array's own fields begin: address, ndim, dimensions, strides, ...
+_SCALARS = {"i8": ctypes.c_int64, "f4": ctypes.c_float, "f8": ctypes.c_double}
+#: what "fast" allows: other orders of summation and fused operations, but infinities and NaN stay what they are
+FAST_MATH = frozenset({"reassoc", "contract", "arcp", "nsz", "afn"})
+_lock = threading.RLock()
+
+
+class Unavailable(Exception):
+    """There is no compiler on this machine, or it does not work."""
+
+
+class Lazy:
+    """Something for kernels to call that numba has to make: `build()` is called when a kernel is compiled."""
+
+    def __init__(self, identity: Any, build: Callable[[], Any]) -> None:
+        self.identity, self._build, self._made = identity, build, None
+
+    def __call__(self, *args: Any) -> Any:
+        raise TypeError(f"{self.identity} can be called in kernels only")
+
+    def made(self) -> Any:
+        """The numba function."""
+        if self._made is None:
+            self._made = self._build()
+        return self._made
+
+
+class Inlined(Lazy):
+    """A Python function that kernels call: compiled into each of them."""
+
+    def __init__(self, function: Callable[..., Any], fast: bool) -> None:
+        super().__init__(function.__name__, self._compile)
+        self.function, self.fast, self.__doc__ = function, fast, function.__doc__
+
+    def __call__(self, *args: Any) -> Any:
+        """As plain Python, for tests."""
+        return self.function(*args)
+
+    def _compile(self) -> Any:
+        import numba
+
+        options = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": True}
+        return numba.njit(**options, fastmath=set(FAST_MATH) if self.fast else False)(_translated(self.function))
+
+
+def inlined(function: Callable[..., Any] | None = None, *, fast: bool = True) -> Any:
+    """Decorator: a function for kernels to call; `fast` lets the compiler reorder and fuse its float operations."""
+    return Inlined(function, fast) if function is not None else lambda f: Inlined(f, fast)
+
+
+class Kernel:
+    """A function as machine code, for each dtype that its signature's T may be.
+
+    The signature names a type for each argument: "f4[:,:]" is a C-contiguous array, "i8", "f4" and "f8" are numbers, T
+    stands for one of the dtypes in `T`, chosen by the first array that is declared with it.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: str, T: str, fast: bool) -> None:
+        self.function, self.signature, self.fast = function, signature.split(), fast
+        self.name = self.__name__ = function.__name__
+        self.__doc__, self.__module__ = function.__doc__, function.__module__
+        self.dtypes = {np.dtype(t): t for t in T.split()}
+        generic = [i for i, t in enumerate(self.signature) if t.startswith("T[")]
+        self._by = generic[0] if generic else None
+        self._entries: dict[Any, Callable[..., int]] = {}
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}({', '.join(self.signature)})>"
+
+    def __call__(self, *args: Any) -> None:
+        try:
+            entry = self._entries[None if self._by is None else args[self._by].dtype]
+        except KeyError:
+            entry = self.entry(None if self._by is None else args[self._by].dtype)
+        wrong = entry(*args)
+        if wrong:
+            self._complain(args, wrong - 1)
+
+    def _complain(self, args: tuple[Any, ...], at: int) -> None:
+        a = args[at]
+        shown = f"{a.dtype}{list(a.shape)}, strides {a.strides}" if isinstance(a, np.ndarray) else type(a).__name__
+        raise TypeError(f"kernel {self.name}: argument {at} must be a C-contiguous {self.signature[at]}, got {shown}")
+
+    def serves(self, dtype: Any) -> bool:
+        """Whether there is machine code for arrays of this dtype."""
+        return self._by is None or dtype in self.dtypes
+
+    def entry(self, dtype: Any) -> Callable[..., int]:
+        """The machine code for T = dtype, as a ctypes function that returns 0 or the number of a wrong argument."""
+        if not self.serves(dtype):
+            raise TypeError(f"kernel {self.name} serves {', '.join(map(str, self.dtypes))}, not {dtype}")
+        with _lock:
+            if dtype not in self._entries:
+                letters = [t.replace("T", self.dtypes[dtype]) if self._by is not None else t for t in self.signature]
+                symbol, code = _machine_code(self, letters)
+                kinds = [ctypes.py_object if "[" in t else _SCALARS[t] for t in letters]
+                address = _load(symbol, code)
+                self._entries[dtype] = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
+        return self._entries[dtype]
+
+
+def kernel(signature: str, *, T: str = "f4", fast: bool = False) -> Callable[[Callable[..., Any]], Kernel]:
+    """Decorator: a function as a Kernel; `fast` lets the compiler reorder and fuse its float operations."""
+    return lambda function: Kernel(function, signature, T, fast)
+
+
+# -- what a kernel depends on -----------------------------------------------------------------------------------------
+
+
+def _names(code: types.CodeType) -> set[str]:
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= _names(constant)
+    return found
+
+
+def _globals_of(function: Any) -> dict[str, Any]:
+    """The global and closed-over values that a function uses."""
+    found = {n: function.__globals__[n] for n in sorted(_names(function.__code__)) if n in function.__globals__}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        found[name] = cell.cell_contents
+    return found
+
+
+def _translated(function: Any) -> Any:
+    """The function with what is `Lazy` among its globals made."""
+    values = _globals_of(function)
+    made = {n: v.made() if isinstance(v, Lazy) else v for n, v in values.items()}
+    closure = tuple(types.CellType(made[n]) for n in function.__code__.co_freevars)
+    namespace = {**function.__globals__, **made}
+    return types.FunctionType(function.__code__, namespace, function.__name__, function.__defaults__, closure or None)
+
+
+def _describe(value: Any, seen: set[int]) -> Any:
+    """What identifies a value that code depends on, as something with a stable repr."""
+    if isinstance(value, types.CodeType):
+        return value.co_code, value.co_names, value.co_varnames, [_describe(c, seen) for c in value.co_consts]
+    if isinstance(value, Inlined):
+        return "inlined", value.fast, _describe(value.function, seen)
+    if isinstance(value, Lazy):
+        return "lazy", value.identity
+    if isinstance(value, types.FunctionType):
+        if id(value) in seen:
+            return value.__qualname__
+        seen.add(id(value))
+        values = {n: _describe(v, seen) for n, v in _globals_of(value).items()}
+        return value.__name__, _describe(value.__code__, seen), sorted(values.items(), key=lambda item: item[0])
+    if isinstance(value, types.ModuleType):
+        return "module", value.__name__
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    return repr(value)
+
+
+def _versions() -> tuple[str, ...]:
+    return tuple(importlib.metadata.version(name) for name in ("numba", "llvmlite"))
+
+
+# -- compiling --------------------------------------------------------------------------------------------------------
+
+
+def _machine_code(k: Kernel, letters: list[str]) -> tuple[str, bytes]:
+    """(symbol, object file) of a kernel, from the cache or the compiler."""
+    import llvmlite.binding as llvm
+
+    from .intrinsics import NDARRAY, REVISION
+
+    llvm.add_symbol(NDARRAY, id(np.ndarray))  # LLVM ends the process where it cannot find a symbol
+    host = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine(), sys.platform
+    what = (_describe(k.function, set()), letters, k.fast, REVISION, _HEADER)
+    versions = *_versions(), np.__version__, *sys.version_info[:2]
+    symbol = f"chainrule_{k.name}_{hashlib.sha256(repr((what, host, versions)).encode()).hexdigest()[:32]}"
+    folder = cache_folder()
+    code = _read(folder, symbol) if folder else None
+    if code is None:
+        code = _compile(k, letters, symbol)
+        if folder:
+            _write(folder, symbol, code)
+    return symbol, code
+
+
+def _compile(k: Kernel, letters: list[str], symbol: str) -> bytes:
+    """The object file of a kernel: numba writes and optimises the code, a C function around it checks its arrays."""
+    try:
+        import numba
+    except Exception as error:
+        raise Unavailable(f"numba: {error!r}") from error
+    from .intrinsics import checked, view
+
+    options = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": True}
+    function = numba.njit(**options, fastmath=set(FAST_MATH) if k.fast else False)(_translated(k.function))
+    names = [f"a{i}" for i in range(len(letters))]
+    namespace: dict[str, Any] = {"kernel": function}
+    lines, passed = [f"def entry({', '.join(names)}):"], []
+    for i, (name, letter) in enumerate(zip(names, letters)):
+        kind, _, brackets = letter.partition("[")
+        if brackets:
+            dimensions = brackets.count(":")
+            namespace[f"check{i}"], namespace[f"view{i}"] = (
+                checked(kind, dimensions).made(),
+                view(kind, dimensions).made(),
+            )
+            lines.append(f"    if not check{i}({name}): return {i + 1}")
+            passed.append(f"view{i}({name})")
+        else:
+            passed.append(name)
+    lines += [f"    kernel({', '.join(passed)})", "    return 0"]
+    exec("\n".join(lines), namespace)
+    scalar = {"i8": numba.int64, "f4": numba.float32, "f8": numba.float64}
+    signature = numba.int64(*[numba.intp if "[" in t else scalar[t] for t in letters])
+    made = numba.cfunc(signature, error_model="numpy", nopython=True)(namespace["entry"])
+    return _emit(made.inspect_llvm(), made.native_name, symbol)
+
+
+def _target(opt: int) -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=opt, reloc="pic"
+    )
+
+
+def _emit(text: str, entry: str, symbol: str) -> bytes:
+    """An object file that holds the function `entry` of a module as `symbol`, and needs nothing of numba's."""
+    import llvmlite.binding as llvm
+
+    machine = _target(3)
+    module = llvm.parse_assembly(text)
+    for f in module.functions:
+        if not f.is_declaration and f.name != entry:
+            f.linkage = "internal"
+    module.get_function(entry).name = symbol
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    builder.getModulePassManager().run(module, builder)
+    needs = [f.name for f in module.functions if f.is_declaration and f.name.startswith(("numba_", "NRT_", "Py"))]
+    if needs:
+        raise TypeError(f"{symbol}: a kernel must not allocate, raise or call Python, and this one needs {needs}")
+    return machine.emit_object(module)
+
+
+_engines: list[Any] = []
+
+
+def _load(symbol: str, code: bytes) -> int:
+    """The address of a symbol of an object file, which stays loaded."""
+    import llvmlite.binding as llvm
+
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target(0))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _engines.append(engine)
+    return engine.get_function_address(symbol)
+
+
+# -- the cache on disk ------------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path | None:
+    """Where machine code is kept; None where no folder of the user's own can be written."""
+    given = os.environ.get("CHAINRULE_CACHE")
+    if given:
+        folder = Path(given)
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "chainrule" / "kernels"
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches" / "chainrule" / "kernels"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chainrule" / "kernels"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder
+
+
+def _read(folder: Path, symbol: str) -> bytes | None:
+    """A kept object file, if it is whole: its first bytes are the hash of the rest."""
+    try:
+        content = (folder / f"{symbol}.o").read_bytes()
+    except OSError:
+        return None
+    digest, code = content[:32], content[32:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _write(folder: Path, symbol: str, code: bytes) -> None:
+    """Keep an object file; another process sees all of it or nothing. A full or read-only disk does no harm."""
+    with contextlib.suppress(OSError):
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            os.replace(name, folder / f"{symbol}.o")
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+
+
+def installed() -> bool:
+    """Whether the extra `fast` is there; says nothing about whether it works."""
+    return all(importlib.util.find_spec(name) is not None for name in ("llvmlite", "numba"))

@@ -1,0 +1,290 @@
+"""What kernels call that Python cannot say: views of NumPy's arrays, bits of floats, and vector code.
+
+Each is a `Lazy` that writes LLVM's intermediate representation when a kernel is compiled. Vectors are written out with
+`vector_width()` lanes of float32, since compilers often choose narrower ones than the processor has: 16 with AVX-512, 8
+with AVX2, 4 elsewhere. CHAINRULE_VECTOR_WIDTH sets another, for tests.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import numpy as np
+
+from .build import _HEADER, Lazy
+
+__all__ = ["address", "checked", "microkernel", "power_of_two", "vector_width", "view"]
+
+#: part of every kernel's key: raise it when what this file emits changes
+REVISION = 1
+#: the symbol at the address of the type numpy.ndarray
+NDARRAY = "chainrule_ndarray"
+_CONTIGUOUS_AND_ALIGNED = 0x0101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
+
+
+@functools.cache
+def vector_width() -> int:
+    """Lanes of float32 in one of the processor's vectors."""
+    given = os.environ.get("CHAINRULE_VECTOR_WIDTH")
+    if given:
+        return int(given)
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features()
+    return 16 if features.get("avx512f") else 8 if features.get("avx") else 4
+
+
+def _word(builder: Any, base: Any, offset: int) -> Any:
+    from llvmlite import ir
+
+    i64 = ir.IntType(64)
+    return builder.load(builder.inttoptr(builder.add(base, ir.Constant(i64, offset)), i64.as_pointer()))
+
+
+@functools.cache
+def view(kind: str, dimensions: int) -> Lazy:
+    """view(object): the NumPy array at that address, C-contiguous, as numba's array."""
+
+    def build() -> Any:
+        import numba
+        from llvmlite import ir
+        from numba.extending import intrinsic
+        from numba.np.arrayobj import make_array, populate_array
+
+        element = numba.from_dtype(np.dtype(kind))
+        array = numba.types.Array(element, dimensions, "C")
+
+        @intrinsic
+        def view(context: Any, obj: Any) -> Any:
+            def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                i64 = ir.IntType(64)
+                size = ir.Constant(i64, np.dtype(kind).itemsize)
+                data, dims = _word(builder, args[0], _HEADER), _word(builder, args[0], _HEADER + 16)
+                shape = [_word(builder, dims, 8 * i) for i in range(dimensions)]
+                strides, step = [], size
+                for n in reversed(shape):
+                    strides.insert(0, step)
+                    step = builder.mul(step, n)
+                made = make_array(array)(context, builder)
+                pointer = builder.inttoptr(data, context.get_data_type(element).as_pointer())
+                populate_array(made, data=pointer, shape=shape, strides=strides, itemsize=size, meminfo=None)
+                return made._getvalue()
+
+            return array(numba.types.intp), code
+
+        return view
+
+    return Lazy(("view", kind, dimensions), build)
+
+
+@functools.cache
+def checked(kind: str, dimensions: int) -> Lazy:
+    """checked(object): whether this is a NumPy array (no subclass) of this dtype and ndim, C-contiguous and aligned."""
+
+    def build() -> Any:
+        import numba
+        from llvmlite import ir
+        from numba.extending import intrinsic
+
+        number = np.dtype(kind).num
+
+        @intrinsic
+        def checked(context: Any, obj: Any) -> Any:
+            def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                i32, i64 = ir.IntType(32), ir.IntType(64)
+                # id(numpy.ndarray) differs from process to process: a symbol that build.py defines before loading
+                kinds = builder.module.globals
+                if NDARRAY not in kinds:
+                    ir.GlobalVariable(builder.module, ir.IntType(8), NDARRAY)
+                kind = builder.ptrtoint(builder.module.globals[NDARRAY], i64)
+
+                def field(base: Any, offset: int, mask: int, value: int) -> Any:
+                    at = builder.inttoptr(builder.add(base, ir.Constant(i64, offset)), i32.as_pointer())
+                    found = builder.and_(builder.load(at), ir.Constant(i32, mask))
+                    return builder.icmp_signed("==", found, ir.Constant(i32, value))
+
+                whole = _CONTIGUOUS_AND_ALIGNED
+                is_array = builder.icmp_signed("==", _word(builder, args[0], _HEADER - 8), kind)
+                with builder.if_else(is_array, likely=True) as (then, otherwise):
+                    with then:
+                        descr = _word(builder, args[0], _HEADER + 40)
+                        ok = field(args[0], _HEADER + 8, -1, dimensions)
+                        ok = builder.and_(ok, field(args[0], _HEADER + 48, whole, whole))
+                        ok = builder.and_(ok, field(descr, _HEADER + 12, -1, number))
+                        checks = builder.block
+                    with otherwise:
+                        elsewhere = builder.block
+                result = builder.phi(ir.IntType(1))
+                result.add_incoming(ok, checks)
+                result.add_incoming(ir.Constant(ir.IntType(1), 0), elsewhere)
+                return result
+
+            return numba.types.boolean(numba.types.intp), code
+
+        return checked
+
+    return Lazy(("checked", kind, dimensions), build)
+
+
+def _build_address() -> Any:
+    import numba
+    from llvmlite import ir
+    from numba.extending import intrinsic
+    from numba.np.arrayobj import make_array
+
+    @intrinsic
+    def address(context: Any, array: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = make_array(signature.args[0])(context, builder, value=args[0])
+            return builder.ptrtoint(value.data, ir.IntType(64))
+
+        return numba.types.int64(array), code
+
+    return address
+
+
+#: address(array): the address of the first element
+address = Lazy("address", _build_address)
+
+
+def _build_power_of_two() -> Any:
+    import numba
+    from llvmlite import ir
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def power_of_two(context: Any, n: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            i32 = ir.IntType(32)
+            bits = builder.shl(builder.add(args[0], ir.Constant(i32, 127)), ir.Constant(i32, 23))
+            return builder.bitcast(bits, ir.FloatType())
+
+        return numba.types.float32(numba.types.int32), code
+
+    return power_of_two
+
+
+#: power_of_two(n): 2^n as a float32 for an int32 from -126 to 127, by its bits
+power_of_two = Lazy("power_of_two", _build_power_of_two)
+
+
+@functools.cache
+def microkernel(rows: int, vectors: int, width: int | None = None) -> Lazy:
+    """The product that convolution, attention and recurrent layers are made of, on a tile of registers.
+
+        C[m, :] = beta C[m, :] + sum_t sum_k A[offset[t] + m rs + k cs] B[t bs + k ldb + :]
+
+    for m < rows, over vectors * width columns, in float32 (a batch-reduce GEMM: Georganas et al. 2020, "Harnessing deep
+    learning via a single building block"). The accumulators stay in registers; for each k the vectors of B are loaded,
+    and each element of A is broadcast to a fused multiply-add. `rs` and `cs` are the strides of A, so A may be read
+    transposed. Arguments, all int64: addresses of A, B, C and of the table of offsets (int64, in elements), number of
+    taps t, number of k, rs, cs, ldb, bs, row stride of C (all in elements), beta (0 or 1). Tiles of rows * vectors
+    registers and `vectors` + 1 more must fit the processor: at most 28 of 32 with AVX-512, 14 of 16 with AVX2.
+    """
+    width = width or vector_width()
+    return Lazy(("microkernel", rows, vectors, width), lambda: _build_microkernel(rows, vectors, width))
+
+
+def _build_microkernel(rows: int, vectors: int, width: int) -> Any:
+    import numba
+    from llvmlite import ir
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+    vector = ir.VectorType(f32, width)
+    tile = rows * vectors
+
+    def const(n: int) -> Any:
+        return ir.Constant(i64, n)
+
+    def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        A, B, C, offsets, taps, K, rs, cs, ldb, bs, ldc, beta = args
+        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32")
+        pointer = f32.as_pointer()
+        A, B, C = b.inttoptr(A, pointer), b.inttoptr(B, pointer), b.inttoptr(C, pointer)
+        offsets = b.inttoptr(offsets, i64.as_pointer())
+        zero, undefined = ir.Constant(vector, [0.0] * width), ir.Constant(vector, ir.Undefined)
+        all_zero = ir.Constant(ir.VectorType(i32, width), [0] * width)
+
+        def load(p: Any) -> Any:
+            value = b.load(b.bitcast(p, vector.as_pointer()))
+            value.align = 4
+            return value
+
+        def phis(kind: Any, values: list[Any], origin: Any) -> list[Any]:
+            made = [b.phi(kind) for _ in values]
+            for phi, value in zip(made, values):
+                phi.add_incoming(value, origin)
+            return made
+
+        targets = [
+            b.gep(C, [b.add(b.mul(const(m), ldc), const(v * width))]) for m in range(rows) for v in range(vectors)
+        ]
+        start = b.block
+        reading, outer, inner, end, done = [
+            b.append_basic_block(name) for name in ("read_c", "tap", "k", "tap_end", "done")
+        ]
+        before = b.append_basic_block("before")
+        b.cbranch(b.icmp_signed("!=", beta, const(0)), reading, before)
+        b.position_at_end(reading)
+        old = [load(p) for p in targets]
+        b.branch(before)
+        b.position_at_end(before)
+        first = phis(vector, [zero] * tile, start)
+        for phi, value in zip(first, old):
+            phi.add_incoming(value, reading)
+        # A's rows in groups of three off one address, p, p + rs, p + 2 rs: more addresses would not fit the registers
+        groups = range(0, rows, 3)
+        twice = b.mul(const(2), rs)
+        b.branch(outer)
+
+        b.position_at_end(outer)
+        (t,) = phis(i64, [const(0)], before)
+        sums = phis(vector, first, before)
+        a0 = b.gep(A, [b.load(b.gep(offsets, [t]))])
+        starts = [b.gep(a0, [b.mul(const(m), rs)]) for m in groups]
+        b0 = b.gep(B, [b.mul(t, bs)])
+        b.branch(inner)
+
+        b.position_at_end(inner)
+        (k,) = phis(i64, [const(0)], outer)
+        bases = phis(pointer, starts, outer)
+        (at,) = phis(pointer, [b0], outer)
+        acc = phis(vector, sums, outer)
+        columns = [load(b.gep(at, [const(v * width)])) for v in range(vectors)]
+        new = []
+        for m in range(rows):
+            base, rest = bases[m // 3], m % 3
+            a = b.load(b.gep(base, [rs if rest == 1 else twice]) if rest else base)
+            a.align = 4
+            a = b.shuffle_vector(b.insert_element(undefined, a, ir.Constant(i32, 0)), undefined, all_zero)
+            new += [b.call(fma, [a, columns[v], acc[m * vectors + v]]) for v in range(vectors)]
+        following = b.add(k, const(1))
+        for phi, value in zip(
+            [k, *bases, at, *acc], [following, *[b.gep(p, [cs]) for p in bases], b.gep(at, [ldb]), *new]
+        ):
+            phi.add_incoming(value, inner)
+        b.cbranch(b.icmp_signed("<", following, K), inner, end)
+
+        b.position_at_end(end)
+        following = b.add(t, const(1))
+        for phi, value in zip([t, *sums], [following, *new]):
+            phi.add_incoming(value, end)
+        b.cbranch(b.icmp_signed("<", following, taps), outer, done)
+
+        b.position_at_end(done)
+        for p, value in zip(targets, new):
+            b.store(value, b.bitcast(p, vector.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    @intrinsic
+    def microkernel(
+        context: Any, A: Any, B: Any, C: Any, offsets: Any, taps: Any, K: Any, rs: Any, cs: Any, ldb: Any, bs: Any,
+        ldc: Any, beta: Any,
+    ) -> Any:  # fmt: skip
+        return numba.types.void(*[numba.types.int64] * 12), code
+
+    return microkernel
