@@ -18,11 +18,11 @@ f4 = np.float32
 
 @inlined
 def exp(x):
-    """e^x to 1.2e-7 of its value from -87.3 to 88.72; 0 below (nothing subnormal), infinity above, NaN for NaN.
+    """e^x to 1.2e-7 of its value from -87.3 to 88.37; 0 below (nothing subnormal), infinity above, NaN for NaN.
 
     x = n ln 2 + r with |r| <= ln(2)/2, and a polynomial of degree 6 for e^r (Cephes: Moshier 1989).
     """
-    inside = min(max(x, f4(-87.3)), f4(88.72283))
+    inside = min(max(x, f4(-87.3)), f4(88.37))
     n = np.floor(inside * f4(1.44269504) + f4(0.5))
     r = inside - n * f4(0.693359375)
     r = r + n * f4(2.12194440e-4)
@@ -33,6 +33,6 @@ def exp(x):
     y = y * r + f4(1.6666665459e-1)
     y = y * r + f4(5.0000001201e-1)
     y = y * r * r + r + f4(1)
-    y = f4(2) * y * power_of_two(np.int32(n) - np.int32(1))  # 2^128 itself is no float
+    y = y * power_of_two(np.int32(n))
     y = f4(0) if x < f4(-87.3) else y
-    return f4(np.inf) if x > f4(88.72283) else y
+    return f4(np.inf) if x > f4(88.37) else y
