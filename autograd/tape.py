@@ -160,9 +160,14 @@ def _own(g: Any, create_graph: bool) -> Any:
     if create_graph:
         return g
     # references: the caller's dictionary and variable, this argument, and getrefcount's own
-    if getattr(g, "base", None) is not None or sys.getrefcount(g) > 4:
+    if sys.getrefcount(g) > 4 or (getattr(g, "base", None) is not None and not _whole(g)):
         g = g.copy()
     return wrap(g, None)
+
+
+def _whole(g: Any) -> bool:
+    """Is a large view all that is left of its memory? The copy of a small one costs less than to find out."""
+    return g.nbytes >= 1 << 16 and g.flags.c_contiguous and backends.of(g).sole(g)
 
 
 def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:

@@ -41,6 +41,10 @@ class Backend:
         """The object that owns the memory of `array`: equal owners (by identity) mean shared storage."""
         raise NotImplementedError
 
+    def sole(self, array: Any) -> bool:
+        """True where only `array` holds its memory, all of it; False where that cannot be said."""
+        return getattr(array, "base", None) is None
+
     def writable(self, array: Any) -> bool:
         """False where elements of `array` share a memory cell (an expanded array) or the memory is read-only."""
         raise NotImplementedError

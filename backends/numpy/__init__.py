@@ -6,13 +6,14 @@ of being wrapped after every kernel, which would cost each op 0.2 microseconds.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
 from ..base import Backend
 from .kernels import KERNELS
-from .memory import keep_freed_memory
+from .memory import POOL, Memory, give_back_heap, keep_freed_memory
 from .random import HostGenerator
 from .steps import STEPS
 from .threads import get_threads, set_threads
@@ -39,6 +40,32 @@ class NumpyBackend(Backend):
 
     def before_training(self) -> None:
         keep_freed_memory()
+
+    def memory_stats(self) -> dict[str, int]:
+        """Counts of the pool of large blocks; see `runtime.cpu.memory_stats`."""
+        return POOL.stats()
+
+    def reset_peak_memory(self) -> None:
+        """Count the pool's peaks from now on."""
+        POOL.reset_peaks()
+
+    def empty_cache(self) -> None:
+        """Give free memory back to the system: the pool's, and the C library's."""
+        POOL.clear()
+        give_back_heap()
+
+    def sole(self, array: Any) -> bool:
+        base, size = array.base, array.nbytes
+        while base is not None:
+            # references: the slot of the array on it, the local name, and getrefcount's argument
+            if sys.getrefcount(base) != 3:
+                return False
+            if type(base) is Memory:
+                return True
+            if type(base) is not np.ndarray or base.nbytes != size:
+                return False
+            base = base.base
+        return True
 
     def to_host(self, array: Any) -> Any:
         return np.asarray(array)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .memory import LARGE, empty_like
+
 __all__ = ["CHOICE"]
 
 _BITS = {np.dtype(f"f{n}"): np.dtype(f"i{n}") for n in (2, 4, 8)}
@@ -52,7 +54,8 @@ def _where(condition: Any, input: Any, other: Any) -> Any:
 
 
 def _relu(input: Any) -> Any:
-    return np.maximum(input, _ZERO.get(input.dtype, 0))
+    zero = _ZERO.get(input.dtype, 0)
+    return np.maximum(input, zero) if input.nbytes < LARGE else np.maximum(input, zero, out=empty_like(input))
 
 
 def _relu_grad(g: Any, out: Any) -> Any:

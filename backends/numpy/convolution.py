@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from .memory import empty, zeros
+
 __all__ = ["CONVOLUTION"]
 
 #: bytes of gathered windows at a time: the order of a core's second-level cache
@@ -170,7 +172,7 @@ def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0)
         (n + b + a - d * (k - 1) - 1) // s + 1
         for n, k, s, (b, a), d in zip(input.shape[2:], kernel, stride, padding, dilation)
     ]
-    out = np.empty((input.shape[0], *size, weight.shape[0]), input.dtype)
+    out = empty((input.shape[0], *size, weight.shape[0]), input.dtype)
     windows = _Windows(input, kernel, size, stride, padding, dilation, groups)
     if _depthwise(input.shape[1], weight.shape, groups):
         _depthwise_forward(windows, weight, out)
@@ -230,7 +232,7 @@ def _scatter(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilat
     n, channels, depth = grad.shape[0], weight.shape[1] * groups, weight.shape[1]
     extent = [(p - 1) * s + d * (k - 1) + 1 for p, s, d, k in zip(out, stride, dilation, kernel)]
     before = [b for b, _ in padding]
-    total = np.zeros((n, *size, channels), grad.dtype)
+    total = zeros((n, *size, channels), grad.dtype)
     last = np.moveaxis(grad, 1, -1)
     depthwise = _depthwise(channels, weight.shape, groups)
     # (groups, O/groups, taps · depth): the share of a window is a row of grad @ w

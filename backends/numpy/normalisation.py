@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .memory import empty_like
+
 __all__ = ["NORMALISATION"]
 
 _FLOATS = (np.dtype("float32"), np.dtype("float64"))
@@ -76,7 +78,7 @@ def moments_grad(g: Any, input: Any, out: Any, dims: Any) -> Any:
         result += g_mean / count
         return result
     # (input - mean) * slope + g_mean / count, the constants together
-    result = input * slope
+    result = np.multiply(input, slope, out=_room(input, slope))
     result += g_mean / count - out[0] * slope
     return result
 
@@ -88,13 +90,21 @@ def normalised(input: Any, mean: Any, var: Any, weight: Any = None, bias: Any = 
     together = weight is not None and np.broadcast(weight, scale).size == scale.size
     if together:
         scale = scale * weight
-    out = input - mean
+    out = np.subtract(input, mean, out=_room(input, mean))
     out *= scale
     if weight is not None and not together:
         out *= weight
     if bias is not None:
         out += bias
     return out if out.dtype == input.dtype else out.astype(input.dtype)
+
+
+def _room(*arrays: Any) -> Any:
+    """Memory for what the first of the arrays makes with the others; None where it has another dtype or shape."""
+    first = arrays[0]
+    if all(a.dtype == first.dtype for a in arrays) and np.broadcast(*arrays).shape == first.shape and first.ndim:
+        return empty_like(first)
+    return None
 
 
 normalised.partial = True  # type: ignore[attr-defined]
@@ -124,7 +134,7 @@ def normalised_grad(g: Any, input: Any, mean: Any, var: Any, weight: Any, eps: f
             along = _channel_sums(g, input).reshape(channels) - mean * total
     factor = scale if weight is None else scale * weight.reshape(channels)
     return (
-        g * factor if needs[0] else None,
+        np.multiply(g, factor, out=_room(g, factor)) if needs[0] else None,
         -factor * total if needs[1] else None,
         along * factor * (scale * scale * -0.5) if needs[2] else None,
         (along * scale).reshape(weight.shape) if needs[3] else None,

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from .memory import empty, zeros
+
 __all__ = ["POOLING"]
 
 _BLOCK = 1 << 19
@@ -60,8 +62,8 @@ def max_pool(input: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, 
     count = np.uint8 if prod(kernel) <= 256 else np.int32
     source = np.moveaxis(input, 1, -1)
     extent, inner, place, inside = _geometry(input.shape[2:], kernel, stride, padding, dilation, size)
-    values = np.empty((n, *size, channels), input.dtype)
-    index = np.empty(values.shape, count)
+    values = empty((n, *size, channels), input.dtype)
+    index = empty(values.shape, count)
     start = 0 if inside else _first_inside(kernel, stride, padding, dilation, size)
     step = max(1, _BLOCK // (prod(extent) * channels * input.itemsize))
     frame = None if inside else np.full((min(step, n), *extent, channels), -np.inf, input.dtype)
@@ -108,7 +110,7 @@ def window_scatter(grad: Any, index: Any, size: Any, kernel: Any, stride: Any, p
     extent, inner, place, inside = _geometry(size, kernel, stride, padding, dilation, out_size)
     apart = all(s >= d * (k - 1) + 1 for s, k, d in zip(stride, kernel, dilation))
     tiled = apart and inside and all(s == k and e == m for s, k, e, m in zip(stride, kernel, extent, size))
-    total = (np.empty if tiled else np.zeros)((n, *size, channels), grad.dtype)
+    total = (empty if tiled else zeros)((n, *size, channels), grad.dtype)
     g_last, index_last = np.moveaxis(grad, 1, -1), np.moveaxis(index, 1, -1)
     bits = _BITS[grad.dtype]
     step = max(1, _BLOCK // (prod(extent) * channels * grad.itemsize))
