@@ -9,7 +9,7 @@ from typing import Any
 from .. import backends
 from . import storage, tape
 from .device import device_of
-from .dtypes import from_numpy_dtype, is_floating
+from .dtypes import BFLOAT16, from_numpy_dtype, is_floating
 from .errors import OpError, describe
 from .modes import MODES
 from .public import api, function
@@ -389,17 +389,18 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
 def _plain(array: Any) -> Any:
     """`array` on the host, in a dtype whose elements have Python counterparts."""
     array = backends.of(array).to_host(array)
-    return array.astype("float32") if array.dtype.name == "bfloat16" else array
+    return array.astype("float32") if array.dtype in BFLOAT16 else array
 
 
 @method
 def item(self: Tensor) -> Any:
     """The one element as a Python number."""
-    if self.array.size != 1:
-        raise OpError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
-    if self.array.dtype.name == "bfloat16":
-        return _plain(self.array).item()
-    return self.array.item()
+    array = self.array
+    if array.size != 1:
+        raise OpError(f"a Tensor with {array.size} elements cannot be converted to Scalar")
+    if array.dtype in BFLOAT16:
+        return _plain(array).item()
+    return array.item()
 
 
 @method

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _TRANSIENT = "transient buffer"
+_BUFFERS = ("buffer", _TRANSIENT)
 _EXPECTED = {
     "parameter": "as parameter {name!r} (chainrule.nn.Parameter or None expected)",
     "module": "as child module {name!r} (chainrule.nn.Module or None expected)",
@@ -172,13 +173,16 @@ class Module(HookMethods, StateMethods):
     def _entries(self, kind: str) -> list[tuple[str, Any]]:
         """(name, value) of the attributes of one kind, in the order of definition; the value may be None."""
         declared = self._declared
-        if declared is None:
-            if kind == "buffer":
+        if kind == "buffer":
+            if declared is None:
                 return []
-            cls = Parameter if kind == "parameter" else Module
+            return [(n, v) for n, v in self.__dict__.items() if declared.get(n) in _BUFFERS]
+        cls = Parameter if kind == "parameter" else Module
+        if declared is None:
             return [(n, v) for n, v in self.__dict__.items() if isinstance(v, cls)]
-        found = [(n, v, declared.get(n) or _kind(v)) for n, v in self.__dict__.items()]
-        return [(n, v) for n, v, k in found if k == kind or (kind == "buffer" and k == _TRANSIENT)]
+        return [
+            (n, v) for n, v in self.__dict__.items() if (declared[n] == kind if n in declared else isinstance(v, cls))
+        ]
 
     def _declare(self, name: str, kind: str | None) -> None:
         """Note what the attribute is, whatever its value; None: forget it."""
@@ -230,7 +234,8 @@ class Module(HookMethods, StateMethods):
 
     @property
     def _non_persistent_buffers_set(self) -> set[str]:
-        return {n for n, kind in (self._declared or {}).items() if kind == _TRANSIENT}
+        declared = self._declared
+        return {n for n, kind in declared.items() if kind == _TRANSIENT} if declared else set()
 
     def _check_name(self, kind: str, name: Any) -> None:
         if not isinstance(name, str):
@@ -287,15 +292,22 @@ class Module(HookMethods, StateMethods):
         self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
         """(path, module) of this module (path "") and all inside it; each once, unless `remove_duplicate=False`."""
+        # A stack in the place of recursion: nested generators would hand each module up through all levels.
         memo = set() if memo is None else memo
-        if self in memo:
-            return
-        if remove_duplicate:
-            memo.add(self)
-        yield prefix, self
-        for name, child in self._entries("module"):
-            if child is not None:
-                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if module is not self and type(module).named_modules is not Module.named_modules:  # a subclass has its own
+                yield from module.named_modules(memo, path, remove_duplicate)
+                continue
+            if module in memo:
+                continue
+            if remove_duplicate:
+                memo.add(module)
+            yield path, module
+            children = module._entries("module")
+            children.reverse()
+            stack += [(f"{path}.{n}" if path else n, child) for n, child in children if child is not None]
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all inside it, each once, unless `remove_duplicate=False`."""
@@ -325,13 +337,14 @@ class Module(HookMethods, StateMethods):
     ) -> Iterator[tuple[str, Any]]:
         """(path, member) of what a function finds in each module, each once; subclasses in programs call it."""
         seen: set[int] = set()
+        see = seen.add
         owners = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, module in owners:
             for name, value in get_members_fn(module):
                 if value is None or id(value) in seen:
                     continue
                 if remove_duplicate:
-                    seen.add(id(value))
+                    see(id(value))
                 yield (f"{path}.{name}" if path else name), value
 
     def named_parameters(
