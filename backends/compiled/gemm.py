@@ -1,0 +1,167 @@
+"""Matrix products on the registers' tile (intrinsics.microkernel), blocked for the caches as in Goto and van de Geijn
+2008, "Anatomy of high-performance matrix multiplication".
+
+    C = A B + bias, float32; A and B each as they stand or transposed
+
+A block of B (KC x NC) is packed into panels as wide as the tile, zeros behind its last column, and stays in the second
+cache; blocks of A are copied to rows whose distance is no power of two, and stay there beside it. Both copies are of
+whole runs of memory, except for a transposed B, which goes through tiles in registers.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from .build import inlined, kernel
+from .intrinsics import address, microkernel, move, transpose_tile, vector_width
+from .pool import run, threads
+
+__all__ = ["product", "scratch"]
+
+_WIDTH = vector_width()
+#: the tile: rows, and vectors in a row; with its B vectors it fills the registers
+ROWS, VECTORS = {16: (12, 2), 8: (6, 2)}.get(_WIDTH, (4, 2))
+PANEL = VECTORS * _WIDTH
+KC, NC, MC = 256, 16 * PANEL, 8 * ROWS
+#: distance of A's copied rows: no multiple of the first cache's 4096 bytes
+ROW = KC + 16
+COLUMN = MC + 16
+_PACKED, _COPIED, _TILE = NC * KC, max(MC * ROW, KC * COLUMN), ROWS * PANEL
+#: multiplications that are worth a second thread
+_LEAST = 1 << 21
+
+_tile = microkernel(ROWS, VECTORS)
+_transpose = transpose_tile()
+_local = threading.local()
+
+
+@inlined
+def _pack(B, packed, transposed, k0, depth, j0, columns):
+    """B[k0 : k0 + depth, j0 : j0 + columns] as panels (depth, PANEL)."""
+    step = B.shape[1]
+    for panel in range((columns + PANEL - 1) // PANEL):
+        base, first = panel * depth * PANEL, j0 + panel * PANEL
+        width = min(PANEL, j0 + columns - first)
+        target = address(packed) + 4 * base
+        if width < PANEL:
+            for k in range(depth):
+                for j in range(width):
+                    packed[base + k * PANEL + j] = B[first + j, k0 + k] if transposed else B[k0 + k, first + j]
+                for j in range(width, PANEL):
+                    packed[base + k * PANEL + j] = 0
+        elif transposed:
+            whole = depth // _WIDTH * _WIDTH
+            for j in range(0, PANEL, _WIDTH):
+                for k in range(0, whole, _WIDTH):
+                    _transpose(
+                        address(B) + 4 * ((first + j) * step + k0 + k), step, target + 4 * (k * PANEL + j), PANEL
+                    )
+            for j in range(PANEL):
+                for k in range(whole, depth):
+                    packed[base + k * PANEL + j] = B[first + j, k0 + k]
+        else:
+            source = address(B) + 4 * (k0 * step + first)
+            for k in range(depth):
+                for j in range(0, PANEL, _WIDTH):
+                    move(source + 4 * (k * step + j), target + 4 * (k * PANEL + j))
+
+
+@inlined
+def _copy(A, copied, transposed, i0, rows, k0, depth):
+    """A[i0 : i0 + rows, k0 : k0 + depth], in the order in which it lies."""
+    lines, run, first, second, to = rows, depth, i0, k0, ROW
+    if transposed:
+        lines, run, first, second, to = depth, rows, k0, i0, COLUMN
+    step, whole = A.shape[1], run // _WIDTH * _WIDTH
+    for i in range(lines):
+        source, target = address(A) + 4 * ((first + i) * step + second), address(copied) + 4 * i * to
+        for k in range(0, whole, _WIDTH):
+            move(source + 4 * k, target + 4 * k)
+        for k in range(whole, run):
+            copied[i * to + k] = A[first + i, second + k]
+
+
+@kernel("f4[:,:] f4[:,:] f4[:,:] f4[:] f4[:] i8[:] i8 i8 i8 i8 i8 i8")
+def _gemm(A, B, C, bias, memory, zero, transposed_a, transposed_b, m0, m1, n0, n1):
+    depth = A.shape[0] if transposed_a else A.shape[1]
+    packed, copied = memory[:_PACKED], memory[_PACKED : _PACKED + _COPIED]
+    tile = memory[_PACKED + _COPIED :]
+    N = C.shape[1]
+    rs, cs = (1, COLUMN) if transposed_a else (ROW, 1)
+    if depth == 0:
+        for i in range(m0, m1):
+            for j in range(n0, n1):
+                C[i, j] = bias[j] if bias.size else 0
+    for j0 in range(n0, n1, NC):
+        columns = min(NC, n1 - j0)
+        for k0 in range(0, depth, KC):
+            kc = min(KC, depth - k0)
+            _pack(B, packed, transposed_b, k0, kc, j0, columns)
+            for i0 in range(m0, m1, MC):
+                rows = min(MC, m1 - i0)
+                _copy(A, copied, transposed_a, i0, rows, k0, kc)
+                if k0 == 0 and bias.size:
+                    for i in range(rows):
+                        b, c = bias[j0 : j0 + columns], C[i0 + i, j0 : j0 + columns]
+                        for j in range(columns):
+                            c[j] = b[j]
+                beta = 1 if k0 or bias.size else 0
+                for p in range((columns + PANEL - 1) // PANEL):
+                    at = address(packed) + 4 * p * kc * PANEL
+                    j = j0 + p * PANEL
+                    wide = min(PANEL, j0 + columns - j)
+                    for i in range(0, rows, ROWS):
+                        high = min(ROWS, rows - i)
+                        source = address(copied) + 4 * i * rs
+                        if high == ROWS and wide == PANEL:
+                            target = address(C) + 4 * ((i0 + i) * N + j)
+                            _tile(source, at, target, address(zero), 1, kc, rs, cs, PANEL, 0, N, beta)
+                        else:
+                            _tile(source, at, address(tile), address(zero), 1, kc, rs, cs, PANEL, 0, PANEL, 0)
+                            for r in range(high):
+                                c, t = C[i0 + i + r, j : j + wide], tile[r * PANEL : r * PANEL + wide]
+                                if beta:
+                                    for q in range(wide):
+                                        c[q] += t[q]
+                                else:
+                                    for q in range(wide):
+                                        c[q] = t[q]
+
+
+def scratch(size: int) -> Any:
+    """`size` float32 of this thread's own, at an address that vectors like; the same memory from call to call."""
+    found = getattr(_local, "memory", None)
+    if found is None or found.size < size:
+        raw = np.zeros(size + 16, np.float32)  # rows behind a block's last are multiplied, and not used
+        start = (-raw.ctypes.data // 4) % 16
+        found = _local.memory = raw[start : start + size]
+    return found
+
+
+_ZERO = np.zeros(1, np.int64)
+_NONE = np.empty(0, np.float32)
+
+
+def _piece(*args: Any) -> None:
+    a, b, c, bias, *rest = args
+    _gemm(a, b, c, bias, scratch(_PACKED + _COPIED + _TILE), _ZERO, *rest)
+
+
+def product(a: Any, b: Any, out: Any, transposed_a: int, transposed_b: int, bias: Any = _NONE) -> Any:
+    """out = a b + bias, of C-contiguous float32 matrices, where `transposed_a` (or b) says that aᵀ stands for a."""
+    m, n = out.shape
+    k = a.shape[0] if transposed_a else a.shape[1]
+    count = min(threads(), 1 + m * n * k // _LEAST)
+    if count == 1:
+        pieces = [(0, m, 0, n)]
+    elif n >= 2 * PANEL * count or n > m:  # B is packed by each thread, so its columns are what to share
+        step = -(-n // (PANEL * count)) * PANEL
+        pieces = [(0, m, j, min(j + step, n)) for j in range(0, n, step)]
+    else:
+        step = -(-m // (ROWS * count)) * ROWS
+        pieces = [(i, min(i + step, m), 0, n) for i in range(0, m, step)]
+    run(_piece, [(a, b, out, bias, transposed_a, transposed_b, *p) for p in pieces])
+    return out
