@@ -15,7 +15,18 @@ import numpy as np
 
 from .build import _HEADER, Lazy
 
-__all__ = ["address", "checked", "microkernel", "power_of_two", "vector_width", "view"]
+__all__ = [
+    "address",
+    "bits",
+    "checked",
+    "from_bits",
+    "microkernel",
+    "move",
+    "power_of_two",
+    "transpose_tile",
+    "vector_width",
+    "view",
+]
 
 #: part of every kernel's key: raise it when what this file emits changes
 REVISION = 1
@@ -170,6 +181,42 @@ def _build_power_of_two() -> Any:
 power_of_two = Lazy("power_of_two", _build_power_of_two)
 
 
+def _build_bits() -> Any:
+    import numba
+    from llvmlite import ir
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def bits(context: Any, x: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], ir.IntType(32))
+
+        return numba.types.int32(numba.types.float32), code
+
+    return bits
+
+
+def _build_from_bits() -> Any:
+    import numba
+    from llvmlite import ir
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def from_bits(context: Any, n: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], ir.FloatType())
+
+        return numba.types.float32(numba.types.int32), code
+
+    return from_bits
+
+
+#: bits(x): the 32 bits of a float32 as an int32
+bits = Lazy("bits", _build_bits)
+#: from_bits(n): the float32 that has the bits of an int32
+from_bits = Lazy("from_bits", _build_from_bits)
+
+
 @functools.cache
 def microkernel(rows: int, vectors: int, width: int | None = None) -> Lazy:
     """The product that convolution, attention and recurrent layers are made of, on a tile of registers.
@@ -184,10 +231,23 @@ def microkernel(rows: int, vectors: int, width: int | None = None) -> Lazy:
     registers and `vectors` + 1 more must fit the processor: at most 28 of 32 with AVX-512, 14 of 16 with AVX2.
     """
     width = width or vector_width()
-    return Lazy(("microkernel", rows, vectors, width), lambda: _build_microkernel(rows, vectors, width))
+    return Lazy(("microkernel", rows, vectors, width), lambda: _build_microkernel(rows, vectors, width, False))
 
 
-def _build_microkernel(rows: int, vectors: int, width: int) -> Any:
+@functools.cache
+def edged_microkernel(rows: int, vectors: int, width: int | None = None) -> Lazy:
+    """`microkernel` for any number of columns and any start:
+
+        C[m, :n] = beta S[m, :n] + sum_t sum_k A[offset[t] + m rs + k cs] B[t bs + k ldb + :n]
+
+    Three arguments more: the address of S, its row stride (0 for a bias), and n. Nothing beyond column n of C and S is
+    touched; B has whole vectors.
+    """
+    width = width or vector_width()
+    return Lazy(("edged microkernel", rows, vectors, width), lambda: _build_microkernel(rows, vectors, width, True))
+
+
+def _build_microkernel(rows: int, vectors: int, width: int, edged: bool) -> Any:
     import numba
     from llvmlite import ir
     from numba.core import cgutils
@@ -201,7 +261,7 @@ def _build_microkernel(rows: int, vectors: int, width: int) -> Any:
         return ir.Constant(i64, n)
 
     def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        A, B, C, offsets, taps, K, rs, cs, ldb, bs, ldc, beta = args
+        A, B, C, offsets, taps, K, rs, cs, ldb, bs, ldc, beta, *edge = args
         fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32")
         pointer = f32.as_pointer()
         A, B, C = b.inttoptr(A, pointer), b.inttoptr(B, pointer), b.inttoptr(C, pointer)
@@ -209,10 +269,39 @@ def _build_microkernel(rows: int, vectors: int, width: int) -> Any:
         zero, undefined = ir.Constant(vector, [0.0] * width), ir.Constant(vector, ir.Undefined)
         all_zero = ir.Constant(ir.VectorType(i32, width), [0] * width)
 
-        def load(p: Any) -> Any:
-            value = b.load(b.bitcast(p, vector.as_pointer()))
+        if edged:
+            S, lds, n = b.inttoptr(edge[0], pointer), edge[1], edge[2]
+            i1 = ir.VectorType(ir.IntType(1), width)
+            count = b.insert_element(ir.Constant(all_zero.type, ir.Undefined), b.trunc(n, i32), ir.Constant(i32, 0))
+            count = b.shuffle_vector(count, count, all_zero)
+            lanes = [ir.Constant(all_zero.type, list(range(v * width, v * width + width))) for v in range(vectors)]
+            masks = [b.icmp_signed("<", numbers, count) for numbers in lanes]
+            kinds = [vector.as_pointer(), i32, i1]
+            read = cgutils.get_or_insert_function(
+                b.module, ir.FunctionType(vector, [*kinds, vector]), f"llvm.masked.load.v{width}f32.p0v{width}f32"
+            )
+            write = cgutils.get_or_insert_function(
+                b.module,
+                ir.FunctionType(ir.VoidType(), [vector, *kinds]),
+                f"llvm.masked.store.v{width}f32.p0v{width}f32",
+            )
+        else:
+            S, lds = C, ldc
+
+        def load(p: Any, v: int | None = None) -> Any:
+            p = b.bitcast(p, vector.as_pointer())
+            if edged and v is not None:
+                return b.call(read, [p, ir.Constant(i32, 4), masks[v], zero])
+            value = b.load(p)
             value.align = 4
             return value
+
+        def store(value: Any, p: Any, v: int) -> None:
+            p = b.bitcast(p, vector.as_pointer())
+            if edged:
+                b.call(write, [value, p, ir.Constant(i32, 4), masks[v]])
+            else:
+                b.store(value, p).align = 4
 
         def phis(kind: Any, values: list[Any], origin: Any) -> list[Any]:
             made = [b.phi(kind) for _ in values]
@@ -220,8 +309,10 @@ def _build_microkernel(rows: int, vectors: int, width: int) -> Any:
                 phi.add_incoming(value, origin)
             return made
 
-        targets = [
-            b.gep(C, [b.add(b.mul(const(m), ldc), const(v * width))]) for m in range(rows) for v in range(vectors)
+        places = [(m, v) for m in range(rows) for v in range(vectors)]
+        sources, targets = [
+            [b.gep(base, [b.add(b.mul(const(m), stride), const(v * width))]) for m, v in places]
+            for base, stride in ((S, lds), (C, ldc))
         ]
         start = b.block
         reading, outer, inner, end, done = [
@@ -230,7 +321,7 @@ def _build_microkernel(rows: int, vectors: int, width: int) -> Any:
         before = b.append_basic_block("before")
         b.cbranch(b.icmp_signed("!=", beta, const(0)), reading, before)
         b.position_at_end(reading)
-        old = [load(p) for p in targets]
+        old = [load(p, v) for p, (_, v) in zip(sources, places)]
         b.branch(before)
         b.position_at_end(before)
         first = phis(vector, [zero] * tile, start)
@@ -276,9 +367,20 @@ def _build_microkernel(rows: int, vectors: int, width: int) -> Any:
         b.cbranch(b.icmp_signed("<", following, taps), outer, done)
 
         b.position_at_end(done)
-        for p, value in zip(targets, new):
-            b.store(value, b.bitcast(p, vector.as_pointer())).align = 4
+        for p, value, (_, v) in zip(targets, new, places):
+            store(value, p, v)
         return context.get_dummy_value()
+
+    if edged:
+
+        @intrinsic
+        def edged_microkernel(
+            context: Any, A: Any, B: Any, C: Any, offsets: Any, taps: Any, K: Any, rs: Any, cs: Any, ldb: Any, bs: Any,
+            ldc: Any, beta: Any, S: Any, lds: Any, n: Any,
+        ) -> Any:  # fmt: skip
+            return numba.types.void(*[numba.types.int64] * 15), code
+
+        return edged_microkernel
 
     @intrinsic
     def microkernel(
@@ -288,3 +390,183 @@ def _build_microkernel(rows: int, vectors: int, width: int) -> Any:
         return numba.types.void(*[numba.types.int64] * 12), code
 
     return microkernel
+
+
+@functools.cache
+def transpose_tile(width: int | None = None) -> Lazy:
+    """transpose_tile(source, row, target, to): a tile of width x width float32, transposed in registers.
+
+    Addresses of the first elements, and the distances between rows in elements, all int64.
+    """
+    width = width or vector_width()
+    return Lazy(("transpose_tile", width), lambda: _build_transpose_tile(width))
+
+
+def _build_transpose_tile(width: int) -> Any:
+    import numba
+    from llvmlite import ir
+    from numba.extending import intrinsic
+
+    f32, i32, i64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+    vector = ir.VectorType(f32, width)
+    lanes = range(width)
+
+    def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        source, row, target, to = args
+
+        def place(base: Any, step: Any, i: int) -> Any:
+            at = b.gep(b.inttoptr(base, f32.as_pointer()), [b.mul(ir.Constant(i64, i), step)])
+            return b.bitcast(at, vector.as_pointer())
+
+        def mixed(x: Any, y: Any, picks: list[int]) -> Any:
+            return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(i32, width), picks))
+
+        rows = []
+        for i in lanes:
+            rows.append(b.load(place(source, row, i)))
+            rows[-1].align = 4
+        # for each bit d of an index, lanes with d set change places with rows with d set
+        d = 1
+        while d < width:
+            new = list(rows)
+            for i in lanes:
+                if not i & d:
+                    x, y = rows[i], rows[i + d]
+                    new[i] = mixed(x, y, [j if not j & d else width + j - d for j in lanes])
+                    new[i + d] = mixed(x, y, [j + d if not j & d else width + j for j in lanes])
+            rows, d = new, 2 * d
+        for i in lanes:
+            b.store(rows[i], place(target, to, i)).align = 4
+        return context.get_dummy_value()
+
+    @intrinsic
+    def transpose_tile(context: Any, source: Any, row: Any, target: Any, to: Any) -> Any:
+        return numba.types.void(*[numba.types.int64] * 4), code
+
+    return transpose_tile
+
+
+def _build_move() -> Any:
+    import numba
+    from llvmlite import ir
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def move(context: Any, source: Any, target: Any) -> Any:
+        def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
+            pointer = ir.VectorType(ir.FloatType(), vector_width()).as_pointer()
+            value = b.load(b.inttoptr(args[0], pointer))
+            value.align = 4
+            b.store(value, b.inttoptr(args[1], pointer)).align = 4
+            return context.get_dummy_value()
+
+        return numba.types.void(numba.types.int64, numba.types.int64), code
+
+    return move
+
+
+#: move(source, target): one vector of float32, between addresses
+move = Lazy(("move", vector_width()), _build_move)
+
+
+@functools.cache
+def grid_map(matrix: tuple[tuple[float, ...], ...], shift: bool = False, width: int | None = None) -> Lazy:
+    """A constant linear map of both directions of a square grid of vectors: D = M S M^T (+ b), as Winograd's need it.
+
+    S is a grid of n x n vectors of `width` float32, M the matrix of m x n numbers, D a grid of m x m vectors. Arguments,
+    all int64: address of S, its strides along both directions (in elements), address of D, its strides; with `shift`
+    the address of the vector b. Rows that differ in signs only, as those of points p and -p, share their products.
+    """
+    width = width or vector_width()
+    return Lazy(("grid_map", matrix, shift, width), lambda: _build_grid_map(matrix, shift, width))
+
+
+def _pairs(matrix: tuple[tuple[float, ...], ...]) -> list[tuple[int, int | None]]:
+    """The rows (i, j) that are e + o and e - o for some e and o without common columns; (i, None) for the others."""
+    free, found = list(range(len(matrix))), []
+    while free:
+        i = free.pop(0)
+        j = next((j for j in free if all(abs(a) == abs(b) for a, b in zip(matrix[i], matrix[j]))), None)
+        same = j is not None and any(a == b != 0 for a, b in zip(matrix[i], matrix[j]))
+        other = j is not None and any(a == -b != 0 for a, b in zip(matrix[i], matrix[j]))
+        if same and other:
+            free.remove(j)
+        found.append((i, j if same and other else None))
+    return found
+
+
+def _build_grid_map(matrix: tuple[tuple[float, ...], ...], shift: bool, width: int) -> Any:
+    import numba
+    from llvmlite import ir
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    i64, f32 = ir.IntType(64), ir.FloatType()
+    vector = ir.VectorType(f32, width)
+    outputs, inputs, pairs = len(matrix), len(matrix[0]), _pairs(matrix)
+
+    def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        source, down, right, target, target_down, target_right = args[:6]
+        source, target = [b.inttoptr(p, f32.as_pointer()) for p in (source, target)]
+        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32")
+
+        def at(base: Any, y: int, x: int, down: Any, right: Any) -> Any:
+            offset = b.add(b.mul(ir.Constant(i64, y), down), b.mul(ir.Constant(i64, x), right))
+            return b.bitcast(b.gep(base, [offset]), vector.as_pointer())
+
+        def load(pointer: Any) -> Any:
+            value = b.load(pointer)
+            value.align = 4
+            return value
+
+        def plus(total: Any, factor: float, value: Any) -> Any:
+            """total + factor * value."""
+            if total is None:
+                return value if factor == 1 else b.fmul(value, ir.Constant(vector, [factor] * width))
+            if factor in (1, -1):
+                return b.fadd(total, value) if factor == 1 else b.fsub(total, value)
+            return b.call(fma, [value, ir.Constant(vector, [factor] * width), total])
+
+        def sum_of(terms: list[tuple[float, Any]]) -> Any:
+            total = None
+            for factor, value in sorted(terms, key=lambda term: term[0] != 1):
+                total = plus(total, factor, value)
+            return total
+
+        def applied(values: list[Any]) -> list[Any]:
+            out: list[Any] = [None] * outputs
+            for i, j in pairs:
+                row = [(factor, value) for factor, value in zip(matrix[i], values) if factor]
+                if j is None:
+                    out[i] = sum_of(row)
+                    continue
+                odd = [a != c for a, c in zip(matrix[i], matrix[j])]
+                even_terms = [(f, v) for f, v, o in zip(matrix[i], values, odd) if f and not o]
+                odd_terms = [(f, v) for f, v, o in zip(matrix[i], values, odd) if f and o]
+                scale = odd_terms[0][0]
+                even = sum_of(even_terms)
+                rest = sum_of([(f / scale, v) for f, v in odd_terms])
+                out[i], out[j] = plus(even, scale, rest), plus(even, -scale, rest)
+            return out
+
+        columns = [applied([load(at(source, y, x, down, right)) for y in range(inputs)]) for x in range(inputs)]
+        bias = load(b.bitcast(b.inttoptr(args[6], f32.as_pointer()), vector.as_pointer())) if shift else None
+        for y in range(outputs):
+            for x, value in enumerate(applied([column[y] for column in columns])):
+                value = b.fadd(value, bias) if shift else value
+                b.store(value, at(target, y, x, target_down, target_right)).align = 4
+        return context.get_dummy_value()
+
+    if shift:
+
+        @intrinsic
+        def grid_map(context: Any, S: Any, sy: Any, sx: Any, D: Any, dy: Any, dx: Any, bias: Any) -> Any:
+            return numba.types.void(*[numba.types.int64] * 7), code
+
+    else:
+
+        @intrinsic
+        def grid_map(context: Any, S: Any, sy: Any, sx: Any, D: Any, dy: Any, dx: Any) -> Any:
+            return numba.types.void(*[numba.types.int64] * 6), code
+
+    return grid_map
