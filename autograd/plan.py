@@ -103,8 +103,11 @@ class Plan(dict[Any, tuple[Any, ...]]):
                     if len({id(r) for r in self.op.rules.values()}) == 1
                     else f"{name}.grad.{rule.targets[0]}"
                 )
-                function = F.backend.guarded(kernels.get(key, function))
-                if key in kernels:
+                kernel = kernels.get(key)
+                if getattr(kernel, "partial", False):
+                    function, kernel = _either(kernel, function), None
+                function = F.backend.guarded(kernel or function)
+                if kernel is not None:
                     if self.op.outputs == 1:
                         found.append((targets, function, start, ~count, not self.broadcast))
                         continue
@@ -138,6 +141,16 @@ def attach(value: Any, parent: Any) -> Any:
     if parent.array is value:
         return parent
     return OPS["alias"].record(value, [value], [parent], ())  # the leaf got other data since
+
+
+def _either(kernel: Any, rule: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel in a rule's place, and the rule for what it does not serve."""
+
+    def either(F: Any, g: Any, *values: Any) -> Any:
+        result = kernel(g, *values)
+        return rule(F, g, *values) if result is NotImplemented else result
+
+    return either
 
 
 def _without_namespace(kernel: Callable[..., Any]) -> Callable[..., Any]:

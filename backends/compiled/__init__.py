@@ -23,6 +23,17 @@ __all__ = ["TABLE", "Kept", "available", "chosen"]
 
 #: name of an op's kernel or rule -> (module of this folder, elements of the first array from which it is used)
 TABLE: dict[str, tuple[str, int]] = {
+    **dict.fromkeys(
+        (
+            *("celu", "celu.grad", "elu", "elu.grad", "erf", "erf.grad", "gelu", "gelu.grad", "hardsigmoid"),
+            *("hardsigmoid.grad", "hardswish", "hardswish.grad", "log1p", "logsigmoid", "logsigmoid.grad", "mish"),
+            *("mish.grad", "selu", "selu.grad", "sigmoid", "sigmoid.grad", "silu", "silu.grad", "softplus"),
+            "softplus.grad",
+        ),
+        ("elementwise", 2048),
+    ),
+    **dict.fromkeys(("clamp", "clamp.grad.input", "leaky_relu", "leaky_relu.grad"), ("elementwise", 4096)),
+    **dict.fromkeys(("exp", "expm1", "log", "relu", "relu.grad"), ("elementwise", 8192)),
     "softmax": ("softmax", 2048),
     "softmax.grad": ("softmax", 2048),
 }

@@ -73,7 +73,7 @@ class Lazy:
 class Inlined(Lazy):
     """A Python function that kernels call: compiled into each of them."""
 
-    def __init__(self, function: Callable[..., Any], fast: bool) -> None:
+    def __init__(self, function: Callable[..., Any], fast: bool | str) -> None:
         super().__init__(function.__name__, self._compile)
         self.function, self.fast, self.__doc__ = function, fast, function.__doc__
 
@@ -85,11 +85,15 @@ class Inlined(Lazy):
         import numba
 
         options = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": True}
-        return numba.njit(**options, fastmath=set(FAST_MATH) if self.fast else False)(_translated(self.function))
+        flags = set(self.fast.split()) if isinstance(self.fast, str) else set(FAST_MATH) if self.fast else False
+        return numba.njit(**options, fastmath=flags)(_translated(self.function))
 
 
-def inlined(function: Callable[..., Any] | None = None, *, fast: bool = True) -> Any:
-    """Decorator: a function for kernels to call; `fast` lets the compiler reorder and fuse its float operations."""
+def inlined(function: Callable[..., Any] | None = None, *, fast: bool | str = True) -> Any:
+    """Decorator: a function for kernels to call; `fast` lets the compiler reorder and fuse its float operations.
+
+    As text it names LLVM's flags: "contract" lets it fuse, and keeps the order, on which a small difference depends.
+    """
     return Inlined(function, fast) if function is not None else lambda f: Inlined(f, fast)
 
 
