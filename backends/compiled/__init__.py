@@ -36,6 +36,8 @@ TABLE: dict[str, tuple[str, int]] = {
     **dict.fromkeys(("exp", "expm1", "log", "relu", "relu.grad"), ("elementwise", 8192)),
     "softmax": ("softmax", 2048),
     "softmax.grad": ("softmax", 2048),
+    "max_pool": ("pooling", 2048),
+    "window_scatter": ("pooling", 1024),
 }
 
 
