@@ -10,9 +10,10 @@
 
 `xp` is the array namespace of the backend that owns the arrays. A rule gets `F`, the incoming gradient `g`, and
 what it names: inputs, `out`, `shape` (of its own input; `other_shape` of the input `other`, `shapes` of all),
-`needs` (which inputs want a gradient) and the op's parameters. What the rules of a call name is what the tape keeps,
-and nothing else. In an ordinary backward pass `F` holds kernels and `g` is a raw array; under `create_graph` `F`
-holds the ops and `g` is a Tensor. So one rule serves every order of derivative.
+`needs` (which inputs want a gradient), the op's parameters, and of several outputs each as `out_0`, `out_1`, ... What
+the rules of a call name is what the tape keeps, and nothing else. In an ordinary backward pass `F` holds kernels and
+`g` is a raw array; under `create_graph` `F` holds the ops and `g` is a Tensor. So one rule serves every order of
+derivative.
 
 One and two tracked tensors without parameters take an unrolled path (paths.py); all else goes through `apply`. Turned
 down: a class per op, which is twice as slow and no shorter to read. Compositions of ops are in composite.py.
@@ -102,6 +103,8 @@ class Op:
         #: the unrolled call paths serve ops whose other arguments all have defaults
         self._fast = not view and outputs == 1 and not self.variadic and all(n in self.defaults for n in self.params)
         self.arity = len(self.inputs) if self._fast and len(self.inputs) < 3 else -1
+        #: what rules call each one of several outputs: out_0, out_1, ...
+        self.each_out = tuple([f"out_{i}" for i in range(outputs)]) if outputs and outputs > 1 else ()
         #: the call of the inputs alone, in order, for operators: unrolled for one and two (see the end of this file)
         self.quick: Callable[..., Any] = self._general
         #: the call as users make it
@@ -133,6 +136,7 @@ class Op:
             names = tuple(t.removeprefix("*") for t in targets)
             rule = Rule(function, names, joint=len(targets) > 1 or targets[0].startswith("*"))
             allowed = {*self.names, "out", "shape", "shapes", "needs", *(f"{n}_shape" for n in self.inputs)}
+            allowed.update(self.each_out)
             for name in names:
                 if name not in self.inputs:
                     raise TypeError(f"{self.name} has no input {name!r}; it has {', '.join(self.inputs)}")
@@ -161,9 +165,11 @@ class Op:
 
     def value_index(self, name: str, own: int, n: int) -> int:
         """Where the value called `name` stands among a call's values, for the rule of input number `own` of `n`."""
-        # values: n inputs, out, n shapes, parameters, needs, tuple of inputs, tuple of shapes
+        # values: n inputs, out, n shapes, parameters, needs, tuple of inputs, tuple of shapes, each of several outputs
         if name == "out":
             return n
+        if name in self.each_out:
+            return 2 * n + 4 + len(self.params) + self.each_out.index(name)
         if name == "shape":
             return n + 1 + own
         if name == "needs":
@@ -326,7 +332,8 @@ class Op:
             saved = plan.keep((*arrays, out))
         else:
             shapes = tuple([shape_of(a) for a in arrays])
-            saved = plan.keep((*arrays, out, *shapes, *params, mask, tuple(arrays), shapes))
+            several = out if self.each_out else ()
+            saved = plan.keep((*arrays, out, *shapes, *params, mask, tuple(arrays), shapes, *several))
         if storage.SHARED:
             saved = storage.protect(saved)
         if self.outputs == 1:

@@ -128,6 +128,10 @@ class Plan(dict[Any, tuple[Any, ...]]):
                 v = self.op.attach_output(v, node)
             elif self.op.variadic and k == self.op.value_index(self.op.inputs[0], 0, n):
                 v = tuple([attach(x, p) for x, p in zip(v, node.parents, strict=True)])
+            elif k >= 2 * n + 4 + len(self.op.params):  # one of several outputs
+                index = k - (2 * n + 4 + len(self.op.params))
+                described = tuple([(shape, v.dtype) for shape in node.shape])
+                v = wrap(v, pick_node(node, index, described, v))
             values.append(v)
         return values
 

@@ -1,9 +1,11 @@
 """Normalisation by mean and variance: of batches, layers, groups and instances; by root mean square, by norm, by
 neighbours.
 
-Two ops carry most of it: `moments` gives mean and biased variance, `normalised` applies them. Each has a short rule,
-and batch norm is the one after the other; turned down: one op with three outputs, whose rule is long and would keep the
-output. layer_norm and group_norm are compositions of the two, for which the NumPy backend has kernel pairs.
+Two ops carry most of it: `moments` gives mean and biased variance, `normalised` applies them. layer_norm, group_norm
+and instance_norm are compositions of the two, for which the NumPy backend has kernel pairs. Batch norm in training is
+an op of its own, `batch_normalised`, with mean and variance as further outputs: its rule goes over the data twice where
+those of the two ops after one another go over them four times. `batch_norm_relu` is the same with what usually follows
+it, a shortcut added and a ReLU, and keeps nothing that the next layer does not keep anyway.
 
 Sources: Ioffe & Szegedy 2015 (batch), Ba et al. 2016 (layer), Wu & He 2018 (group), Ulyanov et al. 2016 (instance),
 Zhang & Sennrich 2019 (RMS), Krizhevsky et al. 2012 (local response). Names and defaults are PyTorch's.
@@ -77,6 +79,69 @@ def _(F, g, input, mean, var, weight, eps, needs):
 # -- with statistics of the batch -------------------------------------------------------------------------------------
 
 
+def _channel_dims(shape):
+    return (0, *range(2, len(shape)))
+
+
+def _vector(vector, rank):
+    """The shape in which a vector of one number per channel broadcasts against (N, C, ...)."""
+    return None if vector is None else vector.reshape((1, -1, *(1,) * (rank - 2)))
+
+
+@op(outputs=3)
+def batch_normalised(xp, input, weight=None, bias=None, /, eps=1e-5):
+    """((input - mean) / sqrt(var + eps) * weight + bias, mean, var), mean and biased variance those of each channel.
+
+    input (N, C, ...), weight and bias (C), mean and var (1, C, 1, ...), in float32 for 16-bit input.
+    """
+    mean, var = moments.forward(xp, input, _channel_dims(input.shape))
+    weight, bias = _vector(weight, input.ndim), _vector(bias, input.ndim)
+    return normalised.forward(xp, input, mean, var, weight, bias, eps), mean, var
+
+
+def _batch_gradients(F, g, g_mean, g_var, input, mean, var, weight, eps, needs):
+    """Gradients for input, weight and bias, from those for the result and for its statistics."""
+    shape = tuple(input.shape)
+    dims, channels = _channel_dims(shape), (1, -1, *(1,) * (len(shape) - 2))
+    count = _count(shape, dims)
+    scale, centred = F.rsqrt(var + eps), input - mean
+    total, along = F.sum(g, dim=dims, keepdim=True), F.sum(g * centred, dim=dims, keepdim=True)
+    factor = scale if weight is None else scale * F.reshape(weight, channels)
+    # the mean of the centred data is 0, so the variance does not depend on the mean
+    level = (g_mean - factor * total) * (1 / count)
+    slope = (g_var - factor * scale * scale * along * 0.5) * (2 / count)
+    return (
+        g * factor + centred * slope + level if needs[0] else None,
+        F.reshape(along * scale, (-1,)) if needs[1] else None,
+        F.reshape(total, (-1,)) if needs[2] else None,
+    )
+
+
+@batch_normalised.grad("input", "weight", "bias")
+def _(F, g, input, weight, eps, out_1, out_2, needs):
+    return _batch_gradients(F, *g, input, out_1, out_2, weight, eps, needs)
+
+
+@op(outputs=3)
+def batch_norm_relu(xp, input, weight=None, bias=None, other=None, /, eps=1e-5):
+    """(max(y, 0), mean, var) with y, mean, var of `batch_normalised`; of y + other where that is given.
+
+    other: the input's shape and dtype.
+    """
+    out, mean, var = batch_normalised.forward(xp, input, weight, bias, eps)
+    return xp.maximum(out if other is None else out + other, 0), mean, var
+
+
+batch_norm_relu.shown = "batch_norm"
+
+
+@batch_norm_relu.grad("input", "weight", "bias", "other")
+def _(F, g, input, weight, eps, out_0, out_1, out_2, needs):
+    inner = F.where(out_0 <= 0, 0, g[0])
+    found = _batch_gradients(F, inner, g[1], g[2], input, out_1, out_2, weight, eps, needs)
+    return (*found, inner if needs[3] else None)
+
+
 def _over_channels(vector, rank):
     """A vector of one number per channel, to broadcast against (N, C, ...)."""
     if vector is None or rank == 2:
@@ -105,6 +170,25 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     Training, mean and biased variance are the batch's, and the running ones move towards them in place by `momentum`
     (the variance unbiased); otherwise the running ones are used. ValueError for one value per channel in training.
     """
+    return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps, False, None)
+
+
+def batch_norm_then_relu(
+    input,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
+    other=None,
+):
+    """relu(batch_norm(input, ...) + other), in training as one node; `other` (default 0) of the input's shape."""
+    return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps, True, other)
+
+
+def _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps, rectified, other):
     rank = len(input.shape)
     if rank < 2:
         raise ValueError(f"batch_norm takes an input (N, C, ...), got {list(input.shape)}")
@@ -113,20 +197,30 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         "batch_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
     if training:
-        dims = (0, *range(2, rank))
-        count = math.prod([input.shape[d] for d in dims])
+        count = math.prod([n for d, n in enumerate(input.shape) if d != 1])
         if count == 1:
             raise ValueError(
                 f"Expected more than 1 value per channel when training, got input size {list(input.shape)}"
             )
-        mean, var = GRAPH.moments(input, dims)
+        together = rectified and (
+            other is None or (tuple(other.shape) == tuple(input.shape) and other.dtype == input.dtype)
+        )
+        if together:
+            out, mean, var = GRAPH.batch_norm_relu(input, weight, bias, other, eps=eps)
+        else:
+            out, mean, var = GRAPH.batch_normalised(input, weight, bias, eps=eps)
         _update(running_mean, mean.array, momentum)
         _update(running_var, var.array * (count / max(count - 1, 1)), momentum)
+        if together:
+            return out
     elif running_mean is None or running_var is None:
         raise OpError("Expected running_mean and running_var to be defined when training=False")
     else:
         mean, var = _over_channels(running_mean, rank), _over_channels(running_var, rank)
-    return GRAPH.normalised(input, mean, var, _over_channels(weight, rank), _over_channels(bias, rank), eps=eps)
+        out = GRAPH.normalised(input, mean, var, _over_channels(weight, rank), _over_channels(bias, rank), eps=eps)
+    if rectified:
+        out = GRAPH.relu(out if other is None else out + other)
+    return out
 
 
 def instance_norm(

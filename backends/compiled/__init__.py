@@ -34,6 +34,11 @@ TABLE: dict[str, tuple[str, int]] = {
     ),
     **dict.fromkeys(("clamp", "clamp.grad.input", "leaky_relu", "leaky_relu.grad"), ("elementwise", 4096)),
     **dict.fromkeys(("exp", "expm1", "log", "relu", "relu.grad"), ("elementwise", 8192)),
+    "batch_norm_relu": ("normalisation", 4096),
+    "batch_norm_relu.grad": ("normalisation", 4096),
+    "batch_normalised": ("normalisation", 4096),
+    "batch_normalised.grad": ("normalisation", 4096),
+    **{name: ("linear", 4096) for name in ("linear", "linear.grad.input", "linear.grad.weight", "matmul")},
     "softmax": ("softmax", 2048),
     "softmax.grad": ("softmax", 2048),
     "max_pool": ("pooling", 2048),
@@ -80,7 +85,10 @@ def chosen(name: str, slow: Callable[..., Any] | None) -> Callable[..., Any]:
 
     def kernel(*args: Any, **params: Any) -> Any:
         nonlocal quick
-        if args[0].size >= least:
+        first = args[0]
+        if isinstance(first, tuple):  # the gradients of several outputs
+            first = first[0]
+        if first.size >= least:
             if quick is None:
                 quick = _function(module, name)
             out = quick(*args, **params)

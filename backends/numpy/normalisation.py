@@ -142,6 +142,65 @@ def normalised_grad(g: Any, input: Any, mean: Any, var: Any, weight: Any, eps: f
     )
 
 
+def batch_normalised(input: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    if any(v is not None and v.dtype != input.dtype for v in (weight, bias)):
+        return NotImplemented
+    found = moments(input, (0, *range(2, input.ndim))) if input.ndim > 1 else NotImplemented
+    if found is NotImplemented:
+        return NotImplemented
+    mean, var = found
+    channels = mean.shape
+    weight, bias = (None if v is None else v.reshape(channels) for v in (weight, bias))
+    return normalised(input, mean, var, weight, bias, eps), mean, var
+
+
+def batch_norm_relu(input: Any, weight: Any = None, bias: Any = None, other: Any = None, eps: float = 1e-5) -> Any:
+    if other is not None and (other.shape != input.shape or other.dtype != input.dtype):
+        return NotImplemented
+    found = batch_normalised(input, weight, bias, eps)
+    if found is NotImplemented:
+        return NotImplemented
+    out, mean, var = found
+    if other is not None:
+        out += other
+    return np.maximum(out, 0, out=out), mean, var
+
+
+def batch_normalised_grad(g: Any, input: Any, weight: Any, eps: float, mean: Any, var: Any, needs: Any) -> Any:
+    """Two sums for each channel, and one combination of gradient and input with constants of the channel."""
+    slope, g_mean, g_var = g
+    if any(a is not None and (a.dtype not in _FLOATS or a.dtype != input.dtype) for a in (*g, weight)):
+        return NotImplemented
+    channels, count = mean.shape, input.size // input.shape[1]
+    scale = 1 / np.sqrt(var + eps)
+    factor = scale if weight is None else scale * weight.reshape(channels)
+    total, far = _channel_sums(slope).reshape(channels), _far(mean, var)
+    centred = input - mean if far else input
+    along = _channel_sums(slope, centred).reshape(channels)
+    if not far:
+        along -= mean * total
+    dx = None
+    if needs[0]:
+        level = (g_mean - factor * total) / count
+        steep = (g_var - factor * scale * scale * along * 0.5) * (2 / count)
+        if not far:
+            level -= mean * steep
+        dx = np.multiply(centred, steep, out=centred if far else _room(input, steep))
+        dx += slope * factor
+        dx += level
+    return dx, (along * scale).reshape(-1) if needs[1] else None, total.reshape(-1) if needs[2] else None
+
+
+def batch_norm_relu_grad(g: Any, input: Any, weight: Any, eps: float, out: Any, mean: Any, var: Any, needs: Any) -> Any:
+    inner = np.where(out <= 0, g[0].dtype.type(0), g[0])
+    found = batch_normalised_grad((inner, *g[1:]), input, weight, eps, mean, var, needs)
+    return NotImplemented if found is NotImplemented else (*found, inner if needs[3] else None)
+
+
+batch_normalised.partial = batch_norm_relu.partial = True  # type: ignore[attr-defined]
+batch_normalised_grad.partial = batch_norm_relu_grad.partial = True  # type: ignore[attr-defined]
+
+
 # -- statistics of each example: layer_norm, group_norm ----------------------------------------------------------------
 
 
@@ -235,6 +294,10 @@ def group_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
 
 
 NORMALISATION: dict[str, Callable[..., Any]] = {
+    "batch_norm_relu": batch_norm_relu,
+    "batch_norm_relu.grad": batch_norm_relu_grad,
+    "batch_normalised": batch_normalised,
+    "batch_normalised.grad": batch_normalised_grad,
     "group_norm": group_norm,
     "group_norm.grad": group_norm_grad,
     "layer_norm": layer_norm,

@@ -34,6 +34,31 @@ def _normalised_samples():
     ]
 
 
+def _batch_normalised(x, weight=None, bias=None, eps=1e-5):
+    dims, along = (0, *range(2, x.ndim)), (1, -1, *(1,) * (x.ndim - 2))
+    mean, var = _moments(x, dims)
+    weight, bias = (v if v is None else v.reshape(along) for v in (weight, bias))
+    return _normalised(x, mean, var, weight, bias, eps), mean, var
+
+
+def _batch_norm_relu(x, weight=None, bias=None, other=None, eps=1e-5):
+    out, mean, var = _batch_normalised(x, weight, bias, eps)
+    return np.maximum(out if other is None else out + other, 0), mean, var
+
+
+def _torch_batch_norm(x, weight=None, bias=None, eps=1e-5):
+    import torch
+
+    dims = (0, *range(2, x.ndim))
+    out = torch.nn.functional.batch_norm(x, None, None, weight, bias, True, eps=eps)
+    return out, *_torch_moments(x, dims)
+
+
+def _torch_batch_norm_relu(x, weight=None, bias=None, other=None, eps=1e-5):
+    out, mean, var = _torch_batch_norm(x, weight, bias, eps)
+    return (out if other is None else out + other).relu(), mean, var
+
+
 def _layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     dims = tuple(range(-len(normalized_shape), 0))
     return _normalised(x, *_moments(x, dims), weight, bias, eps)
@@ -76,6 +101,29 @@ RECORDS = [
         reference=_moments,
         torch=_torch_moments,
         close=KERNEL,
+    ),
+    OpRecord(
+        "batch_normalised",
+        samples=lambda: [
+            Sample(floats((3, 2, 2)), floats(2, seed=2), floats(2, seed=3)),
+            Sample(floats((4, 2)), floats(2, seed=2), eps=0.1),
+            Sample(floats((2, 2, 1, 2))),
+        ],
+        reference=_batch_normalised,
+        torch=_torch_batch_norm,
+        close=KERNEL,
+        grad_tolerance=3e-5,
+    ),
+    OpRecord(
+        "batch_norm_relu",
+        samples=lambda: [
+            Sample(floats((3, 2, 2)), floats(2, seed=2), floats(2, seed=3), floats((3, 2, 2), seed=4)),
+            Sample(floats((4, 2)), floats(2, seed=2), floats(2, seed=5), eps=0.1),
+        ],
+        reference=_batch_norm_relu,
+        torch=_torch_batch_norm_relu,
+        close=KERNEL,
+        grad_tolerance=3e-5,
     ),
     OpRecord("normalised", samples=_normalised_samples, reference=_normalised, torch=_normalised, close=KERNEL),
     OpRecord(

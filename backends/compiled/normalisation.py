@@ -1,0 +1,417 @@
+"""Normalisation by mean and variance: of batches, groups and instances over channels; of layers over rows.
+
+Over channels, the data are rows of channels (channels last in memory) or planes of a channel (channels first). Both
+have the same three kernels, whose constants are per example and channel, or per channel:
+
+    statistics     mean and sum of squares about it, of each channel of each example
+    y  = (x - mean) a + b,                  and maybe another array added, and a ReLU
+    dx = A dy + B (x - mean) + C,           after one pass for the sums of dy and dy (x - mean)
+
+Batch, instance and group norm differ in how those small statistics are combined, which is done in float64. Sums of
+floats run over at most 128 rows or 1024 elements and start at the first of them, so a large mean costs no digits
+(pairwise updates of mean and squares: Chan, Golub, LeVeque 1983), and the pieces do not depend on the threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..numpy.memory import empty
+from .build import kernel
+from .pool import parallel
+
+__all__ = ["SERVES"]
+
+f4, f8 = np.float32, np.float64
+_FLOATS = frozenset({np.dtype("float32"), np.dtype("float64")})
+#: elements that are worth a second thread
+_LEAST = 1 << 15
+#: rows that are summed up in the arrays' own precision; elements of a plane or of a long row
+_ROWS, _BLOCK = 128, 1024
+
+
+# -- rows of channels -------------------------------------------------------------------------------------------------
+# x (B, R, C); work is counted in blocks of 128 rows, K of them for each b
+
+
+@kernel("T[:,:,:] T[:,:,:] T[:,:,:] i8 i8", T="f4 f8", fast=True)
+def _rows_moments(x, s, q, start, stop):
+    """Sums of x and x² less the block's first row: s, q (B, K, C)."""
+    blocks = s.shape[1]
+    for t in range(start, stop):
+        b, k = t // blocks, t % blocks
+        block, total, squares = x[b, k * _ROWS : (k + 1) * _ROWS], s[b, k], q[b, k]
+        origin = block[0]
+        for j in range(total.size):
+            total[j] = squares[j] = f4(0)
+        for i in range(1, len(block)):
+            row = block[i]
+            for j in range(row.size):
+                v = row[j] - origin[j]
+                total[j] += v
+                squares[j] += v * v
+
+
+@kernel("T[:,:,:] T[:,:,:] T[:,:,:] f8[:,:] f8[:,:]", T="f4 f8")
+def _rows_combined(x, s, q, mean, square):
+    """What `_rows_moments` found as mean and sum of squares about it, (B, C)."""
+    rows = x.shape[1]
+    for b in range(len(x)):
+        m, w = mean[b], square[b]
+        m[:] = 0
+        w[:] = 0
+        for k in range(s.shape[1]):
+            origin, total = x[b, k * _ROWS], s[b, k]
+            count = min(rows - k * _ROWS, _ROWS)
+            for j in range(m.size):
+                m[j] += count * f8(origin[j]) + f8(total[j])
+        for j in range(m.size):
+            m[j] /= rows
+        for k in range(s.shape[1]):
+            origin, total, squares = x[b, k * _ROWS], s[b, k], q[b, k]
+            count = min(rows - k * _ROWS, _ROWS)
+            for j in range(m.size):
+                near = f8(total[j]) / count
+                off = f8(origin[j]) + near - m[j]
+                w[j] += max(f8(squares[j]) - near * f8(total[j]), 0.0) + count * off * off
+
+
+@kernel("T[:,:,:] T[:,:,:] T[:,:] T[:,:] T[:,:] T[:,:,:] i8 i8 i8", T="f4 f8", fast=True)
+def _rows_apply(x, other, mean, a, b, y, mode, start, stop):
+    """y = (x - mean) a + b; in mode 1 max(y, 0), in mode 2 max(y + other, 0)."""
+    rows = x.shape[1]
+    blocks = (rows + _ROWS - 1) // _ROWS
+    for t in range(start, stop):
+        n, k = t // blocks, t % blocks
+        at = n if len(mean) > 1 else 0
+        m, c, d = mean[at], a[at], b[at]
+        first, count = k * _ROWS, min(rows - k * _ROWS, _ROWS)
+        for i in range(count):
+            row, out, more = x[n, first + i], y[n, first + i], other[n, first + i]
+            if mode == 0:
+                for j in range(row.size):
+                    out[j] = (row[j] - m[j]) * c[j] + d[j]
+            elif mode == 1:
+                for j in range(row.size):
+                    v = (row[j] - m[j]) * c[j] + d[j]
+                    out[j] = f4(0) if v <= 0 else v
+            else:
+                for j in range(row.size):
+                    v = (row[j] - m[j]) * c[j] + d[j] + more[j]
+                    out[j] = f4(0) if v <= 0 else v
+
+
+@kernel("T[:,:,:] T[:,:,:] T[:,:,:] T[:,:] T[:,:,:] T[:,:,:] T[:,:,:] T[:,:,:] i8 i8 i8", T="f4 f8", fast=True)
+def _rows_sums(g, x, y, mean, inner, s, q, scratch, mode, start, stop):
+    """Sums of g and g (x - mean): s, q (B, K, C); in modes 1 and 2 without g where y <= 0, in mode 2 kept in inner."""
+    rows, blocks = x.shape[1], s.shape[1]
+    for t in range(start, stop):
+        n, k = t // blocks, t % blocks
+        m, total, along, masked = mean[n if len(mean) > 1 else 0], s[n, k], q[n, k], scratch[n, k]
+        first, count = k * _ROWS, min(rows - k * _ROWS, _ROWS)
+        for j in range(total.size):
+            total[j] = along[j] = f4(0)
+        for i in range(count):
+            row, slope = x[n, first + i], g[n, first + i]
+            if mode:
+                if mode == 2:
+                    masked = inner[n, first + i]
+                out = y[n, first + i]
+                for j in range(row.size):
+                    masked[j] = f4(0) if out[j] <= 0 else slope[j]
+                slope = masked
+            for j in range(row.size):
+                total[j] += slope[j]
+                along[j] += slope[j] * (row[j] - m[j])
+
+
+@kernel("T[:,:,:] T[:,:,:] T[:,:,:] T[:,:] T[:,:] T[:,:] T[:,:] T[:,:,:] i8 i8 i8", T="f4 f8", fast=True)
+def _rows_grad(g, x, y, mean, a, b, c, dx, mode, start, stop):
+    """dx = a g + b (x - mean) + c; in mode 1 without g where y <= 0."""
+    rows = x.shape[1]
+    blocks = (rows + _ROWS - 1) // _ROWS
+    for t in range(start, stop):
+        n, k = t // blocks, t % blocks
+        at = n if len(mean) > 1 else 0
+        m, p, q, r = mean[at], a[at], b[at], c[at]
+        first, count = k * _ROWS, min(rows - k * _ROWS, _ROWS)
+        for i in range(count):
+            slope, row, out = g[n, first + i], x[n, first + i], dx[n, first + i]
+            if mode == 1:
+                found = y[n, first + i]
+                for j in range(row.size):
+                    v = f4(0) if found[j] <= 0 else slope[j]
+                    out[j] = p[j] * v + q[j] * (row[j] - m[j]) + r[j]
+            else:
+                for j in range(row.size):
+                    out[j] = p[j] * slope[j] + q[j] * (row[j] - m[j]) + r[j]
+
+
+# -- planes of a channel ----------------------------------------------------------------------------------------------
+# x (N, C, S); work is counted in planes
+
+
+@kernel("T[:,:,:] f8[:,:] f8[:,:] i8 i8", T="f4 f8", fast=True)
+def _planes_moments(x, mean, square, start, stop):
+    channels, size = x.shape[1], x.shape[2]
+    for t in range(start, stop):
+        n, c = t // channels, t % channels
+        plane = x[n, c]
+        done, m, w = f8(0), f8(0), f8(0)
+        for at in range(0, size, _BLOCK):
+            block = plane[at : at + _BLOCK]
+            origin, total, squares = block[0], f4(0), f4(0)
+            for j in range(block.size):
+                v = block[j] - origin
+                total += v
+                squares += v * v
+            count = f8(block.size)
+            near = f8(total) / count
+            off = f8(origin) + near - m
+            m += off * count / (done + count)
+            w += max(f8(squares) - near * f8(total), 0.0) + off * off * done * count / (done + count)
+            done += count
+        mean[n, c] = m
+        square[n, c] = w
+
+
+@kernel("T[:,:,:] T[:,:,:] T[:,:] T[:,:] T[:,:] T[:,:,:] i8 i8 i8", T="f4 f8", fast=True)
+def _planes_apply(x, other, mean, a, b, y, mode, start, stop):
+    channels = x.shape[1]
+    for t in range(start, stop):
+        n, k = t // channels, t % channels
+        at = n if len(mean) > 1 else 0
+        m, c, d = mean[at, k], a[at, k], b[at, k]
+        row, out, more = x[n, k], y[n, k], other[n, k]
+        if mode == 0:
+            for j in range(row.size):
+                out[j] = (row[j] - m) * c + d
+        elif mode == 1:
+            for j in range(row.size):
+                v = (row[j] - m) * c + d
+                out[j] = f4(0) if v <= 0 else v
+        else:
+            for j in range(row.size):
+                v = (row[j] - m) * c + d + more[j]
+                out[j] = f4(0) if v <= 0 else v
+
+
+@kernel("T[:,:,:] T[:,:,:] T[:,:,:] T[:,:] T[:,:,:] f8[:,:] f8[:,:] i8 i8 i8", T="f4 f8", fast=True)
+def _planes_sums(g, x, y, mean, inner, s, q, mode, start, stop):
+    channels, size = x.shape[1], x.shape[2]
+    for t in range(start, stop):
+        n, k = t // channels, t % channels
+        m, total, along = mean[n if len(mean) > 1 else 0, k], f8(0), f8(0)
+        slopes, row, out, kept = g[n, k], x[n, k], y[n, k], inner[n, k]
+        for at in range(0, size, _BLOCK):
+            u, v = slopes[at : at + _BLOCK], row[at : at + _BLOCK]
+            w, z = out[at : at + _BLOCK], kept[at : at + _BLOCK]
+            one, two = f4(0), f4(0)
+            if mode == 0:
+                for j in range(v.size):
+                    one += u[j]
+                    two += u[j] * (v[j] - m)
+            elif mode == 1:
+                for j in range(v.size):
+                    slope = f4(0) if w[j] <= 0 else u[j]
+                    one += slope
+                    two += slope * (v[j] - m)
+            else:
+                for j in range(v.size):
+                    slope = f4(0) if w[j] <= 0 else u[j]
+                    z[j] = slope
+                    one += slope
+                    two += slope * (v[j] - m)
+            total += f8(one)
+            along += f8(two)
+        s[n, k] = total
+        q[n, k] = along
+
+
+@kernel("T[:,:,:] T[:,:,:] T[:,:,:] T[:,:] T[:,:] T[:,:] T[:,:] T[:,:,:] i8 i8 i8", T="f4 f8", fast=True)
+def _planes_grad(g, x, y, mean, a, b, c, dx, mode, start, stop):
+    channels = x.shape[1]
+    for t in range(start, stop):
+        n, k = t // channels, t % channels
+        at = n if len(mean) > 1 else 0
+        m, p, q, r = mean[at, k], a[at, k], b[at, k], c[at, k]
+        slope, row, found, out = g[n, k], x[n, k], y[n, k], dx[n, k]
+        if mode == 1:
+            for j in range(row.size):
+                v = f4(0) if found[j] <= 0 else slope[j]
+                out[j] = p * v + q * (row[j] - m) + r
+        else:
+            for j in range(row.size):
+                out[j] = p * slope[j] + q * (row[j] - m) + r
+
+
+# -- both -------------------------------------------------------------------------------------------------------------
+
+
+class _Laid:
+    """How an array (N, C, ...) lies in memory, and the three kernels on arrays that lie so.
+
+    together: the examples are one, as for batch norm. Statistics and constants are (examples, C).
+    """
+
+    def __init__(self, x: Any, together: bool) -> None:
+        self.shape, self.dtype = x.shape, x.dtype
+        n, channels = x.shape[:2]
+        size = math.prod(x.shape[2:])
+        last = np.moveaxis(x, 1, -1).flags.c_contiguous
+        self.rows = last and (channels > 1 or size == 1) and not (x.flags.c_contiguous and size > channels)
+        if self.rows:
+            self.as3 = (1, n * size, channels) if together else (n, size, channels)
+            self.blocks = (self.as3[0], -(-self.as3[1] // _ROWS), channels)
+            self.items, self.each = math.prod(self.blocks[:2]), _ROWS * channels
+        else:
+            self.as3, self.items, self.each = (n, channels, size), n * channels, size
+        self.examples = 1 if together else n
+        self.count = x.size // (self.examples * channels)
+
+    def view(self, a: Any) -> Any:
+        """An array of the same shape as a C-contiguous one of three dimensions; copied where it lies differently."""
+        return np.ascontiguousarray(np.moveaxis(a, 1, -1) if self.rows else a).reshape(self.as3)
+
+    def new(self) -> Any:
+        return empty(self.as3, self.dtype)
+
+    def public(self, a: Any) -> Any:
+        """The opposite of `view`."""
+        if not self.rows:
+            return a.reshape(self.shape)
+        return np.moveaxis(a.reshape(self.shape[0], *self.shape[2:], self.shape[1]), -1, 1)
+
+    def parallel(self, function: Any, *args: Any) -> None:
+        parallel(function, self.items, *args, least=1 + _LEAST // max(self.each, 1))
+
+    def moments(self, x: Any) -> tuple[Any, Any]:
+        """Mean and sum of squares about it, (examples, C), in float64."""
+        if self.rows:
+            s, q = np.empty(self.blocks, self.dtype), np.empty(self.blocks, self.dtype)
+            self.parallel(_rows_moments, x, s, q)
+            mean, square = np.empty((2, len(x), x.shape[2]))
+            _rows_combined(x, s, q, mean, square)
+            return mean, square
+        mean, square = np.empty((2, *x.shape[:2]))
+        self.parallel(_planes_moments, x, mean, square)
+        if self.examples == 1 < len(x):
+            middle = np.add.reduce(mean, axis=0, keepdims=True) / len(x)
+            off = mean - middle
+            square += off * off * x.shape[2]
+            return middle, np.add.reduce(square, axis=0, keepdims=True)
+        return mean, square
+
+    def apply(self, x: Any, other: Any, mean: Any, a: Any, b: Any, mode: int) -> Any:
+        """(x - mean) a + b and what `mode` says. The mean, float64, is rounded once: b makes up for it."""
+        near = mean.astype(self.dtype)
+        b = (b - (mean - near) * a).astype(self.dtype)
+        y = self.new()
+        function = _rows_apply if self.rows else _planes_apply
+        self.parallel(function, x, x if other is None else other, near, a.astype(self.dtype), b, y, mode)
+        return y
+
+    def sums(self, g: Any, x: Any, y: Any, mean: Any, inner: Any, mode: int) -> tuple[Any, Any]:
+        """Sums of g and g (x - mean), (examples, C), in float64."""
+        y, inner = g if y is None else y, g if inner is None else inner
+        if self.rows:
+            s, q = (np.empty(self.blocks, self.dtype) for _ in range(2))
+            scratch = np.empty(self.blocks, self.dtype) if mode == 1 else s
+            self.parallel(_rows_sums, g, x, y, mean, inner, s, q, scratch, mode)
+            return np.add.reduce(s, axis=1, dtype=f8), np.add.reduce(q, axis=1, dtype=f8)
+        s, q = np.empty((2, *x.shape[:2]))
+        self.parallel(_planes_sums, g, x, y, mean, inner, s, q, mode)
+        if self.examples == 1 < len(x):
+            return np.add.reduce(s, axis=0, keepdims=True), np.add.reduce(q, axis=0, keepdims=True)
+        return s, q
+
+    def grad(self, g: Any, x: Any, y: Any, mean: Any, a: Any, b: Any, c: Any, mode: int) -> Any:
+        """a g + b (x - mean) + c."""
+        a, b, c = (np.ascontiguousarray(v, self.dtype) for v in (a, b, c))
+        dx = self.new()
+        self.parallel(_rows_grad if self.rows else _planes_grad, g, x, g if y is None else y, mean, a, b, c, dx, mode)
+        return dx
+
+
+def _vectors(input: Any, *vectors: Any) -> bool:
+    """Whether input is a batch of float32 or float64 and each vector None or of its channels and dtype."""
+    return (
+        input.dtype in _FLOATS
+        and input.ndim > 1
+        and input.size > 0
+        and all(v is None or (v.dtype == input.dtype and v.shape == input.shape[1:2]) for v in vectors)
+    )
+
+
+def _batch_norm(input: Any, weight: Any, bias: Any, other: Any, eps: float, mode: int) -> Any:
+    if not _vectors(input, weight, bias):
+        return NotImplemented
+    if other is not None and (other.dtype != input.dtype or other.shape != input.shape):
+        return NotImplemented
+    laid = _Laid(input, together=True)
+    x = laid.view(input)
+    mean, var = laid.moments(x)
+    var /= laid.count
+    a = 1 / np.sqrt(var + eps)
+    if weight is not None:
+        a *= weight
+    b = np.zeros_like(a) if bias is None else bias[None]
+    y = laid.apply(x, None if other is None else laid.view(other), mean, a, b, mode if other is None else 2)
+    shape = (1, -1, *(1,) * (input.ndim - 2))
+    return laid.public(y), mean.astype(input.dtype).reshape(shape), var.astype(input.dtype).reshape(shape)
+
+
+def batch_normalised(input: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    return _batch_norm(input, weight, bias, None, eps, 0)
+
+
+def batch_norm_relu(input: Any, weight: Any = None, bias: Any = None, other: Any = None, eps: float = 1e-5) -> Any:
+    return _batch_norm(input, weight, bias, other, eps, 1)
+
+
+def _batch_norm_grad(g: Any, input: Any, weight: Any, eps: float, out: Any, mean: Any, var: Any, needs: Any) -> Any:
+    kind = input.dtype
+    if not _vectors(input, weight) or any(a.dtype != kind for a in (*g, mean, var)):
+        return NotImplemented
+    laid = _Laid(input, together=True)
+    x, slope, y = laid.view(input), laid.view(g[0]), None if out is None else laid.view(out)
+    m = mean.reshape(1, -1)
+    inner, mode = None, 0 if out is None else 1
+    if out is not None and needs[3]:
+        inner, mode = laid.new(), 2
+    total, along = laid.sums(slope, x, y, m, inner, mode)
+    if inner is not None:  # what passed the ReLU
+        slope, y, mode = inner, None, 0
+    scale = 1 / np.sqrt(var.reshape(1, -1).astype(f8) + eps)
+    factor = scale if weight is None else scale * weight
+    dx = None
+    if needs[0]:
+        level = (g[1].reshape(1, -1) - factor * total) / laid.count
+        steep = (g[2].reshape(1, -1) - factor * scale * scale * along * 0.5) * (2 / laid.count)
+        dx = laid.public(laid.grad(slope, x, y, m, factor, steep, level, mode))
+    found = (
+        dx,
+        (along * scale).reshape(-1).astype(kind) if needs[1] else None,
+        total.reshape(-1).astype(kind) if needs[2] else None,
+    )
+    return found if out is None else (*found, None if inner is None else laid.public(inner))
+
+
+def batch_normalised_grad(g: Any, input: Any, weight: Any, eps: float, mean: Any, var: Any, needs: Any) -> Any:
+    return _batch_norm_grad(g, input, weight, eps, None, mean, var, needs)
+
+
+def batch_norm_relu_grad(g: Any, input: Any, weight: Any, eps: float, out: Any, mean: Any, var: Any, needs: Any) -> Any:
+    return _batch_norm_grad(g, input, weight, eps, out, mean, var, needs)
+
+
+SERVES: dict[str, Callable[..., Any]] = {
+    "batch_norm_relu": batch_norm_relu,
+    "batch_norm_relu.grad": batch_norm_relu_grad,
+    "batch_normalised": batch_normalised,
+    "batch_normalised.grad": batch_normalised_grad,
+}
