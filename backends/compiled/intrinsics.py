@@ -217,42 +217,6 @@ bits = Lazy("bits", _build_bits)
 from_bits = Lazy("from_bits", _build_from_bits)
 
 
-def _build_bits() -> Any:
-    import numba
-    from llvmlite import ir
-    from numba.extending import intrinsic
-
-    @intrinsic
-    def bits(context: Any, x: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.bitcast(args[0], ir.IntType(32))
-
-        return numba.types.int32(numba.types.float32), code
-
-    return bits
-
-
-def _build_from_bits() -> Any:
-    import numba
-    from llvmlite import ir
-    from numba.extending import intrinsic
-
-    @intrinsic
-    def from_bits(context: Any, n: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.bitcast(args[0], ir.FloatType())
-
-        return numba.types.float32(numba.types.int32), code
-
-    return from_bits
-
-
-#: bits(x): the 32 bits of a float32 as an int32
-bits = Lazy("bits", _build_bits)
-#: from_bits(n): the float32 that has the bits of an int32
-from_bits = Lazy("from_bits", _build_from_bits)
-
-
 @functools.cache
 def microkernel(rows: int, vectors: int, width: int | None = None) -> Lazy:
     """The product that convolution, attention and recurrent layers are made of, on a tile of registers.
