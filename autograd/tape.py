@@ -17,6 +17,7 @@ from operator import attrgetter
 from typing import Any
 
 from .. import backends
+from ..backends import np
 from . import storage
 from .anomaly import check_gradient
 from .dtypes import is_floating
@@ -31,6 +32,8 @@ __all__ = ["backward", "grad", "gradients", "sum_to_shape"]
 _by_serial = attrgetter("serial")
 #: the gradient of a scalar result for itself, by array type and dtype; rules never write into a gradient
 _ONES: dict[Any, Any] = {}
+#: bytes of a gradient from which it is worth finding out who holds it
+LARGE = 1 << 16
 #: the namespaces in which a walk has begun
 _STARTED: set[Any] = set()
 
@@ -142,19 +145,22 @@ def _walk(
                 if graph or gi.dtype is not like.dtype or (not fits and gi.shape != like.shape):
                     gi = _fit(F, gi, like, node)
                 if p is near:
-                    near_g = near_g + gi
+                    near_g = _plus(near_g, gi)
+                    gi = None  # or what was added would live until the next rule is done
                 elif inner and near is None and p not in grads and (within is None or p in within):
                     near, near_g = p, gi
                 else:
                     _wait(p, gi, grads, waiting, within)
+                    gi = None
             else:
                 for p, gt in zip(parents if target is None else [parents[t] for t in target], gi, strict=True):
                     if p is not None and gt is not None:
                         gt = _fit(F, gt, p if type(p) is Node else p.array, node)
                         if p is near:
-                            near_g = near_g + gt
+                            near_g = _plus(near_g, gt)
                         else:
                             _wait(p, gt, grads, waiting, within)
+                gi = gt = None
         if saved and not retain:
             node.saved = None
 
@@ -163,11 +169,45 @@ def _wait(p: Any, g: Any, grads: dict[Any, Any], waiting: list[tuple[int, Node]]
     """Add `g` to the gradient of a vertex; a node with its first one waits for its turn."""
     old = grads.get(p)
     if old is not None:
-        grads[p] = old + g
+        grads[p] = None  # for `old` to be its only holder
+        grads[p] = _plus(old, g)
         return
     grads[p] = g
     if type(p) is Node and (within is None or p in within):
         heappush(waiting, (-p.serial, p))
+
+
+def _plus(old: Any, g: Any) -> Any:
+    """`old + g`; in the memory of `old` where that is large and nobody but the caller's variable holds it."""
+    if (
+        type(old) is np.ndarray
+        and old.nbytes >= LARGE
+        and sys.getrefcount(old) == _LONE
+        and type(g) is np.ndarray
+        and g.dtype == old.dtype
+        and g.shape == old.shape
+        and old.flags.writeable
+        and backends.of(old).sole(old)
+    ):
+        return np.add(old, g, out=old)
+    return old + g
+
+
+def _references(x: Any) -> int:
+    return sys.getrefcount(x)
+
+
+def _references_below(x: Any) -> int:
+    return _references(x)
+
+
+def _counted(count: Any) -> int:
+    """References to a lone array, held by a variable and given to `count`: their number depends on the interpreter."""
+    x = np.empty(1)
+    return count(x)
+
+
+_LONE, _LONE_BELOW = _counted(_references), _counted(_references_below)
 
 
 def _recover(node: Node) -> tuple[Any, ...]:
@@ -193,15 +233,15 @@ def _own(g: Any, create_graph: bool) -> Any:
     """A gradient as a leaf's `.grad`: on memory that nothing else shares."""
     if create_graph:
         return g
-    # references: the caller's dictionary and variable, this argument, and getrefcount's own
-    if sys.getrefcount(g) > 4 or (getattr(g, "base", None) is not None and not _whole(g)):
+    # a variable of backward's, given to _accumulate, and by that to this function
+    if sys.getrefcount(g) > _LONE_BELOW or (getattr(g, "base", None) is not None and not _whole(g)):
         g = g.copy()
     return wrap(g, None)
 
 
 def _whole(g: Any) -> bool:
     """Is a large view all that is left of its memory? The copy of a small one costs less than to find out."""
-    return g.nbytes >= 1 << 16 and g.flags.c_contiguous and backends.of(g).sole(g)
+    return g.nbytes >= LARGE and g.flags.c_contiguous and backends.of(g).sole(g)
 
 
 def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:

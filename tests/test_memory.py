@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import tracemalloc
 import types
 
 import numpy as np
@@ -310,3 +311,73 @@ def test_gradients_in_large_memory_are_not_copied(pool):
     w.grad = None
     w.reshape(-1).backward(seed.reshape(-1))
     assert not np.may_share_memory(w.grad.array, seed.array)
+
+
+# -- gradients --------------------------------------------------------------------------------------------------------
+
+SIDE = 256  # of arrays large enough to be added to in place
+
+
+def ones():
+    return chainrule.ones(SIDE, SIDE, requires_grad=True)
+
+
+def test_sums_of_gradients_leave_what_others_hold_alone():
+    seed, x = chainrule.full((SIDE, SIDE), 2.0), ones()
+    held = []
+    (x + x).backward(seed)
+    assert x.grad.unique().tolist() == [4]
+    x.grad = None
+    (x.reshape(-1) + x.reshape(-1)).backward(seed.reshape(-1))
+    assert x.grad.unique().tolist() == [4]
+    x.grad, h = None, ones() * 1
+    for part in (h * 2, h * 3, h * 4):
+        part.register_hook(held.append)
+    first = h * 5
+    h.register_hook(held.append)
+    first.register_hook(lambda g: held.append(g * 1) or held[-1])
+    (first + h + first * h).backward(seed)
+    values = [t.clone() for t in held]
+    (h.detach() * 2 + x * h.detach() + x * 3).backward(seed)
+    assert x.grad.unique().tolist() == [8]
+    assert all((a == b).all() for a, b in zip(held, values, strict=True))
+    assert seed.unique().tolist() == [2]
+
+
+def test_a_sum_of_gradients_takes_no_memory_of_its_own():
+    x = ones()
+
+    def peak(uses):
+        parts = [x * (k + 1.0) for k in range(uses)]
+        total = chainrule.stack([p.sum() for p in parts]).sum()
+        del parts
+        gc.collect()
+        tracemalloc.start()
+        total.backward()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert x.grad.unique().tolist() == [uses * (uses + 1) / 2]
+        x.grad = None
+        return most / (4 * SIDE * SIDE)
+
+    peak(2)
+    assert peak(8) < 2.3  # the sum, and what comes to it
+
+
+def test_backward_holds_no_more_gradients_than_it_needs():
+    """h ← h + tanh(h): a gradient, what tanh makes of it, the scratch of that; what nodes keep shrinks meanwhile."""
+    x, depth = ones(), 6
+    for _ in range(2):
+        h = x
+        for _ in range(depth):
+            h = h + chainrule.tanh(h)
+        total = h.sum()
+        del h
+        gc.collect()
+        tracemalloc.start()
+        total.backward()
+        now, most = (n / (4 * SIDE * SIDE) for n in tracemalloc.get_traced_memory())
+        tracemalloc.stop()
+        assert most < 4.3
+        assert now < 1.1
+        x.grad = None
