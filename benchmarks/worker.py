@@ -4,13 +4,18 @@
     {"do": "build", "workload": "mlp", "params": {...}, "dtype": ...}  nothing
     {"do": "check", "steps": 5}                                        the losses of the first steps
     {"do": "calibrate", "seconds": 0.5, "most": 400}                   how many steps a round takes
-    {"do": "time", "steps": 400}                                       seconds per step, and what others did
+    {"do": "time", "steps": 400, "warm_up": 3}                         seconds per step, and what others did
     {"do": "memory", "steps": 4}                                       growth of the peak over these steps, in bytes
+    {"do": "start", "engine": ..., "threads": 2, "workload": ...}      seconds until the first step is done, in parts
+    {"do": "kernel", "kernel": "ReLU, 2M", "which": "forward"}         what a pass has to do at least
+    {"do": "peak"}                                                     what a product and a copy of large arrays reach
 
-Each of the last four starts again from the initial weights, so that every round does the same work.
+`check` to `memory` start again from the initial weights each time, so that every round does the same work; behind
+`kernel` too there may be `check`, `calibrate`, `time`. `start` is the first and only command of its process.
 """
 
 import ctypes
+import dataclasses
 import gc
 import json
 import os
@@ -21,13 +26,14 @@ import time
 import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-WARM_UP = 3
+PROBE = 2048  # side of the matrices whose product shows what the processor can do
+COPIED = 1 << 28  # bytes of the array whose copy shows what the memory can do
 
 
 class Worker:
     """The commands, a method each."""
 
-    def open(self, engine, threads):
+    def open(self, engine, threads, versions=True):
         from engines import open_engine
 
         try:
@@ -36,7 +42,7 @@ class Worker:
             if not error.name or "." in error.name:  # the library is there, and a part of it is not
                 raise
             return {"missing": f"{error.name} is not installed"}
-        return {"versions": self.engine.versions | numpy_versions()}
+        return {"versions": self.engine.versions | numpy_versions()} if versions else {}
 
     def build(self, workload, params, dtype=None):
         from workloads import WORKLOADS
@@ -47,47 +53,109 @@ class Worker:
         data = WORKLOADS[workload].data(params)
         if dtype:
             data = data.astype(dtype)
-        self.make = lambda: make(data)
+        self.make = lambda check=False: make(dataclasses.replace(data, check=check))
         return {}
 
+    def kernel(self, kernel, which, dtype="float32"):
+        make = lambda check=False: self.engine.kernel(kernel, which, dtype)
+        program, work, moved = make()
+        self.make = lambda check=False: program  # nothing is learnt: it can be used again
+        return {"operations": work, "bytes": moved}
+
     def check(self, steps):
-        program = self.make()
+        program = self.make(check=True)
         return {"losses": [number for _ in range(steps) for number in program.numbers(program.step())]}
 
     def calibrate(self, seconds, most):
         step = self.make().step
-        step()
+        self.engine.wait(step())
         count, start = 0, time.perf_counter()
         while (spent := time.perf_counter() - start) < seconds / 2 and count < most:
-            step()
+            self.engine.wait(step())
             count += 1
-        return {"steps": max(1, min(most, round(seconds * count / spent)))}
+        return {"steps": max(1, min(most, round(seconds * count / spent))), "seconds": spent / count}
 
-    def time(self, steps):
+    def time(self, steps, warm_up):
         step = self.make().step
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             step()
         gc.collect()
         busy, processor, start = machine_busy(), time.process_time(), time.perf_counter()
         for _ in range(steps):
-            step()
+            last = step()
+        self.engine.wait(last)
         wall, processor = time.perf_counter() - start, time.process_time() - processor
         others = max(0.0, machine_busy() - busy - processor) / wall
         return {"seconds": wall / steps, "processor": processor / steps, "others": others}
 
     def memory(self, steps):
-        step = self.make().step
-        return measure_memory(step, steps)
+        # Built once and thrown away, so that what building loads is no part of what stays after the steps.
+        self.make()
+        self.settle()
+        empty = resident()
+        program = self.make()
+        self.settle()
+        measured = measure_memory(program.step, steps)
+        del program
+        self.settle()
+        measured["kept"] = max(measured["kept"], resident() - empty)
+        measured["data"] = max(0, measured["growth"] - measured["kept"])
+        return measured
+
+    def start(self, engine, threads, workload, params):
+        begin = time.perf_counter()
+        import numpy  # noqa: F401  the engines' own imports of it are free then
+
+        parts = {"numpy": time.perf_counter() - begin}
+        begin = time.perf_counter()
+        answer = self.open(engine, threads, versions=False)
+        parts["import"] = time.perf_counter() - begin
+        if "missing" in answer:
+            return answer
+        answer = self.build(workload, params)
+        if "missing" in answer:
+            return answer
+        begin = time.perf_counter()
+        program = self.make()
+        parts["build"] = time.perf_counter() - begin
+        for name in ("first", "second"):
+            begin = time.perf_counter()
+            program.numbers(program.step())
+            parts[name] = time.perf_counter() - begin
+        return parts
+
+    def peak(self):
+        lib = self.engine.lib
+        a, b = (lib.ones((PROBE, PROBE), dtype=lib.float32) for _ in range(2))
+        source, target = (lib.ones((COPIED // 4,), dtype=lib.float32) for _ in range(2))
+        product = best(lambda: a @ b)
+        copy = best(lambda: target.copy_(source))
+        return {"operations": 2 * PROBE**3 / product, "bytes": 2 * COPIED / copy}
+
+    def settle(self):
+        """Give back what was freed."""
+        gc.collect()
+        self.engine.settle()
+        give_back_free_memory()
+
+
+def best(work, times=5):
+    """The shortest time."""
+    work()
+    spent = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - begin)
+    return min(spent)
 
 
 def measure_memory(step, steps):
     """The peak of the resident memory during the first steps, above what was resident before them.
 
-    `growth` is that in full. Part of it are pages of libraries that these steps touch for the first time; a page of
-    code is no tensor, so `data` is the growth without what the file-backed pages grew by.
+    `growth` is that in full. A part of it is no tensor: pages of libraries that these steps touch for the first time,
+    kernels that they compile. `kept` is at least the former, and at least what stays when the program is gone.
     """
-    gc.collect()
-    give_back_free_memory()
     before = status()
     try:
         pathlib.Path("/proc/self/clear_refs").write_text("5")
@@ -101,9 +169,13 @@ def measure_memory(step, steps):
         step()
     after = status()
     peak = after["VmHWM"] if how.startswith("VmHWM") else max_rss()
-    growth = max(0, peak - base)
-    code = after.get("RssFile", 0) - before.get("RssFile", 0)
-    return {"growth": growth, "data": max(0, growth - max(0, code)), "resident_before": base, "how": how}
+    code = max(0, after.get("RssFile", 0) - before.get("RssFile", 0))
+    return {"growth": max(0, peak - base), "kept": code, "resident_before": base, "how": how}
+
+
+def resident():
+    """Bytes of this process that are in memory; 0 where that is unknown."""
+    return status().get("VmRSS", 0)
 
 
 def machine_busy():

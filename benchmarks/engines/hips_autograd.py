@@ -12,11 +12,11 @@ from autograd import value_and_grad
 from autograd.scipy.signal import convolve
 from autograd.scipy.special import logsumexp
 
-from engines import Program
+from engines import Engine, Program
 from engines.numpy_adam import Adam
 
 
-class HipsAutograd:
+class HipsAutograd(Engine):
     """Programs as in the examples of HIPS autograd."""
 
     def __init__(self, threads):

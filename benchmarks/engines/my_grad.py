@@ -8,11 +8,11 @@ from mygrad.nnet.activations import relu
 from mygrad.nnet.layers import conv_nd, max_pool
 from mygrad.nnet.losses import softmax_crossentropy
 
-from engines import Program
+from engines import Engine, Program
 from engines.numpy_adam import Adam
 
 
-class MyGrad:
+class MyGrad(Engine):
     """Programs in the style of MyGrad's documentation."""
 
     def __init__(self, threads):

@@ -10,11 +10,11 @@ import itertools
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from engines import Program
+from engines import Engine, Program
 from engines.numpy_adam import Adam
 
 
-class PlainNumpy:
+class PlainNumpy(Engine):
     """Programs without an engine."""
 
     def __init__(self, threads):

@@ -9,13 +9,13 @@ import pathlib
 import sys
 from typing import ClassVar
 
-from engines import Program
+from engines import Engine, Program, kernels, networks
 
 
-class TorchStyle:
+class TorchStyle(Engine):
     """Programs as PyTorch's users write them, for any library with its API."""
 
-    adam_options: ClassVar = {}
+    optimizer_options: ClassVar = {}
 
     def __init__(self, lib, threads):
         self.lib = lib
@@ -77,17 +77,125 @@ class TorchStyle:
 
         return self._training(LeNet(), data)
 
+    def resnet18(self, data):
+        return self._training(self._images(networks.resnet18, data), data, self._sgd)
+
+    def resnet50(self, data):
+        return self._training(self._images(networks.resnet50, data), data, self._sgd)
+
+    def mobilenet(self, data):
+        return self._training(self._images(networks.mobilenet, data, dropout=data.probability(0.2)), data, self._sgd)
+
+    def unet(self, data):
+        return self._training(networks.unet(self.lib, self.nn, self.F, **data.params), data)
+
+    def char_lstm(self, data):
+        return self._characters(data, self.nn.LSTM)
+
+    def char_rnn(self, data):
+        return self._characters(data, self.nn.RNN)
+
+    def gpt(self, data):
+        model = networks.gpt(self.lib, self.nn, self.F, dropout=data.probability(0.1), **data.params)
+        return self._training(model, data, lambda p: self.optim.AdamW(p, lr=3e-4, **self.optimizer_options))
+
+    def encoder(self, data):
+        model = networks.encoder(self.lib, self.nn, dropout=data.probability(0.1), **data.params)
+        return self._training(model, data)
+
+    def vae(self, data):
+        F = self.F
+        model = self._initial(networks.vae(self.lib, self.nn, F, **data.params), data)
+        optimizer = self._adam(model.parameters())
+        batches = self._batches(data)
+
+        def step():
+            x, noise = next(batches)
+            optimizer.zero_grad()
+            out, mean, logvar = model(x, noise if data.check else None)
+            divergence = -0.5 * (1 + logvar - mean * mean - logvar.exp()).sum()
+            loss = F.binary_cross_entropy_with_logits(out, x, reduction="sum") + divergence
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return Program(step, lambda loss: [loss.item()])
+
+    def dcgan(self, data):
+        lib = self.lib
+        width = data.params.get("width", 64)
+        both = networks.dcgan(self.nn, data.params["size"], data.params["latent"], width)
+        generator, discriminator = (self._initial(model, data) for model in both)
+        optimizers = [
+            self.optim.Adam(model.parameters(), lr=2e-4, betas=(0.5, 0.999), **self.optimizer_options)
+            for model in (generator, discriminator)
+        ]
+        criterion = self.nn.BCEWithLogitsLoss()
+        batches = self._batches(data)
+
+        def step():
+            x, noise = next(batches)
+            z = noise if data.check else lib.randn(noise.shape)
+            ones = lib.ones(len(x), dtype=x.dtype)
+            discriminator.zero_grad()
+            real = criterion(discriminator(x), ones)
+            real.backward()
+            fake = generator(z)
+            false = criterion(discriminator(fake.detach()), lib.zeros_like(ones))
+            false.backward()
+            optimizers[1].step()
+            generator.zero_grad()
+            fooled = criterion(discriminator(fake), ones)
+            fooled.backward()
+            optimizers[0].step()
+            return real + false, fooled
+
+        return Program(step, lambda losses: [loss.item() for loss in losses])
+
+    def kernel(self, *which):
+        """One operation, or its derivative; see kernels.py."""
+        return kernels.program(self, *which)
+
     def place(self, thing):
         """Where a subclass can move a model or a batch of images."""
         return thing
 
-    def _training(self, model, data):
+    def native(self, thing):
+        """A kernel's input in the memory layout in which this library's own layers hand it on."""
+        return self.place(thing)
+
+    def _images(self, network, data, **options):
+        sizes = {name: value for name, value in data.params.items() if name != "size"}
+        return network(self.nn, self.F, **sizes, **options)
+
+    def _characters(self, data, cell):
+        return self._training(
+            networks.characters(self.nn, cell, data.params["vocabulary"], data.params["hidden"]), data
+        )
+
+    def _adam(self, parameters):
+        return self.optim.Adam(parameters, lr=1e-3, **self.optimizer_options)
+
+    def _sgd(self, parameters):
+        return self.optim.SGD(parameters, lr=1e-3, momentum=0.9, weight_decay=1e-4, **self.optimizer_options)
+
+    def _initial(self, model, data):
+        """The model with the initial weights, in the dtype of the data."""
         lib = self.lib
-        model.load_state_dict({name: lib.tensor(weight) for name, weight in data.weights.items()})
-        model = self.place(model)
-        optimizer = self.optim.Adam(model.parameters(), lr=1e-3, **self.adam_options)
+        model.to(getattr(lib, data.dtype))
+        weights = data.weights or {name: data.initial(name, tuple(p.shape)) for name, p in model.named_parameters()}
+        state = {name: lib.tensor(weight) for name, weight in weights.items()}
+        model.load_state_dict(model.state_dict() | state)  # statistics keep their defaults
+        return self.place(model)
+
+    def _batches(self, data):
+        return itertools.cycle([tuple(self.place(self.lib.tensor(a)) for a in batch) for batch in data.batches])
+
+    def _training(self, model, data, optimizer=None):
+        model = self._initial(model, data)
+        optimizer = (optimizer or self._adam)(model.parameters())
         criterion = self.nn.CrossEntropyLoss()
-        batches = itertools.cycle([(self.place(lib.tensor(x)), lib.tensor(y)) for x, y in data.batches])
+        batches = self._batches(data)
 
         def step():
             x, y = next(batches)
@@ -108,9 +216,9 @@ class Torch(TorchStyle):
 
 
 class TunedTorch(Torch):
-    """PyTorch with the two switches that its documentation recommends for speed: a fused optimizer, channels-last."""
+    """PyTorch with the two switches that its documentation recommends for speed: fused optimizers, channels-last."""
 
-    adam_options: ClassVar = {"fused": True}
+    optimizer_options: ClassVar = {"fused": True}
     chain = None  # neither applies
 
     def place(self, thing):
@@ -136,21 +244,17 @@ class Chainrule(TorchStyle):
         spec.loader.exec_module(lib)
         super().__init__(lib, threads)
 
+    def native(self, thing):
+        return thing.to(memory_format=self.lib.channels_last) if thing.ndim == 4 else thing
+
 
 class ChainruleFast(Chainrule):
-    """The same with the extra `fast`: some kernels are numba's.
-
-    They are loaded here, as PyTorch's are when it is imported: the memory of a step is not that of numba's code.
-    """
+    """The same with the extra `fast`: many kernels are compiled."""
 
     fast = "1"
 
     def __init__(self, threads):
-        numba = importlib.import_module("numba")
+        if importlib.util.find_spec("numba") is None:
+            raise ModuleNotFoundError("No module named 'numba'", name="numba")
         super().__init__(threads)
-        self.versions["numba"] = numba.__version__
-        weights = self.nn.Parameter(self.lib.ones(1 << 16))
-        optimizer = self.optim.Adam([weights])
-        for _ in range(2):
-            weights.grad = self.lib.ones(1 << 16)
-            optimizer.step()
+        self.versions["numba"] = importlib.metadata.version("numba")
