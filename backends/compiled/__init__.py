@@ -23,6 +23,10 @@ __all__ = ["TABLE", "Kept", "available", "chosen"]
 
 #: name of an op's kernel or rule -> (module of this folder, elements of the first array from which it is used)
 TABLE: dict[str, tuple[str, int]] = {
+    "conv": ("convolution", 1024),
+    "conv_input": ("convolution", 1024),
+    "conv_weight": ("convolution", 1024),
+    "dropout_by_seed": ("dropout", 512),
     **dict.fromkeys(
         (
             *("celu", "celu.grad", "elu", "elu.grad", "erf", "erf.grad", "gelu", "gelu.grad", "hardsigmoid"),
@@ -39,6 +43,8 @@ TABLE: dict[str, tuple[str, int]] = {
     "batch_normalised": ("normalisation", 4096),
     "batch_normalised.grad": ("normalisation", 4096),
     **{name: ("linear", 4096) for name in ("linear", "linear.grad.input", "linear.grad.weight", "matmul")},
+    "scaled_dot_product_attention": ("attention", 4096),
+    "scaled_dot_product_attention.grad": ("attention", 0),
     "softmax": ("softmax", 2048),
     "softmax.grad": ("softmax", 2048),
     "max_pool": ("pooling", 2048),

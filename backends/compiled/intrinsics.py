@@ -20,9 +20,11 @@ __all__ = [
     "bits",
     "checked",
     "from_bits",
+    "get",
     "microkernel",
     "move",
     "power_of_two",
+    "put",
     "transpose_tile",
     "vector_width",
     "view",
@@ -570,3 +572,38 @@ def _build_grid_map(matrix: tuple[tuple[float, ...], ...], shift: bool, width: i
             return numba.types.void(*[numba.types.int64] * 6), code
 
     return grid_map
+
+
+def _build_element(storing: bool) -> Any:
+    import numba
+    from llvmlite import ir
+    from numba.extending import intrinsic
+
+    pointer = ir.FloatType().as_pointer()
+    f4, i8 = numba.types.float32, numba.types.int64
+    if storing:
+
+        @intrinsic
+        def put(context: Any, at: Any, value: Any) -> Any:
+            def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
+                b.store(args[1], b.inttoptr(args[0], pointer)).align = 4
+                return context.get_dummy_value()
+
+            return numba.types.void(i8, f4), code
+
+        return put
+
+    @intrinsic
+    def get(context: Any, at: Any) -> Any:
+        def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
+            value = b.load(b.inttoptr(args[0], pointer))
+            value.align = 4
+            return value
+
+        return f4(i8), code
+
+    return get
+
+
+#: get(address): the float32 there; put(address, value)
+get, put = Lazy("get", lambda: _build_element(False)), Lazy("put", lambda: _build_element(True))
