@@ -15,13 +15,14 @@ floats run over at most 128 rows or 1024 elements and start at the first of them
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..numpy.memory import empty
 from .build import kernel
+from .columns import ROWS, rows_pass
 from .pool import parallel
 
 __all__ = ["SERVES"]
@@ -30,125 +31,36 @@ f4, f8 = np.float32, np.float64
 _FLOATS = frozenset({np.dtype("float32"), np.dtype("float64")})
 #: elements that are worth a second thread
 _LEAST = 1 << 15
-#: rows that are summed up in the arrays' own precision; elements of a plane or of a long row
-_ROWS, _BLOCK = 128, 1024
+#: elements of a plane or of a long row that are summed up in the arrays' own precision
+_BLOCK = 1024
 
 
 # -- rows of channels -------------------------------------------------------------------------------------------------
-# x (B, R, C); work is counted in blocks of 128 rows, K of them for each b
-
-
-@kernel("T[:,:,:] T[:,:,:] T[:,:,:] i8 i8", T="f4 f8", fast=True)
-def _rows_moments(x, s, q, start, stop):
-    """Sums of x and x² less the block's first row: s, q (B, K, C)."""
-    blocks = s.shape[1]
-    for t in range(start, stop):
-        b, k = t // blocks, t % blocks
-        block, total, squares = x[b, k * _ROWS : (k + 1) * _ROWS], s[b, k], q[b, k]
-        origin = block[0]
-        for j in range(total.size):
-            total[j] = squares[j] = f4(0)
-        for i in range(1, len(block)):
-            row = block[i]
-            for j in range(row.size):
-                v = row[j] - origin[j]
-                total[j] += v
-                squares[j] += v * v
+# x (B, R, C); the passes are those of columns.py, in blocks of 128 rows, K of them for each b
 
 
 @kernel("T[:,:,:] T[:,:,:] T[:,:,:] f8[:,:] f8[:,:]", T="f4 f8")
 def _rows_combined(x, s, q, mean, square):
-    """What `_rows_moments` found as mean and sum of squares about it, (B, C)."""
+    """What the pass "moments" found, s and q (B, K, C), as mean and sum of squares about it, (B, C)."""
     rows = x.shape[1]
     for b in range(len(x)):
         m, w = mean[b], square[b]
         m[:] = 0
         w[:] = 0
         for k in range(s.shape[1]):
-            origin, total = x[b, k * _ROWS], s[b, k]
-            count = min(rows - k * _ROWS, _ROWS)
+            origin, total = x[b, k * ROWS], s[b, k]
+            count = min(rows - k * ROWS, ROWS)
             for j in range(m.size):
                 m[j] += count * f8(origin[j]) + f8(total[j])
         for j in range(m.size):
             m[j] /= rows
         for k in range(s.shape[1]):
-            origin, total, squares = x[b, k * _ROWS], s[b, k], q[b, k]
-            count = min(rows - k * _ROWS, _ROWS)
+            origin, total, squares = x[b, k * ROWS], s[b, k], q[b, k]
+            count = min(rows - k * ROWS, ROWS)
             for j in range(m.size):
                 near = f8(total[j]) / count
                 off = f8(origin[j]) + near - m[j]
                 w[j] += max(f8(squares[j]) - near * f8(total[j]), 0.0) + count * off * off
-
-
-@kernel("T[:,:,:] T[:,:,:] T[:,:] T[:,:] T[:,:] T[:,:,:] i8 i8 i8", T="f4 f8", fast=True)
-def _rows_apply(x, other, mean, a, b, y, mode, start, stop):
-    """y = (x - mean) a + b; in mode 1 max(y, 0), in mode 2 max(y + other, 0)."""
-    rows = x.shape[1]
-    blocks = (rows + _ROWS - 1) // _ROWS
-    for t in range(start, stop):
-        n, k = t // blocks, t % blocks
-        at = n if len(mean) > 1 else 0
-        m, c, d = mean[at], a[at], b[at]
-        first, count = k * _ROWS, min(rows - k * _ROWS, _ROWS)
-        for i in range(count):
-            row, out, more = x[n, first + i], y[n, first + i], other[n, first + i]
-            if mode == 0:
-                for j in range(row.size):
-                    out[j] = (row[j] - m[j]) * c[j] + d[j]
-            elif mode == 1:
-                for j in range(row.size):
-                    v = (row[j] - m[j]) * c[j] + d[j]
-                    out[j] = f4(0) if v <= 0 else v
-            else:
-                for j in range(row.size):
-                    v = (row[j] - m[j]) * c[j] + d[j] + more[j]
-                    out[j] = f4(0) if v <= 0 else v
-
-
-@kernel("T[:,:,:] T[:,:,:] T[:,:,:] T[:,:] T[:,:,:] T[:,:,:] T[:,:,:] T[:,:,:] i8 i8 i8", T="f4 f8", fast=True)
-def _rows_sums(g, x, y, mean, inner, s, q, scratch, mode, start, stop):
-    """Sums of g and g (x - mean): s, q (B, K, C); in modes 1 and 2 without g where y <= 0, in mode 2 kept in inner."""
-    rows, blocks = x.shape[1], s.shape[1]
-    for t in range(start, stop):
-        n, k = t // blocks, t % blocks
-        m, total, along, masked = mean[n if len(mean) > 1 else 0], s[n, k], q[n, k], scratch[n, k]
-        first, count = k * _ROWS, min(rows - k * _ROWS, _ROWS)
-        for j in range(total.size):
-            total[j] = along[j] = f4(0)
-        for i in range(count):
-            row, slope = x[n, first + i], g[n, first + i]
-            if mode:
-                if mode == 2:
-                    masked = inner[n, first + i]
-                out = y[n, first + i]
-                for j in range(row.size):
-                    masked[j] = f4(0) if out[j] <= 0 else slope[j]
-                slope = masked
-            for j in range(row.size):
-                total[j] += slope[j]
-                along[j] += slope[j] * (row[j] - m[j])
-
-
-@kernel("T[:,:,:] T[:,:,:] T[:,:,:] T[:,:] T[:,:] T[:,:] T[:,:] T[:,:,:] i8 i8 i8", T="f4 f8", fast=True)
-def _rows_grad(g, x, y, mean, a, b, c, dx, mode, start, stop):
-    """dx = a g + b (x - mean) + c; in mode 1 without g where y <= 0."""
-    rows = x.shape[1]
-    blocks = (rows + _ROWS - 1) // _ROWS
-    for t in range(start, stop):
-        n, k = t // blocks, t % blocks
-        at = n if len(mean) > 1 else 0
-        m, p, q, r = mean[at], a[at], b[at], c[at]
-        first, count = k * _ROWS, min(rows - k * _ROWS, _ROWS)
-        for i in range(count):
-            slope, row, out = g[n, first + i], x[n, first + i], dx[n, first + i]
-            if mode == 1:
-                found = y[n, first + i]
-                for j in range(row.size):
-                    v = f4(0) if found[j] <= 0 else slope[j]
-                    out[j] = p[j] * v + q[j] * (row[j] - m[j]) + r[j]
-            else:
-                for j in range(row.size):
-                    out[j] = p[j] * slope[j] + q[j] * (row[j] - m[j]) + r[j]
 
 
 # -- planes of a channel ----------------------------------------------------------------------------------------------
@@ -193,11 +105,11 @@ def _planes_apply(x, other, mean, a, b, y, mode, start, stop):
         elif mode == 1:
             for j in range(row.size):
                 v = (row[j] - m) * c + d
-                out[j] = f4(0) if v <= 0 else v
+                out[j] = f4(0) if v <= f4(0) else v
         else:
             for j in range(row.size):
                 v = (row[j] - m) * c + d + more[j]
-                out[j] = f4(0) if v <= 0 else v
+                out[j] = f4(0) if v <= f4(0) else v
 
 
 @kernel("T[:,:,:] T[:,:,:] T[:,:,:] T[:,:] T[:,:,:] f8[:,:] f8[:,:] i8 i8 i8", T="f4 f8", fast=True)
@@ -217,12 +129,12 @@ def _planes_sums(g, x, y, mean, inner, s, q, mode, start, stop):
                     two += u[j] * (v[j] - m)
             elif mode == 1:
                 for j in range(v.size):
-                    slope = f4(0) if w[j] <= 0 else u[j]
+                    slope = f4(0) if w[j] <= f4(0) else u[j]
                     one += slope
                     two += slope * (v[j] - m)
             else:
                 for j in range(v.size):
-                    slope = f4(0) if w[j] <= 0 else u[j]
+                    slope = f4(0) if w[j] <= f4(0) else u[j]
                     z[j] = slope
                     one += slope
                     two += slope * (v[j] - m)
@@ -242,7 +154,7 @@ def _planes_grad(g, x, y, mean, a, b, c, dx, mode, start, stop):
         slope, row, found, out = g[n, k], x[n, k], y[n, k], dx[n, k]
         if mode == 1:
             for j in range(row.size):
-                v = f4(0) if found[j] <= 0 else slope[j]
+                v = f4(0) if found[j] <= f4(0) else slope[j]
                 out[j] = p * v + q * (row[j] - m) + r
         else:
             for j in range(row.size):
@@ -266,8 +178,8 @@ class _Laid:
         self.rows = last and (channels > 1 or size == 1) and not (x.flags.c_contiguous and size > channels)
         if self.rows:
             self.as3 = (1, n * size, channels) if together else (n, size, channels)
-            self.blocks = (self.as3[0], -(-self.as3[1] // _ROWS), channels)
-            self.items, self.each = math.prod(self.blocks[:2]), _ROWS * channels
+            self.blocks = (self.as3[0], -(-self.as3[1] // ROWS), channels)
+            self.items, self.each = math.prod(self.blocks[:2]), ROWS * channels
         else:
             self.as3, self.items, self.each = (n, channels, size), n * channels, size
         self.examples = 1 if together else n
@@ -289,11 +201,20 @@ class _Laid:
     def parallel(self, function: Any, *args: Any) -> None:
         parallel(function, self.items, *args, least=1 + _LEAST // max(self.each, 1))
 
+    def over_rows(
+        self, task: str, reads: Sequence[Any], constants: Sequence[Any], out: Any = None, sums: Sequence[Any] = ()
+    ) -> None:
+        """A pass of columns.py; what it does not have is filled up with what is at hand."""
+        x, unused = reads[0], np.empty((1, 1), self.dtype)
+        read, fixed = [*reads, x, x][:3], [*constants, *[unused] * 4][:4]
+        summed = [*sums, x, x][:2]
+        self.parallel(rows_pass(task, self.dtype.str[1:]), *read, x if out is None else out, *fixed, *summed)
+
     def moments(self, x: Any) -> tuple[Any, Any]:
         """Mean and sum of squares about it, (examples, C), in float64."""
         if self.rows:
             s, q = np.empty(self.blocks, self.dtype), np.empty(self.blocks, self.dtype)
-            self.parallel(_rows_moments, x, s, q)
+            self.over_rows("moments", [x], [], sums=(s, q))
             mean, square = np.empty((2, len(x), x.shape[2]))
             _rows_combined(x, s, q, mean, square)
             return mean, square
@@ -310,19 +231,22 @@ class _Laid:
         """(x - mean) a + b and what `mode` says. The mean, float64, is rounded once: b makes up for it."""
         near = mean.astype(self.dtype)
         b = (b - (mean - near) * a).astype(self.dtype)
-        y = self.new()
-        function = _rows_apply if self.rows else _planes_apply
-        self.parallel(function, x, x if other is None else other, near, a.astype(self.dtype), b, y, mode)
+        y, a = self.new(), a.astype(self.dtype)
+        if self.rows:
+            task = ("apply", "apply_relu", "apply_add_relu")[mode]
+            self.over_rows(task, [x] if other is None else [x, other], [near, a, b], y)
+        else:
+            self.parallel(_planes_apply, x, x if other is None else other, near, a, b, y, mode)
         return y
 
     def sums(self, g: Any, x: Any, y: Any, mean: Any, inner: Any, mode: int) -> tuple[Any, Any]:
         """Sums of g and g (x - mean), (examples, C), in float64."""
-        y, inner = g if y is None else y, g if inner is None else inner
         if self.rows:
             s, q = (np.empty(self.blocks, self.dtype) for _ in range(2))
-            scratch = np.empty(self.blocks, self.dtype) if mode == 1 else s
-            self.parallel(_rows_sums, g, x, y, mean, inner, s, q, scratch, mode)
+            task = ("sums", "sums_relu", "sums_relu_kept")[mode]
+            self.over_rows(task, [g, x] if y is None else [g, x, y], [mean], inner, (s, q))
             return np.add.reduce(s, axis=1, dtype=f8), np.add.reduce(q, axis=1, dtype=f8)
+        y, inner = g if y is None else y, g if inner is None else inner
         s, q = np.empty((2, *x.shape[:2]))
         self.parallel(_planes_sums, g, x, y, mean, inner, s, q, mode)
         if self.examples == 1 < len(x):
@@ -333,7 +257,11 @@ class _Laid:
         """a g + b (x - mean) + c."""
         a, b, c = (np.ascontiguousarray(v, self.dtype) for v in (a, b, c))
         dx = self.new()
-        self.parallel(_rows_grad if self.rows else _planes_grad, g, x, g if y is None else y, mean, a, b, c, dx, mode)
+        if self.rows:
+            task = "grad_relu" if mode else "grad"
+            self.over_rows(task, [g, x] if y is None else [g, x, y], [mean, a, b, c], dx)
+        else:
+            self.parallel(_planes_grad, g, x, g if y is None else y, mean, a, b, c, dx, mode)
         return dx
 
 
