@@ -1,0 +1,629 @@
+"""Convolutions of float32 as sums over taps of small matrix products, on tiles of registers (intrinsics.py).
+
+With channels last in memory, a run of output positions in a row reads rows of the input that lie a fixed stride apart,
+so each tap of the kernel is a matrix product in place: positions by channels times channels by outputs. Nothing is
+gathered per tap. What is copied:
+
+* the weight, once per call, into panels [block of outputs][tap][channel][some vectors of outputs];
+* the input, a few samples at a time per thread and only where need be, into a frame: zeros around it, channels last
+  if they are not, and with rows of channels moved apart where a power of two would map them to the same cache lines.
+
+`conv_input` is the same sum for each residue of the position modulo the stride (its phase), with the taps that meet it.
+`conv_weight` reads the frame transposed, and multiplies packed panels of the output's gradient.
+
+All geometry is worked out in Python, once per shape, into tables of offsets that kernels walk through: lines of
+positions, taps, phases. So one to three dimensions, stride, dilation and padding cost the kernels nothing.
+
+Turned down: im2col (copies each input once per tap; half the speed here), a tile that spans several lines (its rows
+need an address each).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cache, lru_cache
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..numpy.memory import empty, zeros
+from .build import inlined, kernel
+from .intrinsics import address, edged_microkernel, vector_width
+from .pool import parallel, run, threads
+
+__all__ = ["SERVES"]
+
+_FLOAT32 = np.dtype(np.float32)
+#: elements of the sum that one visit of a tile takes: its panel of weights stays in the first-level cache
+_DEPTH = 256
+#: elements of input that a thread works on at a time: half a second-level cache
+_BLOCK = 1 << 17
+#: multiplications that are worth a thread of their own
+_LEAST = 1 << 20
+f4 = np.float32
+
+
+# -- kernels ----------------------------------------------------------------------------------------------------------
+
+
+@inlined
+def _frame(x, frame, at, table, pixels, channels, apart, planes):
+    """Copy a sample's lines of `pixels` into its frame: (from, to) of each in `table`; planes: x is channels first."""
+    x, frame = x[at:], frame[:]
+    for i in range(len(table)):
+        source, target = table[i, 0], table[i, 1]
+        if planes > 0:
+            for first in range(0, channels, 16):
+                count = min(16, channels - first)
+                corner = x[source + first * planes :]
+                line = frame[target + first :]
+                for w in range(pixels):
+                    for c in range(count):
+                        line[w * apart + c] = corner[c * planes + w]
+        elif apart == channels:
+            a = x[source : source + pixels * channels]
+            b = frame[target : target + pixels * channels]
+            for j in range(len(b)):
+                b[j] = a[j]
+        else:
+            for w in range(pixels):
+                a = x[source + w * channels : source + w * channels + channels]
+                b = frame[target + w * apart : target + w * apart + channels]
+                for j in range(len(b)):
+                    b[j] = a[j]
+
+
+@cache
+def _pack(width: int) -> Any:
+    @kernel("f4[:] f4[:,:] i8[:] i8 i8 i8 i8 i8 i8 i8")
+    def pack(w, panels, taps, depth, columns, step, across, blocks, start, stop):
+        """panels[(block, tap, k)][j] = w[taps[tap] + k step + (block width + j) across], phase after phase."""
+        count = len(taps)
+        for block in range(start, stop):
+            n = min(width, columns - block * width)
+            for first in range(0, depth, 16):
+                for t in range(count):
+                    rows = panels[(block * count + t) * depth + first :]
+                    corner = w[taps[t] + first * step + block * width * across :]
+                    for k in range(min(16, depth - first)):
+                        row = rows[k]
+                        if across == 1:
+                            source = corner[k * step : k * step + n]
+                            for j in range(len(source)):
+                                row[j] = source[j]
+                        else:
+                            for j in range(n):
+                                row[j] = corner[k * step + j * across]
+                        for j in range(n, width):
+                            row[j] = f4(0)
+
+    return pack
+
+
+@cache
+def _sum_over_taps(rows: int, vectors: int) -> Any:
+    width = vectors * vector_width()
+    whole, short = edged_microkernel(rows, vectors), edged_microkernel(max(rows - 1, 1), vectors)
+
+    @kernel("f4[:] f4[:,:] f4[:] f4[:] f4[:] i8[:] i8[:,:] i8[:,:] i8[:] i8[:,:] i8 i8 i8 i8")
+    def sum_over_taps(x, panels, bias, y, frame, plan, framing, lines, taps, phases, start, stop, block, end):
+        samples, framed, pixels, channels, apart, planes = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
+        size_x, size_frame, size_y, depth, at_once, columns = plan[6], plan[7], plan[8], plan[9], plan[10], plan[11]
+        rs, ldc, biased, lines_at_once = plan[12], plan[13], plan[14], plan[15]
+        if framed > 0:
+            frame[:] = f4(0)
+        to, panel, table, begin = address(y), address(panels), address(taps), address(bias)
+        for turn in range((stop - start + samples - 1) // samples):
+            n = start + turn * samples
+            count = min(samples, stop - n)
+            if framed > 0:
+                for i in range(count):
+                    _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes)
+                base, size = address(frame), size_frame
+            else:
+                base, size = address(x) + 4 * n * size_x, size_x
+            for p in range(len(phases)):
+                first, last, wholes, shorts = phases[p, 0], phases[p, 1], phases[p, 2], phases[p, 3]
+                tap, tap_end, matrix = phases[p, 4], phases[p, 5], phases[p, 6]
+                for group in range((last - first + lines_at_once - 1) // lines_at_once):
+                    l0 = first + group * lines_at_once
+                    l1 = min(l0 + lines_at_once, last)
+                    for o in range(block, end):
+                        n_columns = min(width, columns - o * width)
+                        for visit in range((tap_end - tap + at_once - 1) // at_once):
+                            t = tap + visit * at_once
+                            n_taps = min(at_once, tap_end - t)
+                            b = panel + 4 * width * (matrix + (o * (tap_end - tap) + t - tap) * depth)
+                            for i in range(count):
+                                for l in range(l0, l1):
+                                    a = base + 4 * (i * size + lines[l, 0])
+                                    c = to + 4 * ((n + i) * size_y + lines[l, 1] + o * width)
+                                    s, lds, beta = c, ldc, 1
+                                    if t == tap:
+                                        s, lds, beta = begin + 4 * o * width, 0, biased
+                                    for _ in range(wholes):
+                                        whole(a, b, c, table + 8 * t, n_taps, depth, rs, 1, width, depth * width,
+                                              ldc, beta, s, lds, n_columns)  # fmt: skip
+                                        a += 4 * rows * rs
+                                        c += 4 * rows * ldc
+                                        s += 4 * rows * lds
+                                    for _ in range(shorts):
+                                        short(a, b, c, table + 8 * t, n_taps, depth, rs, 1, width, depth * width,
+                                              ldc, beta, s, lds, n_columns)  # fmt: skip
+                                        a += 4 * (rows - 1) * rs
+                                        c += 4 * (rows - 1) * ldc
+                                        s += 4 * (rows - 1) * lds
+
+    return sum_over_taps
+
+
+@cache
+def _sum_over_positions(rows: int, vectors: int) -> Any:
+    width = vectors * vector_width()
+    whole, short = edged_microkernel(rows, vectors), edged_microkernel(max(rows - 1, 1), vectors)
+
+    @kernel("f4[:] f4[:] f4[:,:] f4[:] f4[:,:] i8[:] i8[:,:] i8[:] i8[:] i8[:] i8 i8 i8 i8")
+    def sum_over_positions(x, g, w, frame, panel, plan, framing, lines, taps, reads, start, stop, block, end):
+        samples, framed, pixels, channels, apart, planes = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
+        size_x, size_frame, columns, line, cs, lines_at_once = plan[6], plan[7], plan[8], plan[9], plan[10], plan[11]
+        g_planes, wholes, shorts = plan[12], plan[13], plan[14]
+        row = wholes * rows + shorts * (rows - 1)
+        if framed > 0:
+            frame[:] = f4(0)
+        target, packed, table = address(w), address(panel), address(reads)
+        ldw = w.shape[1]
+        for turn in range((stop - start + samples - 1) // samples):
+            n = start + turn * samples
+            count = min(samples, stop - n)
+            if framed > 0:
+                for i in range(count):
+                    _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes)
+                base, size = address(frame), size_frame
+            else:
+                base, size = address(x) + 4 * n * size_x, size_x
+            for group in range((len(lines) + lines_at_once - 1) // lines_at_once):
+                l0 = group * lines_at_once
+                l1 = min(l0 + lines_at_once, len(lines))
+                n_lines = count * (l1 - l0)
+                for i in range(count):
+                    for l in range(l0, l1):
+                        reads[i * (l1 - l0) + l - l0] = i * size + lines[l]
+                for o in range(block, end):
+                    n_columns = min(width, columns - o * width)
+                    for i in range(count):
+                        p0 = (n + i) * len(lines) * line + l0 * line
+                        rows_of = panel[i * (l1 - l0) * line :]
+                        if g_planes > 0:
+                            corner = g[(n + i) * columns * g_planes + o * width * g_planes + l0 * line :]
+                            for j in range(n_columns):
+                                source = corner[j * g_planes : j * g_planes + (l1 - l0) * line]
+                                for q in range(len(source)):
+                                    rows_of[q, j] = source[q]
+                            if n_columns < width:
+                                for q in range((l1 - l0) * line):
+                                    for j in range(n_columns, width):
+                                        rows_of[q, j] = f4(0)
+                        else:
+                            for q in range((l1 - l0) * line):
+                                a = g[(p0 + q) * columns + o * width : (p0 + q) * columns + o * width + n_columns]
+                                to = rows_of[q]
+                                if n_columns == width:
+                                    for j in range(width):
+                                        to[j] = a[j]
+                                else:
+                                    for j in range(len(a)):
+                                        to[j] = a[j]
+                                    for j in range(n_columns, width):
+                                        to[j] = f4(0)
+                    for t in range(len(taps)):
+                        a = base + 4 * taps[t]
+                        c = target + 4 * (t * row * ldw + o * width)
+                        for _ in range(wholes):
+                            whole(a, packed, c, table, n_lines, line, 1, cs, width, line * width, ldw, 1, c, ldw, width)
+                            a += 4 * rows
+                            c += 4 * rows * ldw
+                        for _ in range(shorts):
+                            short(a, packed, c, table, n_lines, line, 1, cs, width, line * width, ldw, 1, c, ldw, width)
+                            a += 4 * (rows - 1)
+                            c += 4 * (rows - 1) * ldw
+
+    return sum_over_positions
+
+
+@kernel("f4[:,:,:] f4[:,:,:] i8 i8 i8")
+def _unpack(parts, w, depth, start, stop):
+    """w[o, c, tap] = the sum of parts[:, (tap, c), o], for the outputs from start to stop."""
+    taps = w.shape[2]
+    w = w[start:stop]
+    for first in range(0, len(w), 16):
+        outputs = w[first : first + 16]
+        for c in range(depth):
+            for t in range(taps):
+                row = parts[0, t * depth + c, start + first :]
+                for o in range(len(outputs)):
+                    outputs[o, c, t] = row[o]
+                for part in range(1, len(parts)):
+                    row = parts[part, t * depth + c, start + first :]
+                    for o in range(len(outputs)):
+                        outputs[o, c, t] += row[o]
+
+
+# -- geometry ---------------------------------------------------------------------------------------------------------
+
+
+def _three(values: Any, fill: Any) -> tuple[Any, ...]:
+    """Numbers for one to three dimensions as numbers for three."""
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+def _tile(length: int, columns: int) -> tuple[int, int]:
+    """(rows, vectors) of the tile of registers for lines of `length` and a number of columns."""
+    lanes = vector_width()
+    registers = 28 if lanes == 16 else 12
+    n = -(-columns // lanes)
+    best, found = 0.0, (1, 1)
+    for vectors in range(1, min(n, 4) + 1):
+        most = registers // vectors
+        rows = -(-length // -(-length // most))
+        # what part of the columns is of use; multiplications per load, of which two are free; latency to be hidden
+        useful = n / (-(-n // vectors) * vectors)
+        busy = min(1.0, rows * vectors / (rows + vectors)) * min(1.0, rows * vectors / 8)
+        if useful * busy * (1 + rows * vectors / 1000) > best:
+            best, found = useful * busy * (1 + rows * vectors / 1000), (rows, vectors)
+    return found
+
+
+def _pieces(length: int, rows: int) -> tuple[int, int]:
+    """`length` as so many times `rows` and so many times rows - 1."""
+    n = -(-length // rows)
+    shorts = n * rows - length
+    return n - shorts, shorts
+
+
+class _Frame:
+    """Where a window of positions of the input lies in memory: the input itself, or a copy with zeros around."""
+
+    def __init__(self, channels: int, size: Any, low: Any, high: Any, planes: bool, spread: bool) -> None:
+        outside = any(a < 0 or b > n for a, b, n in zip(low, high, size))
+        apart = channels + 16 if spread and channels % 512 == 0 else channels
+        self.framed = outside or planes or apart != channels
+        self.channels, self.planes = channels, prod(size) if planes else 0
+        self.apart = apart if self.framed else channels
+        self.extent = [b - a for a, b in zip(low, high)] if self.framed else list(size)
+        self.origin = 0 if self.framed else self.offset(low)
+        self.size_x = channels * prod(size)
+        self.size = self.offset((self.extent[0], 0, 0)) if self.framed else self.size_x
+        inner = [(max(a, 0), min(b, n)) for a, b, n in zip(low, high, size)]
+        self.pixels = max(inner[2][1] - inner[2][0], 0)
+        table = []
+        step = 1 if planes else channels
+        for d in range(*inner[0]):
+            for h in range(*inner[1]):
+                source = ((d * size[1] + h) * size[2] + inner[2][0]) * step
+                table.append((source, self.offset((d - low[0], h - low[1], inner[2][0] - low[2]))))
+        self.table = np.array(table if self.framed and self.pixels else [], np.int64).reshape(-1, 2)
+
+    def offset(self, position: Any) -> int:
+        d, h, w = position
+        return ((d * self.extent[1] + h) * self.extent[2] + w) * self.apart
+
+    def numbers(self, samples: int) -> list[int]:
+        return [
+            samples, int(self.framed), self.pixels, self.channels, self.apart, self.planes, self.size_x, self.size,
+        ]  # fmt: skip
+
+
+def _chunk(depth: int) -> int:
+    """The largest divisor of `depth` up to _DEPTH, unless that is small."""
+    found = next(n for n in range(min(depth, _DEPTH), 0, -1) if depth % n == 0)
+    return found if found * 4 >= min(depth, _DEPTH) else depth
+
+
+class _Plan:
+    """All that `sum_over_taps` is told about a geometry.
+
+    The output has `out` positions, cut into phases: (first position in each dimension, step, count, taps); a tap is
+    (number in the kernel, position of the input that the first output reads); `stride` is how far apart two outputs of
+    a phase read.
+    """
+
+    def __init__(
+        self, channels: int, size: Any, planes: bool, columns: int, out: Any, stride: Any, step: Any, phases: Any
+    ) -> None:
+        low = [min(t[1][i] for p in phases for t in p[2]) for i in range(3)]
+        high = [max(t[1][i] + (p[1][i] - 1) * stride[i] + 1 for p in phases for t in p[2]) for i in range(3)]
+        pointwise = len(phases) == 1 and len(phases[0][2]) == 1
+        few = columns <= 64  # then spreading the rows costs more than it brings
+        self.frame = frame = _Frame(channels, size, low, high, planes, spread=not (pointwise and few))
+        self.columns, self.out = columns, out
+        self.order: list[int] = []
+        runs = [_runs([t[1] for t in p[2]]) for p in phases]
+        run = runs[0] if len(set(runs)) == 1 and frame.apart == channels else 1
+        self.depth = _chunk(run * channels) if run * channels <= _DEPTH else _chunk(channels)
+        lines, taps, table = [], [], []
+        self.length = max(p[1][2] for p in phases)
+        self.tile = _tile(self.length, columns)
+        for start, count, members in phases:
+            first, tap, matrix = len(lines), len(taps), len(self.order)
+            for d, h in product(range(count[0]), range(count[1])):
+                source = frame.offset((d * stride[0], h * stride[1], 0))
+                target = [s + i * t for s, i, t in zip(start, (d, h, 0), step)]
+                lines.append((source, ((target[0] * out[1] + target[1]) * out[2] + target[2]) * columns))
+            reads = []
+            for number, position in members:
+                self.order.append(number)
+                if frame.framed:
+                    position = [a - b for a, b in zip(position, low)]
+                reads += [frame.offset(position) + c for c in range(0, channels, self.depth if run == 1 else channels)]
+            if run > 1:
+                every = run * channels // self.depth
+                reads = [r + i * self.depth for r in reads[::run] for i in range(every)]
+            taps += reads
+            table.append((first, len(lines), *_pieces(count[2], self.tile[0]), tap, len(taps), matrix * channels))
+        self.lines, self.taps = np.array(lines, np.int64), np.array(taps, np.int64)
+        self.phases = np.array(table, np.int64)
+        self.positions = sum(prod(p[1]) for p in phases)
+        self.covers = self.positions == prod(out)
+        self.samples = max(1, min(256 // self.positions, 2 * _BLOCK // frame.size))
+        a_line = max(1, frame.apart * stride[1] * stride[2] * self.length)
+        at_once = max(1, 96 // self.length, _BLOCK // a_line // self.samples)
+        self.numbers = np.array(
+            [
+                *frame.numbers(self.samples), prod(out) * columns, self.depth, max(1, _DEPTH // self.depth), columns,
+                stride[2] * frame.apart, step[2] * columns, 0, at_once,
+            ],
+            np.int64,
+        )  # fmt: skip
+        self.with_bias = self.numbers.copy()
+        self.with_bias[14] = 1
+        self.work = sum(prod(p[1]) * len(p[2]) for p in phases) * channels * columns
+
+
+def _runs(positions: Any) -> int:
+    """How many neighbours in the last dimension each run of the sorted positions has, if all have as many; else 1."""
+    lengths, last = [], None
+    for d, h, w in positions:
+        if last == (d, h, w - 1):
+            lengths[-1] += 1
+        else:
+            lengths.append(1)
+        last = (d, h, w)
+    return lengths[0] if len(set(lengths)) == 1 else 1
+
+
+def _flat(size: Any) -> Any:
+    """Positions of a pointwise convolution as lines of some two hundred."""
+    total = prod(size)
+    line = next(n for n in range(min(total, 256), 0, -1) if total % n == 0)
+    return (1, total // line, line) if line >= 14 or total < 14 else size
+
+
+@lru_cache(maxsize=1024)
+def _forward_plan(channels, size, planes, columns, kernel, out, stride, dilation, before):
+    if prod(kernel) == 1 and prod(stride) == 1 and size == out and not any(before):
+        size = out = _flat(size)
+    taps = [
+        (n, tuple([i * d - b for i, d, b in zip(tap, dilation, before)]))
+        for n, tap in enumerate(product(*map(range, kernel)))
+    ]
+    return _Plan(channels, size, planes, columns, out, stride, (1, 1, 1), [((0, 0, 0), out, taps)])
+
+
+@lru_cache(maxsize=1024)
+def _backward_plan(channels, size, planes, columns, kernel, out, stride, dilation, before):
+    """`size` are the positions of the gradient that is given, `out` those of the one that is asked for."""
+    if prod(kernel) == 1 and prod(stride) == 1 and size == out and not any(before):
+        size = out = _flat(size)
+    phases = []
+    for residue in product(*map(range, stride)):
+        start = [(r - b) % s for r, b, s in zip(residue, before, stride)]
+        count = [len(range(a, n, s)) for a, n, s in zip(start, out, stride)]
+        taps = []
+        for n, tap in enumerate(product(*map(range, kernel))):
+            at = [a + b - i * d for a, b, i, d in zip(start, before, tap, dilation)]
+            if all(a % s == 0 for a, s in zip(at, stride)):
+                taps.append((n, tuple([a // s for a, s in zip(at, stride)])))
+        if taps and all(count):
+            phases.append((start, count, sorted(taps, key=lambda t: t[1])))
+    return _Plan(channels, size, planes, columns, out, (1, 1, 1), stride, phases) if phases else None
+
+
+# -- calls ------------------------------------------------------------------------------------------------------------
+
+_local = threading.local()
+
+
+def _scratch(name: str, size: int) -> Any:
+    """An array of this thread's own, whose content is anything."""
+    found = getattr(_local, name, None)
+    if found is None or found.size < size:
+        found = np.empty(size, np.float32)
+        setattr(_local, name, found)
+    return found[:size]
+
+
+def _source(x: Any) -> tuple[Any, bool]:
+    """x (N, C, *S) as one run of memory, and whether channels come first in it."""
+    last = np.moveaxis(x, 1, -1)
+    if last.flags.c_contiguous:
+        return last.reshape(-1), False
+    if x.flags.c_contiguous:
+        return x.reshape(-1), True
+    return np.ascontiguousarray(last).reshape(-1), False
+
+
+def _flat_weight(w: Any) -> tuple[Any, list[int]]:
+    """The weight as one run of memory, and the strides of its dimensions there."""
+    order = sorted(range(w.ndim), key=lambda i: -w.strides[i])
+    if not w.transpose(order).flags.c_contiguous:
+        order = list(range(w.ndim))
+        w = np.ascontiguousarray(w)
+    strides, step = [0] * w.ndim, 1
+    for i in reversed(order):
+        strides[i] = step
+        step *= w.shape[i]
+    return w.transpose(order).reshape(-1), strides
+
+
+def _panels(plan: _Plan, weight: Any, turned: bool) -> Any:
+    """The weight's panels, in the order in which a plan reads them."""
+    flat, (so, sc, *steps) = _flat_weight(weight)
+    step, across, depth = (so, sc, weight.shape[0]) if turned else (sc, so, weight.shape[1])
+    offsets = [sum(i * s for i, s in zip(tap, steps)) for tap in product(*map(range, weight.shape[2:]))]
+    width = plan.tile[1] * vector_width()
+    blocks = -(-plan.columns // width)
+    panels = empty((len(plan.order) * blocks * depth, width), np.float32)
+    place = 0
+    ends = [*plan.phases[1:, 6] // depth, len(plan.order)]
+    for first, end in zip(plan.phases[:, 6] // depth, ends):
+        taps = np.array([offsets[n] for n in plan.order[first:end]], np.int64)
+        size = (end - first) * blocks * depth
+        least = 1 + (1 << 15) // max(size // blocks * width, 1)
+        part = panels[place : place + size]
+        parallel(_pack(width), blocks, flat, part, taps, depth, plan.columns, step, across, blocks, least=least)
+        place += size
+    return panels
+
+
+def _cut(total: int, n: int) -> list[tuple[int, int]]:
+    """0 .. total in at most n nearly equal ranges."""
+    n = max(1, min(n, total))
+    return [(total * i // n, total * (i + 1) // n) for i in range(n)]
+
+
+def _contract(plan: _Plan, x: Any, n: int, weight: Any, bias: Any, turned: bool) -> Any:
+    """The sum over a plan's taps, for all samples: memory of channels last."""
+    width = plan.tile[1] * vector_width()
+    blocks = -(-plan.columns // width)
+    make = empty if plan.covers else zeros
+    y = make((n * prod(plan.out) * plan.columns,), np.float32)
+    panels = _panels(plan, weight, turned)
+    start = np.zeros(blocks * width, np.float32)
+    if bias is not None:
+        start[: plan.columns] = bias
+    numbers = plan.numbers if bias is None else plan.with_bias
+    call = _sum_over_taps(*plan.tile)
+    size = plan.samples * plan.frame.size if plan.frame.framed else 0
+    phases = plan.phases.copy()
+    phases[:, 6] *= blocks
+
+    def work(samples: Any, outputs: Any) -> None:
+        call(
+            x, panels, start, y, _scratch("frame", size), numbers, plan.frame.table, plan.lines, plan.taps, phases,
+            *samples, *outputs,
+        )  # fmt: skip
+
+    workers = max(1, min(threads(), plan.work * n // _LEAST))
+    if n >= 2 * workers or (n >= workers and blocks < workers):
+        pieces = [(s, (0, blocks)) for s in _cut(n, workers)]
+    else:
+        pieces = [((0, n), o) for o in _cut(blocks, workers)]
+    run(work, pieces)
+    return y
+
+
+def _fits(*arrays: Any) -> bool:
+    return all(a is None or a.dtype == _FLOAT32 for a in arrays) and all(a is None or a.size for a in arrays)
+
+
+def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0),), dilation=(1,), groups=1) -> Any:
+    """The op `conv`."""
+    if groups != 1 or not _fits(input, weight, bias):
+        return NotImplemented
+    size, kernel = input.shape[2:], weight.shape[2:]
+    out = [
+        (n + b + a - d * (k - 1) - 1) // s + 1 for n, k, s, (b, a), d in zip(size, kernel, stride, padding, dilation)
+    ]
+    if prod(out) <= 2:
+        return NotImplemented  # a matrix product of whole samples
+    x, planes = _source(input)
+    geometry = [_three(v, f) for v, f in ((kernel, 1), (out, 1), (stride, 1), (dilation, 1))]
+    before = _three([b for b, _ in padding], 0)
+    plan = _forward_plan(input.shape[1], _three(size, 1), planes, weight.shape[0], *geometry, before)
+    y = _contract(plan, x, input.shape[0], weight, bias, turned=False)
+    return np.moveaxis(y.reshape(input.shape[0], *out, weight.shape[0]), -1, 1)
+
+
+def conv_input(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """The op `conv_input`."""
+    if groups != 1 or not _fits(grad, weight) or prod(grad.shape[2:]) <= 2:
+        return NotImplemented
+    x, planes = _source(grad)
+    geometry = [_three(v, f) for v, f in ((weight.shape[2:], 1), (size, 1), (stride, 1), (dilation, 1))]
+    before = _three([b for b, _ in padding], 0)
+    plan = _backward_plan(grad.shape[1], _three(grad.shape[2:], 1), planes, weight.shape[1], *geometry, before)
+    if plan is None:
+        return NotImplemented
+    y = _contract(plan, x, grad.shape[0], weight, None, turned=True)
+    return np.moveaxis(y.reshape(grad.shape[0], *size, weight.shape[1]), -1, 1)
+
+
+@lru_cache(maxsize=1024)
+def _weight_plan(channels, size, planes, columns, g_planes, kernel, out, stride, dilation, before):
+    if prod(kernel) == 1 and prod(stride) == 1 and size == out and not any(before):
+        size = out = _flat(size)
+    low = [-b for b in before]
+    high = [(p - 1) * s - b + (k - 1) * d + 1 for p, s, b, k, d in zip(out, stride, before, kernel, dilation)]
+    frame = _Frame(channels, size, low, high, planes, spread=True)
+    near = dilation[2] == 1 and frame.apart == channels
+    row = channels * kernel[2] if near else channels
+    taps = [
+        frame.offset([i * d for i, d in zip(tap, dilation)]) + frame.origin
+        for tap in product(range(kernel[0]), range(kernel[1]), range(1 if near else kernel[2]))
+    ]
+    lines = [frame.offset((d * stride[0], h * stride[1], 0)) for d, h in product(range(out[0]), range(out[1]))]
+    tile = _tile(row, columns)
+    samples = max(1, min(512 // prod(out), 2 * _BLOCK // frame.size))
+    at_once = max(1, min(512 // out[2], _BLOCK // max(1, frame.apart * stride[1] * stride[2] * out[2])))
+    numbers = [
+        *frame.numbers(samples), columns, out[2], stride[2] * frame.apart, at_once, prod(out) if g_planes else 0,
+        *_pieces(row, tile[0]),
+    ]  # fmt: skip
+    return (
+        frame,
+        tile,
+        samples,
+        samples * min(at_once, len(lines)),
+        out[2],
+        *[np.array(v, np.int64) for v in (numbers, lines, taps)],
+    )
+
+
+def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """The op `conv_weight`."""
+    if groups != 1 or not _fits(input, grad) or prod(grad.shape[2:]) <= 2:
+        return NotImplemented
+    (n, channels, *size), columns, out, kernel = input.shape, grad.shape[1], grad.shape[2:], tuple(kernel)
+    x, planes = _source(input)
+    g, g_planes = _source(grad)
+    geometry = [_three(v, f) for v, f in ((kernel, 1), (out, 1), (stride, 1), (dilation, 1))]
+    before = _three([b for b, _ in padding], 0)
+    plan = _weight_plan(channels, _three(size, 1), planes, columns, g_planes, *geometry, before)
+    frame, tile, samples, n_lines, line, numbers, lines, taps = plan
+    width = tile[1] * vector_width()
+    blocks = -(-columns // width)
+    rows = prod(kernel) * channels
+    workers = max(1, min(threads(), prod(out) * n * rows * columns // _LEAST))
+    if (rows * columns > 1 << 17 and blocks >= workers) or n < workers:
+        pieces = [(0, (0, n), o) for o in _cut(blocks, workers)]
+    else:
+        pieces = [(i, s, (0, blocks)) for i, s in enumerate(_cut(n, workers))]
+    parts = zeros((1 + pieces[-1][0], rows, blocks * width), np.float32)
+    call = _sum_over_positions(*tile)
+
+    def work(part: int, some: Any, outputs: Any) -> None:
+        scratch = _scratch("frame", samples * frame.size if frame.framed else 0)
+        panel = _scratch("panel", n_lines * line * width).reshape(-1, width)
+        reads = np.empty(n_lines, np.int64)
+        call(x, g, parts[part], scratch, panel, numbers, frame.table, lines, taps, reads, *some, *outputs)
+
+    run(work, pieces)
+    w = np.empty((columns, channels, prod(kernel)), np.float32)
+    parallel(_unpack, columns, parts, w, channels, least=1 + (1 << 15) // rows, step=16)
+    return w.reshape(columns, channels, *kernel)
+
+
+SERVES: dict[str, Callable[..., Any]] = {"conv": conv, "conv_input": conv_input, "conv_weight": conv_weight}
