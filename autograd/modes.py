@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "DEFAULT",
     "MODES",
+    "NO_GRAD",
     "Modes",
     "detect_anomaly",
     "enable_grad",
@@ -42,7 +43,8 @@ class Modes(NamedTuple):
 
 
 DEFAULT = Modes()
-_INTERNED: dict[Modes, Modes] = {DEFAULT: DEFAULT}
+NO_GRAD = Modes(grad=False)
+_INTERNED: dict[Modes, Modes] = {DEFAULT: DEFAULT, NO_GRAD: NO_GRAD}
 _CHANGED: dict[Any, Modes] = {}
 MODES: ContextVar[Modes] = ContextVar("chainrule_modes", default=DEFAULT)
 

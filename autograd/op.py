@@ -21,6 +21,7 @@ down: a class per op, which is twice as slow and no shorter to read. Composition
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,7 +33,7 @@ from .dtypes import BFLOAT16, common_dtype, default_dtype, is_floating
 from .errors import NotDense, explain
 from .modes import MODES
 from .namespaces import GRAPH, OPS, RAW, Raw, raw, raw_of
-from .paths import binary_path, shape_of, unary_path
+from .paths import binary_path, unary_path
 from .plan import Plan, Rule, arguments, pick_node
 from .tensor import Node, Tensor, wrap
 
@@ -99,6 +100,8 @@ class Op:
         self._fewest = len(self.required) if plain else len(self.names) + 1
         self.rules: dict[str, Rule] = {}
         self._plans: dict[tuple[bool, ...], Plan] = {}
+        #: a call's form, as the number of its arguments and its keywords -> what each is for, as `bind` found it
+        self._forms: dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[tuple[str, int], ...]]] = {}
         self.kernels = _Kernels(self)
         #: the unrolled call paths serve ops whose other arguments all have defaults
         self._fast = not view and outputs == 1 and not self.variadic and all(n in self.defaults for n in self.params)
@@ -193,11 +196,7 @@ class Op:
 
     def kernel_of(self, backend: backends.Backend) -> Callable[..., Any]:
         """The forward on arrays of `backend`: its kernel of this name, or the generic forward on its namespace."""
-        forward, xp = self.forward, backend.xp
-
-        def generic(*args: Any, **kwargs: Any) -> Any:
-            return forward(xp, *args, **kwargs)
-
+        generic = functools.partial(self.forward, backend.xp)
         kernel = backend.kernels.get(self.name)
         if kernel is None:
             return generic
@@ -221,27 +220,35 @@ class Op:
 
     def bind(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Sort a call's arguments into inputs and parameters; NumPy's names for them are known too."""
+        form = (len(args), *kwargs)
+        if form in self._forms:
+            inputs, params = self._forms[form]
+            values = (*self._absent, *args, *kwargs.values())
+            return [values[i] for i in inputs], {name: values[i] for name, i in params}
+        names = list(self.names[: len(args)])
         if self.variadic:
-            inputs, values = list(args), {}
-        else:
-            if len(args) > len(self.names):
-                raise TypeError(
-                    f"{self.name}() takes {len(self.names)} arguments ({', '.join(self.names)}), got {len(args)}"
-                )
-            inputs, values = [], dict(zip(self.names, args, strict=False))
-        for key, value in kwargs.items():
+            names = []
+        elif len(args) > len(self.names):
+            raise TypeError(
+                f"{self.name}() takes {len(self.names)} arguments ({', '.join(self.names)}), got {len(args)}"
+            )
+        for key in kwargs:
             name = key if key in self.names else ALIASES.get(key, key)
             if name not in self.names:
                 raise TypeError(f"{self.name}() got an unexpected keyword {key!r}; it takes {', '.join(self.names)}")
-            if name in values:
+            if name in names:
                 raise TypeError(f"{self.name}() got two values for {name!r}")
-            values[name] = value
-        missing = [n for n in self.required if n not in values]
+            names.append(name)
+        missing = [n for n in self.required if n not in names]
         if missing:
             raise TypeError(f"{self.name}() needs {', '.join(missing)}; its arguments are {', '.join(self.names)}")
-        if not self.variadic:
-            inputs = [values.pop(n, self.defaults.get(n)) for n in self.inputs]
-        return inputs, values
+        if self.variadic:
+            return list(args), dict(zip(names, kwargs.values(), strict=True))
+        places = dict(zip(self.inputs, range(len(self.inputs)), strict=True))  # of the defaults, where nothing is given
+        places |= {name: len(self.inputs) + i for i, name in enumerate(names)}
+        params = tuple([(name, places[name]) for name in names if name not in self.inputs])
+        self._forms[form] = tuple([places[name] for name in self.inputs]), params
+        return self.bind(args, kwargs)
 
     def general(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """The call with any arguments; `out=` takes the result, as NumPy and PyTorch have it."""
@@ -293,10 +300,9 @@ class Op:
             out = _narrowed(out, arrays)
         if modes.anomaly:
             check_finite(self, out, inputs, "forward")
-        if not modes.grad or not self.rules:
-            result = self._untracked(out)
-        else:
-            parents, live = [], False
+        parents: list[Any] = []
+        live = False
+        if modes.grad and self.rules:
             for name, x in zip(self.inputs * len(inputs) if self.variadic else self.inputs, inputs, strict=False):
                 parent = None
                 if isinstance(x, Tensor) and name in self.rules:
@@ -306,23 +312,23 @@ class Op:
                     if parent is not None:
                         live = True
                 parents.append(parent)
-            if live:
-                result = self.record(
-                    out, arrays, parents, tuple([params.get(n, self.defaults.get(n)) for n in self.params])
-                )
-                if modes.anomaly:
-                    remember_line(result)
-                if modes.packing:
-                    from .saved import pack
+        if live:
+            result = self.record(out, arrays, parents, params)
+            if modes.anomaly:
+                remember_line(result)
+            if modes.packing:
+                from .saved import pack
 
-                    pack(result)
-            else:
-                result = self._untracked(out)
+                pack(result)
+        elif self.outputs == 1:
+            result = wrap(out, None)
+        else:
+            result = self._untracked(out)
         if self.view and isinstance(inputs[0], Tensor):
             storage.link(inputs[0], result, self, params)
         return result
 
-    def record(self, out: Any, arrays: Sequence[Any], parents: Sequence[Any], params: tuple[Any, ...]) -> Any:
+    def record(self, out: Any, arrays: Sequence[Any], parents: Sequence[Any], params: dict[str, Any]) -> Any:
         """The result as a Tensor with its node, which keeps what the plan says."""
         mask = tuple([p is not None for p in parents])
         plan = self.plan(mask)
@@ -331,9 +337,12 @@ class Op:
         elif plan.narrow:
             saved = plan.keep((*arrays, out))
         else:
-            shapes = tuple([shape_of(a) for a in arrays])
+            shapes = tuple([a.shape if hasattr(a, "shape") else () for a in arrays])
+            values = self.default_params
+            if params:
+                values = tuple([params.get(n, default) for n, default in zip(self.params, values, strict=True)])
             several = out if self.each_out else ()
-            saved = plan.keep((*arrays, out, *shapes, *params, mask, tuple(arrays), shapes, *several))
+            saved = plan.keep((*arrays, out, *shapes, *values, mask, tuple(arrays), shapes, *several))
         if storage.SHARED:
             saved = storage.protect(saved)
         if self.outputs == 1:
@@ -372,12 +381,14 @@ class Op:
     def _promote(self, inputs: list[Any], arrays: list[Any]) -> tuple[list[Any], list[Any]]:
         """Cast the inputs to their common dtype; ops of `types="float"` compute integers in the default dtype."""
         kinds = {x.dtype for x in arrays if hasattr(x, "dtype")}
-        if len(kinds) == 1 and all(type(x) is int or hasattr(x, "dtype") for x in arrays if x is not None):
-            (kind,) = kinds
-        elif kinds:
-            kind = common_dtype([x for x in arrays if x is not None])
-        else:
+        if not kinds:
             return inputs, arrays
+        kind = next(iter(kinds))
+        # no Python number changes one floating dtype, and no Python integer any one dtype
+        if len(kinds) > 1 or not (
+            kind.kind == "f" or all(type(x) is int or hasattr(x, "dtype") for x in arrays if x is not None)
+        ):
+            kind = common_dtype([x for x in arrays if x is not None])
         if self.types == "float" and not is_floating(kind):
             kind = default_dtype()
         elif self.types == "same" and kind.kind == "b" and any(type(x) is int for x in arrays):

@@ -1,7 +1,7 @@
 """Unrolled call paths: closures for one and two inputs, so that all that a call needs is a local name.
 
-A generic path takes a third longer on small tensors. A path serves tracked tensors in the default modes, and hands
-everything else to `Op.general`.
+A generic path takes a third longer on small tensors. A path serves tensors of one floating dtype, tracked or not, in
+the default modes and under `no_grad`, and hands everything else to `Op.general`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import storage
 from .dtypes import BFLOAT16
 from .errors import NotDense, explain
-from .modes import DEFAULT, MODES
+from .modes import DEFAULT, MODES, NO_GRAD
 from .tensor import Node, Tensor, wrap
 
 if TYPE_CHECKING:
@@ -41,20 +41,27 @@ def unary_path(op: Op) -> Callable[[Any], Any]:
         keep, narrow, one = plan.keep, plan.narrow, plan.one
 
     def call(input: Any, out: Any = None) -> Any:
-        if out is not None or modes() is not DEFAULT or not isinstance(input, Tensor):
+        mode = modes()
+        if out is not None or not isinstance(input, Tensor) or (mode is not DEFAULT and mode is not NO_GRAD):
             return general((input,), {"out": out})
         parent = input.node
+        try:
+            a = input.array
+        except NotDense:
+            return general((input,), {})
         if parent is None:
-            if not input.leaf:
+            if input.leaf:
+                parent = input
+            elif a.dtype.kind != "f":
                 return general((input,), {})
-            parent = input
-        a = input.array
         if BFLOAT16 and a.dtype in BFLOAT16:
             return general((input,), {})
         try:
             value = kernels[type(a)](a)
         except Exception as error:
             raise explain(error, op, (input,), {}) from error
+        if parent is None or mode is NO_GRAD:
+            return wrap(value, None)
         if plan is None:
             prepare()
         if keep is None:
@@ -88,54 +95,48 @@ def binary_path(op: Op) -> Callable[[Any, Any], Any]:
         return plans[live]
 
     def call(input: Any, other: Any, out: Any = None) -> Any:
-        if out is not None or modes() is not DEFAULT:
+        mode = modes()
+        if out is not None or (mode is not DEFAULT and mode is not NO_GRAD):
             return general((input, other), {"out": out})
         live, first, second = 0, None, None
         try:
             if isinstance(input, Tensor):
-                a = input.array
+                a = array = input.array
                 first = input.node
                 if first is not None:
                     live = 1
                 elif input.leaf:
                     first, live = input, 1
-                if isinstance(other, Tensor):
-                    b = other.array
-                    second = other.node
-                    if second is not None:
-                        live += 2
-                    elif other.leaf:
-                        second = other
-                        live += 2
-                    elif not live:
-                        return general((input, other), {})
-                    if a.dtype is not b.dtype or (BFLOAT16 and a.dtype in BFLOAT16):
-                        return general((input, other), {})
-                elif live and (type(other) is float or type(other) is int):
-                    b = other
-                    if BFLOAT16 and a.dtype in BFLOAT16:
-                        return general((input, other), {})
-                else:
-                    return general((input, other), {})
-                kind = type(a)
-            elif (type(input) is float or type(input) is int) and isinstance(other, Tensor):
-                a, b, live = input, other.array, 2
-                second = other.node
-                if second is None:
-                    if not other.leaf:
-                        return general((input, other), {})
-                    second = other
-                if BFLOAT16 and b.dtype in BFLOAT16:
-                    return general((input, other), {})
-                kind = type(b)
+            elif type(input) is float or type(input) is int:
+                a, array = input, None
             else:
+                return general((input, other), {})
+            if isinstance(other, Tensor):
+                b = other.array
+                second = other.node
+                if second is not None:
+                    live += 2
+                elif other.leaf:
+                    second = other
+                    live += 2
+                if array is None:
+                    array = b
+                elif a.dtype is not b.dtype:
+                    return general((input, other), {})
+            elif array is not None and (type(other) is float or type(other) is int):
+                b = other
+            else:
+                return general((input, other), {})
+            if (BFLOAT16 and array.dtype in BFLOAT16) or (not live and array.dtype.kind != "f"):
                 return general((input, other), {})
         except NotDense:
             return general((input, other), {})
         try:
-            value = kernels[kind](a, b)
+            value = kernels[type(array)](a, b)
         except Exception as error:
             raise explain(error, op, (input, other), {}) from error
+        if not live or mode is NO_GRAD:
+            return wrap(value, None)
         plan = plans[live]
         if plan is None:
             plan = find(live)

@@ -144,7 +144,7 @@ def attach(value: Any, parent: Any) -> Any:
         return wrap(value, parent)
     if parent.array is value:
         return parent
-    return OPS["alias"].record(value, [value], [parent], ())  # the leaf got other data since
+    return OPS["alias"].record(value, [value], [parent], {})  # the leaf got other data since
 
 
 def _either(kernel: Any, rule: Callable[..., Any]) -> Callable[..., Any]:
