@@ -644,7 +644,7 @@ _KNOWN: dict[str, Callable[..., Any]] = {
 _ZERO_TO_ZERO = {
     *("abs", "asin", "asinh", "atan", "atanh", "ceil", "deg2rad", "erf", "erfinv", "expm1", "floor", "frac", "log1p"),
     *("neg", "rad2deg", "relu", "round", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "trunc", "pow"),
-    *("leaky_relu", "dropout", "nan_to_num", "isnan", "isinf"),
+    *("leaky_relu", "dropout", "dropout_by_seed", "nan_to_num", "isnan", "isinf"),
 }
 
 

@@ -59,7 +59,8 @@ class Backend:
     def generator(self, seed: int | None) -> Any:
         """A new random generator. The engine draws from it by these methods of `numpy.random.Generator` alone:
         `random(size, dtype)` and `standard_normal(size, dtype)` in float32 and float64, `integers(low, high, size)` in
-        int64, `permutation(n)`, `poisson(lam)`. Besides, `get_state()` gives bytes, and `set_state(bytes)` takes them.
+        int64, `permutation(n)`, `poisson(lam)`. Besides, `seed_of_hash()` gives 64 bits as an int of Python's,
+        `get_state()` bytes, and `set_state(bytes)` takes them.
         """
         raise NotImplementedError
 

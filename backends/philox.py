@@ -62,6 +62,12 @@ class CounterGenerator:
         words = philox(xp, (position & _LOW, position >> 32, zero, zero), (self.key & _LOW, self.key >> 32))
         return xp.stack(words, axis=1).reshape(-1)[:count]
 
+    def seed_of_hash(self) -> int:
+        """64 random bits, as an int: computed on the host, so no device is waited for."""
+        position, self.counter = self.counter, (self.counter + 1) % _WORD
+        low, high, _, _ = philox(None, (position & _LOW, position >> 32, 0, 0), (self.key & _LOW, self.key >> 32))
+        return low | high << 32
+
     def _pairs(self, count: int) -> tuple[Any, Any]:
         words = self._words(2 * count).reshape(count, 2)
         return words[:, 0], words[:, 1]

@@ -175,7 +175,7 @@ REFERENCES = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(mathematics.__all__)))
+@pytest.mark.parametrize("name", sorted(set(mathematics.__all__) - {"hashed"}))
 def test_elementary_functions(name):
     from chainrule.backends.compiled.build import kernel
 

@@ -1,4 +1,7 @@
-"""Dropout and its kin. What is random (the mask) is drawn first; the ops take it as an input and are pure functions.
+"""Dropout and its kin. What is random is drawn first, and the ops are pure functions of it.
+
+Dropout of elements draws a seed, from which and from its position an element's fate follows (backends/hashing.py), so
+no mask is kept for backward. The others draw a small mask, one number for each channel or example.
 
 Everywhere p is the probability to drop, and what is kept is scaled by 1 / (1 - p), so that nothing is to be done at
 test time (PyTorch's convention; Srivastava et al. 2014 write p for keeping, and scale at test time).
@@ -9,6 +12,7 @@ from __future__ import annotations
 import math
 
 from ... import backends
+from ...backends.hashing import hashed, limit
 from ..errors import OpError, warn
 from ..op import GRAPH, op
 from ..public import inplace as in_place
@@ -36,6 +40,18 @@ def dropped(xp, input, mask, /, scale):
 @dropped.grad("input")
 def _(F, g, mask, scale):
     return F.dropout(g, mask, scale)
+
+
+@op(types="float")
+def dropout_by_seed(xp, input, /, seed, p):
+    """0 with probability p < 1, otherwise input / (1 - p), elementwise: by hashes of the seed and the position."""
+    kept = hashed(xp.arange(input.size, dtype="uint32"), seed) >= limit(p)
+    return xp.where(kept.reshape(input.shape), input * (1 / (1 - p)), xp.asarray(0, input.dtype))
+
+
+@dropout_by_seed.grad("input")
+def _(F, g, seed, p):
+    return F.dropout_by_seed(g, seed, p)
 
 
 def check_probability(p):
@@ -70,8 +86,18 @@ def _per_channel(shape):
 def dropout(input, p=0.5, training=True, inplace=False, generator=None):
     """Zero each element with probability p and scale the others by 1 / (1 - p), in training; otherwise the input
     itself.
+
+    What is dropped depends on the generator and on the elements' positions alone, not on threads, device or memory.
     """
-    return _drop(input, input.shape, p, training, inplace, generator)
+    check_probability(p)
+    if p == 1 or not training or p == 0 or not math.prod(input.shape):
+        return _drop(input, input.shape, p, training, inplace, generator)
+    from ..random import _source  # which imports ops itself
+
+    seed = _source(generator, backends.of(input.array)).seed_of_hash()
+    if inplace:
+        return in_place(input, GRAPH.dropout_by_seed, seed, p)
+    return GRAPH.dropout_by_seed(input, seed, p)
 
 
 def _feature_dropout(name, input, p, training, inplace, generator, ranks, strict):

@@ -21,7 +21,7 @@ from .build import Inlined, Kernel, inlined, kernel
 from .mathematics import erf, exp, expm1, log, log1p, sigmoid, softplus
 from .pool import parallel
 
-__all__ = ["SERVES", "flat"]
+__all__ = ["SERVES", "flat", "memory_of"]
 
 f4 = np.float32
 _FLOAT32 = np.dtype(np.float32)
@@ -50,7 +50,7 @@ def flat(*arrays: Any) -> list[Any] | None:
     return [v.reshape(-1) for v in views]
 
 
-def _into(out: Any) -> Any:
+def memory_of(out: Any) -> Any:
     """The memory of a fresh array without gaps, as a vector."""
     return out.reshape(-1) if out.flags.c_contiguous else out.transpose(_order(out)).reshape(-1)
 
@@ -88,7 +88,7 @@ def _map(function: Inlined, input: Any, a: float = 0.0, b: float = 0.0) -> Any:
     if vectors is None:
         return NotImplemented
     out = empty_like(input)
-    parallel(_forward(function), input.size, *vectors, _into(out), a, b, least=_LEAST, step=256)
+    parallel(_forward(function), input.size, *vectors, memory_of(out), a, b, least=_LEAST, step=256)
     return out
 
 
@@ -98,7 +98,7 @@ def _chain(function: Inlined, g: Any, kept: Any, a: float = 0.0, b: float = 0.0)
     if vectors is None:
         return NotImplemented
     out = empty_like(kept)
-    parallel(_backward(function), kept.size, *vectors, _into(out), a, b, least=_LEAST, step=256)
+    parallel(_backward(function), kept.size, *vectors, memory_of(out), a, b, least=_LEAST, step=256)
     return out
 
 

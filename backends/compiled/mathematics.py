@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..hashing import GOLDEN, MULTIPLIERS
 from .build import inlined
 from .intrinsics import bits, from_bits, power_of_two
 
-__all__ = ["erf", "exp", "expm1", "log", "log1p", "sigmoid", "softplus", "tanh"]
+__all__ = ["hashed", "erf", "exp", "expm1", "log", "log1p", "sigmoid", "softplus", "tanh"]
 
 f4 = np.float32
+_FIRST, _SECOND = MULTIPLIERS
+
+
+@inlined
+def hashed(index, low, high):
+    """32 random bits for the number of an element and two words of a seed, all uint32: hashing.py's formula."""
+    h = np.uint32(index * np.uint32(GOLDEN)) ^ low
+    h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(_FIRST)) ^ high
+    h = np.uint32((h ^ (h >> np.uint32(15))) * np.uint32(_SECOND))
+    return h ^ (h >> np.uint32(16))
 
 
 @inlined

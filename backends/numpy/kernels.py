@@ -12,6 +12,7 @@ from .. import compiled
 from .attention import ATTENTION
 from .choice import CHOICE
 from .convolution import CONVOLUTION
+from .dropout import DROPOUT
 from .embedding import EMBEDDING
 from .integers import INTEGERS
 from .linalg import LINALG
@@ -102,6 +103,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "tanh.grad": _tanh_grad,
     **CHOICE,
     **CONVOLUTION,
+    **DROPOUT,
     **INTEGERS,
     **LINALG,
     **ATTENTION,

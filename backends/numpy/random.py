@@ -15,6 +15,10 @@ class HostGenerator(np.random.Generator):
     def __init__(self, seed: int | None) -> None:
         super().__init__(np.random.PCG64(seed))
 
+    def seed_of_hash(self) -> int:
+        """64 random bits, as an int."""
+        return self.bit_generator.random_raw()  # type: ignore[return-value]
+
     def get_state(self) -> bytes:
         """What the next numbers follow from."""
         full: Any = self.bit_generator.state

@@ -228,6 +228,7 @@ RECORDS = [
             Sample(floats((2, 3)), floats((2, 3), 0.5, 1.5, seed=5), floats((3,), -0.4, 1.2, seed=7)),
             Sample(integers((2, 3)), -1, 2),
         ],
+        large=lambda: [Sample(floats((130, 70), avoid=(-0.7, 1.1)), -0.7, 1.1)],
         reference=lambda x, *bounds, min=None, max=None: _clamp(x, *bounds) if bounds else _clamp(x, min, max),
         torch="clamp",
         ties=[

@@ -1,9 +1,33 @@
-"""Dropout: what is random is an input."""
+"""Dropout: what is random is an input or a parameter."""
+
+import numpy as np
 
 from chainrule.testing import OpRecord, Sample
 from chainrule.testing.samples import bools, empty, floats, scalar
 
+
+def by_seed(x, seed, p):
+    """The formula in Python's integers."""
+    found = []
+    for i, value in enumerate(x.ravel().tolist()):
+        h = i * 0x9E3779B1 % 2**32 ^ seed % 2**32
+        h = (h ^ h >> 16) * 0x7FEB352D % 2**32 ^ seed >> 32
+        h = (h ^ h >> 15) * 0x846CA68B % 2**32
+        found.append(value / (1 - p) if h ^ h >> 16 >= p * 2**32 else 0.0)
+    return np.array(found).reshape(x.shape)
+
+
 RECORDS = [
+    OpRecord(
+        "dropout_by_seed",
+        samples=lambda: [
+            Sample(floats((2, 3)), 5, 0.5),
+            Sample(floats((2, 2, 3)), seed=0xFEDCBA9876543210, p=0.25),
+            Sample(scalar(), 2**63, 0.1),
+            Sample(empty((0, 3)), 1, 0.5),
+        ],
+        reference=by_seed,
+    ),
     OpRecord(
         "dropout",
         samples=lambda: [
@@ -14,5 +38,5 @@ RECORDS = [
         ],
         reference=lambda x, mask, scale: x * mask * scale,
         torch=lambda x, mask, scale: x * mask * scale,
-    )
+    ),
 ]
