@@ -38,6 +38,12 @@ TABLE: dict[str, tuple[str, int]] = {
     ),
     **dict.fromkeys(("clamp", "clamp.grad.input", "leaky_relu", "leaky_relu.grad"), ("elementwise", 4096)),
     **dict.fromkeys(("exp", "expm1", "log", "relu", "relu.grad"), ("elementwise", 8192)),
+    "group_norm": ("normalisation", 4096),
+    "group_norm.grad": ("normalisation", 4096),
+    "layer_norm": ("normalisation", 2048),
+    "layer_norm.grad": ("normalisation", 2048),
+    "rms_norm": ("normalisation", 2048),
+    "rms_norm.grad": ("normalisation", 2048),
     "batch_norm_relu": ("normalisation", 4096),
     "batch_norm_relu.grad": ("normalisation", 4096),
     "batch_normalised": ("normalisation", 4096),
@@ -91,7 +97,7 @@ def chosen(name: str, slow: Callable[..., Any] | None) -> Callable[..., Any]:
 
     def kernel(*args: Any, **params: Any) -> Any:
         nonlocal quick
-        first = args[0]
+        first = args[0] if args else next(iter(params.values()))  # inputs between parameters come by name
         if isinstance(first, tuple):  # the gradients of several outputs
             first = first[0]
         if first.size >= least:

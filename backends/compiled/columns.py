@@ -14,12 +14,12 @@ from typing import Any
 from .build import Kernel, Lazy, kernel
 from .intrinsics import address, vector_width
 
-__all__ = ["ROWS", "TASKS", "rows_pass"]
+__all__ = ["ROWS", "TASKS", "WIDE", "lanes", "rows_pass", "strip"]
 
 #: rows that are summed up in the arrays' own precision; rows that a strip is followed down before the next strip
 ROWS, _TILE = 128, 16
 #: vectors of a strip
-_WIDE = 4
+WIDE = 4
 
 
 # -- what the passes compute ------------------------------------------------------------------------------------------
@@ -66,6 +66,10 @@ def _grad_relu(v: Any, x: Any, c: Any, s: Any) -> Any:
     return _grad(v, [v.without(x[2], x[0]), x[1]], c, s)
 
 
+def _standard_sums(v: Any, x: Any, c: Any, s: Any) -> Any:
+    return None, [v.add(s[0], x[0]), v.fma(x[0], v.mul(v.sub(x[1], c[0]), c[1]), s[1])]
+
+
 def _total(v: Any, x: Any, c: Any, s: Any) -> Any:
     return None, [v.add(s[0], x[0])]
 
@@ -82,7 +86,10 @@ TASKS: dict[str, tuple[Callable[..., Any], int, int, int, bool]] = {
     "grad": (_grad, 2, 4, 0, True),
     "grad_relu": (_grad_relu, 3, 4, 0, True),
     "total": (_total, 1, 0, 1, False),
+    "standard_sums": (_standard_sums, 2, 2, 2, False),
 }
+#: tasks whose constants are one number for each row
+_PER_ROW = ("standard_sums",)
 
 
 # -- vector code ------------------------------------------------------------------------------------------------------
@@ -110,6 +117,9 @@ class _Vectors:
     def sub(self, a: Any, b: Any) -> Any:
         return self.b.fsub(a, b)
 
+    def mul(self, a: Any, b: Any) -> Any:
+        return self.b.fmul(a, b)
+
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         return self.b.call(self._intrinsic(self.type, [self.type] * 3, f"llvm.fma.{self.letters}"), [a, b, c])
 
@@ -120,10 +130,15 @@ class _Vectors:
     def mask(self, lanes: Any) -> Any:
         """True in the first `lanes` lanes."""
         ir, i32 = self.ir, self.ir.IntType(32)
-        many = ir.VectorType(i32, self.width)
-        one = self.b.insert_element(ir.Constant(many, ir.Undefined), self.b.trunc(lanes, i32), ir.Constant(i32, 0))
-        same = self.b.shuffle_vector(one, ir.Constant(many, ir.Undefined), ir.Constant(many, [0] * self.width))
-        return self.b.icmp_signed("<", ir.Constant(many, list(range(self.width))), same)
+        numbers = ir.Constant(ir.VectorType(i32, self.width), list(range(self.width)))
+        return self.b.icmp_signed("<", numbers, self.same(self.b.trunc(lanes, i32)))
+
+    def same(self, value: Any) -> Any:
+        """A number in all lanes."""
+        ir, i32 = self.ir, self.ir.IntType(32)
+        undefined = ir.Constant(ir.VectorType(value.type, self.width), ir.Undefined)
+        one = self.b.insert_element(undefined, value, ir.Constant(i32, 0))
+        return self.b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, self.width), [0] * self.width))
 
     def load(self, pointer: Any, mask: Any) -> Any:
         ir, at = self.ir, self.b.bitcast(pointer, self.type.as_pointer())
@@ -151,13 +166,19 @@ class _Vectors:
         self.b.call(function, [value, at, ir.Constant(i32, size), mask])
 
 
-@functools.cache
-def _strip(task: str, kind: str, vectors: int) -> Lazy:
-    """strip(x0, x1, x2, out, c0, c1, c2, c3, s0, s1, rows, stride, lanes): a pass down a strip of columns.
+def lanes(kind: str) -> int:
+    """Numbers in one vector."""
+    return vector_width() if kind == "f4" else max(vector_width() // 2, 2)
 
-    Addresses, as int64; the sums are added to. Of one vector, the first `lanes` lanes alone are touched.
+
+@functools.cache
+def strip(task: str, kind: str, vectors: int) -> Lazy:
+    """(x0, x1, x2, out, c0, c1, c2, c3, s0, s1, rows, stride, lanes): a pass down a strip of columns.
+
+    Addresses, as int64; the sums are added to. Of one vector, the first `lanes` lanes alone are touched. Constants of
+    the tasks in _PER_ROW are one number for each row.
     """
-    width = vector_width() if kind == "f4" else max(vector_width() // 2, 2)
+    width = lanes(kind)
     return Lazy(("strip", task, kind, vectors, width), lambda: _build_strip(task, kind, vectors, width))
 
 
@@ -180,7 +201,8 @@ def _build_strip(task: str, kind: str, vectors: int, width: int) -> Any:
             return b.gep(pointer, [b.add(offset, ir.Constant(i64, k * width))])
 
         nothing = ir.Constant(i64, 0)
-        fixed = [[v.load(at(p, nothing, k), mask) for p in c] for k in range(vectors)]
+        by_row = task in _PER_ROW
+        fixed = [] if by_row else [[v.load(at(p, nothing, k), mask) for p in c] for k in range(vectors)]
         first = [v.load(at(p, nothing, k), mask) for k in range(vectors) for p in s]
         start, loop, end = b.block, b.append_basic_block("rows"), b.append_basic_block("end")
         b.branch(loop)
@@ -193,6 +215,8 @@ def _build_strip(task: str, kind: str, vectors: int, width: int) -> Any:
             phi = b.phi(v.type)
             phi.add_incoming(value, start)
             totals.append(phi)
+        if by_row:
+            fixed = [[v.same(b.load(b.gep(p, [row]))) for p in c]] * vectors
         new: list[Any] = []
         for k in range(vectors):
             loaded = [v.load(at(p, offset, k), mask) for p in x]
@@ -231,10 +255,10 @@ def rows_pass(task: str, kind: str) -> Kernel:
     rows_pass(task, kind)(x0, x1, x2, out, c0, c1, c2, c3, s0, s1, start, stop) for blocks start .. stop of B * K.
     Constants are (B or 1, C), sums (B, K, C), which it sets; for arrays that the task does not have, any will do.
     """
-    wide, narrow = _strip(task, kind, _WIDE), _strip(task, kind, 1)
-    width = vector_width() if kind == "f4" else max(vector_width() // 2, 2)
+    wide, narrow = strip(task, kind, WIDE), strip(task, kind, 1)
+    width = lanes(kind)
     size, sums, origin = 4 if kind == "f4" else 8, TASKS[task][3], task == "moments"
-    step = _WIDE * width
+    step = WIDE * width
 
     @kernel(" ".join(["T[:,:,:]"] * 4 + ["T[:,:]"] * 4 + ["T[:,:,:]"] * 2 + ["i8 i8"]), T=kind)
     def over_rows(x0, x1, x2, out, c0, c1, c2, c3, s0, s1, start, stop):

@@ -14,6 +14,7 @@ floats run over at most 128 rows or 1024 elements and start at the first of them
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from ..numpy.memory import empty
+from . import Kept
 from .build import kernel
-from .columns import ROWS, rows_pass
+from .columns import ROWS, WIDE, lanes, rows_pass, strip
+from .intrinsics import address
 from .pool import parallel
 
 __all__ = ["SERVES"]
@@ -337,7 +340,216 @@ def batch_norm_relu_grad(g: Any, input: Any, weight: Any, eps: float, out: Any, 
     return _batch_norm_grad(g, input, weight, eps, out, mean, var, needs)
 
 
+# -- groups of channels of each example -------------------------------------------------------------------------------
+
+
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    if not _vectors(input, weight, bias) or num_groups < 1 or input.shape[1] % num_groups:
+        return NotImplemented
+    laid = _Laid(input, together=False)
+    x = laid.view(input)
+    mean, square = laid.moments(x)
+    groups = (len(mean), num_groups, -1)
+    middle = np.add.reduce(mean.reshape(groups), axis=2, keepdims=True) * (num_groups / input.shape[1])
+    off = mean.reshape(groups) - middle
+    total = np.add.reduce(square.reshape(groups) + off * off * laid.count, axis=2, keepdims=True)
+    scale = 1 / np.sqrt(total * (num_groups / (input.shape[1] * laid.count)) + eps)
+    of_channels = np.zeros(groups[:2] + off.shape[2:]) + middle
+    a = (np.zeros_like(of_channels) + scale).reshape(mean.shape)
+    middle = of_channels.reshape(mean.shape)
+    if weight is not None:
+        a *= weight
+    b = np.zeros_like(a)
+    if bias is not None:
+        b += bias
+    y = laid.apply(x, None, middle, a, b, 0)
+    return laid.public(y), Kept((input, middle.astype(input.dtype), scale[..., 0], weight))
+
+
+def group_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
+    if type(residual) is not Kept:
+        return NotImplemented
+    input, mean, scale, weight = residual
+    if g.dtype != input.dtype:
+        return NotImplemented
+    laid = _Laid(input, together=False)
+    x, slope = laid.view(input), laid.view(g)
+    total, along = laid.sums(slope, x, None, mean, None, 0)
+    groups = (*scale.shape, -1)
+    of_channels = np.repeat(scale, mean.shape[1] // scale.shape[1], axis=1)
+    dx = None
+    if needs[0]:
+        w = 1 if weight is None else weight
+        count = laid.count * (mean.shape[1] // scale.shape[1])
+        level, steep = (
+            np.broadcast_to(
+                np.add.reduce((v * w).reshape(groups), axis=2, keepdims=True),
+                (*scale.shape, len(mean[0]) // scale.shape[1]),
+            )
+            for v in (total, along)
+        )
+        level, steep = level.reshape(mean.shape), steep.reshape(mean.shape)
+        dx = laid.public(
+            laid.grad(
+                slope,
+                x,
+                None,
+                mean,
+                of_channels * w,
+                steep * of_channels**3 * (-1 / count),
+                level * of_channels * (-1 / count),
+                0,
+            )
+        )
+    return (
+        dx,
+        np.add.reduce(along * of_channels, axis=0).astype(g.dtype) if needs[1] else None,
+        np.add.reduce(total, axis=0).astype(g.dtype) if needs[2] else None,
+    )
+
+
+# -- layers: rows -----------------------------------------------------------------------------------------------------
+
+
+@kernel("T[:,:] T[:,:] T[:,:] T[:,:] T[:] T[:] f8 i8 i8 i8", T="f4 f8", fast=True)
+def _layers(x, weight, bias, y, mean, scale, eps, centred, start, stop):
+    """y = (x - mean) scale weight + bias for each row; the mean is 0 where not `centred`."""
+    w, c, width = weight[0], bias[0], f8(x.shape[1])
+    for i in range(start, stop):
+        row, out = x[i], y[i]
+        total = f8(0)
+        if centred:
+            for at in range(0, row.size, _BLOCK):
+                block, part = row[at : at + _BLOCK], f4(0)
+                for j in range(block.size):
+                    part += block[j]
+                total += f8(part)
+        mean[i] = total / width
+        m, total = mean[i], f8(0)
+        for at in range(0, row.size, _BLOCK):
+            block, part = row[at : at + _BLOCK], f4(0)
+            for j in range(block.size):
+                off = block[j] - m
+                part += off * off
+            total += f8(part)
+        scale[i] = 1 / np.sqrt(total / width + eps)
+        r = scale[i]
+        for j in range(row.size):
+            out[j] = (row[j] - m) * r * w[j] + c[j]
+
+
+@functools.cache
+def _layers_grad(kind: str) -> Any:
+    wide, narrow = strip("standard_sums", kind, WIDE), strip("standard_sums", kind, 1)
+    size, width = 4 if kind == "f4" else 8, lanes(kind)
+    step = WIDE * width
+
+    @kernel("T[:,:] T[:,:] T[:,:] T[:] T[:] T[:,:] T[:,:] T[:,:] T[:,:] i8 i8 i8 i8", T=kind, fast=True)
+    def layers_grad(g, x, weight, mean, scale, dx, total, along, numbers, centred, wanted, start, stop):
+        """dx; and for each block of 128 rows the sums of g and of g (x - mean) scale, where `wanted`."""
+        w, columns = weight[0], x.shape[1]
+        count = f8(columns)
+        slopes, inputs, means, scales = address(g), address(x), address(mean), address(scale)
+        for t in range(start, stop):
+            if wanted:
+                total[t, :] = 0
+                along[t, :] = 0
+            into, beside = address(total) + t * columns * size, address(along) + t * columns * size
+            end = min((t + 1) * ROWS, len(x))
+            for first in range(t * ROWS, end, 16):
+                height = min(end - first, 16)
+                for i in range(first, first + height):
+                    row, slope, out, m, r = x[i], g[i], dx[i], mean[i], scale[i]
+                    level, steep = f8(0), f8(0)
+                    for at in range(0, columns, _BLOCK):
+                        a, b, c = row[at : at + _BLOCK], slope[at : at + _BLOCK], w[at : at + _BLOCK]
+                        one, two = f4(0), f4(0)
+                        for j in range(a.size):
+                            v = b[j] * c[j]
+                            one += v
+                            two += v * (a[j] - m)
+                        level += f8(one)
+                        steep += f8(two)
+                    level = level / count * r if centred else f8(0)
+                    # rounded to the arrays' precision, in the memory of this thread
+                    numbers[t, 0], numbers[t, 1] = -level, -steep / count * r * r * r
+                    c0, c1 = numbers[t, 0], numbers[t, 1]
+                    for j in range(row.size):
+                        out[j] = r * slope[j] * w[j] + c1 * (row[j] - m) + c0
+                if wanted:
+                    o, j = first * columns * size, 0
+                    while j < columns:
+                        at = j * size
+                        if columns - j >= step:
+                            wide(
+                                slopes + o + at, inputs + o + at, 0, 0, means + first * size, scales + first * size,
+                                0, 0, into + at, beside + at, height, columns, 0,
+                            )  # fmt: skip
+                            j += step
+                        else:
+                            narrow(
+                                slopes + o + at, inputs + o + at, 0, 0, means + first * size, scales + first * size,
+                                0, 0, into + at, beside + at, height, columns, min(columns - j, width),
+                            )  # fmt: skip
+                            j += width
+
+    return layers_grad
+
+
+def _layer_norm(input: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, centred: int) -> Any:
+    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if (
+        input.dtype not in _FLOATS
+        or not input.size
+        or not sizes
+        or input.shape[-len(sizes) :] != sizes
+        or any(v is not None and (v.shape != sizes or v.dtype != input.dtype) for v in (weight, bias))
+    ):
+        return NotImplemented
+    kind, width = input.dtype, math.prod(sizes)
+    x = np.ascontiguousarray(input).reshape(-1, width)
+    w = np.ones((1, width), kind) if weight is None else np.ascontiguousarray(weight).reshape(1, width)
+    b = np.zeros((1, width), kind) if bias is None else np.ascontiguousarray(bias).reshape(1, width)
+    y, mean, scale = empty(x.shape, kind), np.empty(len(x), kind), np.empty(len(x), kind)
+    parallel(_layers, len(x), x, w, b, y, mean, scale, float(eps), centred, least=1 + _LEAST // width)
+    return y.reshape(input.shape), Kept((x, mean, scale, w, sizes, centred))
+
+
+def _layer_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
+    if type(residual) is not Kept:
+        return NotImplemented
+    x, mean, scale, w, sizes, centred = residual
+    kind = x.dtype
+    if g.dtype != kind:
+        return NotImplemented
+    slope, wanted = np.ascontiguousarray(g).reshape(x.shape), int(any(needs[1:]))
+    blocks = -(-len(x) // ROWS)
+    total, along = np.empty((2, blocks if wanted else 1, x.shape[1]), kind)
+    dx, numbers = empty(x.shape, kind), np.empty((blocks, 2), kind)
+    least = 1 + _LEAST // (x.shape[1] * ROWS)
+    function = _layers_grad(kind.str[1:])
+    parallel(function, blocks, slope, x, w, mean, scale, dx, total, along, numbers, centred, wanted, least=least)
+    found = [np.add.reduce(v, axis=0, dtype=f8).astype(kind).reshape(sizes) for v in (along, total)] if wanted else []
+    return (dx.reshape(g.shape), *(v if n else None for v, n in zip(found or (None, None), needs[1:])))
+
+
+def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    return _layer_norm(input, normalized_shape, weight, bias, eps, 1)
+
+
+def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: Any = None) -> Any:
+    if eps is None and input.dtype in _FLOATS:
+        eps = np.finfo(input.dtype).eps
+    return _layer_norm(input, normalized_shape, weight, None, eps, 0)
+
+
 SERVES: dict[str, Callable[..., Any]] = {
+    "group_norm": group_norm,
+    "group_norm.grad": group_norm_grad,
+    "layer_norm": layer_norm,
+    "layer_norm.grad": _layer_norm_grad,
+    "rms_norm": rms_norm,
+    "rms_norm.grad": _layer_norm_grad,
     "batch_norm_relu": batch_norm_relu,
     "batch_norm_relu.grad": batch_norm_relu_grad,
     "batch_normalised": batch_normalised,
