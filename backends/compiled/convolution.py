@@ -30,8 +30,9 @@ from typing import Any
 import numpy as np
 
 from ..numpy.memory import empty, zeros
+from . import depthwise
 from .build import inlined, kernel
-from .intrinsics import address, edged_microkernel, vector_width
+from .intrinsics import address, edged_microkernel, move, transpose_tile, vector_width
 from .pool import parallel, run, threads
 
 __all__ = ["SERVES"]
@@ -78,29 +79,63 @@ def _frame(x, frame, at, table, pixels, channels, apart, planes):
 
 @cache
 def _pack(width: int) -> Any:
-    @kernel("f4[:] f4[:,:] i8[:] i8 i8 i8 i8 i8 i8 i8")
-    def pack(w, panels, taps, depth, columns, step, across, blocks, start, stop):
-        """panels[(block, tap, k)][j] = w[taps[tap] + k step + (block width + j) across], phase after phase."""
-        count = len(taps)
+    lanes = vector_width()
+    transpose, copy = transpose_tile(), move
+
+    @kernel("f4[:] f4[:,:] i8[:,:] f4[:,:] i8 i8 i8 i8 i8 i8")
+    def pack(w, panels, rows, stages, run, apart, across, columns, start, stop):
+        """Row rows[i, 0] + block rows[i, 1] of panels gets the i-th number of w's runs, for all columns of the block.
+
+        Runs are `apart` from each other in memory, columns `across`. A tile of columns and numbers is transposed in
+        registers, and its rows go where they belong, a negative one nowhere.
+        """
+        runs = len(rows) // run
+        stage, source, target = address(stages) + 4 * lanes * lanes * start, address(w), address(panels)
         for block in range(start, stop):
-            n = min(width, columns - block * width)
-            for first in range(0, depth, 16):
-                for t in range(count):
-                    rows = panels[(block * count + t) * depth + first :]
-                    corner = w[taps[t] + first * step + block * width * across :]
-                    for k in range(min(16, depth - first)):
-                        row = rows[k]
-                        if across == 1:
-                            source = corner[k * step : k * step + n]
-                            for j in range(len(source)):
-                                row[j] = source[j]
+            for part in range(0, width, lanes):
+                first = block * width + part
+                n = min(lanes, columns - first)
+                for r in range(runs):
+                    corner = r * apart + first * across
+                    for f in range(0, run, lanes):
+                        count = min(lanes, run - f)
+                        at = corner + f
+                        if n == lanes and at + (lanes - 1) * across + lanes <= w.size:
+                            transpose(source + 4 * at, across, stage, lanes)
+                            for i in range(count):
+                                row = rows[r * run + f + i, 0]
+                                if row >= 0:
+                                    row += block * rows[r * run + f + i, 1]
+                                    copy(stage + 4 * i * lanes, target + 4 * (row * width + part))
                         else:
-                            for j in range(n):
-                                row[j] = corner[k * step + j * across]
-                        for j in range(n, width):
-                            row[j] = f4(0)
+                            for i in range(count):
+                                row = rows[r * run + f + i, 0]
+                                if row >= 0:
+                                    line = panels[row + block * rows[r * run + f + i, 1], part:]
+                                    for j in range(lanes):
+                                        line[j] = w[at + i + j * across] if j < n else f4(0)
 
     return pack
+
+
+@cache
+def _pack_rows(width: int) -> Any:
+    @kernel("f4[:] f4[:,:] i8[:,:] i8 i8 i8")
+    def pack_rows(w, panels, rows, columns, start, stop):
+        """The same, for a weight whose columns are next to each other in memory."""
+        for block in range(start, stop):
+            n = min(width, columns - block * width)
+            for i in range(len(rows)):
+                row = rows[i, 0]
+                if row >= 0:
+                    line = panels[row + block * rows[i, 1]]
+                    source = w[i * columns + block * width : i * columns + block * width + n]
+                    for j in range(len(source)):
+                        line[j] = source[j]
+                    for j in range(n, width):
+                        line[j] = f4(0)
+
+    return pack_rows
 
 
 @cache
@@ -262,11 +297,11 @@ def _three(values: Any, fill: Any) -> tuple[Any, ...]:
 def _tile(length: int, columns: int) -> tuple[int, int]:
     """(rows, vectors) of the tile of registers for lines of `length` and a number of columns."""
     lanes = vector_width()
-    registers = 28 if lanes == 16 else 12
+    registers = 32 if lanes == 16 else 16
     n = -(-columns // lanes)
     best, found = 0.0, (1, 1)
     for vectors in range(1, min(n, 4) + 1):
-        most = registers // vectors
+        most = min(14, (registers - 1 - vectors) // vectors)  # accumulators, a row of the panel, a number of the input
         rows = -(-length // -(-length // most))
         # what part of the columns is of use; multiplications per load, of which two are free; latency to be hidden
         useful = n / (-(-n // vectors) * vectors)
@@ -379,7 +414,35 @@ class _Plan:
         )  # fmt: skip
         self.with_bias = self.numbers.copy()
         self.with_bias[14] = 1
+        self._rows: dict[Any, Any] = {}
         self.work = sum(prod(p[1]) * len(p[2]) for p in phases) * channels * columns
+
+    def rows(self, shape: Any, strides: Any, turned: bool, blocks: int) -> tuple[Any, int, int]:
+        """Where the numbers of a weight belong in the panels, in the order in which they lie in memory.
+
+        For each: the row in the first block of columns, -1 if no phase reads it, and how much further the row is in
+        each block after that. Then the length of runs without gaps, and the distance from run to run.
+        """
+        found = self._rows.get((strides, turned, blocks))
+        if found is None:
+            column, k = (1, 0) if turned else (0, 1)
+            depth, taps = shape[k], prod(shape[2:])
+            table = np.full((depth, taps, 2), -1, np.int64)
+            ends = [*self.phases[1:, 6] // depth, len(self.order)]
+            for first, end in zip(self.phases[:, 6] // depth, ends):
+                for i, number in enumerate(self.order[first:end]):
+                    table[:, number, 0] = (first * blocks + i) * depth + np.arange(depth)
+                    table[:, number, 1] = (end - first) * depth
+            # all dimensions but that of the columns, as they lie in memory
+            others = sorted((i for i in range(len(shape)) if i != column), key=lambda i: -strides[i])
+            table = table.reshape(depth, *shape[2:], 2)
+            place = {k: 0, **{i: i - 1 for i in range(2, len(shape))}}
+            table = np.ascontiguousarray(table.transpose(*[place[i] for i in others], table.ndim - 1)).reshape(-1, 2)
+            inside = [i for i in others if strides[i] < strides[column]]
+            run = prod(shape[i] for i in inside) if strides[column] != 1 else len(table)
+            apart = strides[column] * shape[column]
+            self._rows[strides, turned, blocks] = found = (table, run, apart)
+        return found
 
 
 def _runs(positions: Any) -> int:
@@ -470,21 +533,18 @@ def _flat_weight(w: Any) -> tuple[Any, list[int]]:
 
 def _panels(plan: _Plan, weight: Any, turned: bool) -> Any:
     """The weight's panels, in the order in which a plan reads them."""
-    flat, (so, sc, *steps) = _flat_weight(weight)
-    step, across, depth = (so, sc, weight.shape[0]) if turned else (sc, so, weight.shape[1])
-    offsets = [sum(i * s for i, s in zip(tap, steps)) for tap in product(*map(range, weight.shape[2:]))]
+    flat, strides = _flat_weight(weight)
+    depth, across = (weight.shape[0], strides[1]) if turned else (weight.shape[1], strides[0])
     width = plan.tile[1] * vector_width()
     blocks = -(-plan.columns // width)
+    rows, run, apart = plan.rows(weight.shape, tuple(strides), turned, blocks)
     panels = empty((len(plan.order) * blocks * depth, width), np.float32)
-    place = 0
-    ends = [*plan.phases[1:, 6] // depth, len(plan.order)]
-    for first, end in zip(plan.phases[:, 6] // depth, ends):
-        taps = np.array([offsets[n] for n in plan.order[first:end]], np.int64)
-        size = (end - first) * blocks * depth
-        least = 1 + (1 << 15) // max(size // blocks * width, 1)
-        part = panels[place : place + size]
-        parallel(_pack(width), blocks, flat, part, taps, depth, plan.columns, step, across, blocks, least=least)
-        place += size
+    least = 1 + (1 << 15) // (len(rows) * width)
+    if across == 1:
+        parallel(_pack_rows(width), blocks, flat, panels, rows, plan.columns, least=least)
+    else:
+        stages = np.empty((blocks, vector_width() ** 2), np.float32)
+        parallel(_pack(width), blocks, flat, panels, rows, stages, run, apart, across, plan.columns, least=least)
     return panels
 
 
@@ -531,7 +591,9 @@ def _fits(*arrays: Any) -> bool:
 
 def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0),), dilation=(1,), groups=1) -> Any:
     """The op `conv`."""
-    if groups != 1 or not _fits(input, weight, bias):
+    if groups != 1:
+        return depthwise.forward(input, weight, bias, stride, padding, dilation, groups)
+    if not _fits(input, weight, bias):
         return NotImplemented
     size, kernel = input.shape[2:], weight.shape[2:]
     out = [
@@ -549,7 +611,9 @@ def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0)
 
 def conv_input(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """The op `conv_input`."""
-    if groups != 1 or not _fits(grad, weight) or prod(grad.shape[2:]) <= 2:
+    if groups != 1:
+        return depthwise.input_gradient(grad, weight, size, stride, padding, dilation, groups)
+    if not _fits(grad, weight) or prod(grad.shape[2:]) <= 2:
         return NotImplemented
     x, planes = _source(grad)
     geometry = [_three(v, f) for v, f in ((weight.shape[2:], 1), (size, 1), (stride, 1), (dilation, 1))]
@@ -594,7 +658,9 @@ def _weight_plan(channels, size, planes, columns, g_planes, kernel, out, stride,
 
 def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """The op `conv_weight`."""
-    if groups != 1 or not _fits(input, grad) or prod(grad.shape[2:]) <= 2:
+    if groups != 1:
+        return depthwise.weight_gradient(input, grad, kernel, stride, padding, dilation, groups)
+    if not _fits(input, grad) or prod(grad.shape[2:]) <= 2:
         return NotImplemented
     (n, channels, *size), columns, out, kernel = input.shape, grad.shape[1], grad.shape[2:], tuple(kernel)
     x, planes = _source(input)
