@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["TABLE", "Kept", "available", "chosen"]
+__all__ = ["STEPS", "TABLE", "Kept", "available", "chosen"]
 
 #: name of an op's kernel or rule -> (module of this folder, elements of the first array from which it is used)
 TABLE: dict[str, tuple[str, int]] = {
@@ -38,6 +38,8 @@ TABLE: dict[str, tuple[str, int]] = {
     ),
     **dict.fromkeys(("clamp", "clamp.grad.input", "leaky_relu", "leaky_relu.grad"), ("elementwise", 4096)),
     **dict.fromkeys(("exp", "expm1", "log", "relu", "relu.grad"), ("elementwise", 8192)),
+    "add.into": ("into", 8192),
+    "relu.into": ("into", 8192),
     "group_norm": ("normalisation", 4096),
     "group_norm.grad": ("normalisation", 4096),
     "layer_norm": ("normalisation", 2048),
@@ -48,7 +50,9 @@ TABLE: dict[str, tuple[str, int]] = {
     "batch_norm_relu.grad": ("normalisation", 4096),
     "batch_normalised": ("normalisation", 4096),
     "batch_normalised.grad": ("normalisation", 4096),
-    **{name: ("linear", 4096) for name in ("linear", "linear.grad.input", "linear.grad.weight", "matmul")},
+    **dict.fromkeys(("linear", "linear.grad.input", "linear.grad.weight", "matmul"), ("linear", 4096)),
+    **dict.fromkeys(("gru", "lstm", "rnn"), ("recurrent", 1024)),
+    **dict.fromkeys(("gru.grad", "lstm.grad", "rnn.grad"), ("recurrent", 0)),
     "scaled_dot_product_attention": ("attention", 4096),
     "scaled_dot_product_attention.grad": ("attention", 0),
     "softmax": ("softmax", 2048),
@@ -56,6 +60,11 @@ TABLE: dict[str, tuple[str, int]] = {
     "max_pool": ("pooling", 2048),
     "window_scatter": ("pooling", 1024),
 }
+
+#: the same of optimizers' steps; the first array is the parameter
+STEPS: dict[str, tuple[str, int]] = dict.fromkeys(
+    ("adadelta", "adagrad", "adam", "adamax", "lion", "nadam", "radam", "rmsprop", "sgd"), ("optimizers", 4096)
+)
 
 
 class Kept(tuple[Any, ...]):
@@ -88,9 +97,11 @@ def available() -> bool:
     return True
 
 
-def chosen(name: str, slow: Callable[..., Any] | None) -> Callable[..., Any]:
+def chosen(
+    name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[str, int]] = TABLE
+) -> Callable[..., Any]:
     """The kernel `name` of the NumPy backend: the compiled one for large arrays, `slow` for all that it leaves."""
-    module, least = TABLE[name]
+    module, least = table[name]
     if os.environ.get("CHAINRULE_FAST") == "always":
         least = 0
     quick: Callable[..., Any] | None = None

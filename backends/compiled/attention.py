@@ -16,8 +16,8 @@ import numpy as np
 
 from . import Kept
 from .build import inlined, kernel
-from .gemm import PANEL, ROWS, scratch
-from .intrinsics import address, get, microkernel, move, put, transpose_tile, vector_width
+from .gemm import PANEL, ROWS, panels, scratch, transposed_panels
+from .intrinsics import address, get, microkernel, put, vector_width
 from .mathematics import exp
 from .pool import run, threads
 
@@ -27,7 +27,6 @@ f4 = np.float32
 _FLOAT32, _BOOL = np.dtype(np.float32), np.dtype(bool)
 _WIDTH = vector_width()
 _tile = microkernel(ROWS, PANEL // _WIDTH)
-_transpose = transpose_tile()
 #: queries in a block
 BLOCK = 4 * ROWS
 _INFINITY = f4(np.inf)
@@ -41,48 +40,6 @@ def _up(n: int, to: int) -> int:
 @inlined
 def _up_panel(n):
     return (n + PANEL - 1) // PANEL * PANEL
-
-
-@inlined
-def _panels(source, step, rows, columns, packed):
-    """A matrix (rows, columns) with `step` floats from row to row, as panels of `rows`, zeros behind the columns."""
-    for p in range((columns + PANEL - 1) // PANEL):
-        first = p * PANEL
-        base, width = p * rows * PANEL, min(PANEL, columns - first)
-        for i in range(rows):
-            a, b = source + 4 * (i * step + first), address(packed) + 4 * (base + i * PANEL)
-            if width == PANEL:
-                for j in range(0, PANEL, _WIDTH):
-                    move(a + 4 * j, b + 4 * j)
-            else:
-                for j in range(width):
-                    packed[base + i * PANEL + j] = get(a + 4 * j)
-                for j in range(width, PANEL):
-                    packed[base + i * PANEL + j] = 0
-
-
-@inlined
-def _transposed_panels(source, step, rows, columns, packed):
-    """The transpose of a matrix (rows, columns) as panels (columns, PANEL), zeros behind the rows."""
-    whole = columns // _WIDTH * _WIDTH
-    for p in range((rows + PANEL - 1) // PANEL):
-        first = p * PANEL
-        base, width = p * columns * PANEL, min(PANEL, rows - first)
-        for j in range(0, PANEL, _WIDTH):
-            if j + _WIDTH <= width:
-                for k in range(0, whole, _WIDTH):
-                    _transpose(
-                        source + 4 * ((first + j) * step + k), step, address(packed) + 4 * (base + k * PANEL + j), PANEL
-                    )
-                for k in range(whole, columns):
-                    for i in range(j, j + _WIDTH):
-                        packed[base + k * PANEL + i] = get(source + 4 * ((first + i) * step + k))
-            else:
-                for i in range(j, j + _WIDTH):
-                    for k in range(columns):
-                        packed[base + k * PANEL + i] = (
-                            get(source + 4 * ((first + i) * step + k)) if i < width else f4(0)
-                        )
 
 
 @inlined
@@ -134,8 +91,8 @@ def _forward(table, steps, sizes, logsums, kept, memory, zero, scale, keep_scale
     scores, results = rest[: BLOCK * ld], rest[BLOCK * ld :]
     for h in range(start, stop):
         at = table[h]
-        _transposed_panels(at[1], steps[1], S, E, keys)
-        _panels(at[2], steps[2], S, V, values)
+        transposed_panels(at[1], steps[1], S, E, keys)
+        panels(at[2], steps[2], S, V, values)
         for i0 in range(0, L, BLOCK):
             rows = min(BLOCK, L - i0)
             limit = min(S, i0 + rows) if causal else S
@@ -194,9 +151,9 @@ def _backward(table, steps, sizes, logsums, kept, memory, zero, scale, keep_scal
     dq = memory[at0 : at0 + BLOCK * te]
     for h in range(start, stop):
         at = table[h]
-        _transposed_panels(at[1], steps[1], S, E, keys_t)
-        _transposed_panels(at[2], steps[2], S, V, values_t)
-        _panels(at[1], steps[1], S, E, keys)
+        transposed_panels(at[1], steps[1], S, E, keys_t)
+        transposed_panels(at[2], steps[2], S, V, values_t)
+        panels(at[1], steps[1], S, E, keys)
         dk[:] = 0
         dv[:] = 0
         for i0 in range(0, L, BLOCK):
@@ -228,8 +185,8 @@ def _backward(table, steps, sizes, logsums, kept, memory, zero, scale, keep_scal
                 for j in range(limit, min(ld, limit + PANEL + ROWS)):  # whole tiles of their transposes are read
                     p[i * ld + j] = 0
                     ds[i * ld + j] = 0
-            _panels(address(grads), qv, rows, V, packed_g)
-            _panels(address(queries), qe, rows, E, packed_q)
+            panels(address(grads), qv, rows, V, packed_g)
+            panels(address(queries), qe, rows, E, packed_q)
             _multiply(address(p), 1, ld, packed_g, rows, dv, tv, limit, rows, V, 1, address(zero))
             _multiply(address(ds), 1, ld, packed_q, rows, dk, te, limit, rows, E, 1, address(zero))
             _multiply(address(ds), ld, 1, keys, S, dq, te, rows, limit, E, 0, address(zero))

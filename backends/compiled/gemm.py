@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from .build import inlined, kernel
-from .intrinsics import address, microkernel, move, transpose_tile, vector_width
+from .intrinsics import address, get, microkernel, move, transpose_tile, vector_width
 from .pool import run, threads
 
-__all__ = ["product", "scratch"]
+__all__ = ["PANEL", "ROWS", "panels", "product", "scratch", "transposed_panels"]
 
 _WIDTH = vector_width()
 #: the tile: rows, and vectors in a row; with its B vectors it fills the registers
@@ -39,34 +39,44 @@ _local = threading.local()
 
 
 @inlined
-def _pack(B, packed, transposed, k0, depth, j0, columns):
-    """B[k0 : k0 + depth, j0 : j0 + columns] as panels (depth, PANEL)."""
-    step = B.shape[1]
-    for panel in range((columns + PANEL - 1) // PANEL):
-        base, first = panel * depth * PANEL, j0 + panel * PANEL
-        width = min(PANEL, j0 + columns - first)
-        target = address(packed) + 4 * base
-        if width < PANEL:
-            for k in range(depth):
+def panels(source, step, rows, columns, packed):
+    """A matrix (rows, columns) with `step` floats from row to row, as panels of `rows`, zeros behind the columns."""
+    for p in range((columns + PANEL - 1) // PANEL):
+        first = p * PANEL
+        base, width = p * rows * PANEL, min(PANEL, columns - first)
+        for i in range(rows):
+            a, b = source + 4 * (i * step + first), address(packed) + 4 * (base + i * PANEL)
+            if width == PANEL:
+                for j in range(0, PANEL, _WIDTH):
+                    move(a + 4 * j, b + 4 * j)
+            else:
                 for j in range(width):
-                    packed[base + k * PANEL + j] = B[first + j, k0 + k] if transposed else B[k0 + k, first + j]
+                    packed[base + i * PANEL + j] = get(a + 4 * j)
                 for j in range(width, PANEL):
-                    packed[base + k * PANEL + j] = 0
-        elif transposed:
-            whole = depth // _WIDTH * _WIDTH
-            for j in range(0, PANEL, _WIDTH):
+                    packed[base + i * PANEL + j] = 0
+
+
+@inlined
+def transposed_panels(source, step, rows, columns, packed):
+    """The transpose of a matrix (rows, columns) as panels (columns, PANEL), zeros behind the rows."""
+    whole = columns // _WIDTH * _WIDTH
+    for p in range((rows + PANEL - 1) // PANEL):
+        first = p * PANEL
+        base, width = p * columns * PANEL, min(PANEL, rows - first)
+        for j in range(0, PANEL, _WIDTH):
+            if j + _WIDTH <= width:
                 for k in range(0, whole, _WIDTH):
                     _transpose(
-                        address(B) + 4 * ((first + j) * step + k0 + k), step, target + 4 * (k * PANEL + j), PANEL
+                        source + 4 * ((first + j) * step + k), step, address(packed) + 4 * (base + k * PANEL + j), PANEL
                     )
-            for j in range(PANEL):
-                for k in range(whole, depth):
-                    packed[base + k * PANEL + j] = B[first + j, k0 + k]
-        else:
-            source = address(B) + 4 * (k0 * step + first)
-            for k in range(depth):
-                for j in range(0, PANEL, _WIDTH):
-                    move(source + 4 * (k * step + j), target + 4 * (k * PANEL + j))
+                for k in range(whole, columns):
+                    for i in range(j, j + _WIDTH):
+                        packed[base + k * PANEL + i] = get(source + 4 * ((first + i) * step + k))
+            else:
+                for i in range(j, j + _WIDTH):
+                    at = source + 4 * (first + i) * step
+                    for k in range(columns):
+                        packed[base + k * PANEL + i] = get(at + 4 * k) if i < width else np.float32(0)
 
 
 @inlined
@@ -99,7 +109,10 @@ def _gemm(A, B, C, bias, memory, zero, transposed_a, transposed_b, m0, m1, n0, n
         columns = min(NC, n1 - j0)
         for k0 in range(0, depth, KC):
             kc = min(KC, depth - k0)
-            _pack(B, packed, transposed_b, k0, kc, j0, columns)
+            if transposed_b:
+                transposed_panels(address(B) + 4 * (j0 * B.shape[1] + k0), B.shape[1], columns, kc, packed)
+            else:
+                panels(address(B) + 4 * (k0 * B.shape[1] + j0), B.shape[1], kc, columns, packed)
             for i0 in range(m0, m1, MC):
                 rows = min(MC, m1 - i0)
                 _copy(A, copied, transposed_a, i0, rows, k0, kc)
