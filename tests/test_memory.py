@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule.backends.numpy import memory
+from chainrule.backends.numpy import choice, memory
 
 
 @pytest.fixture
@@ -218,12 +218,23 @@ def test_order_of_dimensions_is_kept(pool):
     assert (like.shape, like.strides, like.dtype) == (x.shape, x.strides, x.dtype)
     assert isinstance(like.base.base, memory.Memory)
     assert memory.empty_like(x[:, :1, :2]).shape == (2, 1, 2, 90)
+    wide = memory.empty_like(x, np.float64)
+    assert (wide.shape, wide.strides, wide.dtype) == (x.shape, tuple(2 * s for s in x.strides), np.float64)
+
+
+def test_a_choice_keeps_the_order_of_its_condition(pool, monkeypatch):
+    monkeypatch.setattr(choice, "LARGE", 1 << 20)
+    x = np.moveaxis(np.linspace(-1, 1, 2 * 64 * 64 * 64, dtype=np.float32).reshape(2, 64, 64, 64), -1, 1)
+    found = choice.CHOICE["where"](x > 0, x, 0.0)
+    assert found.strides == x.strides
+    assert np.array_equal(found, np.where(x > 0, x, 0))
+    assert np.array_equal(choice.CHOICE["relu"](x), np.maximum(x, 0))
 
 
 def test_a_fork_starts_with_no_free_blocks():
     program = (
         "import os, threading, chainrule\n"
-        "from chainrule.backends.numpy import memory\n"
+        "from chainrule.backends.numpy import choice, memory\n"
         "memory.LARGE = 1 << 20\n"
         "kept, free = memory.zeros(1 << 21, 'u1'), memory.zeros(1 << 22, 'u1')\n"
         "del free\n"
@@ -248,7 +259,7 @@ def test_a_fork_starts_with_no_free_blocks():
 def test_arrays_outlive_everything():
     program = (
         "import chainrule, numpy\n"
-        "from chainrule.backends.numpy import memory\n"
+        "from chainrule.backends.numpy import choice, memory\n"
         "class Late:\n"
         "    def __init__(self):\n"
         "        self.me, self.array = self, memory.empty(1 << 26, 'u1')\n"

@@ -39,7 +39,11 @@ def _where(condition: Any, input: Any, other: Any) -> Any:
     a, b = _bits(input, dtype, condition), _bits(other, dtype, condition)
     if a is None or b is None:
         return np.where(condition, input, other)
-    mask = condition.astype(_BITS[dtype])
+    if condition.size * dtype.itemsize < LARGE:
+        mask = condition.astype(_BITS[dtype])
+    else:
+        mask = empty_like(condition, _BITS[dtype])
+        np.copyto(mask, condition)
     if not b.ndim and not b:  # 0.0, whose bits are all 0
         np.negative(mask, mask)
         np.bitwise_and(mask, a, mask)

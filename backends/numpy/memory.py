@@ -247,14 +247,15 @@ def zeros(shape: Any, dtype: Any) -> Any:
     return np.zeros(shape, dtype)
 
 
-def empty_like(x: Any) -> Any:
-    """`np.empty_like`: the shape, dtype and order of dimensions in memory of `x`, from the pool where it is large."""
-    if x.nbytes < LARGE or type(x) is not np.ndarray:
-        return np.empty_like(x)
+def empty_like(x: Any, dtype: Any = None) -> Any:
+    """`np.empty_like`: the shape and order of dimensions in memory of `x`, from the pool where it is large."""
+    dtype = x.dtype if dtype is None else dtype
+    if _size(x.shape, dtype) < LARGE or type(x) is not np.ndarray:
+        return np.empty_like(x, dtype)
     if x.flags.c_contiguous:
-        return empty(x.shape, x.dtype)
+        return empty(x.shape, dtype)
     order = sorted(range(x.ndim), key=lambda d: -abs(x.strides[d]))
-    return empty(tuple([x.shape[d] for d in order]), x.dtype).transpose(sorted(range(x.ndim), key=order.__getitem__))
+    return empty(tuple([x.shape[d] for d in order]), dtype).transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
 def _size(shape: Any, dtype: Any) -> int:
