@@ -60,8 +60,10 @@ class Composite(Op):
         return self._fused[kind]
 
     def apply(self, inputs: list[Any], params: dict[str, Any]) -> Any:
-        first = next((x for x in inputs if isinstance(x, Tensor)), None)
-        if first is None:
+        for first in inputs:
+            if isinstance(first, Tensor):
+                break
+        else:
             for i, x in enumerate(inputs):
                 if x is not None and hasattr(x, "dtype"):
                     inputs[i] = first = wrap(x, None)
@@ -80,10 +82,11 @@ class Composite(Op):
         if kernel is None or modes.anomaly or modes.packing:
             return self._compose(inputs, params)
         arrays = tuple([x.array if isinstance(x, Tensor) else x for x in inputs])
-        parents: list[Any] = []
+        parents: tuple[Any, ...] = ()
+        live: list[Any] = []
         if modes.grad:
-            parents = [x.node or (x if x.leaf else None) if isinstance(x, Tensor) else None for x in inputs]
-        live = any(p is not None for p in parents)
+            parents = tuple([x.node or (x if x.leaf else None) if isinstance(x, Tensor) else None for x in inputs])
+            live = [p for p in parents if p is not None]
         if live and storage.SHARED:
             arrays = storage.protect(arrays)  # before the kernel, whose residual may be one of them
         try:
@@ -101,8 +104,8 @@ class Composite(Op):
             return self._untracked(out)
         saved = (arrays, params, residual, tuple([p is not None for p in parents]))
         if self.outputs == 1:
-            return wrap(out, Node(self._fused_plan, tuple(parents), saved, out.shape, out.dtype))
-        node = Node(self._fused_plan, tuple(parents), saved, tuple([o.shape for o in out]), None)
+            return wrap(out, Node(self._fused_plan, parents, saved, out.shape, out.dtype))
+        node = Node(self._fused_plan, parents, saved, tuple([o.shape for o in out]), None)
         return self.attach_output(out, node)
 
     def _compose(self, inputs: list[Any], params: dict[str, Any]) -> Any:

@@ -269,12 +269,14 @@ class Op:
         modes = MODES.get()
         arrays: list[Any] = []
         first = None
+        if self.view and isinstance(inputs[0], Tensor):
+            storage.as_memory(inputs[0])
         for position, x in enumerate(inputs):
             if isinstance(x, Tensor):
-                if self.view and not position:
-                    storage.as_memory(x)
-                arrays.append(x.array)
-                first = x.array if first is None else first
+                array = x.array
+                arrays.append(array)
+                if first is None:
+                    first = array
             elif x is None or type(x) in _SCALARS or type(x) is bool:
                 arrays.append(x)
             else:

@@ -147,7 +147,7 @@ def _walk(
                 if p is near:
                     near_g = _plus(near_g, gi)
                     gi = None  # or what was added would live until the next rule is done
-                elif inner and near is None and p not in grads and (within is None or p in within):
+                elif inner and near is None and (not waiting or p not in grads) and (within is None or p in within):
                     near, near_g = p, gi
                 else:
                     _wait(p, gi, grads, waiting, within)

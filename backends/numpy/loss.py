@@ -93,19 +93,18 @@ def cross_entropy(
     out = np.add.reduce(losses)
     if reduction == "mean":
         out = out / count if count else out * np.nan
-    return out.astype(input.dtype), residual
+    return (out if out.dtype == input.dtype else out.astype(input.dtype)), residual
 
 
 def cross_entropy_grad(g: Any, residual: Any, needs: Any) -> Any:
     e, total, at, kept, count, reduction = residual
     if reduction == "mean":
         g = g / count if count else g * np.nan
-    scale = np.divide(g, total)
-    at_target = np.broadcast_to(g, total.shape)
+    scale = g / total
     if kept is not None:
-        scale, at_target = np.where(kept, scale, 0), np.where(kept, at_target, 0)
+        scale, g = np.where(kept, scale, 0), np.where(kept, g, 0)
     out = e * scale[:, None]
-    out.reshape(-1)[at] -= at_target
+    out.reshape(-1)[at] -= g
     return out, None, None
 
 
