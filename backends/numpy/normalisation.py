@@ -56,7 +56,7 @@ def moments(input: Any, dims: Any) -> Any:
         return NotImplemented
     count, shape = input.size // input.shape[1], (1, -1, *(1,) * (input.ndim - 2))
     mean = (_channel_sums(input) / count).reshape(shape)
-    centred = input - mean
+    centred = np.subtract(input, mean, out=_room(input, mean))
     return mean, (_channel_sums(centred, centred) / count).reshape(shape)
 
 
@@ -175,7 +175,7 @@ def batch_normalised_grad(g: Any, input: Any, weight: Any, eps: float, mean: Any
     scale = 1 / np.sqrt(var + eps)
     factor = scale if weight is None else scale * weight.reshape(channels)
     total, far = _channel_sums(slope).reshape(channels), _far(mean, var)
-    centred = input - mean if far else input
+    centred = np.subtract(input, mean, out=_room(input, mean)) if far else input
     along = _channel_sums(slope, centred).reshape(channels)
     if not far:
         along -= mean * total
@@ -186,7 +186,7 @@ def batch_normalised_grad(g: Any, input: Any, weight: Any, eps: float, mean: Any
         if not far:
             level -= mean * steep
         dx = np.multiply(centred, steep, out=centred if far else _room(input, steep))
-        dx += slope * factor
+        dx += np.multiply(slope, factor, out=_room(slope, factor))
         dx += level
     return dx, (along * scale).reshape(-1) if needs[1] else None, total.reshape(-1) if needs[2] else None
 
