@@ -31,7 +31,7 @@ def check(kind, inputs, size, batch_sizes, reverse=False, initial=True, biased=T
     from chainrule.backends.compiled import recurrent as ours
 
     rng = np.random.default_rng(size)
-    normal = lambda *shape: rng.standard_normal(shape, dtype=np.float32) / 2
+    normal = lambda *shape: rng.standard_normal(shape, dtype=np.float32) / np.float32(shape[-1] ** 0.5)
     rows = GATES[kind] * size
     x, states = normal(sum(batch_sizes), inputs), 2 if kind == "lstm" else 1
     given = [normal(batch_sizes[0], size) if initial else None for _ in range(states)]
