@@ -19,6 +19,8 @@ class Adadelta(Optimizer):
     Source: M. Zeiler, "ADADELTA: an adaptive learning rate method", 2012.
     """
 
+    kernel = "adadelta"
+
     def __init__(
         self,
         params: Any,

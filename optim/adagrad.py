@@ -20,6 +20,8 @@ class Adagrad(Optimizer):
     optimization", 2011.
     """
 
+    kernel = "adagrad"
+
     def __init__(
         self,
         params: Any,

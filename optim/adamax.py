@@ -19,6 +19,8 @@ class Adamax(Optimizer):
     Source: D. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015, section 7.1.
     """
 
+    kernel = "adamax"
+
     def __init__(
         self,
         params: Any,

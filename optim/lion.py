@@ -19,6 +19,8 @@ class Lion(Optimizer):
     Source: X. Chen et al., "Symbolic discovery of optimization algorithms", 2023.
     """
 
+    kernel = "lion"
+
     counts = False
 
     def __init__(

@@ -19,6 +19,8 @@ class NAdam(Optimizer):
     Source: T. Dozat, "Incorporating Nesterov momentum into Adam", 2016.
     """
 
+    kernel = "nadam"
+
     def __init__(
         self,
         params: Any,

@@ -156,8 +156,8 @@ def _run(optimizer: Optimizer, p: Any, g: Any, values: tuple[Any, ...], numbers:
     step = F.backend.steps.get(optimizer.kernel)
     if step is not None:
         flat = [x if x.ndim == 1 else x.reshape(-1) for x in (p, g, *values)]
-        step(*flat, **numbers)
-        return
+        if step(*flat, **numbers) is not NotImplemented:
+            return
     whole = (p, g, *values)
     if not optimizer.elementwise or p.size <= _PIECE or F.backend.device_type != "cpu":
         _evaluate(optimizer, F, whole, numbers)

@@ -21,6 +21,8 @@ class RAdam(Optimizer):
     Source: L. Liu et al., "On the variance of the adaptive learning rate and beyond", 2020.
     """
 
+    kernel = "radam"
+
     def __init__(
         self,
         params: Any,

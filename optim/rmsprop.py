@@ -20,6 +20,8 @@ class RMSprop(Optimizer):
     recurrent neural networks", 2013.
     """
 
+    kernel = "rmsprop"
+
     def __init__(
         self,
         params: Any,

@@ -12,7 +12,7 @@ from ..hashing import GOLDEN, MULTIPLIERS
 from .build import inlined
 from .intrinsics import bits, from_bits, power_of_two
 
-__all__ = ["hashed", "erf", "exp", "expm1", "log", "log1p", "sigmoid", "softplus", "tanh"]
+__all__ = ["erf", "exp", "expm1", "hashed", "log", "log1p", "sigmoid", "softplus", "tanh"]
 
 f4 = np.float32
 _FIRST, _SECOND = MULTIPLIERS

@@ -1,7 +1,7 @@
 """Updates of optimizers on flat arrays, in place: the formulas of optim/, without arrays for what lies between.
 
 They go block by block, so that a block's scratch memory stays in the cache; each line is one pass over a block. Where
-fast.py has a compiled kernel, that does the whole in one pass, to the same bits.
+there are compiled kernels, those do the whole in one pass, to the same bits (compiled/optimizers.py).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .fast import compiled
+from .. import compiled
 
-__all__ = ["STEPS"]
+__all__ = ["PLAIN", "STEPS"]
 
 _BLOCK = 1 << 16
 _add, _sub, _mul, _div, _sqrt, _neg = np.add, np.subtract, np.multiply, np.divide, np.sqrt, np.negative
@@ -45,14 +45,6 @@ def _sgd(
     maximize: bool,
     first: bool,
 ) -> None:
-    kernel = compiled("sgd", p, g) if buffer is None else compiled("momentum", p, g, buffer)
-    if kernel is not None:
-        sign = -1.0 if maximize else 1.0
-        if buffer is None:
-            kernel(p, g, sign, weight_decay, lr)
-        else:
-            kernel(p, g, buffer, sign, weight_decay, lr, momentum, 1 - dampening, first, nesterov)
-        return
     for t, p_, g_, *buffers in _blocks(p, g) if buffer is None else _blocks(p, g, buffer):
         if maximize:
             g_ = _neg(g_, t)
@@ -90,13 +82,6 @@ def _adam(
     root = math.sqrt(1 - beta2**step)
     size, floor = lr * root / (1 - beta1**step), eps * root
     state = (mean, square) if largest is None else (mean, square, largest)
-    kernel = compiled("adam" if largest is None else "amsgrad", p, g, *state)
-    if kernel is not None:
-        sign, decay, shrink = -1.0 if maximize else 1.0, weight_decay, 1.0
-        if decoupled:
-            decay, shrink = 0.0, 1 - lr * weight_decay
-        kernel(p, g, *state, sign, decay, shrink, beta1, 1 - beta1, beta2, 1 - beta2, floor, size)
-        return
     for t, p_, g_, m, v, *top in _blocks(p, g, *state):
         if maximize:
             g_ = -g_
@@ -118,4 +103,7 @@ def _adam(
         _sub(p_, _mul(t, size, t), p_)
 
 
-STEPS: dict[str, Callable[..., None]] = {"adam": _adam, "sgd": _sgd}
+#: without compiled kernels
+PLAIN: dict[str, Callable[..., Any]] = {"adam": _adam, "sgd": _sgd}
+
+STEPS = PLAIN | {name: compiled.chosen(name, PLAIN.get(name), compiled.STEPS) for name in compiled.STEPS}
