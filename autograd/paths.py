@@ -13,7 +13,7 @@ from . import storage
 from .dtypes import BFLOAT16
 from .errors import NotDense, explain
 from .modes import DEFAULT, MODES, NO_GRAD
-from .tensor import Node, Tensor, wrap
+from .tensor import Node, Tensor, next_serial, wrap
 
 if TYPE_CHECKING:
     from .op import Op
@@ -73,9 +73,17 @@ def unary_path(op: Op) -> Callable[[Any], Any]:
                 saved = keep((a, value)) if narrow else keep((a, value, a.shape, *defaults, (True,)))
             if shared:
                 saved = storage.protect(saved)
+        node = _new(Node)  # as Node.__init__ does it; to call that takes as long as the rest of this
+        node.plan = plan
+        node.parents = (parent,)
+        node.saved = saved
+        node.shape = value.shape
+        node.dtype = value.dtype
+        node.hooks = None
+        node.serial = next_serial()
         t = _new(Tensor)
         t.array = value
-        t.node = Node(plan, (parent,), saved, value.shape, value.dtype)
+        t.node = node
         t.leaf = False
         t._grad = None
         return t
@@ -155,9 +163,17 @@ def binary_path(op: Op) -> Callable[[Any, Any], Any]:
                 saved = keep((a, b, value, shape_of(a), shape_of(b), *defaults, plan.mask))
             if shared:
                 saved = storage.protect(saved)
+        node = _new(Node)  # as Node.__init__ does it; to call that takes as long as the rest of this
+        node.plan = plan
+        node.parents = (first, second)
+        node.saved = saved
+        node.shape = value.shape
+        node.dtype = value.dtype
+        node.hooks = None
+        node.serial = next_serial()
         t = _new(Tensor)
         t.array = value
-        t.node = Node(plan, (first, second), saved, value.shape, value.dtype)
+        t.node = node
         t.leaf = False
         t._grad = None
         return t
