@@ -21,7 +21,7 @@ from ..op import OPS, op
 from ..public import function
 from ..tensor import Tensor
 from .convolution import Ints, _extent, _padded, _taps, _tuple
-from .resampling import AxisMap, WindowSum
+from .resampling import AxisMap, WindowSum, along_all
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -351,12 +351,13 @@ def _pool_averages(name, n, input, kernel_size, stride, padding, ceil_mode, incl
         raise OpError(f"{name}: divisor must be not zero")
     given = [_hashable(v) for v in (kernel_size, stride, padding)]
     kernel, stride, padding, _, size = _windows(name, n, shape, *given, 1, bool(ceil_mode))
+    maps = []
     for axis in range(n):
         # a divisor that is given divides once, in the first dimension
         by = None if divisor is None else divisor if axis == 0 else 1
         a = shape[axis - n], size[axis], kernel[axis], stride[axis], padding[axis]
-        input = OPS["axis_map"](input, axis - n, _average(*a, bool(include), by))
-    return input
+        maps.append((axis - n, _average(*a, bool(include), by)))
+    return along_all(OPS["axis_map"], input, maps)
 
 
 def _check_floating(name, input):
@@ -482,10 +483,8 @@ def _adaptive_averages(name, n, input, output_size):
     shape, sizes = _adaptive(name, n, input, output_size)
     if 0 in sizes:
         return OPS["zeros_of"](input, shape=(*shape[:-n], *sizes), dtype=input.array.dtype)
-    for axis, size in enumerate(sizes):
-        if size != shape[axis - n]:
-            input = OPS["axis_map"](input, axis - n, _adapted_average(shape[axis - n], size))
-    return input
+    some = [(axis - n, size) for axis, size in enumerate(sizes) if size != shape[axis - n]]
+    return along_all(OPS["axis_map"], input, [(axis, _adapted_average(shape[axis], size)) for axis, size in some])
 
 
 @function

@@ -53,6 +53,13 @@ class AxisMap:
         filled[place, source] = weight
         return AxisMap(index, None if (filled == 1).all() else filled, n_out)
 
+    @cached_property
+    def entries(self) -> tuple[Any, Any, Any]:
+        """What each output sums: numbers start[j] to start[j + 1] of (index, weight). For kernels."""
+        weight = np.ones(self.index.shape) if self.weight is None else self.weight
+        used = (weight != 0).T
+        return _starts(used.sum(axis=1)), self.index.T[used].astype(np.int64), weight.T[used].astype(np.float64)
+
     def apply(self, xp: Any, x: Any, dim: int) -> Any:
         """The map of array x along `dim`."""
         after = (1,) * (x.ndim - dim - 1)
@@ -69,6 +76,10 @@ class AxisMap:
                 term *= xp.asarray(self.weight[k], dtype=x.dtype).reshape(-1, *after)
             out = term if out is None else out + term
         return out
+
+
+def _starts(counts: Any) -> Any:
+    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
 
 
 class WindowSum:
@@ -88,6 +99,20 @@ class WindowSum:
     def transposed(self) -> WindowSum:
         """The transposed map."""
         return WindowSum(self.n_in, self.n_out, self.kernel, self.stride, self.before, self.scale, not self.backward)
+
+    @cached_property
+    def entries(self) -> tuple[Any, Any, Any]:
+        """What each output of the map, or of its transpose, sums: as in `AxisMap`."""
+        outputs, taps = np.mgrid[: self.n_out, : self.kernel]
+        inputs = outputs * self.stride - self.before + taps
+        inside = (inputs >= 0) & (inputs < self.n_in)
+        outputs, inputs = outputs[inside], inputs[inside]
+        weight = np.broadcast_to(np.asarray(self.scale, np.float64), (self.n_out,))[outputs]
+        if not self.backward:
+            return _starts(np.bincount(outputs, minlength=self.n_out)), inputs.astype(np.int64), weight
+        order = np.argsort(inputs, kind="stable")
+        count = np.bincount(inputs, minlength=self.n_in)
+        return _starts(count), outputs[order].astype(np.int64), weight[order]
 
     def _taps(self) -> Any:
         """(slice of the outputs, slice of the inputs) that meet, for each position in the window."""
@@ -130,14 +155,26 @@ class WindowSum:
 
 @op
 def axis_map(xp, input, /, dim, table):
-    """`input` with the linear map `table` (an AxisMap or a WindowSum) applied along `dim`."""
+    """`input` with the linear map `table` (an AxisMap or a WindowSum) applied along `dim`; or tuples of both."""
     x = input.astype("float32") if input.dtype.itemsize == 2 and input.dtype.kind not in "iu" else input
-    return table.apply(xp, x, dim % input.ndim).astype(input.dtype, copy=False)
+    for d, t in zip(dim, table) if isinstance(dim, tuple) else ((dim, table),):
+        x = t.apply(xp, x, d % input.ndim)
+    return x.astype(input.dtype, copy=False)
 
 
 @axis_map.grad("input")
 def _(F, g, dim, table):
+    if isinstance(dim, tuple):
+        return F.axis_map(g, dim[::-1], tuple([t.transposed for t in reversed(table)]))
     return F.axis_map(g, dim, table.transposed)
+
+
+def along_all(apply: Any, input: Any, maps: Sequence[tuple[int, Any]]) -> Any:
+    """`input` with several maps (dimension, table), by `apply`, the op `axis_map`."""
+    if not maps:
+        return input
+    dims, tables = zip(*maps)
+    return apply(input, dims[0], tables[0]) if len(maps) == 1 else apply(input, dims, tables)
 
 
 # -- padding ----------------------------------------------------------------------------------------------------------
@@ -193,10 +230,8 @@ def pad(F, input, /, pad, mode="constant", value=None):
     pad = _checked(tuple(pad), tuple(input.shape), mode, value)
     if mode == "constant":
         return F.constant_pad_nd(input, pad, 0 if value is None else value)
-    for dim, (before, after) in _pairs(pad, len(input.shape)):
-        if before or after:
-            input = F.axis_map(input, dim, _pad_map(input.shape[dim], before, after, mode))
-    return input
+    pairs = [(dim, pair) for dim, pair in _pairs(pad, len(input.shape)) if any(pair)]
+    return along_all(F.axis_map, input, [(dim, _pad_map(input.shape[dim], *pair, mode)) for dim, pair in pairs])
 
 
 def _checked(pad: tuple[int, ...], shape: Sequence[int], mode: str, value: Any) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from ..op import OPS, op
 from ..public import expose
 from ..tensor import Tensor
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from .resampling import AxisMap
+from .resampling import AxisMap, along_all
 
 __all__ = [
     "affine_grid",
@@ -131,6 +131,7 @@ def interpolate(
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[n - 1](input, sizes)
     kind = "float64" if input.array.dtype == np.float64 else "float32"
     how = _MODES[mode][0] if mode in _MODES else mode
+    maps = []
     for axis in range(n):
         ratio = None if scales is None else 1.0 / scales[axis]
         # With a scale factor such as 1.05 that leaves the size, PyTorch copies in these cases, and resamples in others.
@@ -138,8 +139,8 @@ def interpolate(
         if sizes[axis] == shape[axis + 2] and copied:
             continue
         table = _table(shape[axis + 2], sizes[axis], how, bool(align_corners), ratio, bool(antialias), kind)
-        input = OPS["axis_map"](input, axis + 2, table)
-    return input
+        maps.append((axis + 2, table))
+    return along_all(OPS["axis_map"], input, maps)
 
 
 def _check_mode(n, shape, mode, align_corners, antialias):

@@ -59,6 +59,7 @@ TABLE: dict[str, tuple[str, int]] = {
     "softmax.grad": ("softmax", 2048),
     "max_pool": ("pooling", 2048),
     "window_scatter": ("pooling", 1024),
+    "axis_map": ("resampling", 2048),
 }
 
 #: the same of optimizers' steps; the first array is the parameter

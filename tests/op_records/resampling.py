@@ -25,6 +25,10 @@ def _matrix(table):
 
 
 def _axis_map(x, dim, table):
+    if isinstance(dim, tuple):
+        for d, t in zip(dim, table):
+            x = _axis_map(x, d, t)
+        return x
     return np.moveaxis(np.moveaxis(x, dim, -1) @ _matrix(table).T, -1, dim)
 
 
@@ -44,6 +48,14 @@ def _maps():
     yield (18,), 0, WindowSum(18, 2, 9, 9, 0, 1 / 9)
     yield (3, 2), 0, WindowSum(6, 3, 2, 2, 0, 0.5, backward=True)
     yield (0, 4), 1, WindowSum(4, 2, 2, 2, 0, 0.5)
+    yield (2, 4, 3, 2), (1, 2), (WindowSum(4, 2, 2, 2, 0, 0.5), _random_map(2, 2, 3))
+    yield (3, 2, 4), (-1, 0), (_random_map(3, 2, 4), WindowSum(3, 3, 3, 1, 1, 1 / 3))
+
+
+def _large_maps():
+    yield (40, 21, 5), 1, _random_map(3, 8, 21)
+    yield (4, 30, 31), (1, 2), (WindowSum(30, 15, 3, 2, 1, 0.25), _random_map(2, 40, 31))
+    yield (30, 4, 31), (2, 0), (WindowSum(31, 31, 3, 1, 1, 1 / 3), _random_map(2, 12, 30))
 
 
 def _pad(x, pad, mode="constant", value=None):
@@ -61,6 +73,7 @@ RECORDS = [
     OpRecord(
         "axis_map",
         samples=lambda: [Sample(floats(shape), dim=dim, table=table) for shape, dim, table in _maps()],
+        large=lambda: [Sample(floats(shape), dim=dim, table=table) for shape, dim, table in _large_maps()],
         reference=_axis_map,
     ),
     OpRecord(
