@@ -15,8 +15,8 @@ class Backend:
     arrays, scalars included), `device_type` and `kernels`. A kernel named like an op replaces the op's forward, and
     one named `op.grad` (or `op.grad.input` where an op has several rules) replaces its gradient rule in an ordinary
     backward pass; for a composite the pair `name` and `name.grad` makes it one node of the graph. `steps` are the
-    updates of optimizers by their names: `step(p, g, *state, **numbers)` changes flat arrays p and state in place; it may
-    return NotImplemented, and the formula serves.
+    updates of optimizers by their names: `step(p, g, *state, **numbers)` changes flat arrays p and state in place, or
+    returns NotImplemented, and the formula serves.
     """
 
     name: str
