@@ -50,20 +50,29 @@ f4 = np.float32
 # -- kernels ----------------------------------------------------------------------------------------------------------
 
 
+_LANES = vector_width()
+_transpose = transpose_tile()
+
+
 @inlined
 def _frame(x, frame, at, table, pixels, channels, apart, planes):
     """Copy a sample's lines of `pixels` into its frame: (from, to) of each in `table`; planes: x is channels first."""
-    x, frame = x[at:], frame[:]
     for i in range(len(table)):
-        source, target = table[i, 0], table[i, 1]
+        source, target = at + table[i, 0], table[i, 1]
         if planes > 0:
-            for first in range(0, channels, 16):
-                count = min(16, channels - first)
-                corner = x[source + first * planes :]
-                line = frame[target + first :]
-                for w in range(pixels):
-                    for c in range(count):
-                        line[w * apart + c] = corner[c * planes + w]
+            deep = channels // _LANES * _LANES
+            for c in range(0, deep, _LANES):
+                for w in range(0, pixels // _LANES * _LANES, _LANES):
+                    _transpose(
+                        address(x) + 4 * (source + c * planes + w), planes,
+                        address(frame) + 4 * (target + w * apart + c), apart,
+                    )  # fmt: skip
+            for c in range(channels):
+                w = pixels // _LANES * _LANES if c < deep else 0
+                a = x[source + c * planes + w : source + c * planes + pixels]
+                b = frame[target + w * apart + c :]
+                for j in range(len(a)):
+                    b[j * apart] = a[j]
         elif apart == channels:
             a = x[source : source + pixels * channels]
             b = frame[target : target + pixels * channels]
@@ -170,23 +179,26 @@ def _sum_over_taps(rows: int, vectors: int) -> Any:
                         n_columns = min(width, columns - o * width)
                         for visit in range((tap_end - tap + at_once - 1) // at_once):
                             t = tap + visit * at_once
-                            n_taps = min(at_once, tap_end - t)
-                            b = panel + 4 * width * (matrix + (o * (tap_end - tap) + t - tap) * depth)
+                            corner = panel + 4 * width * (matrix + (o * (tap_end - tap) - tap) * depth)
                             for i in range(count):
                                 for l in range(l0, l1):
+                                    t0, t1 = max(t, lines[l, 2]), min(t + at_once, lines[l, 3])
+                                    if t0 >= t1:
+                                        continue
                                     a = base + 4 * (i * size + lines[l, 0])
+                                    b = corner + 4 * width * t0 * depth
                                     c = to + 4 * ((n + i) * size_y + lines[l, 1] + o * width)
                                     s, lds, beta = c, ldc, 1
-                                    if t == tap:
+                                    if t0 == lines[l, 2]:
                                         s, lds, beta = begin + 4 * o * width, 0, biased
                                     for _ in range(wholes):
-                                        whole(a, b, c, table + 8 * t, n_taps, depth, rs, 1, width, depth * width,
+                                        whole(a, b, c, table + 8 * t0, t1 - t0, depth, rs, 1, width, depth * width,
                                               ldc, beta, s, lds, n_columns)  # fmt: skip
                                         a += 4 * rows * rs
                                         c += 4 * rows * ldc
                                         s += 4 * rows * lds
                                     for _ in range(shorts):
-                                        short(a, b, c, table + 8 * t, n_taps, depth, rs, 1, width, depth * width,
+                                        short(a, b, c, table + 8 * t0, t1 - t0, depth, rs, 1, width, depth * width,
                                               ldc, beta, s, lds, n_columns)  # fmt: skip
                                         a += 4 * (rows - 1) * rs
                                         c += 4 * (rows - 1) * ldc
@@ -223,6 +235,7 @@ def _sum_over_positions(rows: int, vectors: int) -> Any:
                 l0 = group * lines_at_once
                 l1 = min(l0 + lines_at_once, len(lines))
                 n_lines = count * (l1 - l0)
+                beta = 0 if n == start and l0 == 0 else 1
                 for i in range(count):
                     for l in range(l0, l1):
                         reads[i * (l1 - l0) + l - l0] = i * size + lines[l]
@@ -257,33 +270,62 @@ def _sum_over_positions(rows: int, vectors: int) -> Any:
                         a = base + 4 * taps[t]
                         c = target + 4 * (t * row * ldw + o * width)
                         for _ in range(wholes):
-                            whole(a, packed, c, table, n_lines, line, 1, cs, width, line * width, ldw, 1, c, ldw, width)
+                            whole(a, packed, c, table, n_lines, line, 1, cs, width, line * width,
+                                  ldw, beta, c, ldw, width)  # fmt: skip
                             a += 4 * rows
                             c += 4 * rows * ldw
                         for _ in range(shorts):
-                            short(a, packed, c, table, n_lines, line, 1, cs, width, line * width, ldw, 1, c, ldw, width)
+                            short(a, packed, c, table, n_lines, line, 1, cs, width, line * width,
+                                  ldw, beta, c, ldw, width)  # fmt: skip
                             a += 4 * (rows - 1)
                             c += 4 * (rows - 1) * ldw
 
     return sum_over_positions
 
 
-@kernel("f4[:,:,:] f4[:,:,:] i8 i8 i8")
-def _unpack(parts, w, depth, start, stop):
-    """w[o, c, tap] = the sum of parts[:, (tap, c), o], for the outputs from start to stop."""
-    taps = w.shape[2]
-    w = w[start:stop]
-    for first in range(0, len(w), 16):
-        outputs = w[first : first + 16]
-        for c in range(depth):
-            for t in range(taps):
-                row = parts[0, t * depth + c, start + first :]
-                for o in range(len(outputs)):
-                    outputs[o, c, t] = row[o]
-                for part in range(1, len(parts)):
-                    row = parts[part, t * depth + c, start + first :]
-                    for o in range(len(outputs)):
-                        outputs[o, c, t] += row[o]
+@kernel("f4[:,:] i8 i8")
+def _add_up(parts, start, stop):
+    """parts[0] += the sum of the others, in their order."""
+    total = parts[0, start:stop]
+    for i in range(1, len(parts)):
+        part = parts[i, start:stop]
+        for j in range(len(total)):
+            total[j] += part[j]
+
+
+@cache
+def _unpack() -> Any:
+    lanes = vector_width()
+    transpose, copy = transpose_tile(), move
+
+    @kernel("f4[:,:] f4[:,:] f4[:,:] i8 i8 i8")
+    def unpack(matrix, w, stages, taps, start, stop):
+        """w[o, (c, tap)] = matrix[(tap, c), o], for the outputs from start to stop, by tiles."""
+        n, row = w.shape[1], matrix.shape[1]
+        depth = n // taps
+        stage, source, target = address(stages) + 4 * lanes * lanes * (start // lanes), address(matrix), address(w)
+        for first in range(start, stop, lanes):
+            c = t = 0
+            outputs = min(lanes, stop - first)
+            for f in range(0, n, lanes):
+                count = min(lanes, n - f)
+                if outputs == lanes and count == lanes:
+                    for i in range(lanes):
+                        copy(source + 4 * ((t * depth + c) * row + first), stage + 4 * i * lanes)
+                        t += 1
+                        if t == taps:
+                            t, c = 0, c + 1
+                    transpose(stage, lanes, target + 4 * (first * n + f), n)
+                else:
+                    for i in range(count):
+                        line = matrix[t * depth + c, first : first + outputs]
+                        for o in range(len(line)):
+                            w[first + o, f + i] = line[o]
+                        t += 1
+                        if t == taps:
+                            t, c = 0, c + 1
+
+    return unpack
 
 
 # -- geometry ---------------------------------------------------------------------------------------------------------
@@ -383,19 +425,31 @@ class _Plan:
         self.tile = _tile(self.length, columns)
         for start, count, members in phases:
             first, tap, matrix = len(lines), len(taps), len(self.order)
-            for d, h in product(range(count[0]), range(count[1])):
-                source = frame.offset((d * stride[0], h * stride[1], 0))
-                target = [s + i * t for s, i, t in zip(start, (d, h, 0), step)]
-                lines.append((source, ((target[0] * out[1] + target[1]) * out[2] + target[2]) * columns))
             reads = []
             for number, position in members:
                 self.order.append(number)
-                if frame.framed:
-                    position = [a - b for a, b in zip(position, low)]
+                position = [a - b for a, b in zip(position, low)] if frame.framed else position
                 reads += [frame.offset(position) + c for c in range(0, channels, self.depth if run == 1 else channels)]
             if run > 1:
                 every = run * channels // self.depth
                 reads = [r + i * self.depth for r in reads[::run] for i in range(every)]
+            for d, h in product(range(count[0]), range(count[1])):
+                source = frame.offset((d * stride[0], h * stride[1], 0))
+                target = [s + i * t for s, i, t in zip(start, (d, h, 0), step)]
+                # lines above and below the input are zero: taps that read only these are left out
+                inside = [
+                    i
+                    for i, (_, p) in enumerate(members)
+                    if 0 <= p[0] + d * stride[0] < size[0] and 0 <= p[1] + h * stride[1] < size[1]
+                ] or [0]
+                lines.append(
+                    (
+                        source,
+                        ((target[0] * out[1] + target[1]) * out[2] + target[2]) * columns,
+                        tap + inside[0] * len(reads) // len(members),
+                        tap - (-(inside[-1] + 1) * len(reads) // len(members)),
+                    )
+                )
             taps += reads
             table.append((first, len(lines), *_pieces(count[2], self.tile[0]), tap, len(taps), matrix * channels))
         self.lines, self.taps = np.array(lines, np.int64), np.array(taps, np.int64)
@@ -677,18 +731,37 @@ def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, d
         pieces = [(0, (0, n), o) for o in _cut(blocks, workers)]
     else:
         pieces = [(i, s, (0, blocks)) for i, s in enumerate(_cut(n, workers))]
-    parts = zeros((1 + pieces[-1][0], rows, blocks * width), np.float32)
+    parts = empty((1 + pieces[-1][0], rows * blocks * width), np.float32)
     call = _sum_over_positions(*tile)
 
     def work(part: int, some: Any, outputs: Any) -> None:
         scratch = _scratch("frame", samples * frame.size if frame.framed else 0)
         panel = _scratch("panel", n_lines * line * width).reshape(-1, width)
         reads = np.empty(n_lines, np.int64)
-        call(x, g, parts[part], scratch, panel, numbers, frame.table, lines, taps, reads, *some, *outputs)
+        call(
+            x,
+            g,
+            parts[part].reshape(rows, -1),
+            scratch,
+            panel,
+            numbers,
+            frame.table,
+            lines,
+            taps,
+            reads,
+            *some,
+            *outputs,
+        )
 
     run(work, pieces)
-    w = np.empty((columns, channels, prod(kernel)), np.float32)
-    parallel(_unpack, columns, parts, w, channels, least=1 + (1 << 15) // rows, step=16)
+    if len(parts) > 1:
+        parallel(_add_up, parts.shape[1], parts, least=1 << 15, step=64)
+    w = empty((columns, rows), np.float32)
+    lanes = vector_width()
+    stages = np.empty((-(-columns // lanes), lanes * lanes), np.float32)
+    parallel(
+        _unpack(), columns, parts[0].reshape(rows, -1), w, stages, prod(kernel), least=1 + (1 << 15) // rows, step=lanes
+    )
     return w.reshape(columns, channels, *kernel)
 
 
