@@ -67,7 +67,8 @@ def sum_to_shape(F: Any, g: Any, shape: tuple[int, ...]) -> Any:
     """Sum a gradient over the dimensions along which its input was broadcast."""
     extra = len(g.shape) - len(shape)
     dims = tuple(range(extra)) + tuple([i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1])
-    return F.reshape(F.sum(g, dim=dims, keepdim=False), shape=shape)
+    g = F.sum(g, dim=dims, keepdim=False)
+    return g if tuple(g.shape) == shape else F.reshape(g, shape=shape)
 
 
 def _fit(F: Any, g: Any, like: Any, node: Node) -> Any:

@@ -44,6 +44,8 @@ _ADDS_UP_IN_ITSELF = {np.dtype("float32"), np.dtype("float64")}
 
 def _sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The ufunc's own method for the common dtypes, without np.sum's Python; the generic forward for the others."""
+    if type(dim) is tuple and len(dim) == 1:
+        (dim,) = dim
     if (
         dtype is not None
         or input.dtype not in _ADDS_UP_IN_ITSELF
@@ -59,7 +61,7 @@ _sum.partial = True  # type: ignore[attr-defined]
 
 def _mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     total = _sum(input, dim, keepdim, dtype) if input.size else NotImplemented
-    return total if total is NotImplemented else total / (input.size if dim is None else input.shape[dim])
+    return total if total is NotImplemented else total / (input.size // total.size)
 
 
 _mean.partial = True  # type: ignore[attr-defined]
