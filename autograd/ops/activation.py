@@ -91,15 +91,23 @@ def hardsigmoid(F, input):
     return F.clamp(input + 3, 0, 6) / 6
 
 
-@op(types="float")
-def leaky_relu(xp, input, negative_slope=0.01):
-    """input where it is above 0, negative_slope * input elsewhere, elementwise."""
+@op(types="float", name="leaky_relu")
+def leaky(xp, input, negative_slope=0.01):
+    """`leaky_relu` for slopes of 0 and more, where the result has the input's sign."""
     return xp.where(input > 0, input, input * negative_slope)
 
 
-@leaky_relu.grad("input")
-def _(F, g, input, negative_slope):
-    return _sides(F, g, input, negative_slope, 1, negative_slope, 1)
+@leaky.grad("input")
+def _(F, g, out, negative_slope):
+    # Of the two the result is kept: the next layer usually keeps it, too.
+    return _sides(F, g, out, negative_slope, 1, negative_slope, 1)
+
+
+def leaky_relu(input, negative_slope=0.01):
+    """input where it is above 0, negative_slope * input elsewhere, elementwise."""
+    if negative_slope < 0:
+        return relu(input) + FUNCTIONS["clamp"](input, max=0) * negative_slope
+    return leaky(input, negative_slope)
 
 
 @op(types="same", broadcast=True)
