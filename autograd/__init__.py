@@ -3,6 +3,7 @@
 from . import (
     func,
     functional,
+    fusion,
     hooks,
     interop,
     layout,

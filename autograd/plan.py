@@ -14,7 +14,7 @@ from .tensor import Node, wrap
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["Declared", "Parts", "Plan", "Rule", "arguments", "attach", "pick_node"]
+__all__ = ["PICK", "Declared", "Parts", "Plan", "Rule", "arguments", "attach", "pick_node"]
 
 
 class Declared(NamedTuple):
@@ -210,7 +210,7 @@ class Parts:
 
 def pick_node(node: Node, index: int, described: tuple[Any, ...], out: Any) -> Node:
     """The vertex of output `index` of a multi-output op's `node`; `described`: shape and dtype of each output."""
-    return Node(_PICK, (node,), (index, described), out.shape, out.dtype)
+    return Node(PICK, (node,), (index, described), out.shape, out.dtype)
 
 
 class _PickPlan(Plan):
@@ -234,5 +234,5 @@ class _Pick:
     name = "pick"
 
 
-_PICK = _PickPlan()
-_PICK.op = _Pick()  # type: ignore[assignment]
+PICK = _PickPlan()
+PICK.op = _Pick()  # type: ignore[assignment]

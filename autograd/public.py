@@ -16,9 +16,11 @@ from .modes import MODES
 from .op import OPS, Op
 from .tensor import Tensor, method
 
-__all__ = ["FUNCTIONS", "api", "expose", "function", "inplace", "old_order", "signed"]
+__all__ = ["FUNCTIONS", "IN_PLACE", "api", "expose", "function", "inplace", "old_order", "signed"]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
+#: function -> what does its in-place form at once where it can, and says whether it did (fusion.py)
+IN_PLACE: dict[Any, Callable[..., bool]] = {}
 
 
 def function(f: Any = None, *, name: str | None = None) -> Any:
@@ -98,6 +100,8 @@ def _inplace_method(name: str, target: Callable[..., Any]) -> None:
 
 def inplace(t: Tensor, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """Compute `target(t, ...)` and let `t` hold the result, in t's dtype: the in-place form of any function."""
+    if t.node is not None and (into := IN_PLACE.get(target)) is not None and into(t, *args, **kwargs):
+        return t
     name = f"{getattr(target, '__name__', 'op')}_"
     recording = MODES.get().grad
     if recording and t.node is None and t.leaf:

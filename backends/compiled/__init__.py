@@ -98,9 +98,7 @@ def available() -> bool:
     return True
 
 
-def chosen(
-    name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[str, int]] = TABLE
-) -> Callable[..., Any]:
+def chosen(name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[str, int]] = TABLE) -> Callable[..., Any]:
     """The kernel `name` of the NumPy backend: the compiled one for large arrays, `slow` for all that it leaves."""
     module, least = table[name]
     if os.environ.get("CHAINRULE_FAST") == "always":
