@@ -468,7 +468,10 @@ def one_hot(xp, tensor, /, num_classes=-1):
         raise OpError(
             f"Class values must be smaller than num_classes, got {tensor.max().item()} for {num_classes} classes"
         )
-    return (tensor[..., None] == xp.arange(num_classes)).astype(np.int64)
+    flat = tensor.reshape(-1)
+    out = xp.zeros((flat.size, num_classes), np.int64)
+    out[xp.arange(flat.size), flat] = 1
+    return out.reshape((*tensor.shape, num_classes))
 
 
 expose(gather, index_select)

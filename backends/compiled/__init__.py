@@ -26,6 +26,7 @@ TABLE: dict[str, tuple[str, int]] = {
     "conv": ("convolution", 1024),
     "conv_input": ("convolution", 1024),
     "conv_weight": ("convolution", 1024),
+    **dict.fromkeys(("embedding_grad", "gather", "index_adjoint", "index_put", "scatter_add"), ("embedding", 1024)),
     "dropout_by_seed": ("dropout", 512),
     **dict.fromkeys(
         (

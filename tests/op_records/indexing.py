@@ -14,6 +14,7 @@ PAIR = (np.array([0, 1, 1]), FULL, np.array([1, 3, 1]))
 GRID = (np.array([[0], [1]]), np.array([[0, 2]]))
 MASK = (np.array([[True, False, True], [False, False, True]]),)
 NEGATIVE = (FULL, np.array([-1, 0, -1, 2]))
+MANY = np.arange(60) * 7 % 30
 
 
 def _arrays(indices):
@@ -205,6 +206,7 @@ RECORDS = [
             Sample(floats(np.zeros((2, 3, 4))[i].shape, seed=3), (2, 3, 4), i)
             for i in (TWICE, PAIR, GRID, MASK, NEGATIVE)
         ],
+        large=lambda: [Sample(floats((60, 40)), (30, 40), (MANY,)), Sample(floats((40, 60)), (40, 30), (FULL, MANY))],
         call=_index_adjoint,
         reference=_indexed_into,
     ),
@@ -224,6 +226,7 @@ RECORDS = [
             Sample(X, floats((4,), seed=1), (), MASK, accumulate=True),
             Sample(X, floats((4,), seed=1), (1, slice(0, 2)), None, accumulate=True),
         ],
+        large=lambda: [Sample(floats((30, 40)), floats((60, 40), seed=1), (), (MANY,), accumulate=True)],
         call=_index_put,
         differentiable=("input", "values"),
         reference=_put,
@@ -248,10 +251,19 @@ RECORDS = [
         torch="select",
     ),
     # -- along a dimension
-    OpRecord("gather", samples=_along_samples, reference=_gather, torch="gather"),
+    OpRecord(
+        "gather",
+        samples=_along_samples,
+        large=lambda: [Sample(floats((30, 40)), d, np.stack([MANY[:40]] * 30)) for d in (0, 1)],
+        reference=_gather,
+        torch="gather",
+    ),
     OpRecord(
         "scatter_add",
         samples=lambda: [*_along_samples(lambda shape, seed: floats(shape, seed=seed)), _with_larger_source()],
+        large=lambda: [
+            Sample(floats((30, 40)), d, np.stack([MANY[:40]] * 30), floats((30, 40), seed=1)) for d in (0, 1)
+        ],
         reference=_scatter(lambda old, new: old + new),
         torch="scatter_add",
         torch_order=0,  # PyTorch has no gradient for a source larger than the index
