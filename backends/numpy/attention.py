@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .products import matmul
+
 __all__ = ["ATTENTION"]
 
 _FLOATS = (np.dtype("float32"), np.dtype("float64"))
@@ -39,7 +41,7 @@ def attention(
         return NotImplemented
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scaled = query * scale
-    p = np.matmul(scaled, key.swapaxes(-1, -2))
+    p = matmul(scaled, key.swapaxes(-1, -2))
     if is_causal:
         np.copyto(p, -np.inf, where=~np.tri(*p.shape[-2:], dtype=np.bool_))
     if attn_mask is not None:
@@ -58,7 +60,7 @@ def attention(
     if attn_mask is not None:
         total[total == 0] = 1
     p /= total
-    out = np.matmul(_dropped(p, kept, keep_scale), value)
+    out = matmul(_dropped(p, kept, keep_scale), value)
     return out, (scaled, key, value, p, kept, keep_scale, scale, attn_mask)
 
 
@@ -74,19 +76,19 @@ def attention_grad(g: Any, residual: Any, needs: Any) -> Any:
     scaled, key, value, p, kept, keep_scale, scale, attn_mask = residual
     g_query = g_key = g_value = g_mask = None
     if needs[2]:
-        g_value = np.matmul(_dropped(p, kept, keep_scale).swapaxes(-1, -2), g)
+        g_value = matmul(_dropped(p, kept, keep_scale).swapaxes(-1, -2), g)
     if needs[0] or needs[1] or needs[3]:
-        s = np.matmul(g, value.swapaxes(-1, -2))
+        s = matmul(g, value.swapaxes(-1, -2))
         if kept is not None:
             s *= kept
             s *= keep_scale
         s -= np.vecdot(s, p)[..., None]
         s *= p
         if needs[0]:
-            g_query = np.matmul(s, key)
+            g_query = matmul(s, key)
             g_query *= scale
         if needs[1]:
-            g_key = np.matmul(s.swapaxes(-1, -2), scaled)
+            g_key = matmul(s.swapaxes(-1, -2), scaled)
         if needs[3]:
             g_mask = _summed(s, attn_mask.shape)
     return g_query, g_key, g_value, g_mask, None

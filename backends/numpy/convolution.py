@@ -26,7 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ..compiled.pool import run
 from .memory import empty, zeros
+from .products import dot
+from .threads import ALONE, get_threads
 
 __all__ = ["CONVOLUTION"]
 
@@ -163,6 +166,13 @@ def _depthwise(channels: int, weight_shape: Any, groups: int) -> bool:
     return groups == channels == weight_shape[0] and weight_shape[1] == 1 and groups > 1
 
 
+def _pieces(samples: int, work: int) -> list[tuple[int, int]]:
+    """The batch cut up for the threads; whole where `work`, the multiplications, is not worth it."""
+    count = max(min(get_threads(), samples, work // (1 << 21)), 1)
+    step = max(-(-samples // count), 1)
+    return [(i, min(i + step, samples)) for i in range(0, max(samples, 1), step)]
+
+
 def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0),), dilation=(1,), groups=1) -> Any:
     """The op `conv`."""
     if not _serves(input, weight, bias):
@@ -172,24 +182,28 @@ def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0)
         (n + b + a - d * (k - 1) - 1) // s + 1
         for n, k, s, (b, a), d in zip(input.shape[2:], kernel, stride, padding, dilation)
     ]
-    out = empty((input.shape[0], *size, weight.shape[0]), input.dtype)
-    windows = _Windows(input, kernel, size, stride, padding, dilation, groups)
-    if _depthwise(input.shape[1], weight.shape, groups):
-        _depthwise_forward(windows, weight, out)
-    else:
-        w = windows.weights(weight)
-        for where, columns in windows:
-            block = out[where].reshape(columns.shape[1], groups, -1)
-            if groups == 1:
-                np.matmul(columns[0], w[0], out=block[:, 0])
-            else:
-                block[...] = np.matmul(columns, w).swapaxes(0, 1)
-    if bias is not None:
-        lines = out.reshape(
-            -1, size[-1] * weight.shape[0]
-        )  # long runs: a bias of 20 numbers alone is slow to broadcast
-        lines += np.tile(bias, size[-1])
-    return np.moveaxis(out, -1, 1)
+    result = empty((input.shape[0], *size, weight.shape[0]), input.dtype)
+
+    def piece(first: int, last: int) -> None:
+        x, out = input[first:last], result[first:last]
+        windows = _Windows(x, kernel, size, stride, padding, dilation, groups)
+        if _depthwise(x.shape[1], weight.shape, groups):
+            _depthwise_forward(windows, weight, out)
+        else:
+            w = windows.weights(weight)
+            for where, columns in windows:
+                block = out[where].reshape(columns.shape[1], groups, -1)
+                if groups == 1:
+                    np.matmul(columns[0], w[0], out=block[:, 0])
+                else:
+                    block[...] = np.matmul(columns, w).swapaxes(0, 1)
+        if bias is not None:  # in long runs: a bias of 20 numbers alone is slow to broadcast
+            lines = out.reshape(-1, size[-1] * weight.shape[0])
+            lines += np.tile(bias, size[-1])
+
+    with ALONE:
+        run(piece, _pieces(len(input), result.size * weight[0].size))
+    return np.moveaxis(result, -1, 1)
 
 
 def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
@@ -197,17 +211,29 @@ def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, d
     if not _serves(input, grad):
         return NotImplemented
     kernel = tuple(kernel)
-    windows = _Windows(input, kernel, grad.shape[2:], stride, padding, dilation, groups)
-    last = np.moveaxis(grad, 1, -1)
     depth, channels = input.shape[1] // groups, grad.shape[1]
-    if _depthwise(input.shape[1], (channels, depth), groups):
-        return _depthwise_weight(windows, last)
-    total = np.zeros((groups, depth * prod(kernel), channels // groups), input.dtype)
-    part = np.empty_like(total)
-    for where, columns in windows:
-        g = last[where].reshape(columns.shape[1], groups, -1).swapaxes(0, 1)
-        total += np.matmul(columns.swapaxes(1, 2), g, out=part)
-    return windows.weight_of(total)
+    pieces = _pieces(len(input), grad.size * depth * prod(kernel))
+    totals: dict[int, Any] = {}
+
+    def piece(first: int, last: int) -> None:
+        x, g = input[first:last], np.moveaxis(grad[first:last], 1, -1)
+        windows = _Windows(x, kernel, grad.shape[2:], stride, padding, dilation, groups)
+        if _depthwise(x.shape[1], (channels, depth), groups):
+            totals[first] = _depthwise_weight(windows, g)
+            return
+        total = np.zeros((groups, depth * prod(kernel), channels // groups), input.dtype)
+        part = np.empty_like(total)
+        for where, columns in windows:
+            rows = g[where].reshape(columns.shape[1], groups, -1).swapaxes(0, 1)
+            total += np.matmul(columns.swapaxes(1, 2), rows, out=part)
+        totals[first] = windows.weight_of(total)
+
+    with ALONE:
+        run(piece, pieces)
+    total = totals[0]
+    for first, _ in pieces[1:]:  # in one order, whichever thread is ready first
+        total += totals[first]
+    return total
 
 
 def conv_input(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
@@ -243,8 +269,13 @@ def _scatter(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilat
     step = max(1, SCRATCH // max(sample, 1))
     target = tuple([slice(max(-b, 0), max(min(e - b, s), 0)) for b, e, s in zip(before, extent, size)])
     source = tuple([slice(t.start + b, max(t.stop, t.start) + b) for t, b in zip(target, before)])
-    for first in range(0, n, step):
-        g = last[first : first + step]
+
+    def piece(start: int, end: int) -> None:
+        for first in range(start, end, step):
+            block(first, min(first + step, end))
+
+    def block(first: int, end: int) -> None:
+        g = last[first:end]
         frame = np.zeros((len(g), *extent, channels), grad.dtype)
         shares: Any = None
         if not depthwise:
@@ -261,7 +292,10 @@ def _scatter(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilat
                 else:
                     place = place.reshape(*place.shape[:-1], groups, depth)
                     place += np.moveaxis(shares[(..., *tap, slice(None))], 0, -2)
-        total[(slice(first, first + step), *target)] = frame[(slice(None), *source)]
+        total[(slice(first, end), *target)] = frame[(slice(None), *source)]
+
+    with ALONE:
+        run(piece, _pieces(n, grad.size * weight[0].size))
     return np.moveaxis(total, -1, 1)
 
 
@@ -333,7 +367,7 @@ def bias_grad(g: Any) -> Any:
     if not last.flags.c_contiguous or g.dtype.char not in "fd":
         return g.sum(axis=(0, *range(2, g.ndim)))
     rows = last.reshape(-1, g.shape[1])
-    return np.ones(len(rows), g.dtype) @ rows
+    return dot(np.ones(len(rows), g.dtype), rows)
 
 
 for _kernel in (conv, conv_weight, conv_input):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .loss import in_range
+from .products import dot
 
 __all__ = ["EMBEDDING"]
 
@@ -28,7 +29,7 @@ def embedding_grad(input: Any, index: Any, rows: int) -> Any:
     if rows <= 256:  # a small table: one product with the one-hot matrix
         hot = np.zeros((rows, flat.size), input.dtype)
         hot[flat, np.arange(flat.size)] = 1
-        return np.dot(hot, columns).reshape(rows, *width)
+        return dot(hot, columns).reshape(rows, *width)
     order = np.argsort(flat, kind="stable")
     ordered = flat[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))

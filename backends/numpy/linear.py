@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .products import dot
+
 __all__ = ["LINEAR"]
 
 _BLAS = (np.dtype("float32"), np.dtype("float64"))
@@ -27,12 +29,12 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     ):
         return NotImplemented
     if input.ndim == 2:
-        out = np.dot(input, weight.T)
+        out = dot(input, weight.T)
         if bias is not None:
             out += bias
         return out
     # one product for all leading dimensions: matmul would make one per matrix of the stack
-    rows = np.dot(input.reshape(_count(input), weight.shape[1]), weight.T)
+    rows = dot(input.reshape(_count(input), weight.shape[1]), weight.T)
     if bias is not None:
         rows += bias
     return rows.reshape(*input.shape[:-1], weight.shape[0])
@@ -45,18 +47,18 @@ def input_grad(g: Any, weight: Any) -> Any:
     if weight.ndim == 1:
         return g[..., None] * weight
     if g.ndim == 2:
-        return np.dot(g, weight)
-    return np.dot(g.reshape(_count(g), weight.shape[0]), weight).reshape(*g.shape[:-1], weight.shape[1])
+        return dot(g, weight)
+    return dot(g.reshape(_count(g), weight.shape[0]), weight).reshape(*g.shape[:-1], weight.shape[1])
 
 
 def weight_grad(g: Any, input: Any, weight_shape: tuple[int, ...]) -> Any:
     if input.ndim != 2:
         input = input.reshape(_count(input), input.shape[-1])
     if len(weight_shape) == 1:
-        return np.dot(g.reshape(len(input)), input)
+        return dot(g.reshape(len(input)), input)
     if g.ndim != 2:
         g = g.reshape(len(input), weight_shape[0])
-    return np.dot(g.T, input)
+    return dot(g.T, input)
 
 
 def bias_grad(g: Any, shape: tuple[int, ...]) -> Any:
@@ -65,7 +67,7 @@ def bias_grad(g: Any, shape: tuple[int, ...]) -> Any:
     rows = g if g.ndim == 2 and shape else g.reshape(-1, *shape) if g.size else g.reshape(0, *shape)
     if rows.ndim == 1 or rows.dtype not in _BLAS or len(rows) < 16:
         return np.add.reduce(rows, axis=0, dtype=np.float32 if rows.dtype.itemsize == 2 else None)
-    return np.dot(np.ones(len(rows), rows.dtype), rows)
+    return dot(np.ones(len(rows), rows.dtype), rows)
 
 
 def _count(x: Any) -> int:

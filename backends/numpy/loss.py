@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .products import dot
 from .softmax import shifted
 
 __all__ = ["LOSS"]
@@ -126,7 +127,7 @@ def mse_loss(
         return NotImplemented
     difference = input - target
     flat = difference.reshape(-1, order="A")  # any order: a copy only for memory with gaps
-    out = np.dot(flat, flat)
+    out = dot(flat, flat)
     scale = 2.0
     if reduction == "mean":
         out, scale = out / input.size, 2.0 / input.size

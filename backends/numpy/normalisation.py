@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .memory import empty_like
+from .products import dot
 
 __all__ = ["NORMALISATION"]
 
@@ -33,7 +34,7 @@ def _channel_sums(a: Any, b: Any = None) -> Any:
     rows = _as_rows(a)
     if b is None:
         if rows is not None:
-            return np.dot(np.ones(len(rows), a.dtype), rows)
+            return dot(np.ones(len(rows), a.dtype), rows)
         return np.add.reduce(_row_sums(a.reshape(*a.shape[:2], -1)), axis=0)
     other = _as_rows(b)
     if rows is not None and other is not None:
@@ -256,7 +257,7 @@ def layer_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
     if needs[1]:
         g_weight = np.einsum("pd,pd->d", rows, standard).reshape(sizes)
     if needs[2]:
-        g_bias = np.dot(np.ones(len(rows), rows.dtype), rows).reshape(sizes)
+        g_bias = dot(np.ones(len(rows), rows.dtype), rows).reshape(sizes)
     return g_input, g_weight, g_bias
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .products import dot
+
 __all__ = ["RECURRENT"]
 
 _FLOATS = (np.dtype("float32"), np.dtype("float64"))
@@ -49,7 +51,7 @@ def _initial(state: Any, batch_sizes: Any, size: int, dtype: Any) -> Any:
 
 
 def _projected(input: Any, weight: Any, *biases: Any) -> Any:
-    rows = np.dot(input, weight.T)
+    rows = dot(input, weight.T)
     given = [b for b in biases if b is not None]
     if given:
         rows += sum(given[1:], given[0])
@@ -57,7 +59,7 @@ def _projected(input: Any, weight: Any, *biases: Any) -> Any:
 
 
 def _sums(rows: Any) -> Any:
-    return np.dot(np.ones(len(rows), rows.dtype), rows)
+    return dot(np.ones(len(rows), rows.dtype), rows)
 
 
 # -- LSTM -------------------------------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ def lstm(
     product, scratch = np.empty((len(h), 4 * size), dtype), np.empty(c.shape, dtype)
     for n, rows in _steps(batch_sizes, reverse):
         a, t, out = gates[rows], scratch[:n], output[rows]
-        a += np.dot(h[:n], recurrent, out=product[:n])
+        a += dot(h[:n], recurrent, out=product[:n])
         a *= half
         np.tanh(a, out=a)
         a *= half
@@ -103,7 +105,7 @@ def lstm(
         if weight_hr is None:
             out[...] = t
         else:
-            np.dot(t, weight_hr.T, out=out)
+            dot(t, weight_hr.T, out=out)
         h[:n] = out
     residual = (input, h0, c0, weight_ih, weight_hh, weight_hr, gates, cells, output, batch_sizes, reverse)
     return (output, h, c), residual
@@ -135,24 +137,24 @@ def lstm_grad(g: Any, residual: Any, needs: Any) -> Any:
         to_h += g_output[rows]
         if projected is not None:
             projected[rows] = to_h
-            hidden_g = np.dot(to_h, weight_hr)
+            hidden_g = dot(to_h, weight_hr)
         else:
             hidden_g = to_h
         to_c += np.multiply(hidden_g, through[rows], out=t)
         by_c[rows] *= to_c[:, None]
         d[rows, 3 * size :] *= hidden_g
         to_c *= f[rows]
-        np.dot(d[rows], weight_hh, out=to_h)
+        dot(d[rows], weight_hh, out=to_h)
     bias = _sums(d) if needs[5] or needs[6] else None
     return (
-        np.dot(d, weight_ih) if needs[0] else None,
+        dot(d, weight_ih) if needs[0] else None,
         dh if needs[1] else None,
         dc if needs[2] else None,
-        np.dot(d.T, input) if needs[3] else None,
-        np.dot(d.T, _before(output, h0, batch_sizes, reverse)) if needs[4] else None,
+        dot(d.T, input) if needs[3] else None,
+        dot(d.T, _before(output, h0, batch_sizes, reverse)) if needs[4] else None,
         bias if needs[5] else None,
         bias if needs[6] else None,
-        None if projected is None or hidden is None else np.dot(projected.T, hidden),
+        None if projected is None or hidden is None else dot(projected.T, hidden),
     )
 
 
@@ -181,7 +183,7 @@ def gru(
     product = np.empty((len(h), 3 * size), dtype)
     for n, rows in _steps(batch_sizes, reverse):
         a, state, new = gates[rows], h[:n], output[rows]
-        by_h = np.dot(state, weight_hh.T, out=product[:n])
+        by_h = dot(state, weight_hh.T, out=product[:n])
         rz, candidate = a[:, : 2 * size], a[:, 2 * size :]
         rz += by_h[:, : 2 * size]
         rz *= 0.5
@@ -227,23 +229,23 @@ def gru_grad(g: Any, residual: Any, needs: Any) -> Any:
         to_h += g_output[rows]
         now *= to_h[:, None]
         to_h *= z[rows]
-        to_h += np.dot(now.reshape(count, -1)[:, : 3 * size], weight_hh, out=scratch[:count])
+        to_h += dot(now.reshape(count, -1)[:, : 3 * size], weight_hh, out=scratch[:count])
     flat = d.reshape(len(input), 4 * size)
     gates_h, rz, n_ = flat[:, : 3 * size], flat[:, : 2 * size], flat[:, 3 * size :]
     g_input = g_ih = None
     if needs[0]:
-        g_input = np.dot(rz, weight_ih[: 2 * size])
-        g_input += np.dot(n_, weight_ih[2 * size :])
+        g_input = dot(rz, weight_ih[: 2 * size])
+        g_input += dot(n_, weight_ih[2 * size :])
     if needs[2]:
         g_ih = np.empty(weight_ih.shape, d.dtype)
-        np.dot(rz.T, input, out=g_ih[: 2 * size])
-        np.dot(n_.T, input, out=g_ih[2 * size :])
+        dot(rz.T, input, out=g_ih[: 2 * size])
+        dot(n_.T, input, out=g_ih[2 * size :])
     sums = _sums(flat) if needs[4] or needs[5] else None
     return (
         g_input,
         dh if needs[1] else None,
         g_ih,
-        np.dot(gates_h.T, before) if needs[3] else None,
+        dot(gates_h.T, before) if needs[3] else None,
         np.concatenate([sums[: 2 * size], sums[3 * size :]]) if needs[4] else None,  # type: ignore[index]
         sums[: 3 * size] if needs[5] else None,  # type: ignore[index]
     )
@@ -271,7 +273,7 @@ def rnn(
     product = np.empty(h.shape, h.dtype)
     for n, rows in _steps(batch_sizes, reverse):
         a = output[rows]
-        a += np.dot(h[:n], weight_hh.T, out=product[:n])
+        a += dot(h[:n], weight_hh.T, out=product[:n])
         if nonlinearity == "relu":
             np.maximum(a, 0, out=a)
         else:
@@ -288,13 +290,13 @@ def rnn_grad(g: Any, residual: Any, needs: Any) -> Any:
         to_h, now = dh[:n], d[rows]
         to_h += g_output[rows]
         now *= to_h
-        np.dot(now, weight_hh, out=to_h)
+        dot(now, weight_hh, out=to_h)
     bias = _sums(d) if needs[4] or needs[5] else None
     return (
-        np.dot(d, weight_ih) if needs[0] else None,
+        dot(d, weight_ih) if needs[0] else None,
         dh if needs[1] else None,
-        np.dot(d.T, input) if needs[2] else None,
-        np.dot(d.T, _before(output, h0, batch_sizes, reverse)) if needs[3] else None,
+        dot(d.T, input) if needs[2] else None,
+        dot(d.T, _before(output, h0, batch_sizes, reverse)) if needs[3] else None,
         bias if needs[4] else None,
         bias if needs[5] else None,
     )

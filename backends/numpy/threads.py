@@ -1,4 +1,4 @@
-"""How many threads NumPy's matrix products use.
+"""How many threads share the work of the CPU: our own (compiled/pool.py) and those of NumPy's matrix products.
 
 NumPy's wheels bring OpenBLAS in a library of their own, which has a function for it. Another BLAS (Apple's, MKL, a
 distribution's) reads its environment variable when it is loaded and is left alone. Turned down: threadpoolctl, one more
@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["get_threads", "set_threads"]
+__all__ = ["ALONE", "get_threads", "set_threads"]
+
+_count = 0
 
 
 @functools.cache
@@ -29,21 +31,42 @@ def _openblas() -> tuple[Any, Any] | None:
                 for suffix in ("64_", ""):
                     names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
                     if all(hasattr(library, name) for name in names):
-                        return getattr(library, names[0]), getattr(library, names[1])
+                        get, put = (getattr(library, name) for name in names)
+                        put.argtypes, put.restype = [ctypes.c_int], None
+                        return get, put
     return None
 
 
 def get_threads() -> int:
-    """The number of threads of a matrix product; where the BLAS does not say, that of the processors we may use."""
-    found = _openblas()
-    if found is not None:
-        return int(found[0]())
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    """The number of threads; at first what the BLAS was told by the environment, or the processors that we may use."""
+    global _count
+    if not _count:
+        found, affinity = _openblas(), getattr(os, "sched_getaffinity", None)
+        _count = int(found[0]()) if found else len(affinity(0)) if affinity else os.cpu_count() or 1
+    return _count
 
 
 def set_threads(n: int) -> None:
-    """Use `n` threads from now on, where the BLAS can be told."""
+    """Use `n` threads from now on, in the BLAS as well where it can be told."""
+    global _count
+    _count = n
     found = _openblas()
     if found is not None:
-        found[1](ctypes.c_int(n))
+        found[1](n)
+
+
+class _Alone:
+    """`with ALONE:` OpenBLAS stays in the thread that calls it."""
+
+    def __enter__(self) -> None:
+        found = _openblas()
+        if found is not None:
+            found[1](1)
+
+    def __exit__(self, *_: object) -> None:
+        found = _openblas()
+        if found is not None:
+            found[1](get_threads())
+
+
+ALONE = _Alone()

@@ -1,0 +1,72 @@
+"""Products of matrices by NumPy's BLAS, on threads of ours.
+
+OpenBLAS's own threads go on spinning after a product, in the way of everybody else's: on a busy machine a training step
+of a small network takes ten times as long with them. So our products run with OpenBLAS at one thread: small ones in the
+caller, large ones cut in as many pieces as there are threads. Another BLAS is left to its own ways.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..compiled.pool import run
+from .threads import ALONE, get_threads
+
+__all__ = ["dot", "matmul"]
+
+#: multiplications up to which OpenBLAS stays in the caller's thread anyhow (a matrix and a vector: numbers)
+_SMALL, _SMALL_VECTOR = 1 << 18, 1 << 13
+#: multiplications that are worth a second thread
+_LARGE = 1 << 23
+
+
+def dot(a: Any, b: Any, out: Any = None) -> Any:
+    """np.dot of matrices or vectors."""
+    if b.ndim < 2 or a.ndim < 2:
+        if max(a.size, b.size) <= _SMALL_VECTOR:
+            return np.dot(a, b, out)
+        with ALONE:
+            return np.dot(a, b, out)
+    work = a.size * b.shape[1]
+    if work <= _SMALL:
+        return np.dot(a, b, out)
+    with ALONE:
+        count = min(get_threads(), work // _LARGE)
+        if count < 2 or a.dtype.kind != "f":
+            return np.dot(a, b, out)
+        if out is None:
+            out = np.empty((len(a), b.shape[1]), np.result_type(a, b))
+        if len(a) >= b.shape[1]:
+            step = -(-len(a) // count)
+            pieces = [(a[i : i + step], b, out[i : i + step]) for i in range(0, len(a), step)]
+        else:
+            step = -(-b.shape[1] // count)
+            pieces = [(a, b[:, i : i + step], out[:, i : i + step]) for i in range(0, b.shape[1], step)]
+        run(np.matmul, pieces)
+    return out
+
+
+def matmul(a: Any, b: Any, out: Any = None) -> Any:
+    """np.matmul; stacks are cut along their first dimension."""
+    if a.ndim < 3 or b.ndim != a.ndim or len(a) != len(b):
+        if out is None and 0 < a.ndim < 3 and 0 < b.ndim < 3 and a.dtype.kind == "f":
+            return dot(a, b)
+        if a.size <= _SMALL_VECTOR and b.size <= _SMALL_VECTOR:
+            return np.matmul(a, b, out=out)
+        with ALONE:
+            return np.matmul(a, b, out=out)
+    work = a.size * b.shape[-1]
+    if work <= _SMALL:
+        return np.matmul(a, b, out=out)
+    with ALONE:
+        count = min(get_threads(), len(a), work // _LARGE)
+        stack = a.shape[:-2] if a.shape[:-2] == b.shape[:-2] else None
+        if count < 2 or a.dtype.kind != "f" or stack is None:
+            return np.matmul(a, b, out=out)
+        if out is None:
+            out = np.empty((*stack, a.shape[-2], b.shape[-1]), np.result_type(a, b))
+        step = -(-len(a) // count)
+        run(np.matmul, [(a[i : i + step], b[i : i + step], out[i : i + step]) for i in range(0, len(a), step)])
+    return out
