@@ -41,7 +41,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Inlined", "Kernel", "Lazy", "Unavailable", "cache_folder", "inlined", "kernel"]
+__all__ = ["Inlined", "Kernel", "Lazy", "Unavailable", "cache_folder", "inlined", "kernel", "written"]
 
 _HEADER = object.__basicsize__  # where a NumPy array's own fields begin: address, ndim, dimensions, strides, ...
 _SCALARS = {"i8": ctypes.c_int64, "f4": ctypes.c_float, "f8": ctypes.c_double}
@@ -210,23 +210,55 @@ def _versions() -> tuple[str, ...]:
 
 
 def _machine_code(k: Kernel, letters: list[str]) -> tuple[str, bytes]:
-    """(symbol, object file) of a kernel, from the cache or the compiler."""
+    """(symbol, object file) of a kernel."""
     import llvmlite.binding as llvm
 
-    from .intrinsics import NDARRAY, REVISION
+    from .intrinsics import NDARRAY
 
     llvm.add_symbol(NDARRAY, id(np.ndarray))  # LLVM ends the process where it cannot find a symbol
+    what = (_describe(k.function, set()), letters, k.fast, _HEADER)
+    return _kept(k.name, what, lambda symbol: _compile(k, letters, symbol))
+
+
+def _kept(name: str, what: Any, make: Callable[[str], bytes]) -> tuple[str, bytes]:
+    """(symbol, object file) of what is described by `what`, from the cache or made."""
+    import llvmlite.binding as llvm
+
+    from .intrinsics import REVISION
+
     host = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine(), sys.platform
-    what = (_describe(k.function, set()), letters, k.fast, REVISION, _HEADER)
     versions = *_versions(), np.__version__, *sys.version_info[:2]
-    symbol = f"chainrule_{k.name}_{hashlib.sha256(repr((what, host, versions)).encode()).hexdigest()[:32]}"
+    identity = repr(((*what, REVISION), host, versions))
+    symbol = f"chainrule_{name}_{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
     folder = cache_folder()
     code = _read(folder, symbol) if folder else None
     if code is None:
-        code = _compile(k, letters, symbol)
+        code = make(symbol)
         if folder:
             _write(folder, symbol, code)
     return symbol, code
+
+
+def written(name: str, what: tuple[Any, ...], arguments: int, write: Callable[[Any, Any], None]) -> int:
+    """The address of a function of some int64 that `write(builder, arguments)` writes in LLVM's representation.
+
+    Kernels call it by intrinsics.call_at. It takes 30 ms to compile, a fiftieth of what it takes as part of a kernel:
+    for code that has many forms.
+    """
+    import llvmlite.binding as llvm
+    from llvmlite import ir
+
+    def make(symbol: str) -> bytes:
+        module = ir.Module()
+        module.triple = llvm.get_process_triple()
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * arguments), name)
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        write(builder, function.args)
+        builder.ret_void()
+        return _emit(str(module), name, symbol)
+
+    with _lock:
+        return _load(*_kept(name, what, make))
 
 
 def _compile(k: Kernel, letters: list[str], symbol: str) -> bytes:

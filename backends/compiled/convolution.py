@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 
 from ..numpy.memory import empty, zeros
-from . import depthwise
+from . import depthwise, winograd
 from .build import inlined, kernel
-from .intrinsics import address, edged_microkernel, move, transpose_tile, vector_width
+from .intrinsics import address, call_at, edged_microkernel, move, transpose_tile, vector_width
 from .pool import parallel, run, threads
 
 __all__ = ["SERVES"]
@@ -51,7 +51,7 @@ f4 = np.float32
 
 
 _LANES = vector_width()
-_transpose = transpose_tile()
+_transpose, _call = transpose_tile(), call_at(15)
 
 
 @inlined
@@ -86,201 +86,218 @@ def _frame(x, frame, at, table, pixels, channels, apart, planes):
                     b[j] = a[j]
 
 
-@cache
-def _pack(width: int) -> Any:
-    lanes = vector_width()
-    transpose, copy = transpose_tile(), move
+@kernel("f4[:] f4[:,:] i8[:,:] f4[:,:] i8 i8 i8 i8 i8 i8")
+def _pack(w, panels, rows, stages, run, apart, across, columns, start, stop):
+    """Row rows[i, 0] + block rows[i, 1] of panels gets the i-th number of w's runs, for all columns of the block.
 
-    @kernel("f4[:] f4[:,:] i8[:,:] f4[:,:] i8 i8 i8 i8 i8 i8")
-    def pack(w, panels, rows, stages, run, apart, across, columns, start, stop):
-        """Row rows[i, 0] + block rows[i, 1] of panels gets the i-th number of w's runs, for all columns of the block.
-
-        Runs are `apart` from each other in memory, columns `across`. A tile of columns and numbers is transposed in
-        registers, and its rows go where they belong, a negative one nowhere.
-        """
-        runs = len(rows) // run
-        stage, source, target = address(stages) + 4 * lanes * lanes * start, address(w), address(panels)
-        for block in range(start, stop):
-            for part in range(0, width, lanes):
-                first = block * width + part
-                n = min(lanes, columns - first)
-                for r in range(runs):
-                    corner = r * apart + first * across
-                    for f in range(0, run, lanes):
-                        count = min(lanes, run - f)
-                        at = corner + f
-                        if n == lanes and at + (lanes - 1) * across + lanes <= w.size:
-                            transpose(source + 4 * at, across, stage, lanes)
-                            for i in range(count):
-                                row = rows[r * run + f + i, 0]
-                                if row >= 0:
-                                    row += block * rows[r * run + f + i, 1]
-                                    copy(stage + 4 * i * lanes, target + 4 * (row * width + part))
-                        else:
-                            for i in range(count):
-                                row = rows[r * run + f + i, 0]
-                                if row >= 0:
-                                    line = panels[row + block * rows[r * run + f + i, 1], part:]
-                                    for j in range(lanes):
-                                        line[j] = w[at + i + j * across] if j < n else f4(0)
-
-    return pack
+    Runs are `apart` from each other in memory, columns `across`. A tile of columns and numbers is transposed in
+    registers, and its rows go where they belong, a negative one nowhere.
+    """
+    runs, width = len(rows) // run, panels.shape[1]
+    stage, source, target = address(stages) + 4 * _LANES * _LANES * start, address(w), address(panels)
+    for block in range(start, stop):
+        for part in range(0, width, _LANES):
+            first = block * width + part
+            n = min(_LANES, columns - first)
+            for r in range(runs):
+                corner = r * apart + first * across
+                for f in range(0, run, _LANES):
+                    count = min(_LANES, run - f)
+                    at = corner + f
+                    if n == _LANES and at + (_LANES - 1) * across + _LANES <= w.size:
+                        _transpose(source + 4 * at, across, stage, _LANES)
+                        for i in range(count):
+                            row = rows[r * run + f + i, 0]
+                            if row >= 0:
+                                row += block * rows[r * run + f + i, 1]
+                                move(stage + 4 * i * _LANES, target + 4 * (row * width + part))
+                    else:
+                        for i in range(count):
+                            row = rows[r * run + f + i, 0]
+                            if row >= 0:
+                                line = panels[row + block * rows[r * run + f + i, 1], part:]
+                                for j in range(_LANES):
+                                    line[j] = w[at + i + j * across] if j < n else f4(0)
 
 
-@cache
-def _pack_rows(width: int) -> Any:
-    @kernel("f4[:] f4[:,:] i8[:,:] i8 i8 i8")
-    def pack_rows(w, panels, rows, columns, start, stop):
-        """The same, for a weight whose columns are next to each other in memory."""
-        for block in range(start, stop):
-            n = min(width, columns - block * width)
-            for i in range(len(rows)):
-                row = rows[i, 0]
-                if row >= 0:
-                    line = panels[row + block * rows[i, 1]]
-                    source = w[i * columns + block * width : i * columns + block * width + n]
-                    for j in range(len(source)):
-                        line[j] = source[j]
-                    for j in range(n, width):
-                        line[j] = f4(0)
-
-    return pack_rows
+@kernel("f4[:] f4[:,:] i8[:,:] i8 i8 i8")
+def _pack_rows(w, panels, rows, columns, start, stop):
+    """The same, for a weight whose columns are next to each other in memory."""
+    width = panels.shape[1]
+    for block in range(start, stop):
+        n = min(width, columns - block * width)
+        for i in range(len(rows)):
+            row = rows[i, 0]
+            if row >= 0:
+                line = panels[row + block * rows[i, 1]]
+                source = w[i * columns + block * width : i * columns + block * width + n]
+                for j in range(len(source)):
+                    line[j] = source[j]
+                for j in range(n, width):
+                    line[j] = f4(0)
 
 
-@cache
-def _sum_over_taps(rows: int, vectors: int) -> Any:
-    width = vectors * vector_width()
-    whole, short = edged_microkernel(rows, vectors), edged_microkernel(max(rows - 1, 1), vectors)
-
-    @kernel("f4[:] f4[:,:] f4[:] f4[:] f4[:] i8[:] i8[:,:] i8[:,:] i8[:] i8[:,:] i8 i8 i8 i8")
-    def sum_over_taps(x, panels, bias, y, frame, plan, framing, lines, taps, phases, start, stop, block, end):
-        samples, framed, pixels, channels, apart, planes = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
-        size_x, size_frame, size_y, depth, at_once, columns = plan[6], plan[7], plan[8], plan[9], plan[10], plan[11]
-        rs, ldc, biased, lines_at_once = plan[12], plan[13], plan[14], plan[15]
+@kernel("f4[:] f4[:,:] f4[:] f4[:] f4[:] i8[:] i8[:,:] i8[:,:] i8[:] i8[:,:] i8[:] i8 i8 i8 i8")
+def _sum_over_taps(x, panels, bias, y, frame, plan, framing, lines, taps, phases, tile, start, stop, block, end):
+    samples, framed, pixels, channels, apart, planes = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
+    size_x, size_frame, size_y, depth, at_once, columns = plan[6], plan[7], plan[8], plan[9], plan[10], plan[11]
+    rs, ldc, biased, lines_at_once = plan[12], plan[13], plan[14], plan[15]
+    whole, short, rows, width = tile[0], tile[1], tile[2], panels.shape[1]
+    if framed > 0:
+        frame[:] = f4(0)
+    to, panel, table, begin = address(y), address(panels), address(taps), address(bias)
+    for turn in range((stop - start + samples - 1) // samples):
+        n = start + turn * samples
+        count = min(samples, stop - n)
         if framed > 0:
-            frame[:] = f4(0)
-        to, panel, table, begin = address(y), address(panels), address(taps), address(bias)
-        for turn in range((stop - start + samples - 1) // samples):
-            n = start + turn * samples
-            count = min(samples, stop - n)
-            if framed > 0:
-                for i in range(count):
-                    _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes)
-                base, size = address(frame), size_frame
-            else:
-                base, size = address(x) + 4 * n * size_x, size_x
-            for p in range(len(phases)):
-                first, last, wholes, shorts = phases[p, 0], phases[p, 1], phases[p, 2], phases[p, 3]
-                tap, tap_end, matrix = phases[p, 4], phases[p, 5], phases[p, 6]
-                for group in range((last - first + lines_at_once - 1) // lines_at_once):
-                    l0 = first + group * lines_at_once
-                    l1 = min(l0 + lines_at_once, last)
-                    for o in range(block, end):
-                        n_columns = min(width, columns - o * width)
-                        for visit in range((tap_end - tap + at_once - 1) // at_once):
-                            t = tap + visit * at_once
-                            corner = panel + 4 * width * (matrix + (o * (tap_end - tap) - tap) * depth)
-                            for i in range(count):
-                                for l in range(l0, l1):
-                                    t0, t1 = max(t, lines[l, 2]), min(t + at_once, lines[l, 3])
-                                    if t0 >= t1:
-                                        continue
-                                    a = base + 4 * (i * size + lines[l, 0])
-                                    b = corner + 4 * width * t0 * depth
-                                    c = to + 4 * ((n + i) * size_y + lines[l, 1] + o * width)
-                                    s, lds, beta = c, ldc, 1
-                                    if t0 == lines[l, 2]:
-                                        s, lds, beta = begin + 4 * o * width, 0, biased
-                                    for _ in range(wholes):
-                                        whole(a, b, c, table + 8 * t0, t1 - t0, depth, rs, 1, width, depth * width,
-                                              ldc, beta, s, lds, n_columns)  # fmt: skip
-                                        a += 4 * rows * rs
-                                        c += 4 * rows * ldc
-                                        s += 4 * rows * lds
-                                    for _ in range(shorts):
-                                        short(a, b, c, table + 8 * t0, t1 - t0, depth, rs, 1, width, depth * width,
-                                              ldc, beta, s, lds, n_columns)  # fmt: skip
-                                        a += 4 * (rows - 1) * rs
-                                        c += 4 * (rows - 1) * ldc
-                                        s += 4 * (rows - 1) * lds
-
-    return sum_over_taps
-
-
-@cache
-def _sum_over_positions(rows: int, vectors: int) -> Any:
-    width = vectors * vector_width()
-    whole, short = edged_microkernel(rows, vectors), edged_microkernel(max(rows - 1, 1), vectors)
-
-    @kernel("f4[:] f4[:] f4[:,:] f4[:] f4[:,:] i8[:] i8[:,:] i8[:] i8[:] i8[:] i8 i8 i8 i8")
-    def sum_over_positions(x, g, w, frame, panel, plan, framing, lines, taps, reads, start, stop, block, end):
-        samples, framed, pixels, channels, apart, planes = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
-        size_x, size_frame, columns, line, cs, lines_at_once = plan[6], plan[7], plan[8], plan[9], plan[10], plan[11]
-        g_planes, wholes, shorts = plan[12], plan[13], plan[14]
-        row = wholes * rows + shorts * (rows - 1)
-        if framed > 0:
-            frame[:] = f4(0)
-        target, packed, table = address(w), address(panel), address(reads)
-        ldw = w.shape[1]
-        for turn in range((stop - start + samples - 1) // samples):
-            n = start + turn * samples
-            count = min(samples, stop - n)
-            if framed > 0:
-                for i in range(count):
-                    _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes)
-                base, size = address(frame), size_frame
-            else:
-                base, size = address(x) + 4 * n * size_x, size_x
-            for group in range((len(lines) + lines_at_once - 1) // lines_at_once):
-                l0 = group * lines_at_once
-                l1 = min(l0 + lines_at_once, len(lines))
-                n_lines = count * (l1 - l0)
-                beta = 0 if n == start and l0 == 0 else 1
-                for i in range(count):
-                    for l in range(l0, l1):
-                        reads[i * (l1 - l0) + l - l0] = i * size + lines[l]
+            for i in range(count):
+                _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes)
+            base, size = address(frame), size_frame
+        else:
+            base, size = address(x) + 4 * n * size_x, size_x
+        for p in range(len(phases)):
+            first, last, wholes, shorts = phases[p, 0], phases[p, 1], phases[p, 2], phases[p, 3]
+            tap, tap_end, matrix = phases[p, 4], phases[p, 5], phases[p, 6]
+            for group in range((last - first + lines_at_once - 1) // lines_at_once):
+                l0 = first + group * lines_at_once
+                l1 = min(l0 + lines_at_once, last)
                 for o in range(block, end):
                     n_columns = min(width, columns - o * width)
-                    for i in range(count):
-                        p0 = (n + i) * len(lines) * line + l0 * line
-                        rows_of = panel[i * (l1 - l0) * line :]
-                        if g_planes > 0:
-                            corner = g[(n + i) * columns * g_planes + o * width * g_planes + l0 * line :]
-                            for j in range(n_columns):
-                                source = corner[j * g_planes : j * g_planes + (l1 - l0) * line]
-                                for q in range(len(source)):
-                                    rows_of[q, j] = source[q]
-                            if n_columns < width:
-                                for q in range((l1 - l0) * line):
-                                    for j in range(n_columns, width):
-                                        rows_of[q, j] = f4(0)
-                        else:
-                            for q in range((l1 - l0) * line):
-                                a = g[(p0 + q) * columns + o * width : (p0 + q) * columns + o * width + n_columns]
-                                to = rows_of[q]
-                                if n_columns == width:
-                                    for j in range(width):
-                                        to[j] = a[j]
-                                else:
-                                    for j in range(len(a)):
-                                        to[j] = a[j]
-                                    for j in range(n_columns, width):
-                                        to[j] = f4(0)
-                    for t in range(len(taps)):
-                        a = base + 4 * taps[t]
-                        c = target + 4 * (t * row * ldw + o * width)
-                        for _ in range(wholes):
-                            whole(a, packed, c, table, n_lines, line, 1, cs, width, line * width,
-                                  ldw, beta, c, ldw, width)  # fmt: skip
-                            a += 4 * rows
-                            c += 4 * rows * ldw
-                        for _ in range(shorts):
-                            short(a, packed, c, table, n_lines, line, 1, cs, width, line * width,
-                                  ldw, beta, c, ldw, width)  # fmt: skip
-                            a += 4 * (rows - 1)
-                            c += 4 * (rows - 1) * ldw
+                    for visit in range((tap_end - tap + at_once - 1) // at_once):
+                        t = tap + visit * at_once
+                        corner = panel + 4 * width * (matrix + (o * (tap_end - tap) - tap) * depth)
+                        for i in range(count):
+                            for l in range(l0, l1):
+                                t0, t1 = max(t, lines[l, 2]), min(t + at_once, lines[l, 3])
+                                if t0 >= t1:
+                                    continue
+                                a = base + 4 * (i * size + lines[l, 0])
+                                b = corner + 4 * width * t0 * depth
+                                c = to + 4 * ((n + i) * size_y + lines[l, 1] + o * width)
+                                s, lds, beta = c, ldc, 1
+                                if t0 == lines[l, 2]:
+                                    s, lds, beta = begin + 4 * o * width, 0, biased
+                                for _ in range(wholes):
+                                    _call(
+                                        whole,
+                                        (
+                                            a,
+                                            b,
+                                            c,
+                                            table + 8 * t0,
+                                            t1 - t0,
+                                            depth,
+                                            rs,
+                                            1,
+                                            width,
+                                            depth * width,
+                                            ldc,
+                                            beta,
+                                            s,
+                                            lds,
+                                            n_columns,
+                                        ),
+                                    )
+                                    a += 4 * rows * rs
+                                    c += 4 * rows * ldc
+                                    s += 4 * rows * lds
+                                for _ in range(shorts):
+                                    _call(
+                                        short,
+                                        (
+                                            a,
+                                            b,
+                                            c,
+                                            table + 8 * t0,
+                                            t1 - t0,
+                                            depth,
+                                            rs,
+                                            1,
+                                            width,
+                                            depth * width,
+                                            ldc,
+                                            beta,
+                                            s,
+                                            lds,
+                                            n_columns,
+                                        ),
+                                    )
+                                    a += 4 * (rows - 1) * rs
+                                    c += 4 * (rows - 1) * ldc
+                                    s += 4 * (rows - 1) * lds
 
-    return sum_over_positions
+
+@kernel("f4[:] f4[:] f4[:,:] f4[:] f4[:,:] i8[:] i8[:,:] i8[:] i8[:] i8[:] i8[:] i8 i8 i8 i8")
+def _sum_over_positions(x, g, w, frame, panel, plan, framing, lines, taps, reads, tile, start, stop, block, end):
+    samples, framed, pixels, channels, apart, planes = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
+    size_x, size_frame, columns, line, cs, lines_at_once = plan[6], plan[7], plan[8], plan[9], plan[10], plan[11]
+    g_planes, wholes, shorts = plan[12], plan[13], plan[14]
+    whole, short, rows, width = tile[0], tile[1], tile[2], panel.shape[1]
+    row = wholes * rows + shorts * (rows - 1)
+    if framed > 0:
+        frame[:] = f4(0)
+    target, packed, table = address(w), address(panel), address(reads)
+    ldw = w.shape[1]
+    for turn in range((stop - start + samples - 1) // samples):
+        n = start + turn * samples
+        count = min(samples, stop - n)
+        if framed > 0:
+            for i in range(count):
+                _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes)
+            base, size = address(frame), size_frame
+        else:
+            base, size = address(x) + 4 * n * size_x, size_x
+        for group in range((len(lines) + lines_at_once - 1) // lines_at_once):
+            l0 = group * lines_at_once
+            l1 = min(l0 + lines_at_once, len(lines))
+            n_lines = count * (l1 - l0)
+            beta = 0 if n == start and l0 == 0 else 1
+            for i in range(count):
+                for l in range(l0, l1):
+                    reads[i * (l1 - l0) + l - l0] = i * size + lines[l]
+            for o in range(block, end):
+                n_columns = min(width, columns - o * width)
+                for i in range(count):
+                    p0 = (n + i) * len(lines) * line + l0 * line
+                    rows_of = panel[i * (l1 - l0) * line :]
+                    if g_planes > 0:
+                        corner = g[(n + i) * columns * g_planes + o * width * g_planes + l0 * line :]
+                        for j in range(n_columns):
+                            source = corner[j * g_planes : j * g_planes + (l1 - l0) * line]
+                            for q in range(len(source)):
+                                rows_of[q, j] = source[q]
+                        if n_columns < width:
+                            for q in range((l1 - l0) * line):
+                                for j in range(n_columns, width):
+                                    rows_of[q, j] = f4(0)
+                    else:
+                        for q in range((l1 - l0) * line):
+                            a = g[(p0 + q) * columns + o * width : (p0 + q) * columns + o * width + n_columns]
+                            to = rows_of[q]
+                            filled = n_columns // _LANES * _LANES
+                            for j in range(0, filled, _LANES):
+                                move(address(a) + 4 * j, address(to) + 4 * j)
+                            for j in range(filled, n_columns):
+                                to[j] = a[j]
+                            for j in range(n_columns, width):
+                                to[j] = f4(0)
+                for t in range(len(taps)):
+                    a = base + 4 * taps[t]
+                    c = target + 4 * (t * row * ldw + o * width)
+                    for _ in range(wholes):
+                        _call(
+                            whole,
+                            (a, packed, c, table, n_lines, line, 1, cs, width, line * width, ldw, beta, c, ldw, width),
+                        )
+                        a += 4 * rows
+                        c += 4 * rows * ldw
+                    for _ in range(shorts):
+                        _call(
+                            short,
+                            (a, packed, c, table, n_lines, line, 1, cs, width, line * width, ldw, beta, c, ldw, width),
+                        )
+                        a += 4 * (rows - 1)
+                        c += 4 * (rows - 1) * ldw
 
 
 @kernel("f4[:,:] i8 i8")
@@ -293,39 +310,32 @@ def _add_up(parts, start, stop):
             total[j] += part[j]
 
 
-@cache
-def _unpack() -> Any:
-    lanes = vector_width()
-    transpose, copy = transpose_tile(), move
-
-    @kernel("f4[:,:] f4[:,:] f4[:,:] i8 i8 i8")
-    def unpack(matrix, w, stages, taps, start, stop):
-        """w[o, (c, tap)] = matrix[(tap, c), o], for the outputs from start to stop, by tiles."""
-        n, row = w.shape[1], matrix.shape[1]
-        depth = n // taps
-        stage, source, target = address(stages) + 4 * lanes * lanes * (start // lanes), address(matrix), address(w)
-        for first in range(start, stop, lanes):
-            c = t = 0
-            outputs = min(lanes, stop - first)
-            for f in range(0, n, lanes):
-                count = min(lanes, n - f)
-                if outputs == lanes and count == lanes:
-                    for i in range(lanes):
-                        copy(source + 4 * ((t * depth + c) * row + first), stage + 4 * i * lanes)
-                        t += 1
-                        if t == taps:
-                            t, c = 0, c + 1
-                    transpose(stage, lanes, target + 4 * (first * n + f), n)
-                else:
-                    for i in range(count):
-                        line = matrix[t * depth + c, first : first + outputs]
-                        for o in range(len(line)):
-                            w[first + o, f + i] = line[o]
-                        t += 1
-                        if t == taps:
-                            t, c = 0, c + 1
-
-    return unpack
+@kernel("f4[:,:] f4[:,:] f4[:,:] i8 i8 i8")
+def _unpack(matrix, w, stages, taps, start, stop):
+    """w[o, (c, tap)] = matrix[(tap, c), o], for the outputs from start to stop, by tiles."""
+    n, row = w.shape[1], matrix.shape[1]
+    depth = n // taps
+    stage, source, target = address(stages) + 4 * _LANES * _LANES * (start // _LANES), address(matrix), address(w)
+    for first in range(start, stop, _LANES):
+        c = t = 0
+        outputs = min(_LANES, stop - first)
+        for f in range(0, n, _LANES):
+            count = min(_LANES, n - f)
+            if outputs == _LANES and count == _LANES:
+                for i in range(_LANES):
+                    move(source + 4 * ((t * depth + c) * row + first), stage + 4 * i * _LANES)
+                    t += 1
+                    if t == taps:
+                        t, c = 0, c + 1
+                _transpose(stage, _LANES, target + 4 * (first * n + f), n)
+            else:
+                for i in range(count):
+                    line = matrix[t * depth + c, first : first + outputs]
+                    for o in range(len(line)):
+                        w[first + o, f + i] = line[o]
+                    t += 1
+                    if t == taps:
+                        t, c = 0, c + 1
 
 
 # -- geometry ---------------------------------------------------------------------------------------------------------
@@ -351,6 +361,12 @@ def _tile(length: int, columns: int) -> tuple[int, int]:
         if useful * busy * (1 + rows * vectors / 1000) > best:
             best, found = useful * busy * (1 + rows * vectors / 1000), (rows, vectors)
     return found
+
+
+@cache
+def _code(rows: int, vectors: int) -> Any:
+    """The code of a tile and of one that is a row shorter, as kernels take them."""
+    return np.array([edged_microkernel(rows, vectors), edged_microkernel(max(rows - 1, 1), vectors), rows], np.int64)
 
 
 def _pieces(length: int, rows: int) -> tuple[int, int]:
@@ -595,10 +611,10 @@ def _panels(plan: _Plan, weight: Any, turned: bool) -> Any:
     panels = empty((len(plan.order) * blocks * depth, width), np.float32)
     least = 1 + (1 << 15) // (len(rows) * width)
     if across == 1:
-        parallel(_pack_rows(width), blocks, flat, panels, rows, plan.columns, least=least)
+        parallel(_pack_rows, blocks, flat, panels, rows, plan.columns, least=least)
     else:
         stages = np.empty((blocks, vector_width() ** 2), np.float32)
-        parallel(_pack(width), blocks, flat, panels, rows, stages, run, apart, across, plan.columns, least=least)
+        parallel(_pack, blocks, flat, panels, rows, stages, run, apart, across, plan.columns, least=least)
     return panels
 
 
@@ -619,15 +635,15 @@ def _contract(plan: _Plan, x: Any, n: int, weight: Any, bias: Any, turned: bool)
     if bias is not None:
         start[: plan.columns] = bias
     numbers = plan.numbers if bias is None else plan.with_bias
-    call = _sum_over_taps(*plan.tile)
+    tile = _code(*plan.tile)
     size = plan.samples * plan.frame.size if plan.frame.framed else 0
     phases = plan.phases.copy()
     phases[:, 6] *= blocks
 
     def work(samples: Any, outputs: Any) -> None:
-        call(
+        _sum_over_taps(
             x, panels, start, y, _scratch("frame", size), numbers, plan.frame.table, plan.lines, plan.taps, phases,
-            *samples, *outputs,
+            tile, *samples, *outputs,
         )  # fmt: skip
 
     workers = max(1, min(threads(), plan.work * n // _LEAST))
@@ -643,12 +659,22 @@ def _fits(*arrays: Any) -> bool:
     return all(a is None or a.dtype == _FLOAT32 for a in arrays) and all(a is None or a.size for a in arrays)
 
 
+def _winograd(kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
+    """Whether this is a geometry of winograd.py, which says itself where it pays."""
+    usual = all(0 <= n <= 2 for pair in padding for n in pair)
+    return usual and tuple(kernel) == (3, 3) and prod(stride) == 1 and prod(dilation) == 1
+
+
 def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0),), dilation=(1,), groups=1) -> Any:
     """The op `conv`."""
     if groups != 1:
         return depthwise.forward(input, weight, bias, stride, padding, dilation, groups)
     if not _fits(input, weight, bias):
         return NotImplemented
+    if _winograd(weight.shape[2:], stride, padding, dilation):
+        found = winograd.forward(input, weight, bias, padding)
+        if found is not NotImplemented:
+            return found
     size, kernel = input.shape[2:], weight.shape[2:]
     out = [
         (n + b + a - d * (k - 1) - 1) // s + 1 for n, k, s, (b, a), d in zip(size, kernel, stride, padding, dilation)
@@ -669,6 +695,10 @@ def conv_input(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dil
         return depthwise.input_gradient(grad, weight, size, stride, padding, dilation, groups)
     if not _fits(grad, weight) or prod(grad.shape[2:]) <= 2:
         return NotImplemented
+    if _winograd(weight.shape[2:], stride, padding, dilation):
+        found = winograd.input_gradient(grad, weight, tuple(size), padding)
+        if found is not NotImplemented:
+            return found
     x, planes = _source(grad)
     geometry = [_three(v, f) for v, f in ((weight.shape[2:], 1), (size, 1), (stride, 1), (dilation, 1))]
     before = _three([b for b, _ in padding], 0)
@@ -716,6 +746,10 @@ def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, d
         return depthwise.weight_gradient(input, grad, kernel, stride, padding, dilation, groups)
     if not _fits(input, grad) or prod(grad.shape[2:]) <= 2:
         return NotImplemented
+    if _winograd(kernel, stride, padding, dilation):
+        found = winograd.weight_gradient(input, grad, padding)
+        if found is not NotImplemented:
+            return found
     (n, channels, *size), columns, out, kernel = input.shape, grad.shape[1], grad.shape[2:], tuple(kernel)
     x, planes = _source(input)
     g, g_planes = _source(grad)
@@ -732,26 +766,14 @@ def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, d
     else:
         pieces = [(i, s, (0, blocks)) for i, s in enumerate(_cut(n, workers))]
     parts = empty((1 + pieces[-1][0], rows * blocks * width), np.float32)
-    call = _sum_over_positions(*tile)
+    code = _code(*tile)
 
     def work(part: int, some: Any, outputs: Any) -> None:
         scratch = _scratch("frame", samples * frame.size if frame.framed else 0)
         panel = _scratch("panel", n_lines * line * width).reshape(-1, width)
         reads = np.empty(n_lines, np.int64)
-        call(
-            x,
-            g,
-            parts[part].reshape(rows, -1),
-            scratch,
-            panel,
-            numbers,
-            frame.table,
-            lines,
-            taps,
-            reads,
-            *some,
-            *outputs,
-        )
+        tables = numbers, frame.table, lines, taps, reads, code
+        _sum_over_positions(x, g, parts[part].reshape(rows, -1), scratch, panel, *tables, *some, *outputs)
 
     run(work, pieces)
     if len(parts) > 1:
@@ -760,7 +782,7 @@ def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, d
     lanes = vector_width()
     stages = np.empty((-(-columns // lanes), lanes * lanes), np.float32)
     parallel(
-        _unpack(), columns, parts[0].reshape(rows, -1), w, stages, prod(kernel), least=1 + (1 << 15) // rows, step=lanes
+        _unpack, columns, parts[0].reshape(rows, -1), w, stages, prod(kernel), least=1 + (1 << 15) // rows, step=lanes
     )
     return w.reshape(columns, channels, *kernel)
 

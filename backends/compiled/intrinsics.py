@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .build import _HEADER, Lazy
+from .build import _HEADER, Lazy, written
 
 __all__ = [
     "address",
     "bits",
+    "call_at",
     "checked",
+    "edged_microkernel",
     "from_bits",
     "get",
     "microkernel",
@@ -233,156 +235,54 @@ def microkernel(rows: int, vectors: int, width: int | None = None) -> Lazy:
     registers and `vectors` + 1 more must fit the processor: at most 28 of 32 with AVX-512, 14 of 16 with AVX2.
     """
     width = width or vector_width()
-    return Lazy(("microkernel", rows, vectors, width), lambda: _build_microkernel(rows, vectors, width, False))
+    return Lazy(("microkernel", rows, vectors, width), lambda: _build_microkernel(rows, vectors, width))
 
 
 @functools.cache
-def edged_microkernel(rows: int, vectors: int, width: int | None = None) -> Lazy:
-    """`microkernel` for any number of columns and any start:
+def edged_microkernel(rows: int, vectors: int, width: int | None = None) -> int:
+    """`microkernel` for any number of columns and any start, as the address of a function for `call_at`:
 
         C[m, :n] = beta S[m, :n] + sum_t sum_k A[offset[t] + m rs + k cs] B[t bs + k ldb + :n]
 
     Three arguments more: the address of S, its row stride (0 for a bias), and n. Nothing beyond column n of C and S is
     touched; B has whole vectors.
     """
-    width = width or vector_width()
-    return Lazy(("edged microkernel", rows, vectors, width), lambda: _build_microkernel(rows, vectors, width, True))
+    lanes = width or vector_width()
+    what = ("edged microkernel", rows, vectors, lanes)
+    return written("tile", what, 15, lambda b, args: _write_microkernel(b, args, rows, vectors, lanes))
 
 
-def _build_microkernel(rows: int, vectors: int, width: int, edged: bool) -> Any:
-    import numba
-    from llvmlite import ir
-    from numba.core import cgutils
-    from numba.extending import intrinsic
+@functools.cache
+def call_at(arguments: int) -> Lazy:
+    """call_at(address, ...): a call of a function of so many int64 that returns nothing."""
 
-    i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
-    vector = ir.VectorType(f32, width)
-    tile = rows * vectors
-
-    def const(n: int) -> Any:
-        return ir.Constant(i64, n)
-
-    def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        A, B, C, offsets, taps, K, rs, cs, ldb, bs, ldc, beta, *edge = args
-        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32")
-        pointer = f32.as_pointer()
-        A, B, C = b.inttoptr(A, pointer), b.inttoptr(B, pointer), b.inttoptr(C, pointer)
-        offsets = b.inttoptr(offsets, i64.as_pointer())
-        zero, undefined = ir.Constant(vector, [0.0] * width), ir.Constant(vector, ir.Undefined)
-        all_zero = ir.Constant(ir.VectorType(i32, width), [0] * width)
-
-        if edged:
-            S, lds, n = b.inttoptr(edge[0], pointer), edge[1], edge[2]
-            i1 = ir.VectorType(ir.IntType(1), width)
-            count = b.insert_element(ir.Constant(all_zero.type, ir.Undefined), b.trunc(n, i32), ir.Constant(i32, 0))
-            count = b.shuffle_vector(count, count, all_zero)
-            lanes = [ir.Constant(all_zero.type, list(range(v * width, v * width + width))) for v in range(vectors)]
-            masks = [b.icmp_signed("<", numbers, count) for numbers in lanes]
-            kinds = [vector.as_pointer(), i32, i1]
-            read = cgutils.get_or_insert_function(
-                b.module, ir.FunctionType(vector, [*kinds, vector]), f"llvm.masked.load.v{width}f32.p0v{width}f32"
-            )
-            write = cgutils.get_or_insert_function(
-                b.module,
-                ir.FunctionType(ir.VoidType(), [vector, *kinds]),
-                f"llvm.masked.store.v{width}f32.p0v{width}f32",
-            )
-        else:
-            S, lds = C, ldc
-
-        def load(p: Any, v: int | None = None) -> Any:
-            p = b.bitcast(p, vector.as_pointer())
-            if edged and v is not None:
-                return b.call(read, [p, ir.Constant(i32, 4), masks[v], zero])
-            value = b.load(p)
-            value.align = 4
-            return value
-
-        def store(value: Any, p: Any, v: int) -> None:
-            p = b.bitcast(p, vector.as_pointer())
-            if edged:
-                b.call(write, [value, p, ir.Constant(i32, 4), masks[v]])
-            else:
-                b.store(value, p).align = 4
-
-        def phis(kind: Any, values: list[Any], origin: Any) -> list[Any]:
-            made = [b.phi(kind) for _ in values]
-            for phi, value in zip(made, values):
-                phi.add_incoming(value, origin)
-            return made
-
-        places = [(m, v) for m in range(rows) for v in range(vectors)]
-        sources, targets = [
-            [b.gep(base, [b.add(b.mul(const(m), stride), const(v * width))]) for m, v in places]
-            for base, stride in ((S, lds), (C, ldc))
-        ]
-        start = b.block
-        reading, outer, inner, end, done = [
-            b.append_basic_block(name) for name in ("read_c", "tap", "k", "tap_end", "done")
-        ]
-        before = b.append_basic_block("before")
-        b.cbranch(b.icmp_signed("!=", beta, const(0)), reading, before)
-        b.position_at_end(reading)
-        old = [load(p, v) for p, (_, v) in zip(sources, places)]
-        b.branch(before)
-        b.position_at_end(before)
-        first = phis(vector, [zero] * tile, start)
-        for phi, value in zip(first, old):
-            phi.add_incoming(value, reading)
-        # A's rows in groups of three off one address, p, p + rs, p + 2 rs: more addresses would not fit the registers
-        groups = range(0, rows, 3)
-        twice = b.mul(const(2), rs)
-        b.branch(outer)
-
-        b.position_at_end(outer)
-        (t,) = phis(i64, [const(0)], before)
-        sums = phis(vector, first, before)
-        a0 = b.gep(A, [b.load(b.gep(offsets, [t]))])
-        starts = [b.gep(a0, [b.mul(const(m), rs)]) for m in groups]
-        b0 = b.gep(B, [b.mul(t, bs)])
-        b.branch(inner)
-
-        b.position_at_end(inner)
-        (k,) = phis(i64, [const(0)], outer)
-        bases = phis(pointer, starts, outer)
-        (at,) = phis(pointer, [b0], outer)
-        acc = phis(vector, sums, outer)
-        columns = [load(b.gep(at, [const(v * width)])) for v in range(vectors)]
-        new = []
-        for m in range(rows):
-            base, rest = bases[m // 3], m % 3
-            a = b.load(b.gep(base, [rs if rest == 1 else twice]) if rest else base)
-            a.align = 4
-            a = b.shuffle_vector(b.insert_element(undefined, a, ir.Constant(i32, 0)), undefined, all_zero)
-            new += [b.call(fma, [a, columns[v], acc[m * vectors + v]]) for v in range(vectors)]
-        following = b.add(k, const(1))
-        for phi, value in zip(
-            [k, *bases, at, *acc], [following, *[b.gep(p, [cs]) for p in bases], b.gep(at, [ldb]), *new]
-        ):
-            phi.add_incoming(value, inner)
-        b.cbranch(b.icmp_signed("<", following, K), inner, end)
-
-        b.position_at_end(end)
-        following = b.add(t, const(1))
-        for phi, value in zip([t, *sums], [following, *new]):
-            phi.add_incoming(value, end)
-        b.cbranch(b.icmp_signed("<", following, taps), outer, done)
-
-        b.position_at_end(done)
-        for p, value, (_, v) in zip(targets, new, places):
-            store(value, p, v)
-        return context.get_dummy_value()
-
-    if edged:
+    def build() -> Any:
+        import numba
+        from llvmlite import ir
+        from numba.extending import intrinsic
 
         @intrinsic
-        def edged_microkernel(
-            context: Any, A: Any, B: Any, C: Any, offsets: Any, taps: Any, K: Any, rs: Any, cs: Any, ldb: Any, bs: Any,
-            ldc: Any, beta: Any, S: Any, lds: Any, n: Any,
-        ) -> Any:  # fmt: skip
-            return numba.types.void(*[numba.types.int64] * 15), code
+        def call_at(context: Any, address: Any, rest: Any) -> Any:
+            def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
+                kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * arguments)
+                given = [b.extract_value(args[1], i) for i in range(arguments)]
+                b.call(b.inttoptr(args[0], kind.as_pointer()), given)
+                return context.get_dummy_value()
 
-        return edged_microkernel
+            return numba.types.void(numba.types.int64, numba.types.UniTuple(numba.types.int64, arguments)), code
+
+        return call_at
+
+    return Lazy(("call_at", arguments), build)
+
+
+def _build_microkernel(rows: int, vectors: int, width: int) -> Any:
+    import numba
+    from numba.extending import intrinsic
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _write_microkernel(builder, args, rows, vectors, width)
+        return context.get_dummy_value()
 
     @intrinsic
     def microkernel(
@@ -392,6 +292,132 @@ def _build_microkernel(rows: int, vectors: int, width: int, edged: bool) -> Any:
         return numba.types.void(*[numba.types.int64] * 12), code
 
     return microkernel
+
+
+def _declared(module: Any, kind: Any, name: str) -> Any:
+    from llvmlite import ir
+
+    return module.globals[name] if name in module.globals else ir.Function(module, kind, name)
+
+
+def _write_microkernel(b: Any, args: Any, rows: int, vectors: int, width: int) -> None:
+    """Code of the microkernel for 12 arguments, of the edged one for 15."""
+    from llvmlite import ir
+
+    i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+    vector = ir.VectorType(f32, width)
+    tile = rows * vectors
+
+    def const(n: int) -> Any:
+        return ir.Constant(i64, n)
+
+    A, B, C, offsets, taps, K, rs, cs, ldb, bs, ldc, beta, *edge = args
+    edged = bool(edge)
+    fma = _declared(b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32")
+    pointer = f32.as_pointer()
+    A, B, C = b.inttoptr(A, pointer), b.inttoptr(B, pointer), b.inttoptr(C, pointer)
+    offsets = b.inttoptr(offsets, i64.as_pointer())
+    zero, undefined = ir.Constant(vector, [0.0] * width), ir.Constant(vector, ir.Undefined)
+    all_zero = ir.Constant(ir.VectorType(i32, width), [0] * width)
+
+    if edged:
+        S, lds, n = b.inttoptr(edge[0], pointer), edge[1], edge[2]
+        i1 = ir.VectorType(ir.IntType(1), width)
+        count = b.insert_element(ir.Constant(all_zero.type, ir.Undefined), b.trunc(n, i32), ir.Constant(i32, 0))
+        count = b.shuffle_vector(count, count, all_zero)
+        lanes = [ir.Constant(all_zero.type, list(range(v * width, v * width + width))) for v in range(vectors)]
+        masks = [b.icmp_signed("<", numbers, count) for numbers in lanes]
+        kinds = [vector.as_pointer(), i32, i1]
+        read = _declared(
+            b.module, ir.FunctionType(vector, [*kinds, vector]), f"llvm.masked.load.v{width}f32.p0v{width}f32"
+        )
+        write = _declared(
+            b.module,
+            ir.FunctionType(ir.VoidType(), [vector, *kinds]),
+            f"llvm.masked.store.v{width}f32.p0v{width}f32",
+        )
+    else:
+        S, lds = C, ldc
+
+    def load(p: Any, v: int | None = None) -> Any:
+        p = b.bitcast(p, vector.as_pointer())
+        if edged and v is not None:
+            return b.call(read, [p, ir.Constant(i32, 4), masks[v], zero])
+        value = b.load(p)
+        value.align = 4
+        return value
+
+    def store(value: Any, p: Any, v: int) -> None:
+        p = b.bitcast(p, vector.as_pointer())
+        if edged:
+            b.call(write, [value, p, ir.Constant(i32, 4), masks[v]])
+        else:
+            b.store(value, p).align = 4
+
+    def phis(kind: Any, values: list[Any], origin: Any) -> list[Any]:
+        made = [b.phi(kind) for _ in values]
+        for phi, value in zip(made, values):
+            phi.add_incoming(value, origin)
+        return made
+
+    places = [(m, v) for m in range(rows) for v in range(vectors)]
+    sources, targets = [
+        [b.gep(base, [b.add(b.mul(const(m), stride), const(v * width))]) for m, v in places]
+        for base, stride in ((S, lds), (C, ldc))
+    ]
+    start = b.block
+    reading, outer, inner, end, done = [
+        b.append_basic_block(name) for name in ("read_c", "tap", "k", "tap_end", "done")
+    ]
+    before = b.append_basic_block("before")
+    b.cbranch(b.icmp_signed("!=", beta, const(0)), reading, before)
+    b.position_at_end(reading)
+    old = [load(p, v) for p, (_, v) in zip(sources, places)]
+    b.branch(before)
+    b.position_at_end(before)
+    first = phis(vector, [zero] * tile, start)
+    for phi, value in zip(first, old):
+        phi.add_incoming(value, reading)
+    # A's rows in groups of three off one address, p, p + rs, p + 2 rs: more addresses would not fit the registers
+    groups = range(0, rows, 3)
+    twice = b.mul(const(2), rs)
+    b.branch(outer)
+
+    b.position_at_end(outer)
+    (t,) = phis(i64, [const(0)], before)
+    sums = phis(vector, first, before)
+    a0 = b.gep(A, [b.load(b.gep(offsets, [t]))])
+    starts = [b.gep(a0, [b.mul(const(m), rs)]) for m in groups]
+    b0 = b.gep(B, [b.mul(t, bs)])
+    b.branch(inner)
+
+    b.position_at_end(inner)
+    (k,) = phis(i64, [const(0)], outer)
+    bases = phis(pointer, starts, outer)
+    (at,) = phis(pointer, [b0], outer)
+    acc = phis(vector, sums, outer)
+    columns = [load(b.gep(at, [const(v * width)])) for v in range(vectors)]
+    new = []
+    for m in range(rows):
+        base, rest = bases[m // 3], m % 3
+        a = b.load(b.gep(base, [rs if rest == 1 else twice]) if rest else base)
+        a.align = 4
+        a = b.shuffle_vector(b.insert_element(undefined, a, ir.Constant(i32, 0)), undefined, all_zero)
+        new += [b.call(fma, [a, columns[v], acc[m * vectors + v]]) for v in range(vectors)]
+    following = b.add(k, const(1))
+    for phi, value in zip([k, *bases, at, *acc], [following, *[b.gep(p, [cs]) for p in bases], b.gep(at, [ldb]), *new]):
+        phi.add_incoming(value, inner)
+    b.cbranch(b.icmp_signed("<", following, K), inner, end)
+
+    b.position_at_end(end)
+    following = b.add(t, const(1))
+    for phi, value in zip([t, *sums], [following, *new]):
+        phi.add_incoming(value, end)
+    b.cbranch(b.icmp_signed("<", following, taps), outer, done)
+
+    b.position_at_end(done)
+    for p, value, (_, v) in zip(targets, new, places):
+        store(value, p, v)
 
 
 @functools.cache
