@@ -28,6 +28,7 @@ TABLE: dict[str, tuple[str, int]] = {
     "conv_weight": ("convolution", 1024),
     **dict.fromkeys(("embedding_grad", "gather", "index_adjoint", "index_put", "scatter_add"), ("embedding", 1024)),
     "dropout_by_seed": ("dropout", 512),
+    "keep_by_seed": ("dropout", 512),
     **dict.fromkeys(
         (
             *("celu", "celu.grad", "elu", "elu.grad", "erf", "erf.grad", "gelu", "gelu.grad", "hardsigmoid"),
@@ -56,6 +57,10 @@ TABLE: dict[str, tuple[str, int]] = {
     **dict.fromkeys(("gru.grad", "lstm.grad", "rnn.grad"), ("recurrent", 0)),
     "scaled_dot_product_attention": ("attention", 4096),
     "scaled_dot_product_attention.grad": ("attention", 0),
+    "cross_entropy": ("softmax", 512),
+    "cross_entropy.grad": ("softmax", 0),
+    "log_softmax": ("softmax", 2048),
+    "log_softmax.grad": ("softmax", 2048),
     "softmax": ("softmax", 2048),
     "softmax.grad": ("softmax", 2048),
     "max_pool": ("pooling", 2048),
