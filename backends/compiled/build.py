@@ -50,6 +50,16 @@ FAST_MATH = frozenset({"reassoc", "contract", "arcp", "nsz", "afn"})
 _lock = threading.RLock()
 
 
+def _new_lock() -> None:
+    """In a forked child the thread that held it is gone."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
+
+
 class Unavailable(Exception):
     """There is no compiler on this machine, or it does not work."""
 

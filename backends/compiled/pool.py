@@ -16,19 +16,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..threads import get_threads as threads
+
 __all__ = ["parallel", "run", "threads"]
 
 _jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
 _workers: list[threading.Thread] = []
 _start = threading.Lock()
 _state = threading.local()
-
-
-def threads() -> int:
-    """How many threads share the work, the calling one included."""
-    from ..numpy.threads import get_threads
-
-    return get_threads()
 
 
 def _serve(jobs: Any) -> None:

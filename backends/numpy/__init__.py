@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..base import Backend
+from ..threads import get_threads, set_threads
 from .kernels import KERNELS
 from .memory import POOL, Memory, give_back_heap, keep_freed_memory
 from .random import HostGenerator
 from .steps import STEPS
-from .threads import get_threads, set_threads
 
 __all__ = ["BACKEND", "NumpyBackend"]
 

@@ -27,9 +27,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..compiled.pool import run
+from ..threads import ALONE, get_threads
 from .memory import empty, zeros
 from .products import dot
-from .threads import ALONE, get_threads
 
 __all__ = ["CONVOLUTION"]
 

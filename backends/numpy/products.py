@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..compiled.pool import run
-from .threads import ALONE, get_threads
+from ..threads import ALONE, get_threads
 
 __all__ = ["dot", "matmul"]
 

@@ -1,0 +1,213 @@
+"""Compiled kernels: what they are given, where their code is kept, the threads that they run on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule.backends import compiled
+
+pytestmark = pytest.mark.skipif(
+    not compiled.available(), reason='numba is not installed; pip install "chainrule[fast]" brings it'
+)
+
+
+@pytest.fixture(scope="module")
+def doubled():
+    from chainrule.backends.compiled.build import kernel
+
+    @kernel("T[:,:] T[:,:] i8 i8", T="f4 f8")
+    def doubled(x, y, start, stop):
+        x, y = x[start:stop], y[start:stop]
+        for i in range(len(x)):
+            for j in range(x.shape[1]):
+                y[i, j] = 2 * x[i, j]
+
+    return doubled
+
+
+@pytest.fixture
+def two_threads():
+    before = chainrule.get_num_threads()
+    chainrule.set_num_threads(2)
+    yield
+    chainrule.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_kernel_takes_the_dtype_of_its_arrays(doubled, dtype):
+    x = np.arange(12, dtype=dtype).reshape(3, 4)
+    y = np.zeros_like(x)
+    doubled(x, y, 1, 3)
+    assert y.tolist() == [[0] * 4, [8, 10, 12, 14], [16, 18, 20, 22]]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 3), np.float32).T,
+        np.zeros((3, 8), np.float32)[:, ::2],
+        np.zeros((3, 4), np.float64),
+        np.zeros(12, np.float32),
+        np.zeros(49, np.uint8)[1:].view(np.float32).reshape(3, 4),
+        np.ma.zeros((3, 4), np.float32),
+        np.float32(0),
+        0.0,
+        None,
+    ],
+    ids=["transposed", "strided", "dtype", "dimensions", "misaligned", "subclass", "scalar", "number", "none"],
+)
+def test_a_kernel_looks_at_its_arrays_before_it_touches_them(doubled, wrong):
+    x = np.ones((3, 4), np.float32)
+    with pytest.raises(TypeError, match=r"kernel doubled: argument 1 must be a C-contiguous T\[:,:\]"):
+        doubled(x, wrong, 0, 3)
+
+
+def test_a_kernel_serves_its_dtypes_alone(doubled):
+    x = np.ones((3, 4), np.int32)
+    with pytest.raises(TypeError, match="serves float32, float64, not int32"):
+        doubled(x, x, 0, 3)
+
+
+def test_a_kernel_must_not_allocate():
+    from chainrule.backends.compiled.build import kernel
+
+    @kernel("f4[:]")
+    def allocates(x):
+        x[:] = np.zeros(len(x)) + x
+
+    with pytest.raises(TypeError, match="must not allocate, raise or call Python"):
+        allocates(np.ones(3, np.float32))
+
+
+def test_pieces_are_the_same_for_the_same_number_of_threads(two_threads):
+    from chainrule.backends.compiled.pool import parallel
+
+    seen = []
+    for total, least, step in [(10, 1, 1), (10, 1, 4), (10, 6, 1), (1, 1, 1), (0, 1, 1), (7, 1, 100)]:
+        pieces = []
+        parallel(lambda start, stop, pieces=pieces: pieces.append((start, stop)), total, least=least, step=step)
+        seen.append(sorted(pieces))
+    assert seen == [[(0, 5), (5, 10)], [(0, 8), (8, 10)], [(0, 10)], [(0, 1)], [(0, 0)], [(0, 7)]]
+
+
+def test_errors_of_a_piece_are_raised_when_all_have_ended(two_threads):
+    from chainrule.backends.compiled.pool import run
+
+    ended = []
+
+    def piece(i):
+        if i == 1:
+            raise ValueError("the second piece")
+        time.sleep(0.05)
+        ended.append(i)
+
+    with pytest.raises(ValueError, match="the second piece"):
+        run(piece, [(0,), (1,)])
+    assert ended == [0]
+    run(ended.append, [(2,), (3,)])
+    assert sorted(ended) == [0, 2, 3]
+
+
+def test_pieces_within_pieces(two_threads):
+    from chainrule.backends.compiled.pool import run
+
+    done = []
+    run(lambda i: run(done.append, [(10 * i,), (10 * i + 1,)]), [(1,), (2,)])
+    assert sorted(done) == [10, 11, 20, 21]
+
+
+def test_many_threads_at_once(two_threads):
+    """Each trains on its own; the results are those of one alone."""
+
+    def train():
+        generator = chainrule.Generator().manual_seed(0)
+        x, w = (chainrule.randn(200, 300, generator=generator) for _ in range(2))
+        w.requires_grad_()
+        for _ in range(20):
+            loss = chainrule.nn.functional.gelu(x @ w.T).softmax(-1).square().sum()
+            (g,) = chainrule.autograd.grad(loss, w)
+            w = (w - g).detach().requires_grad_()
+        return w.detach().numpy()
+
+    expected, results = train(), []
+    workers = [threading.Thread(target=lambda: results.append(train())) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(results) == 4
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own(two_threads):
+    x = chainrule.randn(400, 500)
+    expected = x.softmax(-1).numpy()
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if np.array_equal(x.softmax(-1).numpy(), expected) else 1)
+        finally:
+            os._exit(2)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the child hung")
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_second_process_starts_at_once(tmp_path):
+    """From its cache it needs neither numba nor the time to compile."""
+    program = """
+import sys, time
+import numpy
+start = time.perf_counter()
+import chainrule
+x = chainrule.randn(64, 784)
+w = chainrule.randn(128, 784, requires_grad=True)
+chainrule.nn.functional.linear(x, w).softmax(-1).sum().backward()
+print(time.perf_counter() - start, "numba" in sys.modules, "llvmlite" in sys.modules)
+"""
+    environment = os.environ | {"CHAINRULE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    runs = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(3)
+    ]
+    assert [run[1:] for run in runs] == [["True", "True"], ["False", "True"], ["False", "True"]]
+    # 0.3 s is the aim; a busy machine takes longer
+    assert min(float(run[0]) for run in runs[1:]) < 1.0
+
+
+def test_kernels_of_other_processors_are_not_taken(tmp_path, monkeypatch, doubled):
+    """The name of a kept file holds what its code depends on."""
+    import llvmlite.binding as llvm
+
+    from chainrule.backends.compiled import build
+
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    x = np.ones((2, 2), np.float32)
+    letters = ["f4[:,:]", "f4[:,:]", "i8", "i8"]
+    symbols = {build._machine_code(doubled, letters)[0]}
+    monkeypatch.setattr(build, "_versions", lambda: ("another numba",))
+    symbols.add(build._machine_code(doubled, letters)[0])
+    monkeypatch.setattr(llvm, "get_host_cpu_name", lambda: "generic")
+    symbols.add(build._machine_code(doubled, letters)[0])
+    assert len(symbols) == 3
+    assert len(list(tmp_path.glob("*.o"))) == 3
+    doubled(x, x, 0, 2)
