@@ -5,8 +5,8 @@ round 2 in every engine, and so on. A machine that slows down for a minute slows
 within a round before its median is taken over the rounds. Memory is measured in further processes, fresh ones, so that
 nothing freed by earlier work can hide what a step needs; so is the time from the start to the first step.
 
-`run` measures workloads, `run_kernels` single operations (side by side and checked like workloads, but in one process
-per engine), `run_starts` the start. Each returns a part of the report.
+`run_case` measures a workload, `run_kernels` single operations (side by side and checked like workloads, but in one
+process per engine), `run_starts` the start. Each returns a part of the report.
 """
 
 import contextlib
@@ -139,11 +139,6 @@ class Plan:
             "kernels": [],
             "starts": [],
         }
-
-
-def run(cases, plan, versions):
-    """Measure `cases`, a list of (workload, case, params)."""
-    return [run_case(workload, case, params, plan, versions) for workload, case, params in cases]
 
 
 def work(cases, kernels, starts, plan):

@@ -49,8 +49,12 @@ def main(argv=None):
     plan.tick = tick
     result = plan.heading()
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    file = lambda ending: options.out.with_name(options.out.name + ending)
+    save = lambda: file(".json").write_text(json.dumps(result, indent=1) + "\n")
     with bar:
-        result["cases"] = harness.run(options.cases, plan, result["engines"])
+        for case in options.cases:
+            result["cases"].append(harness.run_case(*case, plan, result["engines"]))
+            save()  # a long run that is broken off has not been for nothing
         if options.kernels:
             plan.engines = [engine for engine in options.engines if engine in CLOSE]
             plan.seconds = options.seconds / 5
@@ -59,8 +63,7 @@ def main(argv=None):
             plan.engines = options.engines
             result["starts"] = harness.run_starts(options.starts, plan)
             result["sizes"] = harness.sizes(options.engines)
-    file = lambda ending: options.out.with_name(options.out.name + ending)
-    file(".json").write_text(json.dumps(result, indent=1) + "\n")
+    save()
     pictures = charts.draw(result, file) if options.charts else []
     text = report.markdown(result, [picture.name for picture in pictures])
     file(".md").write_text(text)

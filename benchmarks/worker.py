@@ -68,7 +68,11 @@ class Worker:
 
     def calibrate(self, seconds, most):
         step = self.make().step
-        self.engine.wait(step())
+        start = time.perf_counter()
+        for _ in range(3):  # some compile in the first steps
+            self.engine.wait(step())
+            if time.perf_counter() - start > 1:
+                break
         count, start = 0, time.perf_counter()
         while (spent := time.perf_counter() - start) < seconds / 2 and count < most:
             self.engine.wait(step())

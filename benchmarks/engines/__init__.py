@@ -31,6 +31,8 @@ ENGINES = {
     "chainrule-fast": ("engines.torch_style", "ChainruleFast"),
     "torch": ("engines.torch_style", "Torch"),
     "torch-tuned": ("engines.torch_style", "TunedTorch"),
+    "jax": ("engines.jax_jit", "Jax"),
+    "tinygrad": ("engines.tiny_grad", "TinyGrad"),
     "autograd": ("engines.hips_autograd", "HipsAutograd"),
     "mygrad": ("engines.my_grad", "MyGrad"),
     "numpy": ("engines.plain_numpy", "PlainNumpy"),
