@@ -153,6 +153,14 @@ def test_checkpoints_drop_the_same():
     np.testing.assert_array_equal(*grads)
 
 
+@pytest.mark.parametrize("kernels", [PLAIN, pytest.param(KERNELS, marks=NUMBA)], ids=["numpy", "compiled"])
+@pytest.mark.parametrize("size", [(), (0, 3), (7,), (3, 100003)])
+def test_masks(kernels, size):
+    found = kernels["keep_by_seed"](np.ones(1000, "f"), size, SEED, 0.3)
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, mask(SEED, 0.3, math.prod(size)).reshape(size))
+
+
 LAYOUTS = [((8, 6, 30, 20), (0, 3, 1, 2)), ((40, 30, 50), (2, 0, 1)), ((40, 30, 50), (1, 2, 0)), ((300, 40), (1, 0))]
 LAYOUTS += [((1, 60, 1, 70), (0, 2, 3, 1)), ((9, 8, 7, 6), (3, 1, 0, 2)), ((0, 3), (1, 0)), ((5001,), (0,)), ((), ())]
 

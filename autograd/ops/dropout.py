@@ -1,7 +1,7 @@
 """Dropout and its kin. What is random is drawn first, and the ops are pure functions of it.
 
 Dropout of elements draws a seed, from which and from its position an element's fate follows (backends/hashing.py), so
-no mask is kept for backward. The others draw a small mask, one number for each channel or example.
+no mask is kept for backward. The others make a mask, with one element for each channel or example.
 
 Everywhere p is the probability to drop, and what is kept is scaled by 1 / (1 - p), so that nothing is to be done at
 test time (PyTorch's convention; Srivastava et al. 2014 write p for keeping, and scale at test time).
@@ -14,7 +14,7 @@ import math
 from ... import backends
 from ...backends.hashing import hashed, limit
 from ..errors import OpError, warn
-from ..op import GRAPH, op
+from ..op import GRAPH, op, raw
 from ..public import inplace as in_place
 from ..tensor import wrap
 
@@ -54,6 +54,13 @@ def _(F, g, seed, p):
     return F.dropout_by_seed(g, seed, p)
 
 
+@op
+def keep_by_seed(xp, input, /, size, seed, p):
+    """Bools of shape `size`, False with probability p < 1: which elements `dropout_by_seed` keeps of such an input."""
+    count = math.prod(size)
+    return (hashed(xp.arange(count, dtype="uint32"), seed) >= limit(p)).reshape(size)
+
+
 def check_probability(p):
     """ValueError unless p is a probability."""
     if not 0.0 <= p <= 1.0:
@@ -64,9 +71,12 @@ def keep_mask(input, shape, p, generator=None):
     """A bool tensor of `shape` where `input` lives, False with probability p."""
     from ..random import _source  # which imports ops itself
 
-    backend = backends.of(input.array)
-    draws = _source(generator, backend).random(tuple(shape), "float32")
-    return wrap(backend.xp.asarray(draws >= p), None)
+    array = input.array
+    backend = backends.of(array)
+    if p == 1:
+        return wrap(backend.xp.zeros(tuple(shape), "bool"), None)
+    seed = _source(generator, backend).seed_of_hash()
+    return wrap(raw(array).keep_by_seed(array, tuple(shape), seed, p), None)
 
 
 def _drop(input, shape, p, training, inplace, generator):

@@ -45,6 +45,14 @@ def _dropout_moved(x, y, low, high, least, scale, rows, outer, inner, step, star
             v[i] = u[i] * scale if h >= bound else f4(0)
 
 
+@kernel("u1[:] i8 i8 i8 i8 i8")
+def _keep(y, low, high, least, start, stop):
+    y = y[start:stop]
+    a, b, first, bound = np.uint32(low), np.uint32(high), np.uint32(start), np.uint32(least)
+    for i in range(y.size):
+        y[i] = np.uint8(1) if hashed(np.uint32(np.uint32(i) + first), a, b) >= bound else np.uint8(0)
+
+
 def _steps(a: Any) -> tuple[int, int, int, int, int] | None:
     """How memory without gaps goes through the numbers of its elements: as (..., rows, width) with a step for each.
 
@@ -89,4 +97,10 @@ def dropout_by_seed(input: Any, seed: int, p: float) -> Any:
     return out
 
 
-SERVES: dict[str, Callable[..., Any]] = {"dropout_by_seed": dropout_by_seed}
+def keep_by_seed(input: Any, size: tuple[int, ...], seed: int, p: float) -> Any:
+    mask = np.empty(size, bool)
+    parallel(_keep, mask.size, mask.reshape(-1).view(np.uint8), *words(seed), limit(p), least=2 * _LEAST, step=256)
+    return mask
+
+
+SERVES: dict[str, Callable[..., Any]] = {"dropout_by_seed": dropout_by_seed, "keep_by_seed": keep_by_seed}

@@ -34,4 +34,14 @@ def dropout_by_seed(input: Any, seed: int, p: float) -> Any:
 
 dropout_by_seed.partial = True  # type: ignore[attr-defined]
 
-DROPOUT: dict[str, Callable[..., Any]] = {"dropout_by_seed": dropout_by_seed}
+
+def keep_by_seed(input: Any, size: tuple[int, ...], seed: int, p: float) -> Any:
+    mask, least = np.empty(size, bool), limit(p)
+    flat = mask.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        part = flat[start : start + _BLOCK]
+        np.greater_equal(hashed(np.arange(start, start + part.size, dtype=np.uint32), seed), least, out=part)
+    return mask
+
+
+DROPOUT: dict[str, Callable[..., Any]] = {"dropout_by_seed": dropout_by_seed, "keep_by_seed": keep_by_seed}

@@ -29,6 +29,13 @@ RECORDS = [
         reference=by_seed,
     ),
     OpRecord(
+        "keep_by_seed",
+        samples=lambda: [Sample(floats((3,)), (2, 5), 5, 0.5), Sample(empty((0,)), (0, 3), seed=1, p=0.1)],
+        large=lambda: [Sample(floats((600,)), (40, 50), 0xFEDCBA9876543210, 0.3)],
+        reference=lambda x, size, seed, p: by_seed(np.ones(size), seed, p) != 0,
+        order=0,
+    ),
+    OpRecord(
         "dropout",
         samples=lambda: [
             Sample(floats((2, 3)), bools((2, 3)), 2.0),
