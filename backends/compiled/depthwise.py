@@ -1,8 +1,10 @@
 """Depthwise and grouped convolutions of float32, channels last: a vector holds outputs of one or several groups.
 
-Row by row, what the windows of a row of outputs read is kept in a ring of rows in the second-level cache, with zeros at
-the sides. From there a tile of up to eight outputs is summed in registers over all taps of the kernel (tiles.py). What
-a vector of outputs is multiplied with, depends on the number of outputs in a group:
+A tile of up to eight outputs is summed in registers over all taps of the kernel (tiles.py). With one channel in each
+group and a kernel of up to 3x3, tiles read the input in place, and the few windows that stick out are summed tap by
+tap. Groups of very many channels are left to convolution.py, one by one. Otherwise what a row of
+outputs reads is kept in a ring of rows in the second-level cache, with zeros at the sides; what a vector of outputs is
+multiplied with, depends on the number of outputs in a group:
 
     fewer than a vector's lanes   The ring holds, for each number that a group reads, a vector of that number of each
                                   lane's own group: written once per row, read once per tap. So no multiplication is
@@ -14,8 +16,8 @@ The gradient for the input is the same sum with outputs and inputs exchanged: fo
 stride the taps that meet it. The gradient for the weight sums over the outputs of a row with one register for each tap.
 Which rows, taps and columns belong together is worked out once per geometry, in tables.
 
-Turned down: groups as blocks of a matrix with zeros between them (for groups of four a quarter of the speed),
-separate code for borders (the ring costs a tenth).
+Turned down: groups as blocks of a matrix with zeros between them (for groups of four a quarter of the speed), the ring
+for depthwise convolutions (half the speed where the input does not fit the cache).
 """
 
 from __future__ import annotations
@@ -41,6 +43,10 @@ _LEAST = 1 << 20
 _TAPS = 9
 #: in place of (terms, lanes): the ring holds rows as they are
 _AS_IT_IS = (1, vector_width())
+#: kernels up to 3x3 read in place: of larger ones too many windows stick out
+_FEW_TAPS = 9
+#: multiplications in a group from which a convolution without groups for each of them is quicker, in spite of copies
+_WIDE = 1 << 24
 f4 = np.float32
 
 
@@ -113,7 +119,7 @@ def _sum(expanded: tuple[int, int]) -> Any:
                 loaded = max(loaded, high)
             for f in range(len(phases)):
                 first, apart, count, c0, c1 = phases[f, 0], phases[f, 1], phases[f, 2], phases[f, 3], phases[f, 4]
-                move = phases[f, 5]
+                move = phases[f, 5] * pixel
                 m = 0
                 for e in range(rows[p, 0]):
                     slot = rows[p, 3 + 2 * e] % slots * length
@@ -164,7 +170,7 @@ def _weight(expanded: tuple[int, int]) -> Any:
         length = ring.shape[1]
         sample, loaded = -1, -1
         base, total, reads = address(ring), address(w), address(table)
-        count, move = phases[0, 2], phases[0, 5]
+        count, move = phases[0, 2], phases[0, 5] * pixel
         for r in range(stop - start):
             row = start + r
             p, n = row % outputs, row // outputs
@@ -205,6 +211,119 @@ def _weight(expanded: tuple[int, int]) -> Any:
     return depthwise_weight
 
 
+# Depthwise: the input where it is. `plan`: rows of outputs and of inputs, channels, pixels of an input row; a phase
+# also has the range of outputs whose windows are inside the row. The last vector of channels overlaps the one before.
+
+
+@inlined
+def _taps_of(table, rows, p, columns, c0, c1, line, channels):
+    """Where the taps of a row of outputs lie in the input and in the weight: their number."""
+    m = 0
+    for e in range(rows[p, 0]):
+        for c in range(c0, c1):
+            table[m, 0] = rows[p, 3 + 2 * e] * line + columns[c, 1] * channels
+            table[m, 1] = rows[p, 4 + 2 * e] + columns[c, 0]
+            m += 1
+    return m
+
+
+@functools.cache
+def _sum_in_place() -> Any:
+    """The kernel that sums over taps of depthwise convolutions."""
+    width, tile = vector_width(), over_taps(False)
+
+    @kernel("f4[:,:] f4[:,:] f4[:] f4[:,:] i8[:] i8[:,:] i8[:,:] i8[:,:] i8[:,:] i8 i8", fast=True)
+    def depthwise_in_place(x, w, bias, y, plan, rows, phases, columns, table, start, stop):
+        outputs, inputs, channels, pixels = plan[0], plan[1], plan[2], plan[3]
+        line = pixels * channels
+        packed, reads = address(w), address(table)
+        for r in range(stop - start):
+            p, n = (start + r) % outputs, (start + r) // outputs
+            out = y[start + r]
+            for f in range(len(phases)):
+                first, apart, count, c0, c1 = phases[f, 0], phases[f, 1], phases[f, 2], phases[f, 3], phases[f, 4]
+                move, q0, q1 = phases[f, 5], phases[f, 6], phases[f, 7]
+                m = _taps_of(table, rows, p, columns, c0, c1, line, channels)
+                for t in range(m):
+                    table[t, 1] *= channels
+                tiles = (q1 - q0 + 7) // 8
+                high = (q1 - q0 + tiles - 1) // max(tiles, 1)
+                for b in range((channels + width - 1) // width):
+                    c = min(b * width, channels - width)
+                    for k in range(tiles):
+                        q = q0 + min(k * high, q1 - q0 - high)
+                        here = address(x) + 4 * (n * inputs * line + q * move * channels + c)
+                        target = address(out) + 4 * ((first + q * apart) * channels + c)
+                        tile(
+                            high, here, packed + 4 * c, target, address(bias) + 4 * c, reads, m, move * channels,
+                            apart * channels,
+                        )  # fmt: skip
+                for k in range(q0 + count - q1):
+                    q = k if k < q0 else k - q0 + q1
+                    at = (first + q * apart) * channels
+                    to = out[at : at + channels]
+                    for i in range(to.size):
+                        to[i] = bias[i]
+                    for e in range(rows[p, 0]):
+                        of = x[n * inputs + rows[p, 3 + 2 * e]]
+                        for c in range(c0, c1):
+                            pixel = columns[c, 1] + q * move
+                            if pixel >= 0 and pixel < pixels:
+                                a, v = (
+                                    of[pixel * channels : (pixel + 1) * channels],
+                                    w[rows[p, 4 + 2 * e] + columns[c, 0]],
+                                )
+                                for i in range(to.size):
+                                    to[i] += a[i] * v[i]
+
+    return depthwise_in_place
+
+
+@functools.cache
+def _weight_in_place() -> Any:
+    """The kernel for the gradient of the weight of depthwise convolutions: w by vectors, and beside at the borders."""
+    width, accumulate = vector_width(), over_positions(False)
+
+    @kernel("f4[:,:] f4[:,:] f4[:,:] f4[:,:] i8[:] i8[:,:] i8[:,:] i8[:,:] i8[:,:] i8 i8", fast=True)
+    def depthwise_weight_in_place(x, g, w, beside, plan, rows, phases, columns, table, start, stop):
+        outputs, inputs, channels, pixels = plan[0], plan[1], plan[2], plan[3]
+        line = pixels * channels
+        reads = address(table)
+        count, c1, move, q0, q1 = phases[0, 2], phases[0, 4], phases[0, 5], phases[0, 6], phases[0, 7]
+        for r in range(stop - start):
+            p, n = (start + r) % outputs, (start + r) // outputs
+            grad = g[start + r]
+            m = _taps_of(table, rows, p, columns, 0, c1, line, channels)
+            for t in range(m):
+                table[t, 1] *= w.shape[1]
+            visits = (m + 8) // 9
+            if q1 > q0:
+                for b in range((channels + width - 1) // width):
+                    c = min(b * width, channels - width)
+                    here = address(x) + 4 * (n * inputs * line + q0 * move * channels + c)
+                    of = address(grad) + 4 * (q0 * channels + c)
+                    for k in range(visits):
+                        t0, t1 = m * k // visits, m * (k + 1) // visits
+                        accumulate(
+                            t1 - t0, here, of, address(w) + 4 * b * width, reads + 16 * t0, q1 - q0, move * channels,
+                            channels,
+                        )  # fmt: skip
+            for k in range(q0 + count - q1):
+                q = k if k < q0 else k - q0 + q1
+                b = grad[q * channels : (q + 1) * channels]
+                for e in range(rows[p, 0]):
+                    of = x[n * inputs + rows[p, 3 + 2 * e]]
+                    for c in range(c1):
+                        pixel = columns[c, 1] + q * move
+                        if pixel >= 0 and pixel < pixels:
+                            a = of[pixel * channels : (pixel + 1) * channels]
+                            v = beside[rows[p, 4 + 2 * e] + columns[c, 0]]
+                            for i in range(b.size):
+                                v[i] += a[i] * b[i]
+
+    return depthwise_weight_in_place
+
+
 # -- geometry ---------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +349,7 @@ class _Plan:
         width = vector_width()
         self.groups, self.lanes, self.terms, self.taps = groups, lanes, terms, prod(kernel)
         self.outputs, self.inputs, self.out, self.size = groups * lanes, groups * terms, out, size
+        self.in_place = lanes == terms == 1 and groups >= width and self.taps <= _FEW_TAPS
         self.broadcast = lanes >= width
         if self.broadcast:
             every = -(-lanes // width)
@@ -264,13 +384,15 @@ class _Plan:
         n_phases = min(s, n_out) if back else 1
         low = min([at for r in found for at, _ in r], default=0)
         high = max([at for r in found for at, _ in r], default=0)
-        left = max(0, -low)
+        left = 0 if self.in_place else max(0, -low)
         phases, columns = [], []
         for f in range(n_phases):
             first = len(columns)
             columns += [(i, at + left) for at, i in found[f]]
-            move = pixel if back else s * pixel
-            phases.append((f, n_phases, len(range(f, n_out, n_phases)), first, len(columns), move))
+            count, move = len(range(f, n_out, n_phases)), 1 if back else s
+            inside = [q for q in range(count) if all(0 <= at + q * move < n_in for at, _ in found[f])]
+            inside = (inside[0], inside[-1] + 1) if inside else (0, 0)
+            phases.append((f, n_phases, count, first, len(columns), move, *inside))
         padded = left + max(n_in, high + 1)
         block = 0 if self.broadcast else padded * pixel
         if not self.broadcast:
@@ -279,16 +401,24 @@ class _Plan:
         self.expanded = _AS_IT_IS if self.broadcast else (terms, lanes)
         self.ring = slots, slot
         self.tables = [
-            np.array(v, np.int64).reshape(-1, n) for v, n in ((rows, 3 + 2 * kernel[0]), (phases, 6), (columns, 2))
+            np.array(v, np.int64).reshape(-1, n) for v, n in ((rows, 3 + 2 * kernel[0]), (phases, 8), (columns, 2))
         ]
+        if self.in_place:
+            self.numbers = np.array([out[0], size[0], self.inputs, size[1]], np.int64)
+            self.work = prod(out) * self.outputs * self.taps // (prod(stride) if back else 1)
+            return
         self.tables.append(np.array(self.blocks, np.int64))
         numbers = *out[:1], *size, self.inputs, slots, slot, pixel, left, block, terms, self.taps, self.outputs
         self.numbers = np.array(numbers, np.int64)
         self.work = prod(out) * self.outputs * self.terms * self.taps // (prod(stride) if back else 1)
 
+    def table(self) -> Any:
+        """For one thread: room for the offsets of taps."""
+        return np.empty((self.taps * self.terms, 2), np.int64)
+
     def scratch(self, spare: int) -> Any:
         """For one thread: the ring, room for the last lanes, and for the table of taps."""
-        return _aligned(self.ring), _aligned((spare * vector_width(),)), np.empty((self.taps * self.terms, 2), np.int64)
+        return _aligned(self.ring), _aligned((spare * vector_width(),)), self.table()
 
     def packed(self, w: Any) -> Any:
         """A weight (outputs, terms, taps) as vectors [block][tap][term][lane]."""
@@ -358,13 +488,42 @@ def _served(*arrays: Any) -> bool:
 # -- the functions ----------------------------------------------------------------------------------------------------
 
 
+def _without_groups() -> Any:
+    from . import convolution  # which calls this module for more than one group
+
+    return convolution
+
+
+def _wide(lanes: int, terms: int, taps: int, positions: int) -> bool:
+    return min(lanes, terms) >= 32 and lanes * terms * taps * positions >= _WIDE
+
+
+def _each(call: Any, groups: int, arrays: Any, channels: int, shape: Any, *geometry: Any) -> Any:
+    """A convolution group by group: `arrays` with the dimension along which each is cut."""
+    y = np.moveaxis(empty((shape[0], *shape[1:], channels), np.float32), -1, 1)
+    parts = [np.split(a, groups, axis) if a is not None else [None] * groups for a, axis in arrays]
+    for some, out in zip(zip(*parts), np.split(y, groups, 1)):
+        part = call(*some, *geometry, 1)
+        if part is NotImplemented:
+            return NotImplemented
+        out[...] = part
+    return y
+
+
 def _contract(plan: _Plan, x: Any, w: Any, bias: Any, n: int, shape: Any) -> Any:
     y = empty((n, *shape, plan.outputs), np.float32)
-    call, rows = _sum(plan.expanded), y.reshape(-1, plan.out[1] * plan.outputs)
-    start, lines = plan.of_outputs(bias), _lines(x)
-    numbers, tables = plan.numbers, plan.tables
+    rows, lines, numbers, tables = y.reshape(-1, plan.out[1] * plan.outputs), _lines(x), plan.numbers, plan.tables
+    if plan.in_place:
+        call: Any = _sum_in_place()
+        w = np.ascontiguousarray(w.reshape(-1, plan.taps).T)
+        start = np.zeros(plan.outputs, np.float32) if bias is None else np.ascontiguousarray(bias)
+    else:
+        call, w, start = _sum(plan.expanded), plan.packed(w), plan.of_outputs(bias)
 
     def work(first: int, last: int) -> None:
+        if plan.in_place:
+            call(lines, w, start, rows, numbers, *tables, plan.table(), first, last)
+            return
         ring, spare, table = plan.scratch(8)
         call(lines, w, start, rows, ring, spare, numbers, *tables, table, first, last)
 
@@ -380,10 +539,12 @@ def forward(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilat
     out = [
         (n + b + a - d * (k - 1) - 1) // s + 1 for n, k, s, (b, a), d in zip(size, kernel, stride, padding, dilation)
     ]
+    if _wide(len(weight) // groups, weight.shape[1], prod(kernel), len(input) * prod(out)):
+        arrays, channels = ((input, 1), (weight, 0), (bias, 0)), len(weight)
+        return _each(_without_groups().conv, groups, arrays, channels, (len(input), *out), stride, padding, dilation)
     geometry = _two(size, 1), _two(out, 1), _two(kernel, 1), _two(stride, 1), _two([b for b, _ in padding], 0)
     plan = _plan(groups, len(weight) // groups, weight.shape[1], *geometry, _two(dilation, 1), False)
-    w = plan.packed(weight.reshape(len(weight), weight.shape[1], -1))
-    return _contract(plan, input, w, bias, len(input), out)
+    return _contract(plan, input, weight.reshape(len(weight), weight.shape[1], -1), bias, len(input), out)
 
 
 def input_gradient(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
@@ -391,11 +552,33 @@ def input_gradient(grad: Any, weight: Any, size: Any, stride: Any, padding: Any,
     if groups < 2 or grad.ndim not in (3, 4) or not _served(grad, weight):
         return NotImplemented
     out, kernel = grad.shape[2:], weight.shape[2:]
+    if _wide(len(weight) // groups, weight.shape[1], prod(kernel), len(grad) * prod(out)):
+        arrays, channels, shape = ((grad, 1), (weight, 0)), weight.shape[1] * groups, (len(grad), *size)
+        return _each(_without_groups().conv_input, groups, arrays, channels, shape, size, stride, padding, dilation)
     geometry = _two(out, 1), _two(size, 1), _two(kernel, 1), _two(stride, 1), _two([b for b, _ in padding], 0)
     outputs, depth = len(weight) // groups, weight.shape[1]
     plan = _plan(groups, depth, outputs, *geometry, _two(dilation, 1), True)
     turned = weight.reshape(groups, outputs, depth, -1).swapaxes(1, 2).reshape(groups * depth, outputs, -1)
-    return _contract(plan, grad, plan.packed(turned), None, len(grad), tuple(size))
+    return _contract(plan, grad, turned, None, len(grad), tuple(size))
+
+
+def _depthwise_weight(plan: _Plan, lines: Any, g: Any, pieces: Any) -> Any:
+    channels, width = plan.outputs, vector_width()
+    vectors = -(-channels // width) * width
+    parts = np.zeros((len(pieces), plan.taps, vectors), np.float32)
+    beside = np.zeros((len(pieces), plan.taps, channels), np.float32)
+    call, numbers, tables = _weight_in_place(), plan.numbers, plan.tables
+
+    def work(part: int, first: int, last: int) -> None:
+        call(lines, g, parts[part], beside[part], numbers, *tables, plan.table(), first, last)
+
+    run(work, [(i, *piece) for i, piece in enumerate(pieces)])
+    total, whole = parts.sum(axis=0), channels // width * width
+    w = beside.sum(axis=0)
+    w[:, :whole] += total[:, :whole]
+    if whole < channels:
+        w[:, whole:] += total[:, whole - channels :]
+    return w.T.copy()
 
 
 def weight_gradient(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
@@ -403,10 +586,16 @@ def weight_gradient(input: Any, grad: Any, kernel: Any, stride: Any, padding: An
     if groups < 2 or input.ndim not in (3, 4) or not _served(input, grad):
         return NotImplemented
     size, out, outputs, depth = input.shape[2:], grad.shape[2:], grad.shape[1], input.shape[1] // groups
+    if _wide(outputs // groups, depth, prod(kernel), len(input) * prod(out)):
+        call, geometry = _without_groups().conv_weight, (kernel, stride, padding, dilation, 1)
+        parts = [call(x, g, *geometry) for x, g in zip(np.split(input, groups, 1), np.split(grad, groups, 1))]
+        return NotImplemented if any(w is NotImplemented for w in parts) else np.concatenate(parts)
     geometry = _two(size, 1), _two(out, 1), _two(kernel, 1), _two(stride, 1), _two([b for b, _ in padding], 0)
     plan = _plan(groups, outputs // groups, depth, *geometry, _two(dilation, 1), False)
-    call, lines, g = _weight(plan.expanded), _lines(input), _lines(grad)
-    pieces = plan.pieces(len(input))
+    lines, g, pieces = _lines(input), _lines(grad), plan.pieces(len(input))
+    if plan.in_place:
+        return _depthwise_weight(plan, lines, g, pieces).reshape(outputs, 1, *kernel)
+    call = _weight(plan.expanded)
     parts = np.zeros((len(pieces), len(plan.blocks), plan.taps * plan.terms * vector_width()), np.float32)
     numbers, tables = plan.numbers, plan.tables
 
