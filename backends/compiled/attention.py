@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..numpy.memory import empty, empty_like
 from . import Kept
 from .build import inlined, kernel
 from .gemm import PANEL, ROWS, panels, scratch, transposed_panels
@@ -229,7 +230,7 @@ def _row_major(x: Any) -> Any:
 
 def _like(x: Any) -> Any:
     """An empty array of x's shape and order of memory: gradients go back through the views that heads come from."""
-    return np.empty_like(x)
+    return empty_like(x)
 
 
 def attention(
@@ -264,7 +265,7 @@ def attention(
         mask = None
     out = _like(query) if E == V else np.empty((*lead, L, V), np.float32)
     if out.strides[-1] != 4 and V > 1:
-        out = np.empty((*lead, L, V), np.float32)
+        out = empty((*lead, L, V), _FLOAT32)
     logsums = np.empty((query.size // (L * E), L), np.float32)
     kept = None if kept is None else np.ascontiguousarray(kept).reshape(-1, L, S).view(np.uint8)
     scale = 1 / math.sqrt(E) if scale is None else scale

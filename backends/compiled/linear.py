@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..numpy.memory import empty
 from .gemm import PANEL, ROWS, product
 
 __all__ = ["SERVES", "dot"]
@@ -40,7 +41,7 @@ def dot(a: Any, b: Any, bias: Any = None) -> Any:
     left, right = _as_stored(a), _as_stored(b)
     if left is None or right is None or (not right[1] and m * n * k < _LEAST):
         return None
-    out = np.empty((m, n), np.float32)
+    out = empty((m, n), _FLOAT32)
     if bias is None:
         return product(left[0], right[0], out, left[1], right[1])
     return product(left[0], right[0], out, left[1], right[1], np.ascontiguousarray(bias))

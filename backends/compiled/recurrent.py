@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..numpy.memory import empty
 from . import Kept
 from .build import inlined, kernel
 from .gemm import PANEL, ROWS, panels, scratch, transposed_panels
@@ -344,7 +345,7 @@ def lstm(
     size = weight_hh.shape[1]
     gates = _product(input, weight_ih.T, _sum(bias_ih, bias_hh))
     h, c = (_states(s, batch_sizes, size) for s in (h0, c0))
-    output, cells = np.empty((len(input), size), np.float32), np.empty((len(input), size), np.float32)
+    output, cells = empty((len(input), size), _FLOAT32), empty((len(input), size), _FLOAT32)
     arrays = (gates, _packed(weight_hh, True), h, c, output, cells)
     _run(_lstm, arrays, batch_sizes, size + 16, gates.size * size, -1 if reverse else 1)
     return (output, h, c), Kept((input, h0, c0, weight_ih, weight_hh, gates, cells, output, batch_sizes, reverse))
@@ -356,7 +357,7 @@ def lstm_grad(g: Any, residual: Any, needs: Any) -> Any:
     input, h0, c0, weight_ih, weight_hh, gates, cells, output, batch_sizes, reverse = residual
     size = output.shape[1]
     dh, dc = np.array(g[1], np.float32, order="C"), np.array(g[2], np.float32, order="C")
-    d = np.empty(gates.shape, np.float32)
+    d = empty(gates.shape, _FLOAT32)
     arrays = (d, gates, cells, _states(c0, batch_sizes, size), np.ascontiguousarray(g[0]))
     arrays = (*arrays, _packed(weight_hh, False), dh, dc)
     _run(_lstm_grad, arrays, batch_sizes, 4 * size + 16, gates.size * size, -1 if reverse else 1)
@@ -393,7 +394,7 @@ def gru(
     gates = _product(input, weight_ih.T, first)
     last = np.zeros(size, np.float32) if bias_hh is None else np.ascontiguousarray(bias_hh[2 * size :])
     h = _states(h0, batch_sizes, size)
-    output, inner = np.empty((len(input), size), np.float32), np.empty((len(input), size), np.float32)
+    output, inner = empty((len(input), size), _FLOAT32), empty((len(input), size), _FLOAT32)
     arrays = (gates, _packed(weight_hh, True), last, h, inner, output)
     _run(_gru, arrays, batch_sizes, 4 * size + 16, gates.size * size, -1 if reverse else 1)
     return (output, h), Kept((input, h0, weight_ih, weight_hh, gates, inner, output, batch_sizes, reverse))
@@ -404,7 +405,7 @@ def gru_grad(g: Any, residual: Any, needs: Any) -> Any:
         return NotImplemented
     input, h0, weight_ih, weight_hh, gates, inner, output, batch_sizes, reverse = residual
     size = output.shape[1]
-    dh, d = np.array(g[1], np.float32, order="C"), np.empty((len(input), 4 * size), np.float32)
+    dh, d = np.array(g[1], np.float32, order="C"), empty((len(input), 4 * size), _FLOAT32)
     arrays = (d, gates, inner, output, _states(h0, batch_sizes, size), np.ascontiguousarray(g[0]))
     arrays = (*arrays, _packed(weight_hh, False), dh)
     _run(_gru_grad, arrays, batch_sizes, 4 * size + 16, gates.size * size, -1 if reverse else 1)
@@ -447,7 +448,7 @@ def rnn_grad(g: Any, residual: Any, needs: Any) -> Any:
         return NotImplemented
     input, h0, weight_ih, weight_hh, output, batch_sizes, reverse, relu = residual
     size = output.shape[1]
-    dh, d = np.array(g[1], np.float32, order="C"), np.empty(output.shape, np.float32)
+    dh, d = np.array(g[1], np.float32, order="C"), empty(output.shape, _FLOAT32)
     arrays = (d, output, np.ascontiguousarray(g[0]), _packed(weight_hh, False), dh)
     _run(_rnn_grad, arrays, batch_sizes, size + 16, output.size * size, int(relu), -1 if reverse else 1)
     bias = _sums(d) if needs[4] or needs[5] else None
