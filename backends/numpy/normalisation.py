@@ -38,9 +38,17 @@ def _channel_sums(a: Any, b: Any = None) -> Any:
         return np.add.reduce(_row_sums(a.reshape(*a.shape[:2], -1)), axis=0)
     other = _as_rows(b)
     if rows is not None and other is not None:
-        return np.einsum("pc,pc->c", rows, other)
+        return _column_products(rows, other)
     a = a.reshape(*a.shape[:2], -1)
     return np.add.reduce(np.vecdot(a, b.reshape(a.shape)), axis=0)
+
+
+def _column_products(a: Any, b: Any) -> Any:
+    """Σ a * b over the rows of two matrices, in blocks: einsum adds row after row, and its error grows with them."""
+    whole = len(a) - len(a) % 128
+    blocks = [v[:whole].reshape(-1, 128, v.shape[1]) for v in (a, b)]
+    rest = np.einsum("pc,pc->c", a[whole:], b[whole:])
+    return np.add.reduce(np.einsum("bpc,bpc->bc", *blocks), axis=0) + rest if whole else rest
 
 
 def _row_sums(x: Any) -> Any:
@@ -255,7 +263,7 @@ def layer_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
         direct = rows * weight.reshape(-1) if weight is not None else rows.copy()
         g_input = _standardised_grad(direct, standard, scale).reshape(g.shape)
     if needs[1]:
-        g_weight = np.einsum("pd,pd->d", rows, standard).reshape(sizes)
+        g_weight = _column_products(rows, standard).reshape(sizes)
     if needs[2]:
         g_bias = dot(np.ones(len(rows), rows.dtype), rows).reshape(sizes)
     return g_input, g_weight, g_bias
