@@ -160,6 +160,27 @@ def test_functions_and_layouts():
         assert dw.flags.c_contiguous
 
 
+@pytest.mark.parametrize("side", [16, 13])
+def test_conv2d_takes_them(side, monkeypatch):
+    """The public function and both of its gradients; in float64 it has none of this."""
+    calls = []
+    for name in ("forward", "input_gradient", "weight_gradient"):
+        function = getattr(winograd, name)
+        monkeypatch.setattr(winograd, name, lambda *a, f=function, name=name: calls.append(name) or f(*a))
+    padding = (1, 1), (1, 1)
+    arrays = x, w, g, bias = data(4, 48, 40, (side, side), padding)
+    results = {}
+    for dtype in (np.float32, np.float64):
+        inputs = [chainrule.tensor(a.astype(dtype), requires_grad=True) for a in (x, w, bias)]
+        y = chainrule.nn.functional.conv2d(*inputs, padding=1)
+        y.backward(chainrule.tensor(g.astype(dtype)))
+        results[dtype] = [y.detach().numpy(), *(t.grad.numpy() for t in inputs[:2])]
+    close(results[np.float32], results[np.float64], BOUND[4])
+    assert sorted(set(calls)) == ["forward", "input_gradient", "weight_gradient"]
+    assert len(calls) == 3
+    np.testing.assert_allclose(results[np.float64][0], exact(*arrays, padding)[0], rtol=1e-9, atol=1e-9)
+
+
 def test_what_is_left_to_others():
     padding = (1, 1), (1, 1)
     x, w, g, _ = data(8, 64, 64, (16, 16), padding)

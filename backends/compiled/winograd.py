@@ -566,7 +566,7 @@ def _tile(samples: int, C: int, O: int, size: Any) -> int:
         tiles = samples * -(-size[0] // m) * -(-size[1] // m)
         maps = 3 * P * (tiles * (C + O) + 2 * C * o) / W
         now = P * -(-tiles // 4) * 4 * C * o / (2 * W) / 0.9 + maps
-        if now < cost:
+        if now < 0.9 * cost:  # another m has kernels of its own to compile and load
             best, cost = m, now
     return best
 
