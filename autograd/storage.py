@@ -284,6 +284,16 @@ def write(t: Tensor, value: Any) -> None:
     mark_written(array, user_line())
 
 
+def scale(t: Tensor, factor: Any) -> None:
+    """Multiply the elements of `t`, which is not being recorded, by a number or an array of its dtype, in place."""
+    as_memory(t)
+    array = t.array
+    if not backends.of(array).writable(array):
+        write(t, array * factor)  # which says what is wrong
+    array *= factor
+    mark_written(array, user_line())
+
+
 def check_assignable(t: Tensor, value: Tensor, name: str, recording: bool) -> None:
     """Raise, before anything is changed, when `value` cannot take the place of `t`."""
     if recording and t.node is None and t.leaf:

@@ -29,6 +29,7 @@ TABLE: dict[str, tuple[str, int]] = {
     **dict.fromkeys(("embedding_grad", "gather", "index_adjoint", "index_put", "scatter_add"), ("embedding", 1024)),
     "dropout_by_seed": ("dropout", 512),
     "keep_by_seed": ("dropout", 512),
+    "vector_norm": ("norms", 2048),
     **dict.fromkeys(
         (
             *("celu", "celu.grad", "elu", "elu.grad", "erf", "erf.grad", "gelu", "gelu.grad", "hardsigmoid"),

@@ -7,6 +7,8 @@ from typing import Any
 
 from ...autograd import FUNCTIONS, Tensor, no_grad
 from ...autograd.errors import warn
+from ...autograd.op import GRAPH
+from ...autograd.storage import scale
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
 
@@ -40,7 +42,7 @@ def _norm(t: Any, order: float) -> Any:
     if order == math.inf:
         return t.abs().amax()
     if order == 2.0:
-        return (t * t).sum().sqrt()
+        return GRAPH.vector_norm(t, 2)
     return t.abs().pow(order).sum().pow(1.0 / order)
 
 
@@ -48,9 +50,16 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, for
     """Scale the gradients in place by max_norm / total_norm where that is below 1."""
     with no_grad():
         factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+        if factor.device.type == "cpu" and factor.item() == 1.0:
+            return  # on a GPU the host would have to wait to learn it
         for p in _list(parameters):
-            if p.grad is not None:
-                p.grad.mul_(factor.to(p.grad.device))
+            g = p.grad
+            if g is None:
+                continue
+            if g.requires_grad:
+                g.mul_(factor.to(g.device))
+            else:
+                scale(g, factor.to(device=g.device, dtype=g.dtype).array)
 
 
 def clip_grad_norm_(

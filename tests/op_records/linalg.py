@@ -314,6 +314,7 @@ RECORDS = [
                 Sample(empty(), 1.0),
             ]
         ),
+        large=lambda: [Sample(floats((60, 80), **AWAY)), Sample(floats((60, 80), **AWAY).T)],
         reference=_norm,
         torch=_torch_norm,
         ties=[
