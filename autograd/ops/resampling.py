@@ -191,7 +191,10 @@ def constant_pad_nd(xp, input, /, pad, value=0):
         shape[dim] = n + before + after
         target[dim] = slice(max(before, 0), shape[dim] - max(after, 0))
         source[dim] = slice(max(-before, 0), n - max(-after, 0))
-    out = xp.full(shape, value, input.dtype)
+    out = xp.empty_like(input, shape=shape)  # in the input's order of memory
+    for dim, (before, after) in _pairs(pad, input.ndim):
+        for border in (slice(0, max(before, 0)), slice(shape[dim] - max(after, 0), shape[dim])):
+            out[(*(slice(None),) * dim, border)] = value
     out[tuple(target)] = input[tuple(source)]
     return out
 

@@ -477,7 +477,7 @@ def _two(values: Any, fill: Any) -> tuple[int, ...]:
 
 def _lines(x: Any) -> Any:
     """(N, C, [H,] W) as rows of memory, channels last."""
-    last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    last = np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1))
     return last.reshape(-1, last.shape[-1] * last.shape[-2])
 
 

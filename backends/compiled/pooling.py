@@ -26,6 +26,11 @@ _FLOATS = frozenset({np.dtype("float32"), np.dtype("float64")})
 _LEAST = 1 << 14
 #: fewer channels than this are taken as planes where the memory allows either
 _FEW = 8
+#: windows that have kernels of their own
+_WHOLE = ((2, 2), (3, 3))
+#: how to bring channels to the end, and back (np.moveaxis takes as long as a small pool)
+_LAST = {n: (0, *range(2, n), 1) for n in (3, 4, 5)}
+_FIRST = {n: (0, n - 1, *range(1, n - 1)) for n in (3, 4, 5)}
 
 
 # -- kernels ----------------------------------------------------------------------------------------------------------
@@ -155,6 +160,32 @@ def _scatter_last(g, found, dx, deep, down, along, start, stop):
                     out[c] = zero
 
 
+@functools.cache
+def _scatter_tiles(height: int, width: int) -> Any:
+    """The kernel for channels-last arrays (N, H, W, C) and windows that lie side by side."""
+
+    @kernel("T[:,:,:,:] u1[:,:,:,:] T[:,:,:,:] i8 i8", T="f4 f8")
+    def scatter_tiles(g, found, dx, start, stop):
+        rows, zero = g.shape[1], dx.dtype.type(0)
+        for r in range(stop - start):
+            p, n = (start + r) % rows, (start + r) // rows
+            for q in range(g.shape[2]):
+                a, b = g[n, p, q], found[n, p, q]
+                for i in range(height):
+                    for j in range(width):
+                        out, t = dx[n, p * height + i, q * width + j], np.uint8(i * width + j)
+                        for c in range(a.size):
+                            out[c] = a[c] if b[c] == t else zero
+            bottom = height if p < rows - 1 else dx.shape[1] - p * height
+            for i in range(bottom):
+                for q in range(g.shape[2] * width if i < height else 0, dx.shape[2]):
+                    out = dx[n, p * height + i, q]
+                    for c in range(out.size):
+                        out[c] = zero
+
+    return scatter_tiles
+
+
 @kernel("T[:,:,:,:] u1[:,:,:,:] T[:,:] i8[:] i8[:] i8[:] i8[:] i8 i8", T="f4 f8")
 def _scatter_planes(g, found, dx, deep, down, along, offset, start, stop):
     for m in range(stop - start):
@@ -217,7 +248,7 @@ def _starts(shape: Any, window: Any, stride: Any, padding: Any, dilation: Any, s
 
 def _as_last(x: Any) -> Any:
     """(N, D, H, W, C), contiguous."""
-    last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    last = np.ascontiguousarray(x.transpose(_LAST[x.ndim]))
     return last.reshape(last.shape[0], *(1,) * (5 - last.ndim), *last.shape[1:])
 
 
@@ -228,7 +259,7 @@ def _as_planes(x: Any) -> Any:
 
 def _are_planes(x: Any) -> bool:
     """Whether memory holds plane after plane, and not pixel after pixel."""
-    return x.flags.c_contiguous and (x.shape[1] < _FEW or not np.moveaxis(x, 1, -1).flags.c_contiguous)
+    return x.flags.c_contiguous and (x.shape[1] < _FEW or not x.transpose(_LAST[x.ndim]).flags.c_contiguous)
 
 
 def _hashable(*given: Any) -> Any:
@@ -251,10 +282,10 @@ def max_pool(input: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, 
         outer = n * channels
     else:
         y, found = empty((n, *size, channels), input.dtype), empty((n, *size, channels), np.uint8)
-        y, found = np.moveaxis(y, -1, 1), np.moveaxis(found, -1, 1)
+        y, found = y.transpose(_FIRST[y.ndim]), found.transpose(_FIRST[y.ndim])
         args, tables = (_as_last(input), _as_last(y), _as_last(found)), (deep, down, along)
         window = kernel[-2:] if len(kernel) > 1 and prod(kernel[:-2]) == 1 else ()
-        run = _max_last(*(window if tuple(window) in ((2, 2), (3, 3)) else (0, 0)))
+        run = _max_last(*(window if tuple(window) in _WHOLE else (0, 0)))
         outer = n
     total = outer * prod(size[:-1])
     parallel(run, total, *args, *tables, least=1 + _LEAST * total // max(y.size, 1))
@@ -274,10 +305,20 @@ def window_scatter(grad: Any, index: Any, size: Any, kernel: Any, stride: Any, p
             _scatter_planes, len(dx), _as_planes(grad), _as_planes(index), dx, *starts, least=1 + _LEAST // prod(size)
         )
         return dx.reshape(n, channels, *size)
-    _, tables = _tables(*geometry)
-    dx = np.moveaxis(empty((n, *size, channels), grad.dtype), -1, 1)
-    args = _as_last(grad), _as_last(index), _as_last(dx), *tables
-    parallel(_scatter_last, n * prod(size[:-1]), *args, least=least)
+    tiles = (
+        tuple(kernel) == tuple(stride)
+        and tuple(kernel) in _WHOLE
+        and not any(padding)
+        and all(d == 1 for d in dilation)
+    )
+    dx = empty((n, *size, channels), grad.dtype).transpose(_FIRST[grad.ndim])
+    args = _as_last(grad), _as_last(index), _as_last(dx)
+    if tiles:
+        args = tuple([a[:, 0] for a in args])
+        parallel(_scatter_tiles(*kernel), n * grad.shape[2], *args, least=1 + least // kernel[0])
+    else:
+        _, tables = _tables(*geometry)
+        parallel(_scatter_last, n * prod(size[:-1]), *args, *tables, least=least)
     return dx
 
 
