@@ -79,11 +79,11 @@ def starts(report):
                 axes.barh(y, result["warm"][part], left=left, color=colour, label=None if labels else part)
                 left += result["warm"][part]
             cold = to_first_step(result["cold"])
-            axes.plot(cold, y, marker="|", color="black", markersize=9, label=None if labels else "sum, cold cache")
+            axes.plot(cold, y, "|", color="black", markersize=9, label=None if labels else "sum, cold cache")
             labels.append(f"{case['workload']}: {engine}")
             y += 1
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlabel("seconds until the first step is done (less NumPy's own import)")
     axes.grid(axis="x", alpha=0.3)
     legend(axes)
@@ -99,7 +99,7 @@ def ratios(cases, name):
 def grouped(labels, values, baseline, title):
     """Horizontal bars on a logarithmic axis that start at 1, where the baseline is: to the left is better."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import FixedLocator, NullFormatter
 
     engines = [engine for engine in values if engine != baseline and any(values[engine])]
     engines.sort(key=lambda engine: OURS.index(engine) if engine in OURS else len(OURS))
@@ -118,9 +118,9 @@ def grouped(labels, values, baseline, title):
     low = min(value for engine in engines for value in values[engine] if value)
     high = max(value for engine in engines for value in values[engine] if value)
     axes.set_xlim(min(low * 0.8, 0.5), max(high * 1.2, 2))
-    steps = [s * 10**e for e in range(-3, 4) for s in (1, 2, 5)]
+    steps = [s * 10.0**e for e in range(-3, 4) for s in (1, 2, 5)]
     axes.xaxis.set_major_locator(FixedLocator(steps))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylim(len(labels) - 0.5, -0.5)

@@ -247,6 +247,9 @@ class Chainrule(TorchStyle):
     def native(self, thing):
         return thing.to(memory_format=self.lib.channels_last) if thing.ndim == 4 else thing
 
+    def settle(self):
+        self.lib.cpu.empty_cache()
+
 
 class ChainruleFast(Chainrule):
     """The same with the extra `fast`: many kernels are compiled."""
