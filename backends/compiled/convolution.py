@@ -32,7 +32,7 @@ import numpy as np
 from ..numpy.memory import empty, zeros
 from . import depthwise, winograd
 from .build import inlined, kernel
-from .intrinsics import address, call_at, edged_microkernel, move, transpose_tile, vector_width
+from .intrinsics import address, call_at, edged_microkernel, move, narrow_microkernel, transpose_tile, vector_width
 from .pool import parallel, run, threads
 
 __all__ = ["SERVES"]
@@ -42,8 +42,10 @@ _FLOAT32 = np.dtype(np.float32)
 _DEPTH = 256
 #: elements of input that a thread works on at a time: half a second-level cache
 _BLOCK = 1 << 17
+#: elements of scratch that a thread keeps
+_KEPT = 1 << 18
 #: multiplications that are worth a thread of their own
-_LEAST = 1 << 20
+_LEAST = 1 << 22
 f4 = np.float32
 
 
@@ -346,10 +348,13 @@ def _three(values: Any, fill: Any) -> tuple[Any, ...]:
     return (fill,) * (3 - len(values)) + tuple(values)
 
 
+def _registers() -> int:
+    return 32 if vector_width() == 16 else 16
+
+
 def _tile(length: int, columns: int) -> tuple[int, int]:
     """(rows, vectors) of the tile of registers for lines of `length` and a number of columns."""
-    lanes = vector_width()
-    registers = 32 if lanes == 16 else 16
+    lanes, registers = vector_width(), _registers()
     n = -(-columns // lanes)
     best, found = 0.0, (1, 1)
     for vectors in range(1, min(n, 4) + 1):
@@ -364,9 +369,10 @@ def _tile(length: int, columns: int) -> tuple[int, int]:
 
 
 @cache
-def _code(rows: int, vectors: int) -> Any:
+def _code(rows: int, across: int, narrow: bool = False) -> Any:
     """The code of a tile and of one that is a row shorter, as kernels take them."""
-    return np.array([edged_microkernel(rows, vectors), edged_microkernel(max(rows - 1, 1), vectors), rows], np.int64)
+    make = narrow_microkernel if narrow else edged_microkernel
+    return np.array([make(rows, across), make(max(rows - 1, 1), across), rows], np.int64)
 
 
 def _pieces(length: int, rows: int) -> tuple[int, int]:
@@ -438,7 +444,13 @@ class _Plan:
         self.depth = _chunk(run * channels) if run * channels <= _DEPTH else _chunk(channels)
         lines, taps, table = [], [], []
         self.length = max(p[1][2] for p in phases)
-        self.tile = _tile(self.length, columns)
+        self.narrow = columns <= 4 and self.depth % vector_width() == 0
+        if self.narrow:
+            rows = -(-self.length // -(-self.length // max(1, min(8, _registers() // (columns + 1) - 1))))
+            self.tile, self.width = (rows, columns), columns
+        else:
+            self.tile = _tile(self.length, columns)
+            self.width = self.tile[1] * vector_width()
         for start, count, members in phases:
             first, tap, matrix = len(lines), len(taps), len(self.order)
             reads = []
@@ -477,7 +489,8 @@ class _Plan:
         at_once = max(1, 96 // self.length, _BLOCK // a_line // self.samples)
         self.numbers = np.array(
             [
-                *frame.numbers(self.samples), prod(out) * columns, self.depth, max(1, _DEPTH // self.depth), columns,
+                *frame.numbers(self.samples), prod(out) * columns, self.depth,
+                len(taps) if self.narrow else max(1, _DEPTH // self.depth), columns,
                 stride[2] * frame.apart, step[2] * columns, 0, at_once,
             ],
             np.int64,
@@ -570,7 +583,9 @@ _local = threading.local()
 
 
 def _scratch(name: str, size: int) -> Any:
-    """An array of this thread's own, whose content is anything."""
+    """An array whose content is anything; one that is not large is kept for this thread's next call."""
+    if size > _KEPT:
+        return empty((size,), np.float32)
     found = getattr(_local, name, None)
     if found is None or found.size < size:
         found = np.empty(size, np.float32)
@@ -603,9 +618,13 @@ def _flat_weight(w: Any) -> tuple[Any, list[int]]:
 
 def _panels(plan: _Plan, weight: Any, turned: bool) -> Any:
     """The weight's panels, in the order in which a plan reads them."""
+    if plan.narrow:
+        w = weight.reshape(*weight.shape[:2], -1).transpose((2, 0, 1) if turned else (2, 1, 0))[plan.order]
+        w = w.reshape(-1, plan.depth, plan.columns).swapaxes(1, 2)
+        return np.ascontiguousarray(w).reshape(-1, plan.columns)
     flat, strides = _flat_weight(weight)
     depth, across = (weight.shape[0], strides[1]) if turned else (weight.shape[1], strides[0])
-    width = plan.tile[1] * vector_width()
+    width = plan.width
     blocks = -(-plan.columns // width)
     rows, run, apart = plan.rows(weight.shape, tuple(strides), turned, blocks)
     panels = empty((len(plan.order) * blocks * depth, width), np.float32)
@@ -626,7 +645,7 @@ def _cut(total: int, n: int) -> list[tuple[int, int]]:
 
 def _contract(plan: _Plan, x: Any, n: int, weight: Any, bias: Any, turned: bool) -> Any:
     """The sum over a plan's taps, for all samples: memory of channels last."""
-    width = plan.tile[1] * vector_width()
+    width = plan.width
     blocks = -(-plan.columns // width)
     make = empty if plan.covers else zeros
     y = make((n * prod(plan.out) * plan.columns,), np.float32)
@@ -635,7 +654,7 @@ def _contract(plan: _Plan, x: Any, n: int, weight: Any, bias: Any, turned: bool)
     if bias is not None:
         start[: plan.columns] = bias
     numbers = plan.numbers if bias is None else plan.with_bias
-    tile = _code(*plan.tile)
+    tile = _code(*plan.tile, plan.narrow)
     size = plan.samples * plan.frame.size if plan.frame.framed else 0
     phases = plan.phases.copy()
     phases[:, 6] *= blocks

@@ -25,6 +25,7 @@ __all__ = [
     "get",
     "microkernel",
     "move",
+    "narrow_microkernel",
     "power_of_two",
     "put",
     "transpose_tile",
@@ -250,6 +251,89 @@ def edged_microkernel(rows: int, vectors: int, width: int | None = None) -> int:
     lanes = width or vector_width()
     what = ("edged microkernel", rows, vectors, lanes)
     return written("tile", what, 15, lambda b, args: _write_microkernel(b, args, rows, vectors, lanes))
+
+
+@functools.cache
+def narrow_microkernel(rows: int, columns: int, width: int | None = None) -> int:
+    """`edged_microkernel` for so few columns that they would leave most of a vector empty: vectors lie along k.
+
+    K is a multiple of the width and cs is 1. B holds for each tap the columns one after another, K numbers each.
+    """
+    lanes = width or vector_width()
+    what = ("narrow microkernel", rows, columns, lanes)
+    return written("narrow", what, 15, lambda b, args: _write_narrow(b, args, rows, columns, lanes))
+
+
+def _write_narrow(b: Any, args: Any, rows: int, columns: int, width: int) -> None:
+    from llvmlite import ir
+
+    i64, f32 = ir.IntType(64), ir.FloatType()
+    vector, pointer = ir.VectorType(f32, width), f32.as_pointer()
+    A, B, C, offsets, taps, K, rs, _, _, bs, ldc, beta, S, lds, _ = args
+    A, B, C, S = [b.inttoptr(a, pointer) for a in (A, B, C, S)]
+    offsets = b.inttoptr(offsets, i64.as_pointer())
+    fma = _declared(b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{width}f32")
+    total = _declared(b.module, ir.FunctionType(f32, [f32, vector]), f"llvm.vector.reduce.fadd.v{width}f32")
+    places = [(m, j) for m in range(rows) for j in range(columns)]
+
+    def const(n: int) -> Any:
+        return ir.Constant(i64, n)
+
+    def load(p: Any) -> Any:
+        value = b.load(b.bitcast(p, vector.as_pointer()))
+        value.align = 4
+        return value
+
+    start = b.block
+    outer, inner, end, done = [b.append_basic_block(name) for name in ("tap", "k", "tap_end", "done")]
+    b.branch(outer)
+    b.position_at_end(outer)
+    t = b.phi(i64)
+    sums = [b.phi(vector) for _ in places]
+    a0 = b.gep(A, [b.load(b.gep(offsets, [t]))])
+    lines = [b.gep(a0, [b.mul(const(m), rs)]) for m in range(rows)]
+    b0 = b.gep(B, [b.mul(t, bs)])
+    panels = [b.gep(b0, [b.mul(const(j), K)]) for j in range(columns)]
+    b.branch(inner)
+    b.position_at_end(inner)
+    k = b.phi(i64)
+    acc = [b.phi(vector) for _ in places]
+    weights = [load(b.gep(p, [k])) for p in panels]
+    values = [load(b.gep(p, [k])) for p in lines]
+    new = [b.call(fma, [values[m], weights[j], old]) for (m, j), old in zip(places, acc)]
+    following = b.add(k, const(width))
+    b.cbranch(b.icmp_signed("<", following, K), inner, end)
+    b.position_at_end(end)
+    after = b.add(t, const(1))
+    b.cbranch(b.icmp_signed("<", after, taps), outer, done)
+    for phi, first, next_ in (
+        (t, const(0), after),
+        *[(p, ir.Constant(vector, [0.0] * width), n) for p, n in zip(sums, new)],
+    ):
+        phi.add_incoming(first, start)
+        phi.add_incoming(next_, end)
+    for phi, first, next_ in ((k, const(0), following), *zip(acc, sums, new)):
+        phi.add_incoming(first, outer)
+        phi.add_incoming(next_, inner)
+    b.position_at_end(done)
+    found = [b.call(total, [ir.Constant(f32, -0.0), value], fastmath=("reassoc",)) for value in new]
+    adding, storing = b.append_basic_block("add"), b.append_basic_block("store")
+    b.cbranch(b.icmp_signed("!=", beta, const(0)), adding, storing)
+    b.position_at_end(adding)
+    added = []
+    for (m, j), value in zip(places, found):
+        old = b.load(b.gep(S, [b.add(b.mul(const(m), lds), const(j))]))
+        old.align = 4
+        added.append(b.fadd(value, old))
+    b.branch(storing)
+    b.position_at_end(storing)
+    for (m, j), value, other in zip(places, found, added):
+        phi = b.phi(f32)
+        phi.add_incoming(value, done)
+        phi.add_incoming(other, adding)
+        found[m * columns + j] = phi
+    for (m, j), value in zip(places, found):
+        b.store(value, b.gep(C, [b.add(b.mul(const(m), ldc), const(j))])).align = 4
 
 
 @functools.cache
