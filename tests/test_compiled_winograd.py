@@ -106,7 +106,7 @@ SIDES = st.integers(0, 3)
 def test_any_geometry(m, n, c, o, size, padding, panels, seed):
     given_arrays = data(n, c, o, size, padding, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "_weights_outweigh", lambda *sizes: panels)
+        patch.setattr(winograd, "KEPT", 0 if panels else 1 << 30)
         patch.setattr(winograd, "SUMS", 0 if panels else 1 << 30)
         found = computed(*given_arrays, padding, m)
     close(found, exact(*given_arrays, padding), BOUND[m])
@@ -131,14 +131,15 @@ def test_many_blocks_of_tiles(monkeypatch):
     monkeypatch.setattr(winograd, "BLOCK", 14)
     close(computed(*given_arrays, padding, 4), expected, BOUND[4])
     monkeypatch.setattr(winograd, "SUMS", 0)
-    monkeypatch.setattr(winograd, "MAPPED", 1)
+    monkeypatch.setattr(winograd, "KEPT", 0)
+    monkeypatch.setattr(winograd, "MAPPED", 36 * 128 * 7)
     close(computed(*given_arrays, padding, 4), expected, BOUND[4])
 
 
 @pytest.mark.parametrize("per_panel", [False, True])
 @pytest.mark.parametrize("axes", [(0, 1, 2, 3), (2, 3, 1, 0), (0, 2, 3, 1), (1, 0, 2, 3)])
 def test_memory_of_weights(axes, per_panel, monkeypatch):
-    monkeypatch.setattr(winograd, "_weights_outweigh", lambda *sizes: per_panel)
+    monkeypatch.setattr(winograd, "KEPT", 0 if per_panel else 1 << 30)
     padding = (1, 1), (1, 1)
     x, w, g, bias = data(2, 48, 50, (9, 10), padding)
     laid = np.ascontiguousarray(w.transpose(axes)).transpose(np.argsort(axes))
@@ -214,6 +215,7 @@ def test_precision_switch():
 def test_threads(sums, monkeypatch):
     monkeypatch.setattr(winograd, "LEAST", 1)
     monkeypatch.setattr(winograd, "SUMS", sums)
+    monkeypatch.setattr(winograd, "KEPT", sums)
     padding = (1, 1), (1, 1)
     given_arrays = data(5, 70, 66, (13, 9), padding)
     chainrule.set_num_threads(1)
@@ -236,8 +238,7 @@ padding = (1, 1), (0, 2)
 given = t.data(2, 21, 38, (9, 7), padding)
 expected = t.exact(*given, padding)
 t.close(t.computed(*given, padding, 4), expected, t.BOUND[4])
-t.winograd._weights_outweigh = lambda *sizes: True
-t.winograd.SUMS = 0
+t.winograd.KEPT = t.winograd.SUMS = 0
 t.close(t.computed(*given, padding, 4), expected, t.BOUND[4])
 """
 

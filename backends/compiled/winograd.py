@@ -13,7 +13,7 @@ The usual points 0, 1, -1, 2, -2 for m = 4 lose a decimal digit; `POINTS` are th
 float32. Largest error against float64, over the standard deviation of the result, for 64 to 512 channels:
 
     result                  F(4x4) 2e-5     F(2x2) 4e-6     direct sums 1e-6 to 1.1e-5, by their order
-    gradient for the input  F(4x4) 2.5e-5   F(2x2) 4.5e-6   direct sums 1.7e-6 to 1.1e-5
+    gradient for the input  F(4x4) 3e-5     F(2x2) 4.5e-6   direct sums 1.7e-6 to 1.1e-5
     gradient for the weight F(4x4) 2.7e-5   F(2x2) 1e-5     direct sums 2.1e-5 (32 x 32 x 32 positions)
 
 So F(4x4) is the default, where it is the cheapest; backends/mkldnn.py has a switch.
@@ -52,8 +52,10 @@ DEPTH = 128
 BLOCK = 112
 #: largest gradient of mapped weights, in elements, that each thread keeps its own sum of
 SUMS = 3 << 18
-#: elements of mapped tiles at a time, where threads share one sum
-MAPPED = 4 << 20
+#: largest mapped weight, in elements, that is made once and kept; a larger one is mapped where it is needed
+KEPT = 1 << 20
+#: elements of mapped tiles at a time, where threads share them
+MAPPED = 2 << 20
 #: multiplications that are worth a thread
 LEAST = 1 << 22
 
@@ -276,21 +278,21 @@ def _forward_kernels(m: int, width: int) -> Any:
             collect(M, mrow, mpos, y, grid, bias, down, across, t, end, 0, O)
             t = end
 
-    @kernel("f4[:,:,:,:] f4[:] i8 f4[:] i8 i8 i8 i8 i8 i8")
-    def winograd_spread(x, v, vpos, scratch, top, left, down, across, start, stop):
-        """B^T d B of tiles start .. stop into v (P, tiles, C)."""
+    @kernel("f4[:,:,:,:] f4[:] i8 f4[:] i8 i8 i8 i8 i8 i8 i8")
+    def winograd_spread(x, v, vpos, scratch, top, left, down, across, base, start, stop):
+        """B^T d B of tiles start .. stop into v (P, tiles from `base` on, C)."""
         vrow = odd(x.shape[3])
         zeros, grid = scratch[:16], scratch[16 : 16 + P * vrow]
         zeros[:] = f4(0)
         grid[:] = f4(0)
-        V = address(v) + 4 * start * vrow
+        V = address(v) + 4 * (start - base) * vrow
         spread(x, V, vrow, N, vpos, grid, address(zeros), top, left, down, across, start, stop)
 
-    @kernel("f4[:] i8 i8 i8 i8 i8 i8 f4[:] i8 f4[:] f4[:,:,:,:] f4[:] i8 i8 i8 i8 i8")
+    @kernel("f4[:] i8 i8 i8 i8 i8 i8 f4[:] i8 f4[:] f4[:,:,:,:] f4[:] i8 i8 i8 i8 i8 i8")
     def winograd_panels(
-        w, base, sl, sr, sh, sw, C, v, vpos, bias, y, scratch, down, across, tiles, start, stop
+        w, base, sl, sr, sh, sw, C, v, vpos, bias, y, scratch, down, across, first, tiles, start, stop
     ):  # fmt: skip
-        """Panels start .. stop of the outputs, from all mapped tiles: weights are mapped where they are needed."""
+        """Panels start .. stop of the outputs of `tiles` mapped tiles, from `first` on, mapping weights on the way."""
         O, vrow = y.shape[3], odd(C)
         mpos, upos = odd((tiles + 4) * N), odd(DEPTH * N)
         zeros, grid, stage = scratch[:16], scratch[16 : 16 + P * odd(N)], scratch[16 + P * odd(N) :][: 9 * W * W]
@@ -303,7 +305,7 @@ def _forward_kernels(m: int, width: int) -> Any:
                 weights(w, base, sl, sr, sh, sw, O, C, k, k + n, panel, U, a * upos, upos, stage)
                 for p in range(P):
                     product(V + 4 * (p * vpos + k), vrow, 1, U + 4 * p * upos, M + 4 * p * mpos, N, tiles, n, k, zero)
-            collect(M, N, mpos, y, grid, bias, down, across, 0, tiles, panel * N, min(panel * N + N, O))
+            collect(M, N, mpos, y, grid, bias, down, across, first, first + tiles, panel * N, min(panel * N + N, O))
 
     return winograd_weight, winograd_tiles, winograd_spread, winograd_panels
 
@@ -485,13 +487,18 @@ def _convolve(x: Any, w: Any, bias: Any, before: Any, size: Any, mirrored: bool,
     if bias is not None:
         shift[:O] = bias
     vrow, mrow = odd(C), odd(panels * N)
-    if _weights_outweigh(tiles, C, O, P):
-        vpos = odd((tiles + 4) * vrow)
-        v, need = _floats(P * vpos), 16 + P * vrow
-        run(spread, [(x, v, vpos, _floats(need), *before, down, across, i, j) for i, j in _split(0, tiles, work)])
-        need = 16 + P * odd(N) + 9 * W * W + P * (odd(DEPTH * N) + odd((tiles + 4) * N))
-        pieces = _split(0, panels, work)
-        run(by_panels, [(*weight, C, v, vpos, shift, y, _floats(need), down, across, tiles, i, j) for i, j in pieces])
+    if P * C * O > KEPT:
+        block = _block(tiles, P * vrow)
+        vpos = odd((block + 4) * vrow)
+        v, need = _floats(P * vpos), 16 + P * odd(N) + 9 * W * W + P * (odd(DEPTH * N) + odd((block + 4) * N))
+        grids, mine = [[_floats(n) for _ in range(threads())] for n in (16 + P * vrow, need)]
+        for first in range(0, tiles, block):
+            last = min(first + block, tiles)
+            pieces = _split(first, last, work)
+            run(spread, [(x, v, vpos, own, *before, down, across, first, *p) for own, p in zip(grids, pieces)])
+            common, pieces = (v, vpos, shift, y), _split(0, panels, work)
+            shape = down, across, first, last - first
+            run(by_panels, [(*weight, C, *common, own, *shape, *p) for own, p in zip(mine, pieces)])
     else:
         upos = odd(panels * C * N)
         u, stages = _floats(P * upos), empty((panels, 9 * W * W), _FLOAT32)
@@ -503,9 +510,9 @@ def _convolve(x: Any, w: Any, bias: Any, before: Any, size: Any, mirrored: bool,
     return y
 
 
-def _weights_outweigh(tiles: int, C: int, O: int, P: int) -> bool:
-    """Whether mapped weights are too large to keep and tiles few: weights are then mapped panel by panel."""
-    return tiles <= 256 and P * C * O > 1 << 20
+def _block(tiles: int, each: int) -> int:
+    """How many tiles are mapped at a time: blocks of the same size, of about MAPPED elements."""
+    return -(-tiles // max(1, round(tiles * each / MAPPED)))
 
 
 def _correlate(x: Any, g: Any, before: Any, m: int) -> Any:
@@ -529,7 +536,7 @@ def _correlate(x: Any, g: Any, before: Any, m: int) -> Any:
         run(by_tiles, [(x, g, *t, *before, down, across, BLOCK, *piece) for *t, piece in zip(parts, mine, pieces)])
         run(add, [(parts, dw, stages, i, j) for i, j in _split(0, O, size * 8)])
         return dw
-    block = min(tiles, max(MAPPED // (P * (C + O)), 64))
+    block = _block(tiles, P * max(C, O))
     vpanel, zpos = odd(block * N), odd(block * zrow)
     vpos = odd(panels * vpanel)
     v, z, stages = _floats(P * vpos), _floats(P * zpos + 16), empty((panels, stage), _FLOAT32)
