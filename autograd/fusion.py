@@ -53,10 +53,7 @@ def relu_into(t: Any) -> bool:
     if not _writable(t):
         return False
     array = t.array
-    backend = backends.of(array)
-    kernel = backend.kernels.get("relu.into")
-    if kernel is None or kernel(array) is NotImplemented:
-        backend.xp.maximum(array, 0, out=array)
+    backends.of(array).relu_into(array)
     t.node = _with_batch_norm(t, array) or OPS["relu"].record(array, [array], [t.node], {}).node
     return True
 
@@ -68,10 +65,7 @@ def add_into(t: Any, other: Any, *more: Any, alpha: Any = 1, **options: Any) -> 
     array, added = t.array, other.array
     if added.shape != array.shape or added.dtype != array.dtype:
         return False
-    backend = backends.of(array)
-    kernel = backend.kernels.get("add.into")
-    if kernel is None or kernel(array, added) is NotImplemented:
-        backend.xp.add(array, added, out=array)
+    backends.of(array).add_into(array, added)
     t.node = OPS["add"].record(array, [array, added], [t.node, other.node or (other if other.leaf else None)], {}).node
     return True
 

@@ -46,6 +46,14 @@ class Backend:
         """True where only `array` holds its memory, all of it; False where that cannot be said."""
         return getattr(array, "base", None) is None
 
+    def relu_into(self, array: Any) -> None:
+        """max(array, 0), written into `array`."""
+        self.xp.maximum(array, 0, out=array)
+
+    def add_into(self, array: Any, other: Any) -> None:
+        """array + other, of one shape and dtype, written into `array`."""
+        self.xp.add(array, other, out=array)
+
     def writable(self, array: Any) -> bool:
         """False where elements of `array` share a memory cell (an expanded array) or the memory is read-only."""
         raise NotImplementedError

@@ -235,12 +235,12 @@ def test_writing_into_the_first_argument():
     x, y = rng.standard_normal((2, 3, 20, 33, 5), dtype="float32")
     for layout in (np.ascontiguousarray, last):
         a, b = layout(x).copy(order="K"), layout(y)
-        assert SERVES["add.into"](a, b) is a
+        assert SERVES["add"](a, b)
         np.testing.assert_array_equal(a, x + y)
-        a.reshape(-1)[0] = a[0, 0, 0, 0]
-        assert SERVES["relu.into"](a) is a
+        assert SERVES["relu"](a)
         np.testing.assert_array_equal(a, np.maximum(x + y, 0))
-    assert SERVES["add.into"](x.copy(), last(y)) is NotImplemented
-    assert SERVES["relu.into"](x[:, ::2]) is NotImplemented
+    assert not SERVES["add"](x.copy(), last(y))
+    assert not SERVES["relu"](x[:, ::2])
     a = np.array([np.nan, -np.inf, np.inf, -0.0], "float32")
-    np.testing.assert_array_equal(SERVES["relu.into"](a), np.array([np.nan, 0, np.inf, 0], "float32"))
+    assert SERVES["relu"](a)
+    np.testing.assert_array_equal(a, np.array([np.nan, 0, np.inf, 0], "float32"))

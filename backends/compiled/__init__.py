@@ -39,10 +39,8 @@ TABLE: dict[str, tuple[str, int]] = {
         ),
         ("elementwise", 2048),
     ),
-    **dict.fromkeys(("clamp", "clamp.grad.input", "leaky_relu", "leaky_relu.grad"), ("elementwise", 4096)),
+    **dict.fromkeys(("abs.grad", "clamp", "clamp.grad.input", "leaky_relu", "leaky_relu.grad"), ("elementwise", 4096)),
     **dict.fromkeys(("exp", "expm1", "log", "relu", "relu.grad"), ("elementwise", 8192)),
-    "add.into": ("into", 8192),
-    "relu.into": ("into", 8192),
     "group_norm": ("normalisation", 4096),
     "group_norm.grad": ("normalisation", 4096),
     "layer_norm": ("normalisation", 2048),
@@ -58,6 +56,8 @@ TABLE: dict[str, tuple[str, int]] = {
     **dict.fromkeys(("gru.grad", "lstm.grad", "rnn.grad"), ("recurrent", 0)),
     "scaled_dot_product_attention": ("attention", 4096),
     "scaled_dot_product_attention.grad": ("attention", 0),
+    "mean": ("reduction", 1 << 15),
+    "sum": ("reduction", 1 << 15),
     "cross_entropy": ("softmax", 512),
     "cross_entropy.grad": ("softmax", 0),
     "log_softmax": ("softmax", 2048),
@@ -128,6 +128,11 @@ def chosen(name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[st
     # without a kernel of NumPy's, the op's generic forward serves the rest
     kernel.partial = slow is None or getattr(slow, "partial", False)  # type: ignore[attr-defined]
     return kernel
+
+
+def into(name: str, array: Any, *others: Any) -> bool:
+    """Let the op `name` write its result into its first argument; False where that is not served."""
+    return bool(importlib.import_module(".into", __name__).SERVES[name](array, *others))
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:

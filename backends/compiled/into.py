@@ -44,20 +44,20 @@ def _flat(*arrays: Any) -> Any:
     return found
 
 
-def relu_into(x: Any) -> Any:
+def relu_into(x: Any) -> bool:
     flat = _flat(x) if x.dtype in _FLOATS else None
     if flat is None:
-        return NotImplemented
+        return False
     parallel(_relu, x.size, *flat, least=_LEAST)
-    return x
+    return True
 
 
-def add_into(x: Any, y: Any) -> Any:
+def add_into(x: Any, y: Any) -> bool:
     flat = _flat(x, y) if x.dtype in _FLOATS else None
     if flat is None:
-        return NotImplemented
+        return False
     parallel(_add, x.size, *flat, least=_LEAST)
-    return x
+    return True
 
 
-SERVES: dict[str, Callable[..., Any]] = {"add.into": add_into, "relu.into": relu_into}
+SERVES: dict[str, Callable[..., bool]] = {"add": add_into, "relu": relu_into}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import compiled
 from ..base import Backend
 from ..threads import get_threads, set_threads
 from .kernels import KERNELS
@@ -19,6 +20,9 @@ from .random import HostGenerator
 from .steps import STEPS
 
 __all__ = ["BACKEND", "NumpyBackend"]
+
+#: elements from which compiled code pays where an op writes into its own argument
+_LEAST_INTO = 8192
 
 
 class NumpyBackend(Backend):
@@ -53,6 +57,14 @@ class NumpyBackend(Backend):
         """Give free memory back to the system: the pool's, and the C library's."""
         POOL.clear()
         give_back_heap()
+
+    def relu_into(self, array: Any) -> None:
+        if array.size < _LEAST_INTO or not compiled.available() or not compiled.into("relu", array):
+            np.maximum(array, 0, out=array)
+
+    def add_into(self, array: Any, other: Any) -> None:
+        if array.size < _LEAST_INTO or not compiled.available() or not compiled.into("add", array, other):
+            np.add(array, other, out=array)
 
     def sole(self, array: Any) -> bool:
         base, size = array.base, array.nbytes
