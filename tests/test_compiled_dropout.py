@@ -185,7 +185,7 @@ def test_any_layout_drops_the_same(shape, order, monkeypatch):
 @NUMBA
 def test_thread_counts_agree():
     before = cr.get_num_threads()
-    x = np.random.default_rng(0).standard_normal((200, 100, 13)).astype("f")
+    x = np.random.default_rng(0).standard_normal((200, 300, 13)).astype("f")
     moved = np.ascontiguousarray(x.transpose(0, 2, 1)).transpose(0, 2, 1)
     try:
         for n in (1, 2, 3):

@@ -69,7 +69,7 @@ def test_same_bits(name, options, count, threads):
     before = cr.get_num_threads()
     cr.set_num_threads(threads)
     try:
-        for dtype, size in product(DTYPES, (0, 1, 37, 5000) if threads == 1 else (100003,)):
+        for dtype, size in product(DTYPES, (0, 1, 37, 5000) if threads == 1 else (300003,)):
             given = arrays(size, count, dtype)
             expected = by_numpy(name, given, options)
             assert_same(by_kernel(name, given, options), expected)

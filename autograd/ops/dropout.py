@@ -34,7 +34,9 @@ __all__ = [
 @op(name="dropout")
 def dropped(xp, input, mask, /, scale):
     """input * scale where the mask (bool, broadcast to the input) is True, and 0 elsewhere."""
-    return input * mask * scale
+    if input.dtype.kind in "biu":
+        return input * mask * scale
+    return input * (mask * xp.asarray(scale, input.dtype))  # the mask is often much smaller
 
 
 @dropped.grad("input")

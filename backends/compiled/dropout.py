@@ -21,7 +21,7 @@ from .pool import parallel
 __all__ = ["SERVES"]
 
 f4 = np.float32
-_LEAST = 1 << 15
+_LEAST = 1 << 17
 
 
 @kernel("f4[:] f4[:] i8 i8 i8 f4 i8 i8", fast=True)

@@ -21,7 +21,7 @@ __all__ = ["SERVES"]
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 #: elements that are worth a second thread
-_LEAST = 1 << 15
+_LEAST = 1 << 16
 
 
 @kernel("T[:,:,:] i8[:] T[:,:,:] i8 i8 i8", T="f4 f8")

@@ -18,7 +18,7 @@ from .pool import parallel
 __all__ = ["SERVES"]
 
 #: elements that are worth a second thread
-_LEAST = 1 << 15
+_LEAST = 1 << 16
 
 # Options come as factors: sign is -1 to climb, shrink 1 for no decay. A condition that is the same for all elements
 # becomes a selection of lanes; a factor 0 would not do, as 0 times infinity is no number.
