@@ -147,3 +147,15 @@ def test_a_shortcut_that_broadcasts_is_not_fused():
     out.relu_()
     out.sum().backward()
     np.testing.assert_allclose(row.grad.numpy().ravel(), (out.detach().numpy() > 0).sum((0, 2, 3)))
+
+
+def test_large_arrays_by_the_backends_own_functions():
+    rng = np.random.default_rng(0)
+    x, y = (chainrule.tensor(rng.standard_normal((6, 7, 20, 30)), requires_grad=True) for _ in range(2))
+    for _ in range(2):
+        out = x * 2
+        out += y * 3
+        out.relu_()
+        np.testing.assert_allclose(out.detach().numpy(), np.maximum(x.array * 2 + y.array * 3, 0))
+    out.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 2.0 * (out.detach().numpy() > 0))

@@ -130,7 +130,7 @@ def chosen(name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[st
     return kernel
 
 
-def into(name: str, array: Any, *others: Any) -> bool:
+def write_into(name: str, array: Any, *others: Any) -> bool:
     """Let the op `name` write its result into its first argument; False where that is not served."""
     return bool(importlib.import_module(".into", __name__).SERVES[name](array, *others))
 

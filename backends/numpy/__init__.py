@@ -59,11 +59,11 @@ class NumpyBackend(Backend):
         give_back_heap()
 
     def relu_into(self, array: Any) -> None:
-        if array.size < _LEAST_INTO or not compiled.available() or not compiled.into("relu", array):
+        if array.size < _LEAST_INTO or not compiled.available() or not compiled.write_into("relu", array):
             np.maximum(array, 0, out=array)
 
     def add_into(self, array: Any, other: Any) -> None:
-        if array.size < _LEAST_INTO or not compiled.available() or not compiled.into("add", array, other):
+        if array.size < _LEAST_INTO or not compiled.available() or not compiled.write_into("add", array, other):
             np.add(array, other, out=array)
 
     def sole(self, array: Any) -> bool:
