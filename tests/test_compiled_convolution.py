@@ -89,6 +89,9 @@ SHAPES = [
     ((2, 512, 4, 4), (3, 3), 16, (1, 1), ((1, 1), (1, 1)), (1, 1)),
     ((2, 32, 8, 8), (1, 1), 64, (2, 2), ((0, 0), (0, 0)), (1, 1)),
     ((2, 16, 12, 12), (3, 3), 32, (1, 1), ((2, 2), (2, 2)), (2, 2)),
+    ((2, 16, 12, 12), (3, 5), 32, (1, 1), ((0, 0), (0, 0)), (2, 1)),
+    ((2, 32, 6, 10), (3, 3), 4, (1, 1), ((1, 0), (1, 2)), (1, 1)),
+    ((2, 1, 9, 9), (3, 3), 1, (1, 1), ((1, 1), (1, 1)), (1, 1)),
     ((2, 8, 9, 9), (3, 2), 16, (3, 1), ((-1, 1), (1, -1)), (1, 2)),
     ((3, 16, 17), (3,), 8, (2,), ((1, 0),), (2,)),
     ((2, 4, 5, 6, 8), (2, 3, 3), 8, (1, 2, 1), ((0, 1), (1, 1), (1, 1)), (2, 1, 1)),
@@ -187,7 +190,7 @@ def test_other_vector_widths(width):
     program = (
         "import test_compiled_convolution as t\n"
         f"assert __import__('chainrule').backends.compiled.intrinsics.vector_width() == {width}\n"
-        "for shape in (t.SHAPES[4], t.SHAPES[6]):\n"
+        "for shape in (t.SHAPES[4], t.SHAPES[5], t.SHAPES[6]):\n"
         "    for name, args in t.calls(*shape):\n"
         "        t.assert_right(name, args)\n"
     )
