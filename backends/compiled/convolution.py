@@ -57,8 +57,11 @@ _transpose, _call = transpose_tile(), call_at(15)
 
 
 @inlined
-def _frame(x, frame, at, table, pixels, channels, apart, planes):
-    """Copy a sample's lines of `pixels` into its frame: (from, to) of each in `table`; planes: x is channels first."""
+def _frame(x, frame, at, table, pixels, channels, apart, planes, step):
+    """Copy a sample's lines of `pixels` into its frame: (from, to) of each in `table`; planes: x is channels first.
+
+    Pixels are `step` numbers from each other in x, and `apart` in the frame.
+    """
     for i in range(len(table)):
         source, target = at + table[i, 0], table[i, 1]
         if planes > 0:
@@ -75,14 +78,14 @@ def _frame(x, frame, at, table, pixels, channels, apart, planes):
                 b = frame[target + w * apart + c :]
                 for j in range(len(a)):
                     b[j * apart] = a[j]
-        elif apart == channels:
+        elif apart == channels and step == channels:
             a = x[source : source + pixels * channels]
             b = frame[target : target + pixels * channels]
             for j in range(len(b)):
                 b[j] = a[j]
         else:
             for w in range(pixels):
-                a = x[source + w * channels : source + w * channels + channels]
+                a = x[source + w * step : source + w * step + channels]
                 b = frame[target + w * apart : target + w * apart + channels]
                 for j in range(len(b)):
                     b[j] = a[j]
@@ -143,7 +146,7 @@ def _pack_rows(w, panels, rows, columns, start, stop):
 def _sum_over_taps(x, panels, bias, y, frame, plan, framing, lines, taps, phases, tile, start, stop, block, end):
     samples, framed, pixels, channels, apart, planes = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
     size_x, size_frame, size_y, depth, at_once, columns = plan[6], plan[7], plan[8], plan[9], plan[10], plan[11]
-    rs, ldc, biased, lines_at_once = plan[12], plan[13], plan[14], plan[15]
+    rs, ldc, biased, lines_at_once, step = plan[12], plan[13], plan[14], plan[15], plan[16]
     whole, short, rows, width = tile[0], tile[1], tile[2], panels.shape[1]
     if framed > 0:
         frame[:] = f4(0)
@@ -153,7 +156,7 @@ def _sum_over_taps(x, panels, bias, y, frame, plan, framing, lines, taps, phases
         count = min(samples, stop - n)
         if framed > 0:
             for i in range(count):
-                _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes)
+                _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes, step)
             base, size = address(frame), size_frame
         else:
             base, size = address(x) + 4 * n * size_x, size_x
@@ -233,7 +236,7 @@ def _sum_over_taps(x, panels, bias, y, frame, plan, framing, lines, taps, phases
 def _sum_over_positions(x, g, w, frame, panel, plan, framing, lines, taps, reads, tile, start, stop, block, end):
     samples, framed, pixels, channels, apart, planes = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
     size_x, size_frame, columns, line, cs, lines_at_once = plan[6], plan[7], plan[8], plan[9], plan[10], plan[11]
-    g_planes, wholes, shorts = plan[12], plan[13], plan[14]
+    g_planes, wholes, shorts, step = plan[12], plan[13], plan[14], plan[15]
     whole, short, rows, width = tile[0], tile[1], tile[2], panel.shape[1]
     row = wholes * rows + shorts * (rows - 1)
     if framed > 0:
@@ -245,7 +248,7 @@ def _sum_over_positions(x, g, w, frame, panel, plan, framing, lines, taps, reads
         count = min(samples, stop - n)
         if framed > 0:
             for i in range(count):
-                _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes)
+                _frame(x, frame[i * size_frame :], (n + i) * size_x, framing, pixels, channels, apart, planes, step)
             base, size = address(frame), size_frame
         else:
             base, size = address(x) + 4 * n * size_x, size_x
@@ -381,23 +384,27 @@ def _pieces(length: int, rows: int) -> tuple[int, int]:
 class _Frame:
     """Where a window of positions of the input lies in memory: the input itself, or a copy with zeros around."""
 
-    def __init__(self, channels: int, size: Any, low: Any, high: Any, planes: bool, spread: bool) -> None:
-        outside = any(a < 0 or b > n for a, b, n in zip(low, high, size))
+    def __init__(
+        self, channels: int, size: Any, low: Any, high: Any, planes: bool, spread: bool, every: Any = (1, 1, 1)
+    ) -> None:
+        """`low` and `high` bound the window, in steps of `every` positions."""
+        inner = [(max(a, 0), min(b, -(-n // e))) for a, b, n, e in zip(low, high, size, every)]
+        outside = any(pair != (a, b) for pair, a, b in zip(inner, low, high))
         apart = channels + 16 if spread and channels % 512 == 0 else channels
-        self.framed = outside or planes or apart != channels
+        self.framed = outside or planes or apart != channels or prod(every) > 1
         self.channels, self.planes = channels, prod(size) if planes else 0
         self.apart = apart if self.framed else channels
         self.extent = [b - a for a, b in zip(low, high)] if self.framed else list(size)
         self.origin = 0 if self.framed else self.offset(low)
         self.size_x = channels * prod(size)
         self.size = self.offset((self.extent[0], 0, 0)) if self.framed else self.size_x
-        inner = [(max(a, 0), min(b, n)) for a, b, n in zip(low, high, size)]
         self.pixels = max(inner[2][1] - inner[2][0], 0)
         table = []
-        step = 1 if planes else channels
+        number = 1 if planes else channels
+        self.step = number * every[2]
         for d in range(*inner[0]):
             for h in range(*inner[1]):
-                source = ((d * size[1] + h) * size[2] + inner[2][0]) * step
+                source = (d * every[0] * size[1] + h * every[1]) * size[2] * number + inner[2][0] * self.step
                 table.append((source, self.offset((d - low[0], h - low[1], inner[2][0] - low[2]))))
         self.table = np.array(table if self.framed and self.pixels else [], np.int64).reshape(-1, 2)
 
@@ -427,13 +434,13 @@ class _Plan:
 
     def __init__(
         self, channels: int, size: Any, planes: bool, columns: int, out: Any, stride: Any, step: Any, phases: Any,
-        adds: bool = False,
+        adds: bool = False, every: Any = (1, 1, 1),
     ) -> None:  # fmt: skip
         low = [min(t[1][i] for p in phases for t in p[2]) for i in range(3)]
         high = [max(t[1][i] + (p[1][i] - 1) * stride[i] + 1 for p in phases for t in p[2]) for i in range(3)]
         pointwise = len(phases) == 1 and len(phases[0][2]) == 1
         few = columns <= 64  # then spreading the rows costs more than it brings
-        self.frame = frame = _Frame(channels, size, low, high, planes, spread=not (pointwise and few))
+        self.frame = frame = _Frame(channels, size, low, high, planes, not (pointwise and few), every)
         self.columns, self.out = columns, out
         self.order: list[int] = []
         runs = [_runs([t[1] for t in p[2]]) for p in phases]
@@ -488,7 +495,7 @@ class _Plan:
             [
                 *frame.numbers(self.samples), prod(out) * columns, self.depth,
                 len(taps) if self.narrow else max(1, _DEPTH // self.depth), columns,
-                stride[2] * frame.apart, step[2] * columns, -1 if adds else 0, at_once,
+                stride[2] * frame.apart, step[2] * columns, -1 if adds else 0, at_once, frame.step,
             ],
             np.int64,
         )  # fmt: skip
@@ -544,10 +551,19 @@ def _flat(size: Any) -> Any:
     return (1, total // line, line) if line >= 14 or total < 14 else size
 
 
+def _sparse(size: Any, planes: bool, kernel: Any, out: Any, stride: Any, before: Any) -> bool:
+    """Whether a pointwise convolution leaves positions out: those that it reads are then copied side by side."""
+    inside = not any(before) and all((p - 1) * s < n for p, s, n in zip(out, stride, size))
+    return inside and prod(kernel) == 1 and prod(stride) > 1 and not planes
+
+
 @lru_cache(maxsize=1024)
 def _forward_plan(channels, size, planes, columns, kernel, out, stride, dilation, before):
     if prod(kernel) == 1 and prod(stride) == 1 and size == out and not any(before):
         size = out = _flat(size)
+    if _sparse(size, planes, kernel, out, stride, before):
+        only = ((0, 0, 0), out, [(0, (0, 0, 0))])
+        return _Plan(channels, size, planes, columns, out, (1, 1, 1), (1, 1, 1), [only], every=stride)
     taps = [
         (n, tuple([i * d - b for i, d, b in zip(tap, dilation, before)]))
         for n, tap in enumerate(product(*map(range, kernel)))
@@ -735,9 +751,12 @@ def conv_input(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dil
 def _weight_plan(channels, size, planes, columns, g_planes, kernel, out, stride, dilation, before):
     if prod(kernel) == 1 and prod(stride) == 1 and size == out and not any(before):
         size = out = _flat(size)
+    every = (1, 1, 1)
+    if _sparse(size, planes, kernel, out, stride, before):
+        every, stride = stride, every
     low = [-b for b in before]
     high = [(p - 1) * s - b + (k - 1) * d + 1 for p, s, b, k, d in zip(out, stride, before, kernel, dilation)]
-    frame = _Frame(channels, size, low, high, planes, spread=True)
+    frame = _Frame(channels, size, low, high, planes, True, every)
     near = dilation[2] == 1 and frame.apart == channels
     row = channels * kernel[2] if near else channels
     taps = [
@@ -750,7 +769,7 @@ def _weight_plan(channels, size, planes, columns, g_planes, kernel, out, stride,
     at_once = max(1, min(512 // out[2], _BLOCK // max(1, frame.apart * stride[1] * stride[2] * out[2])))
     numbers = [
         *frame.numbers(samples), columns, out[2], stride[2] * frame.apart, at_once, prod(out) if g_planes else 0,
-        *_pieces(row, tile[0]),
+        *_pieces(row, tile[0]), frame.step,
     ]  # fmt: skip
     return (
         frame,
