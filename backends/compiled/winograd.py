@@ -10,7 +10,8 @@ convolution itself, for m = 2 four ninths. The gradient for the input is the sam
 channels exchanged; the one for the weight is G^T [ sum over tiles of (A dy A^T) * (B^T d B) ] G.
 
 The usual points for m = 4, 0, 1, -1, 2, -2, make the largest error five times that of `POINTS`, which are among the
-best, and whose A and B are exact in float32. Largest error against float64, over the standard deviation of the result, for 64 to 512 channels:
+best, and whose A and B are exact in float32. Largest error against float64, over the standard deviation of the result,
+for 64 to 512 channels:
 
     result                  F(4x4) 2e-5     F(2x2) 4e-6     direct sums 1e-6 to 1.1e-5, by their order
     gradient for the input  F(4x4) 3e-5     F(2x2) 4.5e-6   direct sums 1.7e-6 to 1.1e-5
