@@ -32,7 +32,7 @@ SHAPES = {  # batch, groups, inputs and outputs of a group, size, kernel, stride
     "groups of 5 to 6": (2, 3, 5, 6, (9, 7), (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)),
     "groups of 80 to 72": (2, 2, 80, 72, (6, 7), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
     "two wide groups": (4, 2, 48, 64, (30, 30), (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)),
-    "1x1": (2, 3, 8, 4, (5, 6), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    "1x1": (2, 8, 4, 4, (5, 6), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)),
 }
 
 
@@ -132,7 +132,7 @@ def test_narrower_vectors(width):
     """What a processor without AVX-512 runs."""
     program = (
         "import numpy, test_compiled_depthwise as t\n"
-        "for name in ('3x3 step 2, odd channels', 'groups of 4', 'groups of 24 to 20'):\n"
+        "for name in ('3x3 step 2, odd channels', 'groups of 4'):\n"
         "    t.check(t.SHAPES[name], t.last, numpy.random.default_rng(0))\n"
     )
     run = subprocess.run(

@@ -53,19 +53,25 @@ f4 = np.float32
 # -- kernels ----------------------------------------------------------------------------------------------------------
 # `plan`: rows of outputs, rows of inputs, pixels of an input row, its channels, slots, elements of a slot, of a pixel
 # in the ring, zeros at the left; elements of a block in a slot (0: the ring holds rows as they are), terms per lane,
-# taps in all, outputs.
+# taps in all, outputs, lanes per group.
+
+
+def _simple(terms: int, lanes: int) -> bool:
+    """Whether a vector's lanes are filled by a fixed permutation of a few numbers that lie together."""
+    width = vector_width()
+    return width % lanes == 0 and width // lanes * terms <= 2 * width
 
 
 @functools.cache
 def _fill(terms: int, lanes: int) -> Any:
-    """Copy an input row into its slot of the ring."""
-    width = vector_width()
-    simple = width % lanes == 0 and width // lanes * terms <= 2 * width
+    """Copy an input row into its slot of the ring; (0, 0): for any numbers of terms and lanes."""
+    width, simple = vector_width(), terms > 0
     spreading = spread(terms, lanes) if simple else spread(1, 1)
 
     @inlined
     def fill(x, slot, plan, blocks):
         pixels, channels, pixel, left, size = plan[2], plan[3], plan[6], plan[7], plan[8]
+        terms_of, lanes_of = plan[9], plan[12]
         if size == 0:
             to = slot[left * pixel : left * pixel + pixels * pixel]
             for i in range(to.size):
@@ -75,15 +81,14 @@ def _fill(terms: int, lanes: int) -> Any:
             first, count = blocks[b, 0], blocks[b, 1]
             part = slot[b * size + left * pixel :]
             if simple and count == width:
-                spreading(address(x) + 4 * (first // lanes * terms), address(part), pixels, channels)
+                spreading(address(x) + 4 * (first // lanes_of * terms_of), address(part), pixels, channels)
                 continue
             for q in range(pixels):
                 a = x[q * channels : (q + 1) * channels]
-                for i in range(terms):
+                for i in range(terms_of):
                     vector = part[q * pixel + i * width : q * pixel + (i + 1) * width]
                     for lane in range(vector.size):
-                        at = (first + lane) // lanes * terms + i
-                        vector[lane] = a[at] if lane < count else f4(0)
+                        vector[lane] = a[(first + lane) // lanes_of * terms_of + i] if lane < count else f4(0)
 
     return fill
 
@@ -398,7 +403,7 @@ class _Plan:
         if not self.broadcast:
             self.blocks = [(first, count, i * block) for i, (first, count, _) in enumerate(self.blocks)]
         slot = padded * pixel * (1 if self.broadcast else len(self.blocks))
-        self.expanded = _AS_IT_IS if self.broadcast else (terms, lanes)
+        self.expanded = _AS_IT_IS if self.broadcast else (terms, lanes) if _simple(terms, lanes) else (0, 0)
         self.ring = slots, slot
         self.tables = [
             np.array(v, np.int64).reshape(-1, n) for v, n in ((rows, 3 + 2 * kernel[0]), (phases, 8), (columns, 2))
@@ -408,7 +413,7 @@ class _Plan:
             self.work = prod(out) * self.outputs * self.taps // (prod(stride) if back else 1)
             return
         self.tables.append(np.array(self.blocks, np.int64))
-        numbers = *out[:1], *size, self.inputs, slots, slot, pixel, left, block, terms, self.taps, self.outputs
+        numbers = *out[:1], *size, self.inputs, slots, slot, pixel, left, block, terms, self.taps, self.outputs, lanes
         self.numbers = np.array(numbers, np.int64)
         self.work = prod(out) * self.outputs * self.terms * self.taps // (prod(stride) if back else 1)
 
