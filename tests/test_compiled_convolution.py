@@ -105,6 +105,18 @@ def test_values(shape, layout):
         assert_right(name, args)
 
 
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[3], SHAPES[4], SHAPES[7], SHAPES[-2]], ids=str)
+def test_weights_in_any_order_of_memory(shape):
+    """Weights as they are, with outputs last, with channels last, and with gaps; and out of order in one dimension."""
+    for name, args in list(calls(*shape))[:2]:
+        w = args[1]
+        for order in ((*range(2, w.ndim), 1, 0), (0, *range(2, w.ndim), 1), (1, 0, *range(2, w.ndim))):
+            back = np.argsort(order)
+            assert_right(name, (args[0], np.ascontiguousarray(w.transpose(order)).transpose(back), *args[2:]))
+        assert_right(name, (args[0], np.repeat(w, 2, 0)[::2], *args[2:]))
+        assert_right(name, (args[0], w[..., ::-1], *args[2:]))
+
+
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_any_geometry(data):

@@ -614,12 +614,16 @@ def _scratch(name: str, size: int) -> Any:
 
 def _source(x: Any) -> tuple[Any, bool]:
     """x (N, C, *S) as one run of memory, and whether channels come first in it."""
-    last = np.moveaxis(x, 1, -1)
+    last = x.transpose(0, *range(2, x.ndim), 1)
     if last.flags.c_contiguous:
         return last.reshape(-1), False
     if x.flags.c_contiguous:
         return x.reshape(-1), True
     return np.ascontiguousarray(last).reshape(-1), False
+
+
+def _channels_second(y: Any) -> Any:
+    return y.transpose(0, y.ndim - 1, *range(1, y.ndim - 1))
 
 
 def _flat_weight(w: Any) -> tuple[Any, list[int]]:
@@ -724,7 +728,7 @@ def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0)
     before = _three([b for b, _ in padding], 0)
     plan = _forward_plan(input.shape[1], _three(size, 1), planes, weight.shape[0], *geometry, before)
     y = _contract(plan, x, input.shape[0], weight, bias, turned=False)
-    return np.moveaxis(y.reshape(input.shape[0], *out, weight.shape[0]), -1, 1)
+    return _channels_second(y.reshape(input.shape[0], *out, weight.shape[0]))
 
 
 def conv_input(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
@@ -744,7 +748,7 @@ def conv_input(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dil
     if plan is None:
         return NotImplemented
     y = _contract(plan, x, grad.shape[0], weight, None, turned=True)
-    return np.moveaxis(y.reshape(grad.shape[0], *size, weight.shape[1]), -1, 1)
+    return _channels_second(y.reshape(grad.shape[0], *size, weight.shape[1]))
 
 
 @lru_cache(maxsize=1024)
