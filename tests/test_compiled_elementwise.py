@@ -65,7 +65,7 @@ def test_every_name_is_registered_and_tested():
 
     names = {name for name, (module, _) in compiled.TABLE.items() if module == "elementwise"}
     assert names == set(elementwise.SERVES)
-    assert {name.split(".")[0] for name in names} == set(CALLS)
+    assert {name.split(".")[0] for name in names} == {*CALLS, "glu", "prelu_slope"}
     assert all(name.split(".")[0] in OPS for name in names)
 
 
@@ -134,6 +134,40 @@ def test_what_is_copied(name):
         y64.backward(cr.tensor(b.astype("d")))
         np.testing.assert_allclose(y.detach().numpy(), y64.detach().numpy(), rtol=2e-6, atol=2e-6)
         np.testing.assert_allclose(leaf.grad.numpy(), plain.grad.numpy(), rtol=2e-6, atol=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim"), [((90, 100), 1), ((3, 80, 51), 1), ((8000,), 0), ((64, 0), 1), ((4, 3, 998), -1)]
+)
+def test_glu(shape, dim):
+    x = np.random.default_rng(0).standard_normal(shape).astype("f") * 3
+    for a in (x, np.asfortranarray(x)):
+        leaf, plain = cr.tensor(a, requires_grad=True), cr.tensor(a.astype("d"), requires_grad=True)
+        y, y64 = F.glu(leaf, dim), F.glu(plain, dim)
+        y.backward(y.detach())
+        y64.backward(y64.detach())
+        np.testing.assert_allclose(y.detach().numpy(), y64.detach().numpy(), rtol=4e-7)
+        np.testing.assert_allclose(leaf.grad.numpy(), plain.grad.numpy(), rtol=1e-6, atol=1e-5)
+        if x.size:
+            (first,) = cr.autograd.grad(F.glu(leaf, dim).sum(), leaf, create_graph=True)
+            assert first.requires_grad
+
+
+@pytest.mark.parametrize("slope", [0.25, -0.5, 1.5])
+@pytest.mark.parametrize("channels", [1, 6])
+def test_prelu(slope, channels):
+    x = np.random.default_rng(0).standard_normal((5, 6, 20, 21)).astype("f")
+    x[0, 0, 0, :3] = [0, np.inf, -np.inf]
+    results = []
+    for dtype in "fd":
+        leaf = cr.tensor(x.astype(dtype), requires_grad=True)
+        weight = cr.full((channels,), slope, dtype=leaf.dtype, requires_grad=True)
+        y = F.prelu(leaf, weight)
+        y.backward(cr.tensor(np.where(np.isfinite(x), x[::-1, :, ::-1], 0).clip(-9, 9).astype(dtype)))
+        results.append([y.detach().numpy(), leaf.grad.numpy(), weight.grad.numpy()])
+    for a, b, rtol in zip(*results, (1e-6, 1e-6, 2e-5), strict=True):
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-4 if a.ndim == 1 else 0)
 
 
 @pytest.mark.parametrize("name", ["gelu", "relu", "selu"])

@@ -1,4 +1,4 @@
-"""Functions of one array, elementwise, in float32: forward and gradient are one pass over memory each.
+"""Functions of one array (glu: of its halves), elementwise, in float32: forward and gradient are one pass each.
 
 Arrays may lie in memory in any order of dimensions without gaps (channels-last, say): the pass is over the memory as it
 lies, and the result lies like the input. What has gaps, or another order than what it meets, is copied first: a copy
@@ -139,6 +139,16 @@ def _leaky_relu(x, slope, b):
 @inlined
 def _leaky_relu_grad(g, x, slope, b):
     return g if x > f4(0) else g * slope
+
+
+@inlined
+def _prelu_grad(g, x, slope, at_zero):
+    return g if x > f4(0) else (g * slope if x < f4(0) else g * at_zero)
+
+
+@inlined
+def _prelu_grad_slope(g, x, a, b):
+    return g * x if x < f4(0) else f4(0)
 
 
 @inlined
@@ -351,6 +361,22 @@ def _leaky_grad(g: Any, input: Any, negative_slope: float) -> Any:
     return _chain(_leaky_relu_grad, g, input, negative_slope) if 0 <= negative_slope <= 1 else NotImplemented
 
 
+def _prelu(input: Any, weight: Any) -> Any:
+    return _map(_leaky_relu, input, weight.item()) if _single(weight, input) else NotImplemented
+
+
+def _prelus_grad(g: Any, input: Any, weight: Any) -> Any:
+    if not _single(weight, input):
+        return NotImplemented
+    slope = weight.item()
+    return _chain(_prelu_grad, g, input, slope, min(max(slope, 0.0), 1.0))
+
+
+def _single(weight: Any, input: Any) -> bool:
+    """Whether this is one float32 number that makes the input no larger."""
+    return getattr(weight, "size", 0) == 1 and weight.dtype == _FLOAT32 and weight.ndim <= input.ndim
+
+
 def _bound(x: Any) -> float | None:
     """A bound as a number, NaN for none, which nothing is below or above; None where it is no plain number."""
     return math.nan if x is None else float(x) if type(x) in (int, float) and x == x else None
@@ -419,12 +445,70 @@ def _pair_grad(function: Inlined) -> Callable[..., Any]:
     return backward
 
 
+@kernel("f4[:,:,:] f4[:,:] i8 i8", fast=True)
+def _glu(x, y, start, stop):
+    x, y = x[start:stop], y[start:stop]
+    for i in range(len(x)):
+        a, b, c = x[i, 0], x[i, 1], y[i]
+        for j in range(c.size):
+            c[j] = a[j] * sigmoid(b[j])
+
+
+@kernel("f4[:,:] f4[:,:,:] f4[:,:,:] i8 i8", fast=True)
+def _glu_grad(g, x, dx, start, stop):
+    g, x, dx = g[start:stop], x[start:stop], dx[start:stop]
+    for i in range(len(x)):
+        a, b, c, da, db = x[i, 0], x[i, 1], g[i], dx[i, 0], dx[i, 1]
+        for j in range(c.size):
+            da[j] = c[j] * sigmoid(b[j])
+        for j in range(c.size):  # on its own: of more arrays at once LLVM cannot tell that they lie apart
+            s = sigmoid(b[j])
+            db[j] = c[j] * (a[j] * (s * (f4(1) - s)))
+
+
+def _halves(input: Any, dim: int) -> tuple[int, int, tuple[int, ...]] | None:
+    """(rows, width of a half, shape of a half) of a plain array with an even size along `dim`."""
+    n = input.ndim
+    if type(input) is not np.ndarray or not n or not -n <= dim < n or input.shape[dim] % 2 or flat(input) is None:
+        return None
+    if not input.flags.c_contiguous:
+        return None
+    d = dim % n
+    shape = (*input.shape[:d], input.shape[d] // 2, *input.shape[d + 1 :])
+    return math.prod(shape[:d]), math.prod(shape[d:]), shape
+
+
+def _glus(input: Any, dim: int = -1) -> Any:
+    halves = _halves(input, dim)
+    if halves is None:
+        return NotImplemented
+    rows, width, shape = halves
+    out = empty(shape, _FLOAT32)
+    pair = input.reshape(rows, 2, width)
+    parallel(_glu, rows, pair, out.reshape(rows, width), least=1 + _LEAST // max(width, 1))
+    return out, Kept((pair, input.shape))
+
+
+def _glus_grad(g: Any, residual: Any, needs: Any) -> Any:
+    pair, shape = residual
+    rows, _, width = pair.shape
+    dx = empty(shape, _FLOAT32)
+    given = np.require(g, _FLOAT32, ("C", "A")).reshape(rows, width)
+    parallel(_glu_grad, rows, given, pair, dx.reshape(pair.shape), least=1 + _LEAST // max(width, 1))
+    return (dx,)
+
+
 SERVES: dict[str, Callable[..., Any]] = {
     "abs.grad": _plain_grad(_abs_grad),
     "relu": _plain(_relu),
     "relu.grad": _plain_grad(_relu_grad),
     "leaky_relu": _leaky,
     "leaky_relu.grad": _leaky_grad,
+    "prelu_slope": _prelu,
+    "prelu_slope.grad.input": _prelus_grad,
+    "prelu_slope.grad.weight": _plain_grad(_prelu_grad_slope),
+    "glu": _glus,
+    "glu.grad": _glus_grad,
     "clamp": _clamped,
     "clamp.grad.input": _clamped_grad,
     "exp": _plain(_exp),

@@ -100,6 +100,7 @@ RECORDS = [
             Sample(floats((2, 3), avoid=(0,)), floats((2, 3), seed=1)),
             Sample(floats((2, 1), avoid=(0,)), floats((3,), seed=1)),
         ],
+        large=lambda: [Sample(floats((80, 90), avoid=(0,)), np.array([w])) for w in (0.25, -0.5)],
         reference=lambda x, w: np.where(x > 0, x, w * x),
         torch=_torch_slope,
         ties=[Tie(np.zeros(3), np.array([0.25, -0.5, 2.0]), grads=[[0.25, 0, 1], [0, 0, 0]])],
@@ -204,6 +205,7 @@ RECORDS = [
     OpRecord(
         "glu",
         samples=lambda: [Sample(floats((2, 4))), Sample(floats((4, 3)), dim=0), Sample(floats((2, 6, 1)), 1)],
+        large=lambda: [Sample(floats((80, 90))), Sample(floats((10, 20, 30)), dim=1)],
         reference=_glu,
         torch=_torch("glu"),
     ),
