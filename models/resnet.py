@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from .. import nn
 from ..autograd import Tensor
+from ..nn.normalization import batch_norm_relu
 from .weights import load_weights
 
 
@@ -56,10 +57,8 @@ class BasicBlock(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        out += x if self.downsample is None else self.downsample(x)
-        return self.relu(out)
+        out = self.conv2(batch_norm_relu(self.bn1, self.relu, self.conv1(x)))
+        return batch_norm_relu(self.bn2, self.relu, out, lambda: x if self.downsample is None else self.downsample(x))
 
 
 class Bottleneck(nn.Module):
@@ -91,11 +90,9 @@ class Bottleneck(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        out += x if self.downsample is None else self.downsample(x)
-        return self.relu(out)
+        out = batch_norm_relu(self.bn1, self.relu, self.conv1(x))
+        out = self.conv3(batch_norm_relu(self.bn2, self.relu, self.conv2(out)))
+        return batch_norm_relu(self.bn3, self.relu, out, lambda: x if self.downsample is None else self.downsample(x))
 
 
 class ResNet(nn.Module):
@@ -171,7 +168,7 @@ class ResNet(nn.Module):
         return nn.Sequential(first, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(batch_norm_relu(self.bn1, self.relu, self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..autograd import Tensor
 from ..autograd.errors import warn
 from .module import Module, _addindent
+from .normalization import batch_norm_relu, joinable
 from .parameter import Parameter
 
 __all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -114,8 +115,15 @@ class Sequential(_Row):
                 self.add_module(str(i), module)
 
     def forward(self, input: Any) -> Any:
-        for module in self._items():
-            input = module(input)
+        modules = self._items()
+        done = False
+        for module, following in zip(modules, [*modules[1:], None], strict=True):
+            if done:  # together with the batch norm before it
+                done = False
+            elif joinable(module, following):
+                input, done = batch_norm_relu(module, following, input), True
+            else:
+                input = module(input)
         return input
 
     def _part(self, index: slice) -> Any:

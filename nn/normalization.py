@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..autograd import Tensor, no_grad
 from ..autograd.creation import empty, ones, tensor, zeros
 from ..autograd.errors import warn
+from ..autograd.ops.normalisation import batch_norm_then_relu
 from . import functional as F
 from . import init
-from .module import Module
+from .activation import ReLU
+from .module import Module, _note_place
 from .parameter import Parameter
 from .tuples import shown
 
@@ -109,6 +112,9 @@ def _check_dims(module: Module, input: Tensor, *allowed: int) -> None:
 
 class _BatchNorm(_NormBase):
     def forward(self, input: Tensor) -> Tensor:
+        return self._applied(input, F.batch_norm)
+
+    def _applied(self, input: Tensor, function: Any, **more: Any) -> Tensor:
         self._check_input_dim(input)
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
@@ -119,7 +125,7 @@ class _BatchNorm(_NormBase):
         use_batch = self.training or (self.running_mean is None and self.running_var is None)
         keep = not self.training or self.track_running_stats
         mean, variance = (self.running_mean, self.running_var) if keep else (None, None)
-        return F.batch_norm(input, mean, variance, self.weight, self.bias, use_batch, factor, self.eps)
+        return function(input, mean, variance, self.weight, self.bias, use_batch, factor, self.eps, **more)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -146,6 +152,32 @@ class BatchNorm3d(_BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:
         _check_dims(self, input, 5)
+
+
+def joinable(norm: Any, relu: Any) -> bool:
+    """Whether `relu(norm(x))` may be computed in one pass: nobody can look at, or change, what is between."""
+    return (
+        type(norm) in (BatchNorm1d, BatchNorm2d, BatchNorm3d)
+        and type(relu) is ReLU
+        and norm._hooks is None
+        and relu._hooks is None
+        and not {"forward", "_applied"} & (norm.__dict__.keys() | relu.__dict__.keys())
+    )
+
+
+def batch_norm_relu(norm: Any, relu: Any, input: Tensor, shortcut: Callable[[], Tensor] | None = None) -> Tensor:
+    """relu(norm(input) + shortcut()), in one pass where norm and ReLU are `joinable`."""
+    if joinable(norm, relu):
+        other = None if shortcut is None else shortcut()
+        try:
+            return norm._applied(input, batch_norm_then_relu, other=other)
+        except Exception as error:
+            _note_place(error, norm)
+            raise
+    out = norm(input)
+    if shortcut is not None:
+        out += shortcut()
+    return relu(out)
 
 
 class SyncBatchNorm(_BatchNorm):

@@ -159,3 +159,30 @@ def test_large_arrays_by_the_backends_own_functions():
         np.testing.assert_allclose(out.detach().numpy(), np.maximum(x.array * 2 + y.array * 3, 0))
     out.sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), 2.0 * (out.detach().numpy() > 0))
+
+
+def test_a_sequence_and_a_block_are_joined_unless_somebody_looks():
+    from chainrule import models
+
+    x = chainrule.tensor(np.random.default_rng(0).standard_normal((3, 4, 6, 6)), requires_grad=True)
+    sequence = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(), nn.Tanh()).double()
+    assert ops_behind(sequence(x)) == ["tanh", "batch_norm_relu"]
+    block = models.resnet.BasicBlock(4, 4).double()
+    out = block(x)
+    assert ops_behind(out)[:2] == ["batch_norm_relu", "conv"]
+    seen = []
+    for module in (sequence[0], block.bn2):
+        module.register_forward_hook(lambda module, args, out: seen.append(out.shape))
+    assert ops_behind(sequence(x))[:3] == ["tanh", "relu", "batch_normalised"]
+    again = block(x)
+    assert len(seen) == 2
+    np.testing.assert_allclose(again.detach().numpy(), out.detach().numpy(), rtol=1e-12)
+    sequence[0].eval()
+    assert sequence(x).shape == x.shape
+
+
+def test_an_error_in_a_joined_batch_norm_says_where_it_is():
+    model = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())
+    with pytest.raises(RuntimeError) as caught:
+        model(chainrule.ones(2, 3, 4, 4))
+    assert "BatchNorm2d" in "".join(caught.value.__notes__)
