@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from chainrule.backends.numpy.random import HostGenerator
 from chainrule.backends.philox import CounterGenerator
 
 NUMBA = pytest.mark.skipif(
-    importlib.util.find_spec("numba") is None, reason='numba is not installed; pip install "chainrule[fast]" brings it'
+    importlib.util.find_spec("numba") is None or os.environ.get("CHAINRULE_FAST") == "0",
+    reason='numba is not installed (pip install "chainrule[fast]" brings it), or switched off',
 )
 F = cr.nn.functional
 NAME = "dropout_by_seed"

@@ -1,6 +1,7 @@
 """Compiled functions of one array: values and gradients against float64, layouts in memory, what is not finite."""
 
 import importlib.util
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from chainrule.backends.compiled import mathematics
 from chainrule.backends.numpy.kernels import KERNELS
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("numba") is None, reason='numba is not installed; pip install "chainrule[fast]" brings it'
+    importlib.util.find_spec("numba") is None or os.environ.get("CHAINRULE_FAST") == "0",
+    reason='numba is not installed (pip install "chainrule[fast]" brings it), or switched off',
 )
 
 F = cr.nn.functional
