@@ -58,7 +58,8 @@ def _steps(a: Any) -> tuple[int, int, int, int, int] | None:
 
     (rows, width, outer, inner, step), or None where there are more than three.
     """
-    numbers, width = [], 1
+    numbers: list[int] = []
+    width = 1
     for n in reversed(a.shape):
         numbers.insert(0, width)
         width *= n
