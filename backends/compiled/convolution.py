@@ -260,45 +260,57 @@ def _sum_over_positions(x, g, w, frame, panel, plan, framing, lines, taps, reads
             for i in range(count):
                 for l in range(l0, l1):
                     reads[i * (l1 - l0) + l - l0] = i * size + lines[l]
-            for o in range(block, end):
-                n_columns = min(width, columns - o * width)
+            # the panels of four blocks at a time, so that g is read in long runs
+            for o0 in range(block, end, 4):
+                o1 = min(o0 + 4, end)
                 for i in range(count):
                     p0 = (n + i) * len(lines) * line + l0 * line
-                    rows_of = panel[i * (l1 - l0) * line :]
+                    r0 = i * (l1 - l0) * line
                     if g_planes > 0:
-                        corner = g[(n + i) * columns * g_planes + o * width * g_planes + l0 * line :]
-                        for j in range(n_columns):
-                            source = corner[j * g_planes : j * g_planes + (l1 - l0) * line]
+                        for column in range(o0 * width, min(o1 * width, columns)):
+                            o, j = column // width - o0, column % width
+                            corner = (n + i) * columns * g_planes + column * g_planes + l0 * line
+                            source = g[corner : corner + (l1 - l0) * line]
+                            rows_of = panel[o * n_lines * line + r0 :]
                             for q in range(len(source)):
                                 rows_of[q, j] = source[q]
                     else:
-                        # what is copied beyond the last column is the next position's, and goes nowhere
-                        for q in range((l1 - l0) * line):
-                            at = (p0 + q) * columns + o * width
-                            to = address(rows_of) + 4 * q * width
-                            for j in range(0, n_columns, _LANES):
-                                if at + j + _LANES <= g.size:
-                                    move(address(g) + 4 * (at + j), to + 4 * j)
+                        for q in range(0, (l1 - l0) * line, 16):
+                            run = min(16, (l1 - l0) * line - q)
+                            for o in range(o0, o1):
+                                n_columns = min(width, columns - o * width)
+                                at, r = (p0 + q) * columns + o * width, (o - o0) * n_lines * line + r0 + q
+                                # what is copied beyond the last column is the next position's, and goes nowhere
+                                if at + (run - 1) * columns + n_columns + _LANES <= g.size:
+                                    for j in range(0, n_columns, _LANES):
+                                        a, to = address(g) + 4 * (at + j), packed + 4 * (r * width + j)
+                                        for _ in range(run):
+                                            move(a, to)
+                                            a += 4 * columns
+                                            to += 4 * width
                                 else:
-                                    for k in range(j, n_columns):
-                                        rows_of[q, k] = g[at + k]
-                for t in range(len(taps)):
-                    a = base + 4 * taps[t]
-                    c = target + 4 * (t * row * ldw + o * width)
-                    for _ in range(wholes):
-                        _call(
-                            whole,
-                            (a, packed, c, table, n_lines, line, 1, cs, width, line * width, ldw, beta, c, ldw, width),
-                        )
-                        a += 4 * rows
-                        c += 4 * rows * ldw
-                    for _ in range(shorts):
-                        _call(
-                            short,
-                            (a, packed, c, table, n_lines, line, 1, cs, width, line * width, ldw, beta, c, ldw, width),
-                        )
-                        a += 4 * (rows - 1)
-                        c += 4 * (rows - 1) * ldw
+                                    for k in range(run):
+                                        for j in range(n_columns):
+                                            panel[r + k, j] = g[at + k * columns + j]
+                for o in range(o0, o1):
+                    b = packed + 4 * (o - o0) * n_lines * line * width
+                    for t in range(len(taps)):
+                        a = base + 4 * taps[t]
+                        c = target + 4 * (t * row * ldw + o * width)
+                        for _ in range(wholes):
+                            _call(
+                                whole,
+                                (a, b, c, table, n_lines, line, 1, cs, width, line * width, ldw, beta, c, ldw, width),
+                            )
+                            a += 4 * rows
+                            c += 4 * rows * ldw
+                        for _ in range(shorts):
+                            _call(
+                                short,
+                                (a, b, c, table, n_lines, line, 1, cs, width, line * width, ldw, beta, c, ldw, width),
+                            )
+                            a += 4 * (rows - 1)
+                            c += 4 * (rows - 1) * ldw
 
 
 @kernel("f4[:,:] i8 i8")
@@ -446,7 +458,9 @@ class _Plan:
         runs = [_runs([t[1] for t in p[2]]) for p in phases]
         run = runs[0] if len(set(runs)) == 1 and frame.apart == channels else 1
         self.depth = _chunk(run * channels) if run * channels <= _DEPTH else _chunk(channels)
-        lines, taps, table = [], [], []
+        lines: list[Any] = []
+        taps: list[int] = []
+        table = []
         self.length = max(p[1][2] for p in phases)
         self.narrow = columns <= 4 and self.depth % vector_width() == 0
         if self.narrow:
@@ -534,7 +548,8 @@ class _Plan:
 
 def _runs(positions: Any) -> int:
     """How many neighbours in the last dimension each run of the sorted positions has, if all have as many; else 1."""
-    lengths, last = [], None
+    lengths: list[int] = []
+    last = None
     for d, h, w in positions:
         if last == (d, h, w - 1):
             lengths[-1] += 1
@@ -815,7 +830,7 @@ def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, d
 
     def work(part: int, some: Any, outputs: Any) -> None:
         scratch = _scratch("frame", samples * frame.size if frame.framed else 0)
-        panel = _scratch("panel", n_lines * line * width).reshape(-1, width)
+        panel = _scratch("panel", min(blocks, 4) * n_lines * line * width).reshape(-1, width)
         reads = np.empty(n_lines, np.int64)
         tables = numbers, frame.table, lines, taps, reads, code
         _sum_over_positions(x, g, parts[part].reshape(rows, -1), scratch, panel, *tables, *some, *outputs)
