@@ -22,10 +22,12 @@ ERROR = 3e-5
 
 @pytest.fixture(autouse=True)
 def direct(monkeypatch):
-    """Winograd's kernels have tests of their own."""
+    """Winograd's kernels have tests of their own. What decides on them is given back."""
     from chainrule.backends.compiled import convolution
 
+    decides = convolution._winograd
     monkeypatch.setattr(convolution, "_winograd", lambda *_: False)
+    return decides
 
 
 def channels_last(a):
@@ -152,6 +154,22 @@ def test_what_is_left_to_numpy():
         assert served(name, empty) is NotImplemented
         found = cr.backends.numpy.kernels.KERNELS[name](*empty)
         assert not found.size or not found.any()
+
+
+def test_who_is_asked_first(direct, monkeypatch):
+    """3 x 3 kernels go to Winograd's functions, which may decline."""
+    from chainrule.backends.compiled import convolution, winograd
+
+    asked = []
+    for name in ("forward", "input_gradient", "weight_gradient"):
+        monkeypatch.setattr(winograd, name, lambda *_, name=name: asked.append(name) or NotImplemented)
+    monkeypatch.setattr(convolution, "_winograd", direct)
+    for shape in SHAPES:
+        for name, args in calls(*shape):
+            asked.clear()
+            assert_right(name, args)
+            _, kernel, _, stride, _, dilation = shape
+            assert len(asked) == (kernel == (3, 3) and stride == dilation == (1, 1))
 
 
 def test_results_do_not_depend_on_the_threads(monkeypatch):

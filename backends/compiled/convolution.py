@@ -8,8 +8,10 @@ gathered per tap. What is copied:
 * the input, a few samples at a time per thread and only where need be, into a frame: zeros around it, channels last
   if they are not, and with rows of channels moved apart where a power of two would map them to the same cache lines.
 
-`conv_input` is the same sum for each residue of the position modulo the stride (its phase), with the taps that meet it.
-`conv_weight` reads the frame transposed, and multiplies packed panels of the output's gradient.
+`conv_input` is the same sum for each residue of the position modulo the stride (its phase), with the taps that meet it;
+or, for large kernels without padding, each output's share added where its window lies. `conv_weight` reads the frame
+transposed, and multiplies packed panels of the output's gradient. With up to four outputs, vectors lie along the
+channels. Kernels of 3 x 3 go to winograd.py where that is quicker, groups to depthwise.py.
 
 All geometry is worked out in Python, once per shape, into tables of offsets that kernels walk through: lines of
 positions, taps, phases. So one to three dimensions, stride, dilation and padding cost the kernels nothing.
