@@ -310,6 +310,7 @@ def window_scatter(grad: Any, index: Any, size: Any, kernel: Any, stride: Any, p
         and tuple(kernel) in _WHOLE
         and not any(padding)
         and all(d == 1 for d in dilation)
+        and all(p * k <= length for p, k, length in zip(grad.shape[2:], kernel, size))  # ceil_mode reaches beyond
     )
     dx = empty((n, *size, channels), grad.dtype).transpose(_FIRST[grad.ndim])
     args = _as_last(grad), _as_last(index), _as_last(dx)
