@@ -34,6 +34,11 @@ def wrap_dims(dims: Any, ndim: int) -> tuple[int, ...]:
 
 def as_sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     """The sizes of a call `f(2, 3)` or `f((2, 3))`."""
+    for n in sizes:
+        if type(n) is not int:
+            break
+    else:
+        return sizes
     if len(sizes) == 1 and not isinstance(sizes[0], int) and isinstance(sizes[0], Iterable):
         sizes = tuple(sizes[0])
     return tuple([n if type(n) is int else index(n) for n in sizes])

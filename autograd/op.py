@@ -24,6 +24,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from .. import backends
@@ -33,7 +34,7 @@ from .dtypes import BFLOAT16, common_dtype, default_dtype, is_floating
 from .errors import NotDense, explain
 from .modes import MODES
 from .namespaces import GRAPH, OPS, RAW, Raw, raw, raw_of
-from .paths import binary_path, unary_path
+from .paths import binary_path, parametric_path, unary_path
 from .plan import Plan, Rule, arguments, pick_node
 from .tensor import Node, Tensor, wrap
 
@@ -110,6 +111,12 @@ class Op:
         self.each_out = tuple([f"out_{i}" for i in range(outputs)]) if outputs and outputs > 1 else ()
         #: the call of the inputs alone, in order, for operators: unrolled for one and two (see the end of this file)
         self.quick: Callable[..., Any] = self._general
+        #: the call of one input and all parameters, in order; unrolled, for ops of that form
+        self.direct: Any = None
+        if outputs == 1 and len(self.inputs) == 1 and not self.variadic and not self.mixed and self.params:
+            self.direct = parametric_path(self)
+        self._absent_all = (*self._absent, *self.default_params)
+        self._picks: dict[tuple[Any, ...], Callable[..., Any]] = {}  # as `_forms`, for `direct`
         #: the call as users make it
         self.function: Callable[..., Any] = self._general
         if self.name in OPS and OPS[self.name].__module__ != self.__module__:
@@ -248,11 +255,18 @@ class Op:
         places |= {name: len(self.inputs) + i for i, name in enumerate(names)}
         params = tuple([(name, places[name]) for name in names if name not in self.inputs])
         self._forms[form] = tuple([places[name] for name in self.inputs]), params
+        if self.direct is not None:
+            places = {name: i for i, name in enumerate((*self.inputs, *self.params))}
+            places |= {name: len(places) + i for i, name in enumerate(names)}
+            self._picks[form] = itemgetter(*[places[name] for name in (*self.inputs, *self.params)])
         return self.bind(args, kwargs)
 
     def general(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """The call with any arguments; `out=` takes the result, as NumPy and PyTorch have it."""
         try:
+            pick = self._picks.get((len(args), *kwargs))
+            if pick is not None:
+                return self.direct(*pick((*self._absent_all, *args, *kwargs.values())))
             if not kwargs and self._fewest <= len(args) <= len(self.inputs):
                 return self.apply([*args, *self._absent[len(args) :]], {})  # inputs alone
             target = kwargs.pop("out", None)
@@ -327,7 +341,8 @@ class Op:
         else:
             result = self._untracked(out)
         if self.view and isinstance(inputs[0], Tensor):
-            storage.link(inputs[0], result, self, params)
+            values = [params.get(n, default) for n, default in zip(self.params, self.default_params, strict=True)]
+            storage.link(inputs[0], result, self, tuple(values))
         return result
 
     def record(self, out: Any, arrays: Sequence[Any], parents: Sequence[Any], params: dict[str, Any]) -> Any:

@@ -1,4 +1,5 @@
-"""Unrolled call paths: closures for one and two inputs, so that all that a call needs is a local name.
+"""Unrolled call paths: closures for one and two inputs, and for one with parameters (views among them), so that all
+that a call needs is a local name.
 
 A generic path takes a third longer on small tensors. A path serves tensors of one floating dtype, tracked or not, in
 the default modes and under `no_grad`, and hands everything else to `Op.general`.
@@ -18,7 +19,7 @@ from .tensor import Node, Tensor, next_serial, wrap
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["binary_path", "shape_of", "unary_path"]
+__all__ = ["binary_path", "parametric_path", "shape_of", "unary_path"]
 
 _new = object.__new__
 
@@ -176,6 +177,70 @@ def binary_path(op: Op) -> Callable[[Any, Any], Any]:
         t.node = node
         t.leaf = False
         t._grad = None
+        return t
+
+    return call
+
+
+def parametric_path(op: Op) -> Callable[..., Any]:
+    """The call of one tensor and all parameters of an op, in their order: views, reductions and the like."""
+    kernels, rules, names, view, typed = op.kernels, op.rules, op.params, op.view, op.types is not None
+    modes, shared, link = MODES.get, storage.SHARED, storage.link_one
+    absent = tuple([op.defaults.get(n, op) for n in names])  # no parameter is the op itself
+    plan: Any = None  # worked out at the first call: most programs call few of the ops
+    keep = None
+
+    def prepare() -> None:
+        nonlocal plan, keep
+        plan = op.plan((True,))
+        keep = plan.keep
+
+    def given(params: tuple[Any, ...]) -> dict[str, Any]:
+        return {n: v for n, v, default in zip(names, params, absent, strict=True) if v is not default}
+
+    def call(input: Any, *params: Any) -> Any:
+        mode = modes()
+        if not isinstance(input, Tensor) or (mode is not DEFAULT and mode is not NO_GRAD):
+            return op.apply([input], given(params))
+        a = input.array
+        if view:
+            if not a.shape:
+                storage.as_memory(input)
+                a = input.array
+        elif (typed and a.dtype.kind != "f") or (BFLOAT16 and a.dtype in BFLOAT16):
+            return op.apply([input], given(params))
+        try:
+            value = kernels[type(a)](a, *params)
+        except Exception as error:
+            raise explain(error, op, (input,), given(params)) from error
+        t = _new(Tensor)
+        t.array = value
+        t.leaf = False
+        t._grad = None
+        parent = input.node
+        if parent is None and input.leaf:
+            parent = input
+        if parent is None or mode is NO_GRAD or not rules:
+            t.node = None
+        else:
+            if plan is None:
+                prepare()
+            if keep is None:
+                saved = ()
+            else:
+                saved = keep((a, value, a.shape, *params, (True,)))
+                if shared:
+                    saved = storage.protect(saved)
+            node = t.node = _new(Node)  # as Node.__init__ does it; to call that takes as long as the rest of this
+            node.plan = plan
+            node.parents = (parent,)
+            node.saved = saved
+            node.shape = value.shape
+            node.dtype = value.dtype
+            node.hooks = None
+            node.serial = next_serial()
+        if view:
+            link(input, t, op, params)
         return t
 
     return call

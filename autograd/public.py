@@ -72,9 +72,14 @@ def expose(*ops: Op, inplace: bool = False, functions: bool = True, methods: boo
 
 
 def _as_method(name: str, target: Op) -> Callable[..., Any]:
-    quick, call = target.quick, target.function
+    quick, call, general = target.quick, target.function, target.general
 
-    if target.arity == 1:
+    if target.direct is not None and target.arity != 1:
+
+        def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return general((self, *args), kwargs)
+
+    elif target.arity == 1:
 
         def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
             return call(self, *args, **kwargs) if args or kwargs else quick(self)

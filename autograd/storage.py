@@ -235,14 +235,26 @@ def _shares(out: Any, array: Any) -> bool:
     return owner(out) is owner(array)
 
 
-def link(source: Tensor, result: Any, op: Any, params: dict[str, Any]) -> None:
+def link(source: Tensor, result: Any, op: Any, params: tuple[Any, ...]) -> None:
     """Note that the result(s) of a view op share the memory of `source`, if they do."""
-    for index, view in enumerate(result) if isinstance(result, tuple) else ((None, result),):
-        if not _shares(view.array, source.array):
-            continue
+    if isinstance(result, tuple):
+        for index, view in enumerate(result):
+            link_one(source, view, op, params, index)
+    else:
+        link_one(source, result, op, params)
+
+
+def link_one(source: Tensor, view: Tensor, op: Any, params: tuple[Any, ...], index: int | None = None) -> None:
+    """Note that `view`, output `index` of a view op (None: its only one), shares the memory of `source`, if it does."""
+    array, base = source.array, view.array.base
+    plain = base is not None and (base is array or base is array.base)
+    if not plain and not _shares(view.array, array):
+        return
+    family = source.family
+    if family is None:
         family = _family_of(source)
-        view.chain = (*source.chain, (op, params, index))
-        family.add(view)
+    view.chain = (*source.chain, (op, params, index))
+    family.add(view)
 
 
 def link_detached(source: Tensor, result: Tensor) -> None:
@@ -259,7 +271,7 @@ def link_detached(source: Tensor, result: Tensor) -> None:
 def replay(base: Tensor, chain: tuple[Any, ...]) -> Tensor:
     """The view of `base` that `chain` describes."""
     for op, params, index in chain:
-        base = op.apply([base], params)
+        base = op.apply([base], dict(zip(op.params, params, strict=True)))
         if index is not None:
             base = base[index]
     return base

@@ -284,10 +284,10 @@ def __getitem__(self, index):
     """A view for ints, slices, None and Ellipsis; a copy where arrays, lists or masks take part."""
     view, arrays = split_index(self, index)
     if arrays is None:
-        return slicing.apply([self], {"index": view})
+        return slicing.direct(self, view)
     if view.count(_FULL) != len(view):
-        self = slicing.apply([self], {"index": view})
-    return _index_op.apply([self], {"indices": arrays})
+        self = slicing.direct(self, view)
+    return _index_op.direct(self, arrays)
 
 
 @method
@@ -333,7 +333,7 @@ def _is_view_of(value, base, view):
         and len(value.chain) == len(base.chain) + 1
         and value.chain[:-1] == base.chain
         and value.chain[-1][0] is slicing
-        and value.chain[-1][1]["index"] == view
+        and value.chain[-1][1] == (view,)
     )
 
 

@@ -193,7 +193,7 @@ def _split_size(total, sizes, dim):
 
 
 def _reshaped(input, shape):
-    return reshape.apply([input], {"shape": shape})
+    return reshape.direct(input, shape)
 
 
 @function(name="reshape")
@@ -218,7 +218,7 @@ def view(self, *shape, dtype=None):
     if dtype is None and len(shape) == 1 and (type(shape[0]) is Dtype or isinstance(shape[0], (type, np.dtype))):
         (dtype,) = shape
     if dtype is not None:
-        return bitcast.apply([self], {"dtype": to_numpy_dtype(dtype)})
+        return bitcast.direct(self, to_numpy_dtype(dtype))
     return _reshaped(self, as_sizes(shape))
 
 
@@ -282,13 +282,13 @@ def _(F, g, dim0, dim1):
 @numpy_names
 def _permute_function(input, dims):
     """`input` with its dimensions in the order `dims`: a view. RuntimeError unless each is named once."""
-    return permute.apply([input], {"dims": _order(as_sizes((dims,)), len(input.shape))})
+    return permute.direct(input, _order(as_sizes((dims,)), len(input.shape)))
 
 
 @method(name="permute")
 def _permute_method(self, *dims, **kwargs):
     """See `chainrule.permute`; the dimensions one by one, or as a tuple."""
-    return permute.apply([self], {"dims": _order(as_sizes(dims or (kwargs["dims"],)), self.array.ndim)})
+    return permute.direct(self, _order(as_sizes(dims or (kwargs["dims"],)), self.array.ndim))
 
 
 def _order(dims, ndim):
@@ -309,7 +309,7 @@ def movedim(input, source, destination):
     if not n:
         return alias(input)
     rest = iter([d for d in range(n) if d not in src])
-    return permute.apply([input], {"dims": tuple([src[dst.index(i)] if i in dst else next(rest) for i in range(n)])})
+    return permute.direct(input, tuple([src[dst.index(i)] if i in dst else next(rest) for i in range(n)]))
 
 
 @api
@@ -318,7 +318,7 @@ def t(input):
     n = len(input.shape)
     if n > 2:
         raise OpError(f"t() expects a tensor with <= 2 dimensions, but self is {n}D; use .mT or transpose(dim0, dim1)")
-    return transpose.apply([input], {"dim0": 0, "dim1": 1}) if n == 2 else alias(input)
+    return transpose.direct(input, 0, 1) if n == 2 else alias(input)
 
 
 @api
@@ -326,12 +326,12 @@ def adjoint(input):
     """The last two dimensions exchanged (and conjugated, if there were complex tensors)."""
     if len(input.shape) < 2:
         raise OpError(f"adjoint(), mT and mH need a tensor of at least 2 dimensions, got {len(input.shape)}")
-    return transpose.apply([input], {"dim0": -2, "dim1": -1})
+    return transpose.direct(input, -2, -1)
 
 
 def _reversed(self):
     """All dimensions in reverse order; of a matrix, the transpose."""
-    return permute.apply([self], {"dims": tuple(range(self.array.ndim))[::-1]})
+    return permute.direct(self, tuple(range(self.array.ndim))[::-1])
 
 
 def _hermitian(self):
@@ -387,7 +387,7 @@ def _expand_method(self, *size, implicit=False, **kwargs):
                 f"dimension {i}. Target sizes: {list(sizes)}. Tensor sizes: {list(shape)}"
             )
         full.append(have if n == -1 else n)
-    return expand.apply([self], {"shape": tuple(full)})
+    return expand.direct(self, tuple(full))
 
 
 @method
@@ -419,7 +419,7 @@ def broadcast_tensors(*tensors):
     """The tensors, each broadcast to their common shape: views."""
     tensors = tensors[0] if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else tensors
     shape = tuple(broadcast_shapes(*[x.shape for x in tensors]))
-    return tuple([expand.apply([x], {"shape": shape}) for x in tensors])
+    return tuple([expand.direct(x, shape) for x in tensors])
 
 
 @function
@@ -457,7 +457,10 @@ def _each(tensors, f):
 
 @op
 def view_assign(xp, input, value, /, chain):
-    """A copy of `input` whose view by `chain` (view ops one after another) holds `value`."""
+    """A copy of `input` whose view by `chain` holds `value`.
+
+    chain: view ops one after another, each as (op, values of its parameters, number of the output or None).
+    """
     out = xp.array(input, copy=True)
     _view(out, chain)[...] = value
     return out
@@ -471,14 +474,14 @@ def _(F, g, chain, value_shape):
 @view_assign.grad("value")
 def _(F, g, chain):
     for step, params, index in chain:
-        g = getattr(F, step.name)(g, **params)
+        g = getattr(F, step.name)(g, *params)
         g = g if index is None else g[index]
     return g
 
 
 def _view(array, chain):
     for step, params, index in chain:
-        array = step.kernels[type(array)](array, **params)
+        array = step.kernels[type(array)](array, *params)
         array = array if index is None else array[index]
     return array
 

@@ -110,8 +110,8 @@ def _chain(*steps):
     return tuple((OPS[name], params, None) for name, params in steps)
 
 
-ROW = _chain(("slicing", {"index": (1,)}))
-TURNED = _chain(("permute", {"dims": (1, 0)}), ("slicing", {"index": (slice(None, 2), 1)}))
+ROW = _chain(("slicing", ((1,),)))
+TURNED = _chain(("permute", ((1, 0),)), ("slicing", ((slice(None, 2), 1),)))
 
 
 def _view_assign(x, value, chain):
