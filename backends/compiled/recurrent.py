@@ -19,7 +19,7 @@ from ..numpy.memory import empty
 from . import Kept
 from .build import inlined, kernel
 from .gemm import PANEL, ROWS, panels, scratch, transposed_panels
-from .intrinsics import address, get, microkernel, put, vector_width
+from .intrinsics import address, call_at, edged_microkernel, vector_width
 from .linear import dot
 from .mathematics import sigmoid, tanh
 from .pool import run, threads
@@ -28,9 +28,9 @@ __all__ = ["SERVES"]
 
 f4 = np.float32
 _FLOAT32 = np.dtype(np.float32)
-_tile = microkernel(ROWS, PANEL // vector_width())
-_ZERO = np.zeros(1, np.int64)
-_NONE = np.empty((0, 0), np.float32)
+_call = call_at(15)
+#: states' elements that one visit of a tile takes: its panel of weights stays in the first cache
+_DEPTH = 256
 #: rows of a batch below which matrix-vector products of BLAS are quicker, and multiplications worth a second thread
 _FEWEST, _LEAST = 3, 1 << 21
 
@@ -44,22 +44,40 @@ def _pack(weight, packed, transposed):
 
 
 @inlined
-def _multiply(a, lda, packed, c, ldc, rows, depth, columns, beta, tile, zero):
-    """C (+)= A B, for states A (whole tiles of them are read) and a weight B in panels; C at an address."""
+def _multiply(a, lda, packed, c, ldc, rows, depth, columns, beta, tiles):
+    """C (+)= A B, for states A and a weight B in panels; C at an address. The rows are shared out evenly over tiles."""
+    count = (rows + ROWS - 1) // ROWS
+    high = (rows + count - 1) // count
+    high_ones = rows - count * (high - 1)
     for p in range((columns + PANEL - 1) // PANEL):
-        b = address(packed) + 4 * p * depth * PANEL
         wide = min(PANEL, columns - p * PANEL)
-        for i in range(0, rows, ROWS):
-            high = min(ROWS, rows - i)
-            source, target = address(a) + 4 * i * lda, c + 4 * (i * ldc + p * PANEL)
-            if high == ROWS and wide == PANEL:
-                _tile(source, b, target, address(zero), 1, depth, lda, 1, PANEL, 0, ldc, beta)
-            else:
-                _tile(source, b, address(tile), address(zero), 1, depth, lda, 1, PANEL, 0, PANEL, 0)
-                for r in range(high):
-                    row, t = target + 4 * r * ldc, tile[r * PANEL : r * PANEL + wide]
-                    for q in range(wide):
-                        put(row + 4 * q, t[q] + get(row + 4 * q) if beta else t[q])
+        for k in range(0, depth, _DEPTH):
+            b, add = address(packed) + 4 * (p * depth + k) * PANEL, 1 if k else beta
+            source, target = address(a) + 4 * k, c + 4 * p * PANEL
+            for i in range(count):
+                n = high if i < high_ones else high - 1
+                _call(
+                    tiles[n],
+                    (
+                        source,
+                        b,
+                        target,
+                        address(tiles),
+                        1,
+                        min(_DEPTH, depth - k),
+                        lda,
+                        1,
+                        PANEL,
+                        0,
+                        ldc,
+                        add,
+                        target,
+                        ldc,
+                        wide,
+                    ),
+                )
+                source += 4 * n * lda
+                target += 4 * n * ldc
 
 
 # A step t has the rows starts[t] .. starts[t] + sizes[t] of the packed sequences; steps go by `direction`, 1 or -1.
@@ -80,18 +98,18 @@ def _initial(state, h, ld, start, stop):
 
 
 @kernel("f4[:,:] f4[:] f4[:,:] f4[:,:] f4[:,:] f4[:,:] i8[:] i8[:] f4[:] i8[:] i8 i8 i8", fast=True)
-def _lstm(gates, packed, h_last, c_last, output, cells, starts, sizes, memory, zero, direction, start, stop):
+def _lstm(gates, packed, h_last, c_last, output, cells, starts, sizes, memory, tiles, direction, start, stop):
     """h_last and c_last hold the initial states at first."""
     H = h_last.shape[1]
     ld, G = H + 16, 4 * H
-    h, tile = memory[: (stop - start + ROWS) * ld], memory[(stop - start + ROWS) * ld :]
+    h = memory[: (stop - start) * ld]
     _initial(h_last, h, ld, start, stop)
     for s in range(len(sizes)):
         t = s if direction > 0 else len(sizes) - 1 - s
         n, at = _running(sizes, t, start, stop), starts[t] + start
         if n <= 0:
             continue
-        _multiply(h, ld, packed, address(gates) + 4 * at * G, G, n, H, G, 1, tile, zero)
+        _multiply(h, ld, packed, address(gates) + 4 * at * G, G, n, H, G, 1, tiles)
         for i in range(n):
             a, c, out, kept = gates[at + i], c_last[start + i], output[at + i], cells[at + i]
             into, forget, new, give = a[:H], a[H : 2 * H], a[2 * H : 3 * H], a[3 * H :]
@@ -109,11 +127,11 @@ def _lstm(gates, packed, h_last, c_last, output, cells, starts, sizes, memory, z
 
 
 @kernel("f4[:,:] f4[:,:] f4[:,:] f4[:,:] f4[:,:] f4[:] f4[:,:] f4[:,:] i8[:] i8[:] f4[:] i8[:] i8 i8 i8", fast=True)
-def _lstm_grad(d, gates, cells, c0, g, packed, dh, dc, starts, sizes, memory, zero, direction, start, stop):
+def _lstm_grad(d, gates, cells, c0, g, packed, dh, dc, starts, sizes, memory, tiles, direction, start, stop):
     """d: the gradients of the gates before their activations. dh, dc: those of the last states, then of the first."""
     H = dh.shape[1]
     ld = 4 * H + 16
-    rows, tile = memory[: (stop - start + ROWS) * ld], memory[(stop - start + ROWS) * ld :]
+    rows = memory[: (stop - start) * ld]
     for s in range(len(sizes)):
         t = len(sizes) - 1 - s if direction > 0 else s
         n, at = _running(sizes, t, start, stop), starts[t] + start
@@ -138,22 +156,22 @@ def _lstm_grad(d, gates, cells, c0, g, packed, dh, dc, starts, sizes, memory, ze
                 row[3 * H + j] = gh * through * o * (f4(1) - o)
             for j in range(4 * H):
                 b[j] = row[j]
-        _multiply(rows, ld, packed, address(dh) + 4 * start * H, H, n, 4 * H, H, 0, tile, zero)
+        _multiply(rows, ld, packed, address(dh) + 4 * start * H, H, n, 4 * H, H, 0, tiles)
 
 
 @kernel("f4[:,:] f4[:] f4[:] f4[:,:] f4[:,:] f4[:,:] i8[:] i8[:] f4[:] i8[:] i8 i8 i8", fast=True)
-def _gru(gates, packed, bias, h_last, inner, output, starts, sizes, memory, zero, direction, start, stop):
+def _gru(gates, packed, bias, h_last, inner, output, starts, sizes, memory, tiles, direction, start, stop):
     """inner: W'_n h + b'_n, `bias` being b'_n."""
     H = h_last.shape[1]
-    ld, G, rows = H + 16, 3 * H, stop - start + ROWS
-    h, by_h, tile = memory[: rows * ld], memory[rows * ld : rows * (ld + G)], memory[rows * (ld + G) :]
+    ld, G, rows = H + 16, 3 * H, stop - start
+    h, by_h = memory[: rows * ld], memory[rows * ld : rows * (ld + G)]
     _initial(h_last, h, ld, start, stop)
     for s in range(len(sizes)):
         t = s if direction > 0 else len(sizes) - 1 - s
         n, at = _running(sizes, t, start, stop), starts[t] + start
         if n <= 0:
             continue
-        _multiply(h, ld, packed, address(by_h), G, n, H, G, 0, tile, zero)
+        _multiply(h, ld, packed, address(by_h), G, n, H, G, 0, tiles)
         for i in range(n):
             a, b, out, kept = gates[at + i], by_h[i * G : (i + 1) * G], output[at + i], inner[at + i]
             reset, update, new = a[:H], a[H : 2 * H], a[2 * H :]
@@ -172,12 +190,11 @@ def _gru(gates, packed, bias, h_last, inner, output, starts, sizes, memory, zero
 
 
 @kernel("f4[:,:] f4[:,:] f4[:,:] f4[:,:] f4[:,:] f4[:,:] f4[:] f4[:,:] i8[:] i8[:] f4[:] i8[:] i8 i8 i8", fast=True)
-def _gru_grad(d, gates, inner, output, h0, g, packed, dh, starts, sizes, memory, zero, direction, start, stop):
+def _gru_grad(d, gates, inner, output, h0, g, packed, dh, starts, sizes, memory, tiles, direction, start, stop):
     """d: the gradients of r and z before their activations, of W'_n h + b'_n, and of n before its activation."""
     H = dh.shape[1]
-    ld, G, height = 3 * H + 16, 3 * H, stop - start + ROWS
+    ld, G, height = 3 * H + 16, 3 * H, stop - start
     rows, by_h = memory[: height * ld], memory[height * ld : height * (ld + H)]
-    tile = memory[height * (ld + H) :]
     for s in range(len(sizes)):
         t = len(sizes) - 1 - s if direction > 0 else s
         n, at = _running(sizes, t, start, stop), starts[t] + start
@@ -201,7 +218,7 @@ def _gru_grad(d, gates, inner, output, h0, g, packed, dh, starts, sizes, memory,
                 to_h[j] = gh * z
             for j in range(G):
                 b[j] = row[j]
-        _multiply(rows, ld, packed, address(by_h), H, n, G, H, 0, tile, zero)
+        _multiply(rows, ld, packed, address(by_h), H, n, G, H, 0, tiles)
         for i in range(n):
             to_h, b = dh[start + i], by_h[i * H : (i + 1) * H]
             for j in range(H):
@@ -209,17 +226,17 @@ def _gru_grad(d, gates, inner, output, h0, g, packed, dh, starts, sizes, memory,
 
 
 @kernel("f4[:,:] f4[:] f4[:,:] i8[:] i8[:] f4[:] i8[:] i8 i8 i8 i8", fast=True)
-def _rnn(output, packed, h_last, starts, sizes, memory, zero, relu, direction, start, stop):
+def _rnn(output, packed, h_last, starts, sizes, memory, tiles, relu, direction, start, stop):
     H = h_last.shape[1]
     ld = H + 16
-    h, tile = memory[: (stop - start + ROWS) * ld], memory[(stop - start + ROWS) * ld :]
+    h = memory[: (stop - start) * ld]
     _initial(h_last, h, ld, start, stop)
     for s in range(len(sizes)):
         t = s if direction > 0 else len(sizes) - 1 - s
         n, at = _running(sizes, t, start, stop), starts[t] + start
         if n <= 0:
             continue
-        _multiply(h, ld, packed, address(output) + 4 * at * H, H, n, H, H, 1, tile, zero)
+        _multiply(h, ld, packed, address(output) + 4 * at * H, H, n, H, H, 1, tiles)
         for i in range(n):
             a, state, last = output[at + i], h[i * ld : i * ld + H], h_last[start + i]
             if relu:
@@ -234,10 +251,10 @@ def _rnn(output, packed, h_last, starts, sizes, memory, zero, relu, direction, s
 
 
 @kernel("f4[:,:] f4[:,:] f4[:,:] f4[:] f4[:,:] i8[:] i8[:] f4[:] i8[:] i8 i8 i8 i8", fast=True)
-def _rnn_grad(d, output, g, packed, dh, starts, sizes, memory, zero, relu, direction, start, stop):
+def _rnn_grad(d, output, g, packed, dh, starts, sizes, memory, tiles, relu, direction, start, stop):
     H = dh.shape[1]
     ld = H + 16
-    rows, tile = memory[: (stop - start + ROWS) * ld], memory[(stop - start + ROWS) * ld :]
+    rows = memory[: (stop - start) * ld]
     for s in range(len(sizes)):
         t = len(sizes) - 1 - s if direction > 0 else s
         n, at = _running(sizes, t, start, stop), starts[t] + start
@@ -254,7 +271,7 @@ def _rnn_grad(d, output, g, packed, dh, starts, sizes, memory, zero, relu, direc
                     row[j] = (to_h[j] + given[j]) * (f4(1) - a[j] * a[j])
             for j in range(H):
                 b[j] = row[j]
-        _multiply(rows, ld, packed, address(dh) + 4 * start * H, H, n, H, H, 0, tile, zero)
+        _multiply(rows, ld, packed, address(dh) + 4 * start * H, H, n, H, H, 0, tiles)
 
 
 # -- around the kernels -----------------------------------------------------------------------------------------------
@@ -299,18 +316,29 @@ def _layout(batch_sizes: tuple[int, ...]) -> tuple[Any, Any]:
     )
 
 
+@functools.lru_cache(maxsize=256)
+def _tiles(heights: frozenset[int]) -> Any:
+    """At n the code of a tile of n rows, for those into which `_multiply` cuts states of these heights; at 0 a 0."""
+    table = np.zeros(ROWS + 1, np.int64)
+    for rows in heights:
+        count = -(-rows // ROWS)
+        high = -(-rows // count)
+        for n in (high, high - 1) if rows < high * count else (high,):
+            table[n] = edged_microkernel(n, PANEL // vector_width())
+    return table
+
+
 def _run(kernel: Any, arrays: Any, batch_sizes: Any, width: int, work: int, *numbers: int) -> None:
     """The kernel over all sequences, which are cut among the threads; `width`: floats of scratch for each."""
     starts, sizes = _layout(tuple(batch_sizes))
     count = batch_sizes[0]
 
     def piece(start: int, stop: int) -> None:
-        memory = scratch((stop - start + ROWS) * width + ROWS * PANEL)
-        kernel(*arrays, starts, sizes, memory, _ZERO, *numbers, start, stop)
+        heights = frozenset(min(n, stop) - start for n in set(batch_sizes) if n > start)
+        kernel(*arrays, starts, sizes, scratch((stop - start) * width), _tiles(heights), *numbers, start, stop)
 
-    n = min(threads(), -(-count // ROWS)) if work > _LEAST else 1
+    n = min(threads(), count) if work > _LEAST else 1
     step = -(-count // n)
-    step = -(-step // ROWS) * ROWS if count > ROWS else count
     run(piece, [(i, min(i + step, count)) for i in range(0, count, step)])
 
 
