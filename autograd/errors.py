@@ -9,7 +9,17 @@ from typing import Any
 from .. import backends
 from .tensor import Tensor
 
-__all__ = ["NotDense", "OpError", "OutOfMemoryError", "OutOfRange", "explain", "note", "user_line", "warn"]
+__all__ = [
+    "NotDense",
+    "OpError",
+    "OutOfMemoryError",
+    "OutOfRange",
+    "explain",
+    "note",
+    "user_line",
+    "user_place",
+    "warn",
+]
 
 
 class OpError(RuntimeError, ValueError):
@@ -88,13 +98,24 @@ def note(error: Exception, text: str) -> None:
         error.add_note(text)
 
 
-def user_line() -> str:
+_PACKAGE = __name__.partition(".")[0]
+_INSIDE = f"{_PACKAGE}."
+
+
+def user_place() -> tuple[str, int]:
     """File and line of the innermost frame outside this package."""
-    package = __name__.partition(".")[0] + "."
     frame = sys._getframe(1)
-    while frame.f_back is not None and (frame.f_globals.get("__name__", "") + ".").startswith(package):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    while (outer := frame.f_back) is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith(_INSIDE) and name != _PACKAGE:
+            break
+        frame = outer
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def user_line() -> str:
+    """`user_place` in words."""
+    return "{}:{}".format(*user_place())
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "no_grad",
+    "recording",
     "set_detect_anomaly",
     "set_grad_enabled",
     "with_modes",
@@ -58,6 +59,14 @@ def with_modes(**changes: Any) -> Token[Modes]:
         modes = now._replace(**changes)
         modes = _CHANGED[key] = _INTERNED.setdefault(modes, modes)
     return MODES.set(modes)
+
+
+def recording(grad: bool) -> Token[Modes]:
+    """`with_modes(grad=grad)`, at less cost in the two usual cases."""
+    now = MODES.get()
+    if now.grad is grad:
+        return MODES.set(now)
+    return MODES.set(NO_GRAD) if now is DEFAULT else with_modes(grad=grad)
 
 
 class _ModeGuard:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import backends
 from .errors import OpError
-from .op import OPS
+from .op import OPS, Op
 from .ops.arithmetic import add, div, floor_divide, mul, neg, pow, remainder, sub
 from .ops.comparison import (
     bitwise_and,
@@ -29,6 +29,7 @@ from .ops.comparison import (
     ne,
 )
 from .ops.elementwise import abs as _absolute
+from .paths import binary_path
 from .public import inplace
 from .tensor import Tensor, method
 
@@ -47,28 +48,24 @@ def _refused(other: Any) -> Any:
     raise
 
 
-@method
-def __add__(self: Tensor, other: Any) -> Tensor:
-    try:
-        return _add(self, other)
-    except TypeError:
-        return _refused(other)
+def _operator_path(name: str, op: Op) -> Any:
+    """The operator `name` as an unrolled path of its own: one call less than to hand on the operands."""
+
+    def general(args: Any, kwargs: Any) -> Any:
+        try:
+            return op.general(args, kwargs)
+        except TypeError:
+            return _refused(args[1])
+
+    path = binary_path(op, general)
+    path.__name__ = path.__qualname__ = name
+    path.__doc__ = op.__doc__
+    return method(path)
 
 
-@method
-def __radd__(self: Tensor, other: Any) -> Tensor:
-    try:
-        return _add(self, other)
-    except TypeError:
-        return _refused(other)
-
-
-@method
-def __sub__(self: Tensor, other: Any) -> Tensor:
-    try:
-        return _sub(self, other)
-    except TypeError:
-        return _refused(other)
+for _name, _op in {"add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": OPS["matmul"]}.items():
+    _operator_path(f"__{_name}__", _op)
+Tensor.__radd__, Tensor.__rmul__ = Tensor.__add__, Tensor.__mul__  # type: ignore[method-assign]
 
 
 @method
@@ -80,41 +77,9 @@ def __rsub__(self: Tensor, other: Any) -> Tensor:
 
 
 @method
-def __mul__(self: Tensor, other: Any) -> Tensor:
-    try:
-        return _mul(self, other)
-    except TypeError:
-        return _refused(other)
-
-
-@method
-def __rmul__(self: Tensor, other: Any) -> Tensor:
-    try:
-        return _mul(self, other)
-    except TypeError:
-        return _refused(other)
-
-
-@method
-def __truediv__(self: Tensor, other: Any) -> Tensor:
-    try:
-        return _div(self, other)
-    except TypeError:
-        return _refused(other)
-
-
-@method
 def __rtruediv__(self: Tensor, other: Any) -> Tensor:
     try:
         return _div(other, self)
-    except TypeError:
-        return _refused(other)
-
-
-@method
-def __pow__(self: Tensor, other: Any) -> Tensor:
-    try:
-        return _pow(self, other)
     except TypeError:
         return _refused(other)
 
@@ -155,14 +120,6 @@ def __divmod__(self: Tensor, other: Any) -> tuple[Tensor, Tensor]:
 @method
 def __rdivmod__(self: Tensor, other: Any) -> tuple[Tensor, Tensor]:
     return other // self, other % self
-
-
-@method
-def __matmul__(self: Tensor, other: Any) -> Tensor:
-    try:
-        return OPS["matmul"].quick(self, other)
-    except TypeError:
-        return _refused(other)
 
 
 @method

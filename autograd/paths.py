@@ -92,9 +92,9 @@ def unary_path(op: Op) -> Callable[[Any], Any]:
     return call
 
 
-def binary_path(op: Op) -> Callable[[Any, Any], Any]:
-    """The call of two operands: tracked tensors of one dtype, or one and a number."""
-    general, kernels, defaults = op.general, op.kernels, op.default_params
+def binary_path(op: Op, general: Callable[..., Any] | None = None) -> Callable[[Any, Any], Any]:
+    """The call of two operands: tracked tensors of one dtype, or one and a number. `general` takes all other calls."""
+    general, kernels, defaults = general or op.general, op.kernels, op.default_params
     modes, shared = MODES.get, storage.SHARED
     plans: list[Any] = [None] * 4  # by which inputs want a gradient; False where none of them has a rule
 

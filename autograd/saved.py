@@ -203,4 +203,4 @@ def register_multi_grad_hook(tensors: Sequence[Tensor], fn: Callable[..., Any], 
 def increment_version(tensor: Any) -> None:
     """Note that the memory of a tensor (or of several) was written into by other means."""
     for t in (tensor,) if isinstance(tensor, Tensor) else tensor:
-        storage.mark_written(t.array, "increment_version")
+        storage.mark_written(t.array, storage.user_place())

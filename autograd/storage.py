@@ -21,14 +21,14 @@ from typing import Any
 
 from .. import backends
 from ..backends import np
-from .errors import OpError, describe, user_line
+from .errors import OpError, describe, user_place
 from .tensor import Node, Tensor, next_serial, wrap
 
 __all__ = ["SHARED", "Family", "as_memory", "assign", "last_write", "link", "protect", "share", "verify", "write"]
 
-#: id of the owner of memory -> (weak reference to it, serial of the last write, number of writes, the user's line,
-#: the parts that writes went to: see `_parts`)
-_WRITES: dict[int, tuple[Any, int, int, str, list[Any]]] = {}
+#: id of the owner of memory -> (weak reference to it, serial of the last write, number of writes, the user's file and
+#: line, the parts that writes went to: see `_parts`)
+_WRITES: dict[int, tuple[Any, int, int, tuple[str, int] | None, list[Any]]] = {}
 #: so many parts are told apart; one more, and all of the memory counts as written
 _PARTS = 256
 _last = 0
@@ -52,10 +52,10 @@ def _reference(owner: Any, table: dict[int, Any], key: int) -> Any:
         return lambda: owner
 
 
-def mark_written(array: Any, line: str = "") -> None:
-    """Note that the memory of `array` was written into."""
+def mark_written(array: Any, line: tuple[str, int] | None = None) -> None:
+    """Note that the memory of `array` was written into, at the user's `line` (None: by an optimizer)."""
     global _last
-    owner = backends.of(array).owner(array)
+    owner = array if array.base is None else backends.of(array).owner(array)
     key, _last = id(owner), next_serial()
     old = _WRITES.get(key)
     parts = _parts(array, owner, old)
@@ -70,7 +70,7 @@ def _parts(array: Any, owner: Any, old: Any) -> list[Any]:
 
     A write to all of the memory is (serial, None), and stands for those before it.
     """
-    if array.nbytes >= getattr(owner, "nbytes", 0) or (old is not None and len(old[4]) >= _PARTS):
+    if owner is array or array.nbytes >= getattr(owner, "nbytes", 0) or (old is not None and len(old[4]) >= _PARTS):
         return [(_last, None)]
     return [*(old[4] if old is not None else ()), (_last, _Place(array))]
 
@@ -106,7 +106,7 @@ def mark_all_written(arrays: Any) -> None:
         key = id(owner)
         old = _WRITES.get(key)
         entry = (_reference(owner, _WRITES, key), 0) if old is None else (old[0], old[2])
-        _WRITES[key] = (entry[0], _last, entry[1] + 1, "", _parts(array, owner, old))
+        _WRITES[key] = (entry[0], _last, entry[1] + 1, None, _parts(array, owner, old))
 
 
 def version(array: Any) -> int:
@@ -123,7 +123,7 @@ def verify(node: Node) -> None:
         if entry is not None and entry[1] > node.serial and _harmed(value, entry[4], node.serial):
             raise OpError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"{node.plan.op.name} kept a {describe(value)}, written into at {entry[3] or 'an optimizer step'}. "
+                f"{node.plan.op.name} kept a {describe(value)}, written into at {_said(entry[3])}. "
                 "Write into a clone(), or run backward() before the change"
             )
         shared = SHARED.get(key)
@@ -137,6 +137,10 @@ def verify(node: Node) -> None:
                 f"{node.plan.op.name} kept a {describe(value)}, whose memory was handed out by numpy() and changed "
                 "since: change a copy instead"
             )
+
+
+def _said(line: tuple[str, int] | None) -> str:
+    return "an optimizer step" if line is None else "{}:{}".format(*line)
 
 
 def _arrays(values: Any) -> Any:
@@ -293,7 +297,7 @@ def write(t: Tensor, value: Any) -> None:
             "memory location; clone() it before writing in place"
         )
     array[...] = value
-    mark_written(array, user_line())
+    mark_written(array, user_place())
 
 
 def scale(t: Tensor, factor: Any) -> None:
@@ -303,7 +307,7 @@ def scale(t: Tensor, factor: Any) -> None:
     if not backends.of(array).writable(array):
         write(t, array * factor)  # which says what is wrong
     array *= factor
-    mark_written(array, user_line())
+    mark_written(array, user_place())
 
 
 def check_assignable(t: Tensor, value: Tensor, name: str, recording: bool) -> None:

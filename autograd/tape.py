@@ -22,7 +22,7 @@ from . import storage
 from .anomaly import check_gradient
 from .dtypes import is_floating
 from .errors import OpError, note
-from .modes import MODES, with_modes
+from .modes import MODES, recording
 from .namespaces import GRAPH, raw
 from .plan import Parts
 from .tensor import Node, Tensor, wrap
@@ -150,6 +150,9 @@ def _walk(
                     gi = None  # or what was added would live until the next rule is done
                 elif inner and near is None and (not waiting or p not in grads) and (within is None or p in within):
                     near, near_g = p, gi
+                elif not inner and not graph and gi.nbytes < LARGE:  # as _wait does it
+                    old = grads.get(p)
+                    grads[p] = gi if old is None else old + gi
                 else:
                     _wait(p, gi, grads, waiting, within)
                     gi = None
@@ -300,7 +303,7 @@ def _run(
         wanted = {v: None for v in vertices if type(v) is Node}
         order = [n for n in order if n not in wanted or not vertices.isdisjoint(_behind(n, order))] if wanted else order
         within = set(order)
-    token = with_modes(grad=create_graph)
+    token = recording(create_graph)
     try:
         _walk(grads, F, retain, within, wanted)
         if wanted:
@@ -387,7 +390,7 @@ def backward(
 
 
 def _accumulate(leaf: Tensor, g: Any, create_graph: bool) -> None:
-    old = leaf.grad
+    old = leaf._grad
     if old is None:
         leaf._grad = _own(g, create_graph)
     elif create_graph or old.requires_grad:

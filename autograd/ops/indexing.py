@@ -322,7 +322,7 @@ def _write(array, view, arrays, value):
         part[... if arrays is None else in_order(backends.of(array).xp, arrays)] = value
     except ValueError as error:
         raise OpError(f"setitem: {error}") from None
-    storage.mark_written(part, storage.user_line())
+    storage.mark_written(part, storage.user_place())
 
 
 def _is_view_of(value, base, view):
