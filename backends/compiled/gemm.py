@@ -11,15 +11,16 @@ whole runs of memory, except for a transposed B, which goes through tiles in reg
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .build import inlined, kernel
-from .intrinsics import address, get, microkernel, move, transpose_tile, vector_width
+from .intrinsics import address, call_at, edged_microkernel, get, move, transpose_tile, vector_width
 from .pool import run, threads
 
-__all__ = ["PANEL", "ROWS", "panels", "product", "scratch", "transposed_panels"]
+__all__ = ["PANEL", "ROWS", "panels", "product", "scratch", "tiles_of", "transposed_panels"]
 
 _WIDTH = vector_width()
 #: the tile: rows, and vectors in a row; with its B vectors it fills the registers
@@ -29,12 +30,11 @@ KC, NC, MC = 256, 16 * PANEL, 8 * ROWS
 #: distance of A's copied rows: no multiple of the first cache's 4096 bytes
 ROW = KC + 16
 COLUMN = MC + 16
-_PACKED, _COPIED, _TILE = NC * KC, max(MC * ROW, KC * COLUMN), ROWS * PANEL
+_PACKED, _COPIED = NC * KC, max(MC * ROW, KC * COLUMN)
 #: multiplications that are worth a second thread
 _LEAST = 1 << 21
 
-_tile = microkernel(ROWS, VECTORS)
-_transpose = transpose_tile()
+_transpose, _call = transpose_tile(), call_at(15)
 _local = threading.local()
 
 
@@ -95,10 +95,9 @@ def _copy(A, copied, transposed, i0, rows, k0, depth):
 
 
 @kernel("f4[:,:] f4[:,:] f4[:,:] f4[:] f4[:] i8[:] i8 i8 i8 i8 i8 i8")
-def _gemm(A, B, C, bias, memory, zero, transposed_a, transposed_b, m0, m1, n0, n1):
+def _gemm(A, B, C, bias, memory, tiles, transposed_a, transposed_b, m0, m1, n0, n1):
     depth = A.shape[0] if transposed_a else A.shape[1]
     packed, copied = memory[:_PACKED], memory[_PACKED : _PACKED + _COPIED]
-    tile = memory[_PACKED + _COPIED :]
     N = C.shape[1]
     rs, cs = (1, COLUMN) if transposed_a else (ROW, 1)
     if depth == 0:
@@ -116,32 +115,53 @@ def _gemm(A, B, C, bias, memory, zero, transposed_a, transposed_b, m0, m1, n0, n
             for i0 in range(m0, m1, MC):
                 rows = min(MC, m1 - i0)
                 _copy(A, copied, transposed_a, i0, rows, k0, kc)
-                if k0 == 0 and bias.size:
-                    for i in range(rows):
-                        b, c = bias[j0 : j0 + columns], C[i0 + i, j0 : j0 + columns]
-                        for j in range(columns):
-                            c[j] = b[j]
-                beta = 1 if k0 or bias.size else 0
+                # the rows are shared out evenly over tiles
+                count = (rows + ROWS - 1) // ROWS
+                high = (rows + count - 1) // count
+                high_ones = rows - count * (high - 1)
                 for p in range((columns + PANEL - 1) // PANEL):
-                    at = address(packed) + 4 * p * kc * PANEL
                     j = j0 + p * PANEL
-                    wide = min(PANEL, j0 + columns - j)
-                    for i in range(0, rows, ROWS):
-                        high = min(ROWS, rows - i)
-                        source = address(copied) + 4 * i * rs
-                        if high == ROWS and wide == PANEL:
-                            target = address(C) + 4 * ((i0 + i) * N + j)
-                            _tile(source, at, target, address(zero), 1, kc, rs, cs, PANEL, 0, N, beta)
-                        else:
-                            _tile(source, at, address(tile), address(zero), 1, kc, rs, cs, PANEL, 0, PANEL, 0)
-                            for r in range(high):
-                                c, t = C[i0 + i + r, j : j + wide], tile[r * PANEL : r * PANEL + wide]
-                                if beta:
-                                    for q in range(wide):
-                                        c[q] += t[q]
-                                else:
-                                    for q in range(wide):
-                                        c[q] = t[q]
+                    source, target = address(copied), address(C) + 4 * (i0 * N + j)
+                    for i in range(count):
+                        n = high if i < high_ones else high - 1
+                        begin, step = (target, N) if k0 else (address(bias) + 4 * j, 0)
+                        _call(
+                            tiles[n],
+                            (
+                                source,
+                                address(packed) + 4 * p * kc * PANEL,
+                                target,
+                                address(tiles),
+                                1,
+                                kc,
+                                rs,
+                                cs,
+                                PANEL,
+                                0,
+                                N,
+                                1 if k0 or bias.size else 0,
+                                begin,
+                                step,
+                                min(PANEL, j0 + columns - j),
+                            ),
+                        )
+                        source += 4 * n * rs
+                        target += 4 * n * N
+
+
+@lru_cache(maxsize=256)
+def tiles_of(heights: frozenset[int]) -> Any:
+    """At n the code of a tile of n rows, for those that blocks of these heights are shared out over; at 0 a 0.
+
+    Tiles of 11 and 10 rows take 32 rows without waste, and two threads 32 of 64 each.
+    """
+    table = np.zeros(ROWS + 1, np.int64)
+    for rows in heights:
+        count = -(-rows // ROWS)
+        high = -(-rows // count)
+        for n in (high, high - 1) if rows < high * count else (high,):
+            table[n] = edged_microkernel(n, VECTORS)
+    return table
 
 
 def scratch(size: int) -> Any:
@@ -154,13 +174,15 @@ def scratch(size: int) -> Any:
     return found
 
 
-_ZERO = np.zeros(1, np.int64)
 _NONE = np.empty(0, np.float32)
 
 
-def _piece(*args: Any) -> None:
-    a, b, c, bias, *rest = args
-    _gemm(a, b, c, bias, scratch(_PACKED + _COPIED + _TILE), _ZERO, *rest)
+def _piece(
+    a: Any, b: Any, out: Any, bias: Any, transposed_a: int, transposed_b: int, m0: int, m1: int, *n: int
+) -> None:
+    rows = m1 - m0
+    tiles = tiles_of(frozenset(h for h in (min(rows, MC), rows % MC) if h))
+    _gemm(a, b, out, bias, scratch(_PACKED + _COPIED), tiles, transposed_a, transposed_b, m0, m1, *n)
 
 
 def product(a: Any, b: Any, out: Any, transposed_a: int, transposed_b: int, bias: Any = _NONE) -> Any:
@@ -170,11 +192,11 @@ def product(a: Any, b: Any, out: Any, transposed_a: int, transposed_b: int, bias
     count = min(threads(), 1 + m * n * k // _LEAST)
     if count == 1:
         pieces = [(0, m, 0, n)]
-    elif n >= 2 * PANEL * count or n > m:  # B is packed by each thread, so its columns are what to share
+    elif n > m:  # each thread prepares its part of the larger factor, and all of the other
         step = -(-n // (PANEL * count)) * PANEL
         pieces = [(0, m, j, min(j + step, n)) for j in range(0, n, step)]
     else:
-        step = -(-m // (ROWS * count)) * ROWS
+        step = -(-m // count)
         pieces = [(i, min(i + step, m), 0, n) for i in range(0, m, step)]
     run(_piece, [(a, b, out, bias, transposed_a, transposed_b, *p) for p in pieces])
     return out

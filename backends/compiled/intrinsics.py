@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 #: part of every kernel's key: raise it when what this file emits changes
-REVISION = 1
+REVISION = 2
 #: the symbol at the address of the type numpy.ndarray
 NDARRAY = "chainrule_ndarray"
 _CONTIGUOUS_AND_ALIGNED = 0x0101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
@@ -423,20 +423,10 @@ def _write_microkernel(b: Any, args: Any, rows: int, vectors: int, width: int) -
     else:
         S, lds = C, ldc
 
-    def load(p: Any, v: int | None = None) -> Any:
-        p = b.bitcast(p, vector.as_pointer())
-        if edged and v is not None:
-            return b.call(read, [p, ir.Constant(i32, 4), masks[v], zero])
-        value = b.load(p)
+    def load(p: Any) -> Any:
+        value = b.load(b.bitcast(p, vector.as_pointer()))
         value.align = 4
         return value
-
-    def store(value: Any, p: Any, v: int) -> None:
-        p = b.bitcast(p, vector.as_pointer())
-        if edged:
-            b.call(write, [value, p, ir.Constant(i32, 4), masks[v]])
-        else:
-            b.store(value, p).align = 4
 
     def phis(kind: Any, values: list[Any], origin: Any) -> list[Any]:
         made = [b.phi(kind) for _ in values]
@@ -454,14 +444,29 @@ def _write_microkernel(b: Any, args: Any, rows: int, vectors: int, width: int) -
         b.append_basic_block(name) for name in ("read_c", "tap", "k", "tap_end", "done")
     ]
     before = b.append_basic_block("before")
+    # Whole tiles are read and written without masks: masked writes of what is in no cache take longer.
+    first = [(start, [zero] * tile)]
     b.cbranch(b.icmp_signed("!=", beta, const(0)), reading, before)
     b.position_at_end(reading)
-    old = [load(p, v) for p, (_, v) in zip(sources, places)]
+    if edged:
+        whole = b.icmp_signed(">=", n, const(vectors * width))
+        all_of_it, part_of_it = b.append_basic_block("read_whole"), b.append_basic_block("read_part")
+        b.cbranch(whole, all_of_it, part_of_it)
+        b.position_at_end(part_of_it)
+        old = [
+            b.call(read, [b.bitcast(p, vector.as_pointer()), ir.Constant(i32, 4), masks[v], zero])
+            for p, (_, v) in zip(sources, places)
+        ]
+        first.append((part_of_it, old))
+        b.branch(before)
+        b.position_at_end(all_of_it)
+    first.append((b.block, [load(p) for p in sources]))
     b.branch(before)
     b.position_at_end(before)
-    first = phis(vector, [zero] * tile, start)
-    for phi, value in zip(first, old):
-        phi.add_incoming(value, reading)
+    begins = [b.phi(vector) for _ in places]
+    for origin, values in first:
+        for phi, value in zip(begins, values):
+            phi.add_incoming(value, origin)
     # A's rows in groups of three off one address, p, p + rs, p + 2 rs: more addresses would not fit the registers
     groups = range(0, rows, 3)
     twice = b.mul(const(2), rs)
@@ -469,7 +474,7 @@ def _write_microkernel(b: Any, args: Any, rows: int, vectors: int, width: int) -
 
     b.position_at_end(outer)
     (t,) = phis(i64, [const(0)], before)
-    sums = phis(vector, first, before)
+    sums = phis(vector, begins, before)
     a0 = b.gep(A, [b.load(b.gep(offsets, [t]))])
     starts = [b.gep(a0, [b.mul(const(m), rs)]) for m in groups]
     b0 = b.gep(B, [b.mul(t, bs)])
@@ -500,8 +505,20 @@ def _write_microkernel(b: Any, args: Any, rows: int, vectors: int, width: int) -
     b.cbranch(b.icmp_signed("<", following, taps), outer, done)
 
     b.position_at_end(done)
-    for p, value, (_, v) in zip(targets, new, places):
-        store(value, p, v)
+    if edged:
+        written_whole, written_part = b.append_basic_block("write_whole"), b.append_basic_block("write_part")
+        end = b.append_basic_block("end")
+        b.cbranch(b.icmp_signed(">=", n, const(vectors * width)), written_whole, written_part)
+        b.position_at_end(written_part)
+        for p, value, (_, v) in zip(targets, new, places):
+            b.call(write, [value, b.bitcast(p, vector.as_pointer()), ir.Constant(i32, 4), masks[v]])
+        b.branch(end)
+        b.position_at_end(written_whole)
+    for p, value in zip(targets, new):
+        b.store(value, b.bitcast(p, vector.as_pointer())).align = 4
+    if edged:
+        b.branch(end)
+        b.position_at_end(end)
 
 
 @functools.cache
@@ -585,9 +602,9 @@ move = Lazy(("move", vector_width()), _build_move)
 def grid_map(matrix: tuple[tuple[float, ...], ...], shift: bool = False, width: int | None = None) -> Lazy:
     """A constant linear map of both directions of a square grid of vectors: D = M S M^T (+ b), as Winograd's need it.
 
-    S is a grid of n x n vectors of `width` float32, M the matrix of m x n numbers, D a grid of m x m vectors. Arguments,
-    all int64: address of S, its strides along both directions (in elements), address of D, its strides; with `shift`
-    the address of the vector b. Rows that differ in signs only, as those of points p and -p, share their products.
+    S is a grid of n x n vectors of `width` float32, M the matrix of m x n numbers, D a grid of m x m vectors. All
+    arguments are int64: address of S, its strides along both directions (in elements), address of D, its strides; with
+    `shift` the address of the vector b. Rows that differ in signs only, as those of points p and -p, share products.
     """
     width = width or vector_width()
     return Lazy(("grid_map", matrix, shift, width), lambda: _build_grid_map(matrix, shift, width))

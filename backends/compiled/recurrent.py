@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from ..numpy import products as blas
 from ..numpy.memory import empty
 from . import Kept
 from .build import inlined, kernel
-from .gemm import PANEL, ROWS, panels, scratch, transposed_panels
-from .intrinsics import address, call_at, edged_microkernel, vector_width
+from .gemm import PANEL, ROWS, panels, scratch, tiles_of, transposed_panels
+from .intrinsics import address, call_at
 from .linear import dot
 from .mathematics import sigmoid, tanh
 from .pool import run, threads
@@ -286,7 +287,7 @@ def _served(batch_sizes: Any, input: Any, *others: Any) -> bool:
 def _product(a: Any, b: Any, bias: Any = None) -> Any:
     out = dot(a, b, bias)
     if out is None:
-        out = np.dot(a, b)
+        out = blas.dot(a, b)
         if bias is not None:
             out += bias
     return out
@@ -316,18 +317,6 @@ def _layout(batch_sizes: tuple[int, ...]) -> tuple[Any, Any]:
     )
 
 
-@functools.lru_cache(maxsize=256)
-def _tiles(heights: frozenset[int]) -> Any:
-    """At n the code of a tile of n rows, for those into which `_multiply` cuts states of these heights; at 0 a 0."""
-    table = np.zeros(ROWS + 1, np.int64)
-    for rows in heights:
-        count = -(-rows // ROWS)
-        high = -(-rows // count)
-        for n in (high, high - 1) if rows < high * count else (high,):
-            table[n] = edged_microkernel(n, PANEL // vector_width())
-    return table
-
-
 def _run(kernel: Any, arrays: Any, batch_sizes: Any, width: int, work: int, *numbers: int) -> None:
     """The kernel over all sequences, which are cut among the threads; `width`: floats of scratch for each."""
     starts, sizes = _layout(tuple(batch_sizes))
@@ -335,7 +324,7 @@ def _run(kernel: Any, arrays: Any, batch_sizes: Any, width: int, work: int, *num
 
     def piece(start: int, stop: int) -> None:
         heights = frozenset(min(n, stop) - start for n in set(batch_sizes) if n > start)
-        kernel(*arrays, starts, sizes, scratch((stop - start) * width), _tiles(heights), *numbers, start, stop)
+        kernel(*arrays, starts, sizes, scratch((stop - start) * width), tiles_of(heights), *numbers, start, stop)
 
     n = min(threads(), count) if work > _LEAST else 1
     step = -(-count // n)
@@ -353,7 +342,7 @@ def _before(states: Any, initial: Any, batch_sizes: Any, reverse: bool) -> Any:
 
 
 def _sums(rows: Any) -> Any:
-    return np.dot(np.ones(len(rows), rows.dtype), rows)
+    return blas.dot(np.ones(len(rows), rows.dtype), rows)
 
 
 def lstm(
