@@ -19,7 +19,7 @@ from .tensor import Node, Tensor, next_serial, wrap
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["binary_path", "parametric_path", "shape_of", "unary_path"]
+__all__ = ["binary_path", "parametric_path", "shape_of", "unary_path", "variadic_path"]
 
 _new = object.__new__
 
@@ -242,5 +242,34 @@ def parametric_path(op: Op) -> Callable[..., Any]:
         if view:
             link(input, t, op, params)
         return t
+
+    return call
+
+
+def variadic_path(op: Op) -> Callable[..., Any]:
+    """The call of a list of tensors of one dtype, and all parameters of an op, in their order."""
+    kernels, names, modes = op.kernels, op.params, MODES.get
+
+    def call(inputs: list[Any], *values: Any) -> Any:
+        mode, params, arrays, parents, kind = modes(), dict(zip(names, values, strict=True)), [], [], None
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                break
+            a = x.array
+            if a.dtype is not kind:
+                if kind is not None:
+                    break
+                kind = a.dtype
+            arrays.append(a)
+            parents.append(x.node or (x if x.leaf else None))
+        if len(arrays) != len(inputs) or (mode is not DEFAULT and mode is not NO_GRAD) or BFLOAT16:
+            return op.apply(inputs, params)
+        try:
+            value = kernels[type(a)](*arrays, **params)
+        except Exception as error:
+            raise explain(error, op, inputs, params) from error
+        if mode is NO_GRAD or parents.count(None) == len(parents):
+            return wrap(value, None)
+        return op.record(value, arrays, parents, params)
 
     return call

@@ -159,7 +159,9 @@ def _walk(
             else:
                 for p, gt in zip(parents if target is None else [parents[t] for t in target], gi, strict=True):
                     if p is not None and gt is not None:
-                        gt = _fit(F, gt, p if type(p) is Node else p.array, node)
+                        like = p if type(p) is Node else p.array
+                        if graph or gt.dtype is not like.dtype or gt.shape != like.shape:
+                            gt = _fit(F, gt, like, node)
                         if p is near:
                             near_g = _plus(near_g, gt)
                         else:

@@ -36,7 +36,11 @@ def _(F, g, shapes, dim, needs):
 @op(types="same")
 def stack(xp, *tensors, dim=0):
     """The tensors, all of one shape, side by side along a new dimension `dim`."""
-    return xp.stack(tensors, axis=dim)
+    first = tensors[0]
+    if not 0 <= dim < first.ndim:
+        return xp.stack(tensors, axis=dim)
+    shape = first.shape  # a third of the time of xp.stack on small arrays
+    return xp.concatenate(tensors, axis=dim).reshape((*shape[:dim], len(tensors), *shape[dim:]))
 
 
 @stack.grad("*tensors")
@@ -52,7 +56,7 @@ def _several(tensors, name, dim=0):
     if not tensors:
         raise OpError(f"{name}(): expected a non-empty list of Tensors")
     for i, x in enumerate(tensors):
-        if not hasattr(x, "shape"):
+        if not isinstance(x, Tensor) and not hasattr(x, "shape"):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
     return tensors
 
@@ -65,13 +69,13 @@ def cat(tensors, dim=0):
     Tensors of shape (0,) are left out, as PyTorch's habit is.
     """
     tensors = _several(tensors, "cat", dim)
-    ranks = {len(x.shape) for x in tensors}
+    ranks = {x.ndim for x in tensors}
     if len(ranks) > 1:
         tensors = [x for x in tensors if tuple(x.shape) != (0,)] or tensors
     if ranks == {0}:
         raise OpError("zero-dimensional tensor (at position 0) cannot be concatenated; use stack")
-    wrap_dim(dim, len(tensors[0].shape))
-    return concat.apply(tensors, {"dim": dim})
+    wrap_dim(dim, tensors[0].ndim)
+    return concat.direct(tensors, dim)
 
 
 function(cat, name="concat")
@@ -83,15 +87,14 @@ function(cat, name="concatenate")
 def _stack_function(tensors, dim=0):
     """The tensors, all of one shape, side by side along a new dimension `dim`."""
     tensors = _several(tensors, "stack", dim)
-    first = tuple(tensors[0].shape)
+    first = tensors[0].shape
     for i, x in enumerate(tensors):
-        if tuple(x.shape) != first:
+        if x.shape != first:
             raise OpError(
                 f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and {list(x.shape)} at "
                 f"entry {i}"
             )
-    wrap_dim(dim, len(tensors[0].shape) + 1)
-    return stack.apply(tensors, {"dim": dim})
+    return stack.direct(tensors, wrap_dim(dim, len(first) + 1))
 
 
 @function

@@ -18,6 +18,7 @@ from __future__ import annotations
 import builtins
 import math
 
+from ... import backends
 from .. import return_types
 from ..composite import composite
 from ..dims import numpy_names, wrap_dim, wrap_dims
@@ -486,7 +487,21 @@ def _extremum(kind, whole, pairwise, position, input, dim, keepdim, other):
         return pairwise(input, dim if other is None else other)
     if dim is None or isinstance(dim, (tuple, list)):
         return whole(input, dim=dim, keepdim=keepdim)
-    return _at(kind, input, position(input, dim=dim, keepdim=True), dim, keepdim)
+    if not input.array.ndim:
+        return _at(kind, input, position(input, dim=dim, keepdim=True), dim, keepdim)
+    d = wrap_dim(dim, input.array.ndim)
+    index = position.direct(input, d, False)
+    values = OPS["index"].direct(input, _places(backends.of(input.array).xp, index.array, d))
+    if keepdim:
+        values, index = OPS["unsqueeze"].direct(values, d), OPS["unsqueeze"].direct(index, d)
+    return kind((values, index))
+
+
+def _places(xp, index, d):
+    """The index arrays that pick, along dimension `d`, the element at `index`, which lacks that dimension."""
+    n = index.ndim
+    grid = [xp.arange(size).reshape((size,) + (1,) * (n - 1 - i)) for i, size in enumerate(index.shape)]
+    return (*grid[:d], index, *grid[d:])
 
 
 @api
