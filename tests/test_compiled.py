@@ -75,6 +75,36 @@ def test_a_kernel_serves_its_dtypes_alone(doubled):
         doubled(x, x, 0, 3)
 
 
+@pytest.mark.parametrize("quick", [True, False], ids=["own way", "numba's way"])
+def test_both_ways_through_numba_make_the_same_kernel(quick, monkeypatch, tmp_path):
+    """Where numba's inner classes are not what they were, its documented way serves."""
+    from chainrule.backends.compiled import build
+
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    assert build._quick() is not None
+    if not quick:
+        monkeypatch.setattr(build, "_quick", lambda: None)
+
+    @build.inlined
+    def cubed(a):
+        return a * a * a
+
+    @build.kernel("T[:,:] T[:] i8", T="f4 f8", fast=True)
+    def sums(x, y, skip):
+        for i in range(len(x)):
+            row = x[i]
+            total = y[i] * 0
+            for j in range(skip, len(row)):
+                total += cubed(row[j])
+            y[i] = total
+
+    for dtype in ("float32", "float64"):
+        x = np.arange(60, dtype=dtype).reshape(3, 20)
+        y = np.zeros(3, dtype)
+        sums(x, y, 2)
+        np.testing.assert_array_equal(y, (x[:, 2:] ** 3).sum(1))
+
+
 def test_a_kernel_must_not_allocate():
     from chainrule.backends.compiled.build import kernel
 
@@ -205,9 +235,12 @@ def test_kernels_of_other_processors_are_not_taken(tmp_path, monkeypatch, double
     letters = ["f4[:,:]", "f4[:,:]", "i8", "i8"]
     symbols = {build._machine_code(doubled, letters)[0]}
     monkeypatch.setattr(build, "_versions", lambda: ("another numba",))
+    build._surroundings.cache_clear()
     symbols.add(build._machine_code(doubled, letters)[0])
     monkeypatch.setattr(llvm, "get_host_cpu_name", lambda: "generic")
+    build._surroundings.cache_clear()
     symbols.add(build._machine_code(doubled, letters)[0])
     assert len(symbols) == 3
     assert len(list(tmp_path.glob("*.o"))) == 3
+    build._surroundings.cache_clear()
     doubled(x, x, 0, 2)

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -92,11 +92,8 @@ class Inlined(Lazy):
         return self.function(*args)
 
     def _compile(self) -> Any:
-        import numba
-
-        options = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": True}
         flags = set(self.fast.split()) if isinstance(self.fast, str) else set(FAST_MATH) if self.fast else False
-        return numba.njit(**options, fastmath=flags)(_translated(self.function))
+        return _numbas(_translated(self.function), flags)
 
 
 def inlined(function: Callable[..., Any] | None = None, *, fast: bool | str = True) -> Any:
@@ -212,8 +209,29 @@ def _describe(value: Any, seen: set[int]) -> Any:
     return repr(value)
 
 
+@functools.cache
 def _versions() -> tuple[str, ...]:
-    return tuple(importlib.metadata.version(name) for name in ("numba", "llvmlite"))
+    """numba's without importing it, nor importlib.metadata, which takes longer than to load a dozen kernels."""
+    import llvmlite
+
+    found = importlib.util.find_spec("numba")
+    file = Path(found.origin).with_name("_version.py") if found is not None and found.origin else None
+    if file is not None and file.exists():
+        return hashlib.sha256(file.read_bytes()).hexdigest(), llvmlite.__version__
+    from importlib.metadata import version
+
+    return version("numba"), llvmlite.__version__
+
+
+@functools.cache
+def _surroundings() -> tuple[Any, ...]:
+    """What all kernels depend on: processor, system, versions."""
+    import llvmlite.binding as llvm
+
+    from .intrinsics import REVISION
+
+    host = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine(), sys.platform
+    return REVISION, host, _versions(), np.__version__, sys.version_info[:2], getattr(sys, "abiflags", "")
 
 
 # -- compiling --------------------------------------------------------------------------------------------------------
@@ -232,13 +250,7 @@ def _machine_code(k: Kernel, letters: list[str]) -> tuple[str, bytes]:
 
 def _kept(name: str, what: Any, make: Callable[[str], bytes]) -> tuple[str, bytes]:
     """(symbol, object file) of what is described by `what`, from the cache or made."""
-    import llvmlite.binding as llvm
-
-    from .intrinsics import REVISION
-
-    host = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine(), sys.platform
-    versions = *_versions(), np.__version__, *sys.version_info[:2]
-    identity = repr(((*what, REVISION), host, versions))
+    identity = repr((what, _surroundings()))
     symbol = f"chainrule_{name}_{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
     folder = cache_folder()
     code = _read(folder, symbol) if folder else None
@@ -265,7 +277,7 @@ def written(name: str, what: tuple[Any, ...], arguments: int, write: Callable[[A
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         write(builder, function.args)
         builder.ret_void()
-        return _emit(str(module), name, symbol)
+        return _emit([str(module)], name, symbol)
 
     with _lock:
         return _load(*_kept(name, what, make))
@@ -279,8 +291,7 @@ def _compile(k: Kernel, letters: list[str], symbol: str) -> bytes:
         raise Unavailable(f"numba: {error!r}") from error
     from .intrinsics import checked, view
 
-    options = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": True}
-    function = numba.njit(**options, fastmath=set(FAST_MATH) if k.fast else False)(_translated(k.function))
+    function = _numbas(_translated(k.function), set(FAST_MATH) if k.fast else False)
     names = [f"a{i}" for i in range(len(letters))]
     namespace: dict[str, Any] = {"kernel": function}
     lines, passed = [f"def entry({', '.join(names)}):"], []
@@ -300,8 +311,33 @@ def _compile(k: Kernel, letters: list[str], symbol: str) -> bytes:
     exec("\n".join(lines), namespace)
     scalar = {"i8": numba.int64, "f4": numba.float32, "f8": numba.float64}
     signature = numba.int64(*[numba.intp if "[" in t else scalar[t] for t in letters])
-    made = numba.cfunc(signature, error_model="numpy", nopython=True)(namespace["entry"])
-    return _emit(made.inspect_llvm(), made.native_name, symbol)
+    try:
+        quick = _quick()
+        if quick is not None:
+            return _emit(*quick.translated(namespace["entry"], signature), symbol)
+        made = numba.cfunc(signature, error_model="numpy", nopython=True)(namespace["entry"])
+        return _emit([made.inspect_llvm()], made.native_name, symbol)
+    except numba.core.errors.NumbaError as error:
+        raise TypeError(f"kernel {k.name}: a kernel must not allocate, raise or call Python: {error}") from error
+
+
+@functools.cache
+def _quick() -> Any:
+    """translate.py; None where this version of numba does not have what it builds upon."""
+    try:
+        from . import translate
+    except (ImportError, AttributeError, TypeError):
+        return None
+    return translate
+
+
+def _numbas(function: Callable[..., Any], flags: Any) -> Any:
+    """A function as numba's, for others of numba's to call."""
+    import numba
+
+    quick = _quick()
+    options = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": True} | (quick.OPTIONS if quick else {})
+    return numba.njit(**options, fastmath=flags)(function)
 
 
 def _target(opt: int) -> Any:
@@ -314,19 +350,21 @@ def _target(opt: int) -> Any:
     )
 
 
-def _emit(text: str, entry: str, symbol: str) -> bytes:
-    """An object file that holds the function `entry` of a module as `symbol`, and needs nothing of numba's."""
+def _emit(texts: list[str], entry: str, symbol: str) -> bytes:
+    """An object file that holds the function `entry` of modules as `symbol`, and needs nothing of numba's."""
     import llvmlite.binding as llvm
 
     machine = _target(3)
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(texts[0])
+    for text in texts[1:]:
+        module.link_in(llvm.parse_assembly(text))
     for f in module.functions:
         if not f.is_declaration and f.name != entry:
             f.linkage = "internal"
     module.get_function(entry).name = symbol
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     builder.getModulePassManager().run(module, builder)
-    needs = [f.name for f in module.functions if f.is_declaration and f.name.startswith(("numba_", "NRT_", "Py"))]
+    needs = [f.name for f in module.functions if f.is_declaration and f.name.startswith(("numba_", "NRT_", "Py", "_Z"))]
     if needs:
         raise TypeError(f"{symbol}: a kernel must not allocate, raise or call Python, and this one needs {needs}")
     return machine.emit_object(module)
@@ -336,7 +374,7 @@ _engines: list[Any] = []
 
 
 def _load(symbol: str, code: bytes) -> int:
-    """The address of a symbol of an object file, which stays loaded."""
+    """The address of a symbol of an object file, which stays loaded. An engine takes one: with more it fails."""
     import llvmlite.binding as llvm
 
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target(0))
