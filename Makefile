@@ -40,8 +40,8 @@ test-torch: $(VENV_TORCH)/.dev ## compare with PyTorch
 test-strict: $(VENV)/.dev ## the op table on a stand-in for a GPU's arrays, which knows what NumPy and CuPy share
 	$(VENV)/bin/$(PYTEST) tests/test_ops.py tests/test_strict.py --backend strict $(PYTEST_ARGS)
 
-test-fast: $(VENV_TORCH)/.dev $(VENV_TORCH)/.fast ## the compiled kernels of the extra `fast` against NumPy's
-	$(VENV_TORCH)/bin/$(PYTEST) tests/test_fast.py tests/test_optimizers.py $(PYTEST_ARGS)
+test-fast: $(VENV_TORCH)/.dev $(VENV_TORCH)/.fast ## the test suite on compiled kernels (the extra `fast`), small arrays too
+	CHAINRULE_FAST=always $(VENV_TORCH)/bin/$(PYTEST) --redzones -m "not slow and not torch" $(PYTEST_ARGS)
 
 test-gpu: $(VENV_GPU)/.$(CUDA) ## the ops on a GPU; CUDA=cuda12 or cuda13, the newest that the driver knows
 	$(VENV_GPU)/bin/$(PYTEST) -m "not slow and not torch" --backend cupy $(PYTEST_ARGS)

@@ -28,9 +28,14 @@ def pytest_addoption(parser):
         default=os.environ.get("CHAINRULE_TEST_BACKEND", "numpy"),
         help="where the tests' tensors live (also CHAINRULE_TEST_BACKEND)",
     )
+    parser.addoption("--redzones", action="store_true", help="see that compiled kernels stay inside their arrays")
 
 
 def pytest_configure(config):
+    if config.getoption("redzones"):
+        import redzones
+
+        redzones.install()
     if config.getoption("backend") == "cupy":
         try:
             device("cuda").backend  # noqa: B018  says what is missing
