@@ -149,7 +149,7 @@ class Kernel:
             if dtype not in self._entries:
                 letters = [t.replace("T", self.dtypes[dtype]) if self._by is not None else t for t in self.signature]
                 symbol, code = _machine_code(self, letters)
-                kinds = [ctypes.py_object if "[" in t else _SCALARS[t] for t in letters]
+                kinds: list[Any] = [ctypes.py_object if "[" in t else _SCALARS[t] for t in letters]
                 address = _load(symbol, code)
                 self._entries[dtype] = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
         return self._entries[dtype]
@@ -314,8 +314,9 @@ def _compile(k: Kernel, letters: list[str], symbol: str) -> bytes:
     try:
         quick = _quick()
         if quick is not None:
-            return _emit(*quick.translated(namespace["entry"], signature), symbol)
-        made = numba.cfunc(signature, error_model="numpy", nopython=True)(namespace["entry"])
+            texts, entry = quick.translated(namespace["entry"], signature)
+            return _emit(texts, entry, symbol)
+        made: Any = numba.cfunc(signature, error_model="numpy")(namespace["entry"])
         return _emit([made.inspect_llvm()], made.native_name, symbol)
     except numba.core.errors.NumbaError as error:
         raise TypeError(f"kernel {k.name}: a kernel must not allocate, raise or call Python: {error}") from error

@@ -390,14 +390,15 @@ class _Plan:
         low = min([at for r in found for at, _ in r], default=0)
         high = max([at for r in found for at, _ in r], default=0)
         left = 0 if self.in_place else max(0, -low)
-        phases, columns = [], []
+        phases: list[tuple[int, ...]] = []
+        columns: list[tuple[int, int]] = []
         for f in range(n_phases):
             first = len(columns)
             columns += [(i, at + left) for at, i in found[f]]
             count, move = len(range(f, n_out, n_phases)), 1 if back else s
             inside = [q for q in range(count) if all(0 <= at + q * move < n_in for at, _ in found[f])]
-            inside = (inside[0], inside[-1] + 1) if inside else (0, 0)
-            phases.append((f, n_phases, count, first, len(columns), move, *inside))
+            within = (inside[0], inside[-1] + 1) if inside else (0, 0)
+            phases.append((f, n_phases, count, first, len(columns), move, *within))
         padded = left + max(n_in, high + 1)
         block = 0 if self.broadcast else padded * pixel
         if not self.broadcast:
@@ -592,9 +593,9 @@ def weight_gradient(input: Any, grad: Any, kernel: Any, stride: Any, padding: An
         return NotImplemented
     size, out, outputs, depth = input.shape[2:], grad.shape[2:], grad.shape[1], input.shape[1] // groups
     if _wide(outputs // groups, depth, prod(kernel), len(input) * prod(out)):
-        call, geometry = _without_groups().conv_weight, (kernel, stride, padding, dilation, 1)
-        parts = [call(x, g, *geometry) for x, g in zip(np.split(input, groups, 1), np.split(grad, groups, 1))]
-        return NotImplemented if any(w is NotImplemented for w in parts) else np.concatenate(parts)
+        call, how = _without_groups().conv_weight, (kernel, stride, padding, dilation, 1)
+        each = [call(x, g, *how) for x, g in zip(np.split(input, groups, 1), np.split(grad, groups, 1))]
+        return NotImplemented if any(w is NotImplemented for w in each) else np.concatenate(each)
     geometry = _two(size, 1), _two(out, 1), _two(kernel, 1), _two(stride, 1), _two([b for b, _ in padding], 0)
     plan = _plan(groups, outputs // groups, depth, *geometry, _two(dilation, 1), False)
     lines, g, pieces = _lines(input), _lines(grad), plan.pieces(len(input))

@@ -79,7 +79,8 @@ def view(kind: str, dimensions: int) -> Lazy:
                 size = ir.Constant(i64, np.dtype(kind).itemsize)
                 data, dims = _word(builder, args[0], _HEADER), _word(builder, args[0], _HEADER + 16)
                 shape = [_word(builder, dims, 8 * i) for i in range(dimensions)]
-                strides, step = [], size
+                strides: list[Any] = []
+                step = size
                 for n in reversed(shape):
                     strides.insert(0, step)
                     step = builder.mul(step, n)
@@ -618,7 +619,7 @@ def _pairs(matrix: tuple[tuple[float, ...], ...]) -> list[tuple[int, int | None]
         j = next((j for j in free if all(abs(a) == abs(b) for a, b in zip(matrix[i], matrix[j]))), None)
         same = j is not None and any(a == b != 0 for a, b in zip(matrix[i], matrix[j]))
         other = j is not None and any(a == -b != 0 for a, b in zip(matrix[i], matrix[j]))
-        if same and other:
+        if j is not None and same and other:
             free.remove(j)
         found.append((i, j if same and other else None))
     return found

@@ -238,7 +238,8 @@ def _table(source: Any, partner: Any, place: Any, n: int) -> Any:
 def _starts(shape: Any, window: Any, stride: Any, padding: Any, dilation: Any, size: Any) -> Any:
     """For each of three dimensions where windows begin, and for each place in a window how far in: in a flat plane."""
     missing = 3 - len(size)
-    begins, offsets, step = [], np.zeros(1, np.int64), 1
+    begins: list[Any] = []
+    offsets, step = np.zeros(1, np.int64), 1
     for n, k, s, p, d, m in list(zip(shape, window, stride, padding, dilation, size))[::-1]:
         begins.insert(0, (np.arange(m) * s - p) * step)
         offsets = (np.arange(k)[:, None] * d * step + offsets).ravel()
@@ -277,7 +278,7 @@ def max_pool(input: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, 
         whole = np.nonzero(along[:, 0] == kernel[-1])[0]
         low, high = (int(whole[0]), int(whole[-1]) + 1) if whole.size else (0, 0)
         args: Any = _as_planes(input), _as_planes(y), _as_planes(found)
-        tables = deep, down, along, low, high
+        tables: Any = (deep, down, along, low, high)
         run: Any = _max_planes(stride[-1] if stride[-1] <= 2 else 0)
         outer = n * channels
     else:

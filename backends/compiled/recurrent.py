@@ -376,8 +376,14 @@ def lstm_grad(g: Any, residual: Any, needs: Any) -> Any:
     dh, dc = np.array(g[1], np.float32, order="C"), np.array(g[2], np.float32, order="C")
     d = empty(gates.shape, _FLOAT32)
     arrays = (d, gates, cells, _states(c0, batch_sizes, size), np.ascontiguousarray(g[0]))
-    arrays = (*arrays, _packed(weight_hh, False), dh, dc)
-    _run(_lstm_grad, arrays, batch_sizes, 4 * size + 16, gates.size * size, -1 if reverse else 1)
+    _run(
+        _lstm_grad,
+        (*arrays, _packed(weight_hh, False), dh, dc),
+        batch_sizes,
+        4 * size + 16,
+        gates.size * size,
+        -1 if reverse else 1,
+    )
     bias = _sums(d) if needs[5] or needs[6] else None
     return (
         _product(d, weight_ih) if needs[0] else None,
@@ -424,8 +430,14 @@ def gru_grad(g: Any, residual: Any, needs: Any) -> Any:
     size = output.shape[1]
     dh, d = np.array(g[1], np.float32, order="C"), empty((len(input), 4 * size), _FLOAT32)
     arrays = (d, gates, inner, output, _states(h0, batch_sizes, size), np.ascontiguousarray(g[0]))
-    arrays = (*arrays, _packed(weight_hh, False), dh)
-    _run(_gru_grad, arrays, batch_sizes, 4 * size + 16, gates.size * size, -1 if reverse else 1)
+    _run(
+        _gru_grad,
+        (*arrays, _packed(weight_hh, False), dh),
+        batch_sizes,
+        4 * size + 16,
+        gates.size * size,
+        -1 if reverse else 1,
+    )
     by_x = np.concatenate([d[:, : 2 * size], d[:, 3 * size :]], axis=1) if needs[0] or needs[2] else None
     sums = _sums(d) if needs[4] or needs[5] else None
     before = _before(output, h0, batch_sizes, reverse) if needs[3] else None

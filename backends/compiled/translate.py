@@ -66,7 +66,9 @@ _LETTERS = {
 def translated(function: Callable[..., Any], signature: Any) -> tuple[list[str], str]:
     """(LLVM modules as text, name of the entry): a function of numbers that returns an int64, for C."""
     options = {"error_model": "numpy", "nopython": True, "_nrt": False}
-    made = ccallback.CFunc(function, (signature.args, signature.return_type), {}, options, pipeline_class=_Compiler)
+    made: Any = ccallback.CFunc(
+        function, (signature.args, signature.return_type), {}, options, pipeline_class=_Compiler
+    )
     result = made._compile_uncached()
     result.library._ensure_finalized()
     # numba's functions return a status, and the result by a pointer; its own way around that needs Python
