@@ -35,7 +35,9 @@ def test_a_write_past_the_end_is_seen(tmp_path):
             assert x.tolist() == [0, 1, 2, 3, 4]
             assert np.zeros((2, 3)).tolist() == [[0.0] * 3] * 2
 
-        @pytest.mark.parametrize(("start", "stop", "where"), [(0, 6, "0 bytes before and 4 behind"), (-7, -6, "4 bytes before and 0 behind")])
+        CASES = [(0, 6, "0 bytes before and 4 behind"), (-7, -6, "4 bytes before and 0 behind")]
+
+        @pytest.mark.parametrize(("start", "stop", "where"), CASES)
         def test_outside(start, stop, where):  # a negative index counts from the end
             with pytest.raises(AssertionError, match=f"wrote {where} an array of 20"):
                 fill(np.empty(5, np.float32), start, stop)
