@@ -32,7 +32,7 @@ class Composite(Op):
 
     def __init__(self, compose: Callable[..., Any], **options: Any) -> None:
         super().__init__(compose, **options)
-        self.arity, self.direct = -1, None
+        self.arity, self.direct = -1, None  # no unrolled path
         self.quick = self.function = self._general
         self._fused: dict[type, Any] = {}
         self._fused_plan = _FusedPlan(self)

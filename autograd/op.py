@@ -34,7 +34,7 @@ from .dtypes import BFLOAT16, common_dtype, default_dtype, is_floating
 from .errors import NotDense, explain
 from .modes import MODES
 from .namespaces import GRAPH, OPS, RAW, Raw, raw, raw_of
-from .paths import binary_path, parametric_path, unary_path, variadic_path
+from .paths import binary_path, parametric_path, several_path, unary_path, variadic_path
 from .plan import Plan, Rule, arguments, pick_node
 from .tensor import Node, Tensor, wrap
 
@@ -111,12 +111,14 @@ class Op:
         self.each_out = tuple([f"out_{i}" for i in range(outputs)]) if outputs and outputs > 1 else ()
         #: the call of the inputs alone, in order, for operators: unrolled for one and two (see the end of this file)
         self.quick: Callable[..., Any] = self._general
-        #: the call of one input (or of the list of all) and all parameters, in order; unrolled, for ops of that form
+        #: the call of all inputs (of variadic ones as a list) and all parameters, in order; unrolled, where it can be
         self.direct: Any = None
         if outputs == 1 and len(self.inputs) == 1 and not self.variadic and not self.mixed and self.params:
             self.direct = parametric_path(self)
         elif outputs == 1 and self.variadic and types == "same" and not view:
             self.direct = variadic_path(self)
+        elif outputs == 1 and len(self.inputs) + bool(self.params) > 2 and not self.variadic and not self.mixed:
+            self.direct = None if view else several_path(self)
         self._absent_all = (*self._absent, *self.default_params)
         self._picks: dict[tuple[Any, ...], Callable[..., Any]] = {}  # as `_forms`, for `direct`
         #: the call as users make it
@@ -270,6 +272,8 @@ class Op:
             if pick is not None:
                 return self.direct(*pick((*self._absent_all, *args, *kwargs.values())))
             if not kwargs and self._fewest <= len(args) <= len(self.inputs):
+                if self.direct is not None:
+                    return self.direct(*args, *self._absent_all[len(args) :])
                 return self.apply([*args, *self._absent[len(args) :]], {})  # inputs alone
             target = kwargs.pop("out", None)
             inputs, params = self.bind(args, kwargs)

@@ -1,5 +1,5 @@
-"""Unrolled call paths: closures for one and two inputs, and for one with parameters (views among them), so that all
-that a call needs is a local name.
+"""Unrolled call paths, so that all that a call needs is a local name: closures for one and two inputs, for one with
+parameters (views among them), for several inputs, and for a list of them.
 
 A generic path takes a third longer on small tensors. A path serves tensors of one floating dtype, tracked or not, in
 the default modes and under `no_grad`, and hands everything else to `Op.general`.
@@ -19,7 +19,7 @@ from .tensor import Node, Tensor, next_serial, wrap
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["binary_path", "parametric_path", "shape_of", "unary_path", "variadic_path"]
+__all__ = ["binary_path", "parametric_path", "several_path", "shape_of", "unary_path", "variadic_path"]
 
 _new = object.__new__
 
@@ -242,6 +242,86 @@ def parametric_path(op: Op) -> Callable[..., Any]:
         if view:
             link(input, t, op, params)
         return t
+
+    return call
+
+
+def several_path(op: Op) -> Callable[..., Any]:
+    """The call of several inputs and all parameters of an op, in their order: tensors, numbers and None."""
+    kernels, n, names, typed = op.kernels, len(op.inputs), op.params, op.types is not None
+    modes, shared = MODES.get, storage.SHARED
+    absent = tuple([op.defaults.get(name, op) for name in names])  # no parameter is the op itself
+    plans: dict[int, Any] = {}  # by which inputs are tracked, as bits; False where none of them has a rule
+
+    def given(params: tuple[Any, ...]) -> dict[str, Any]:
+        return {n: v for n, v, default in zip(names, params, absent, strict=True) if v is not default}
+
+    def find(live: int) -> Any:
+        mask = tuple([bool(live >> i & 1) and name in op.rules for i, name in enumerate(op.inputs)])
+        plans[live] = op.plan(mask) if any(mask) else False
+        return plans[live]
+
+    def call(*values: Any) -> Any:
+        mode, inputs, params = modes(), values[:n], values[n:]
+        if (mode is not DEFAULT and mode is not NO_GRAD) or BFLOAT16:
+            return op.apply(list(inputs), given(params))
+        arrays, parents, live, bit, first = [], [], 0, 1, None
+        for x in inputs:
+            parent = None
+            if isinstance(x, Tensor):
+                a = x.array
+                if first is None:
+                    first, kind = a, a.dtype
+                    if typed and kind.kind != "f":
+                        return op.apply(list(inputs), given(params))
+                elif typed and a.dtype is not kind:
+                    return op.apply(list(inputs), given(params))
+                arrays.append(a)
+                parent = x.node
+                if parent is not None:
+                    live += bit
+                elif x.leaf:
+                    parent = x
+                    live += bit
+            elif x is None or type(x) is float or type(x) is int:
+                arrays.append(x)
+            else:
+                return op.apply(list(inputs), given(params))
+            parents.append(parent)
+            bit += bit
+        if first is None:
+            return op.apply(list(inputs), given(params))
+        try:
+            value = kernels[type(first)](*arrays, *params)
+        except Exception as error:
+            raise explain(error, op, inputs, given(params)) from error
+        if not live or mode is NO_GRAD:
+            return wrap(value, None)
+        plan = plans.get(live)
+        if plan is None:
+            plan = find(live)
+        if plan is False:
+            return wrap(value, None)
+        keep = plan.keep
+        if keep is None:
+            saved = ()
+        else:
+            if plan.narrow:
+                saved = keep((*arrays, value))
+            else:
+                shapes = tuple([a.shape if hasattr(a, "shape") else () for a in arrays])
+                saved = keep((*arrays, value, *shapes, *params, plan.mask, tuple(arrays), shapes))
+            if shared:
+                saved = storage.protect(saved)
+        node = _new(Node)  # as Node.__init__ does it; to call that takes as long as the rest of this
+        node.plan = plan
+        node.parents = tuple(parents)
+        node.saved = saved
+        node.shape = value.shape
+        node.dtype = value.dtype
+        node.hooks = None
+        node.serial = next_serial()
+        return wrap(value, node)
 
     return call
 

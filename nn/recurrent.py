@@ -346,25 +346,27 @@ class RNNCellBase(Module):
 
     def _step(self, function: Any, input: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, ...]:
         """The new states; a state that is None is zeros. Input (C) is a batch of one."""
-        name, alone = self._get_name(), input.dim() == 1
+        alone = input.dim() == 1
         if input.dim() not in (1, 2):
-            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+            raise ValueError(f"{self._get_name()}: Expected input to be 1D or 2D, got {input.dim()}D instead")
         x, given = input.unsqueeze(0) if alone else input, []
-        if x.shape[1] != self.input_size:
-            raise RuntimeError(f"input has inconsistent input_size: got {x.shape[1]} expected {self.input_size}")
+        batch, features = x.shape
+        if features != self.input_size:
+            raise RuntimeError(f"input has inconsistent input_size: got {features} expected {self.input_size}")
         for k, s in enumerate(states):
             if s is None:
-                s = x.new_zeros(x.shape[0], self.hidden_size)
+                s = x.new_zeros(batch, self.hidden_size)
             elif s.dim() not in (1, 2):
                 what = f"hx[{k}]" if len(states) > 1 else "hidden"
-                raise ValueError(f"{name}: Expected {what} to be 1D or 2D, got {s.dim()}D instead")
+                raise ValueError(f"{self._get_name()}: Expected {what} to be 1D or 2D, got {s.dim()}D instead")
             elif alone:
                 s = s.unsqueeze(0)
-            if s.shape[0] != x.shape[0] or s.dim() == 1:
-                raise RuntimeError(f"Input batch size {x.shape[0]} doesn't match hidden{k} batch size {s.shape[0]}")
-            if s.shape[1] != self.hidden_size:
+            rows, *width = s.shape
+            if rows != batch or not width:
+                raise RuntimeError(f"Input batch size {batch} doesn't match hidden{k} batch size {rows}")
+            if width[0] != self.hidden_size:
                 raise RuntimeError(
-                    f"hidden{k} has inconsistent hidden_size: got {s.shape[1]}, expected {self.hidden_size}"
+                    f"hidden{k} has inconsistent hidden_size: got {width[0]}, expected {self.hidden_size}"
                 )
             given.append(s)
         new = function(
