@@ -85,7 +85,7 @@ TABLE: dict[str, tuple[str, int]] = {
 
 #: the same of optimizers' steps; the first array is the parameter
 STEPS: dict[str, tuple[str, int]] = dict.fromkeys(
-    ("adadelta", "adagrad", "adam", "adamax", "lion", "nadam", "radam", "rmsprop", "sgd"), ("optimizers", 4096)
+    ("adadelta", "adagrad", "adam", "adamax", "lion", "nadam", "radam", "rmsprop", "sgd"), ("optimizers", 1024)
 )
 
 

@@ -18,7 +18,9 @@ __all__ = ["SERVES", "dot"]
 
 _FLOAT32 = np.dtype(np.float32)
 #: multiplications from which our kernel is ahead of OpenBLAS; a transposed second factor takes that longer to prepare
-_LEAST, _LEAST_TRANSPOSED = 1 << 22, 1 << 20
+_LEAST, _LEAST_TRANSPOSED = 1 << 21, 1 << 20
+#: the part of a product's columns, one in so many, that may be multiplied for nothing, in a last panel that is not full
+_EDGE = 4
 
 
 def _as_stored(a: Any) -> tuple[Any, int] | None:
@@ -34,7 +36,7 @@ def dot(a: Any, b: Any, bias: Any = None) -> Any:
     """a @ b + bias of matrices; None where OpenBLAS does as well."""
     m, k = a.shape
     n = b.shape[1]
-    if n < 2 * PANEL or m < ROWS or k < 16 or m * n * k < _LEAST_TRANSPOSED:
+    if n < 2 * PANEL or m < ROWS or k < 16 or m * n * k < _LEAST_TRANSPOSED or -n % PANEL > n // _EDGE:
         return None
     if a.dtype != _FLOAT32 or b.dtype != _FLOAT32 or (bias is not None and bias.dtype != _FLOAT32):
         return None
