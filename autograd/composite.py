@@ -150,7 +150,9 @@ class _FusedPlan(Plan):
             backward = F.backend.kernels[f"{op.name}.grad"]
 
             def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:
-                return backward(g if op.outputs == 1 else g.complete(F), residual, needs)
+                given = g if op.outputs == 1 else g.complete(F)
+                found = backward(given, residual, needs)
+                return _recomputed(op, g, inputs, params, needs) if found is NotImplemented else found
 
         result = self[F] = ((targets, rule, 0, 4, False),)
         return result
@@ -158,6 +160,23 @@ class _FusedPlan(Plan):
     def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
         arrays, *rest = saved
         return [tuple([attach(v, p) for v, p in zip(arrays, node.parents, strict=True)]), *rest]
+
+
+def _recomputed(op: Any, g: Any, inputs: Any, params: Any, needs: Any) -> list[Any]:
+    """The composition's gradients, where the kernel of the gradient cannot be compiled and the forward's could."""
+    from .tape import gradients
+
+    token = with_modes(grad=True)
+    try:
+        given = [wrap(x, None) if hasattr(x, "dtype") else x for x in inputs]
+        live = [x.requires_grad_() for x, need in zip(given, needs, strict=True) if need]
+        out = op.compose(given, params)
+        if op.outputs != 1:
+            out, g = [out[i] for i in g.given], list(g.given.values())
+        found = iter(gradients(out, live, g))
+        return [next(found).array if need else None for need in needs]
+    finally:
+        MODES.reset(token)
 
 
 def composite(compose: Callable[..., Any] | None = None, **options: Any) -> Any:

@@ -1,5 +1,6 @@
 """Compiled kernels: what they are given, where their code is kept, the threads that they run on."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -112,7 +113,7 @@ def test_a_kernel_must_not_allocate():
     def allocates(x):
         x[:] = np.zeros(len(x)) + x
 
-    with pytest.raises(TypeError, match="must not allocate, raise or call Python"):
+    with pytest.raises(compiled.Unavailable, match="must not allocate, raise or call Python"):
         allocates(np.ones(3, np.float32))
 
 
@@ -244,3 +245,156 @@ def test_kernels_of_other_processors_are_not_taken(tmp_path, monkeypatch, double
     assert len(list(tmp_path.glob("*.o"))) == 3
     build._surroundings.cache_clear()
     doubled(x, x, 0, 2)
+
+
+@pytest.fixture
+def broken(monkeypatch, tmp_path):
+    """No kernel that is not loaded yet can be compiled."""
+    from chainrule.backends.compiled import build
+
+    def fails(*args):
+        raise OSError("the compiler is broken")
+
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    monkeypatch.setattr(build, "_compile", fails)
+    monkeypatch.setattr(compiled, "_NOTED", [])
+
+
+def test_a_kernel_that_cannot_be_compiled_leaves_its_work_to_numpy(broken, monkeypatch):
+    from chainrule.backends.compiled import elementwise
+    from chainrule.backends.compiled.build import kernel
+
+    @kernel("f4[:]")
+    def broken_kernel(x):
+        x[0] = 1
+
+    monkeypatch.setitem(elementwise.SERVES, "exp", lambda x: broken_kernel(x))
+    monkeypatch.setitem(elementwise.SERVES, "log", lambda x: broken_kernel(x))
+    x = np.ones(100_000, np.float32)
+    exp, log = compiled.chosen("exp", np.exp), compiled.chosen("log", None)
+    with pytest.warns(UserWarning, match=r"broken_kernel cannot be made here: .*the compiler is broken.*NumPy's own"):
+        assert exp(x)[0] == np.exp(x[0])
+    assert exp(x)[0] == np.exp(x[0])  # told once
+    assert log(x) is NotImplemented
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "scaled_dot_product_attention", "lstm"])
+def test_a_gradient_that_cannot_be_compiled_is_computed_anew(name, monkeypatch):
+    """The forward's kernel was there, and what it keeps is not what NumPy's gradient reads."""
+    from chainrule.autograd.namespaces import OPS
+    from chainrule.backends.numpy import kernels
+
+    x = chainrule.randn(8, 16, 64, requires_grad=True)
+    if name == "lstm":
+        layer = chainrule.nn.LSTM(64, 32)
+        function, leaves = lambda: layer(x)[0], [x, *layer.parameters()]
+    elif name == "layer_norm":
+        layer = chainrule.nn.LayerNorm(64)
+        function, leaves = lambda: layer(x), [x, *layer.parameters()]
+    else:
+        function, leaves = lambda: chainrule.nn.functional.scaled_dot_product_attention(x, x, x), [x]
+    expected = chainrule.autograd.grad(function().square().sum(), leaves)
+
+    monkeypatch.setattr(compiled, "_NOTED", [])
+
+    def fails(*args):
+        raise compiled.Unavailable("the kernel of the gradient is broken")
+
+    module = importlib.import_module(f"chainrule.backends.compiled.{compiled.TABLE[name][0]}")
+    monkeypatch.setitem(module.SERVES, f"{name}.grad", fails)
+    monkeypatch.setitem(kernels.KERNELS, f"{name}.grad", compiled.chosen(f"{name}.grad", kernels.PLAIN[f"{name}.grad"]))
+    op = OPS[name]
+    monkeypatch.setattr(op, "_fused_plan", type(op._fused_plan)(op))  # it has looked the kernel up before
+    with pytest.warns(UserWarning, match="the kernel of the gradient is broken"):
+        found = chainrule.autograd.grad(function().square().sum(), leaves)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders have no owner on this system")
+def test_machine_code_that_others_could_have_written_is_not_loaded(tmp_path, monkeypatch):
+    from chainrule.backends.compiled import build
+
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    monkeypatch.setenv("CHAINRULE_CACHE", str(shared))
+    with pytest.warns(UserWarning, match="others may write to it"):
+        assert build.cache_folder() is None
+    assert build.cache_folder() is None  # told once
+    own = tmp_path / "own"
+    monkeypatch.setenv("CHAINRULE_CACHE", str(own))
+    assert build.cache_folder() == own
+    assert own.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file" / "below"))
+    assert build.cache_folder() is None
+
+
+def test_kept_code_is_whole_or_made_anew(tmp_path, monkeypatch, doubled):
+    from chainrule.backends.compiled import build
+
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    letters = ["f4[:,:]", "f4[:,:]", "i8", "i8"]
+    symbol, _ = build._machine_code(doubled, letters)
+    (file,) = tmp_path.glob("*.o")
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:-1], whole[:40] + b"?" + whole[41:], b"?" * 10):
+        file.write_bytes(damaged)
+        assert build._read(tmp_path, symbol) is None
+    assert build._machine_code(doubled, letters)[0] == symbol
+    assert build._read(tmp_path, symbol) is not None
+    file.unlink()
+    file.mkdir()  # a write that fails does no harm
+    assert build._machine_code(doubled, letters)[0] == symbol
+
+
+def test_old_files_are_deleted(tmp_path):
+    from chainrule.backends.compiled import build
+
+    now = time.time()
+    for name, days in {"chainrule_a.o": 89, "chainrule_b.o": 91, "c.tmp": 0.5, "d.tmp": 2}.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now, now - days * 86400))
+    build._prune(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.tmp", "chainrule_a.o"]
+
+
+def test_interrupted_work_ends_before_it_returns(two_threads):
+    from chainrule.backends.compiled.pool import run
+
+    ended = []
+
+    def piece(i):
+        if i == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+        ended.append(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(piece, [(0,), (1,)])
+    assert ended == [1]
+
+
+def test_a_process_may_end_while_others_compute():
+    program = """
+import threading, time
+import chainrule
+chainrule.set_num_threads(2)
+x = chainrule.randn(500, 2000)
+def forever():
+    while True:
+        x.softmax(-1)
+threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.3)
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode == 0
+
+
+def test_two_processes_compile_the_same_kernels_at_once(tmp_path):
+    program = "import chainrule; print(round(float(chainrule.ones(100, 100).softmax(-1).sum()), 2))"
+    environment = os.environ | {"CHAINRULE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [p.communicate(timeout=120)[0].strip() for p in both] == ["100.0", "100.0"]
+    assert not list(tmp_path.glob("*.tmp"))

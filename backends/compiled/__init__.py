@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["STEPS", "TABLE", "Kept", "available", "chosen"]
+__all__ = ["STEPS", "TABLE", "Kept", "Unavailable", "available", "chosen"]
 
 #: name of an op's kernel or rule -> (module of this folder, elements of the first array from which it is used)
 TABLE: dict[str, tuple[str, int]] = {
@@ -89,6 +89,10 @@ STEPS: dict[str, tuple[str, int]] = dict.fromkeys(
 )
 
 
+class Unavailable(RuntimeError):
+    """A kernel that cannot be compiled or loaded on this machine: numba is absent, or broken, or does not serve it."""
+
+
 class Kept(tuple[Any, ...]):
     """What a compiled kernel of a composite keeps for its gradient."""
 
@@ -132,12 +136,18 @@ def chosen(name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[st
         if isinstance(first, tuple):  # the gradients of several outputs
             first = first[0]
         if first.size >= least:
-            if quick is None:
-                quick = _function(module, name)
-            out = quick(*args, **params)
+            try:
+                if quick is None:
+                    quick = _function(module, name)
+                out = quick(*args, **params)
+            except Unavailable as error:
+                quick, out = _nothing, NotImplemented
+                _note(error)
             if out is not NotImplemented:
                 return out
-        return NotImplemented if slow is None else slow(*args, **params)
+        if slow is None or (len(args) > 1 and type(args[1]) is Kept):  # NumPy's gradient cannot read what was kept
+            return NotImplemented
+        return slow(*args, **params)
 
     # without a kernel of NumPy's, the op's generic forward serves the rest
     kernel.partial = slow is None or getattr(slow, "partial", False)  # type: ignore[attr-defined]
@@ -146,10 +156,28 @@ def chosen(name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[st
 
 def write_into(name: str, array: Any, *others: Any) -> bool:
     """Let the op `name` write its result into its first argument; False where that is not served."""
-    return bool(importlib.import_module(".into", __name__).SERVES[name](array, *others))
+    try:
+        return bool(importlib.import_module(".into", __name__).SERVES[name](array, *others))
+    except Unavailable as error:  # before an element was written
+        _note(error)
+        return False
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:
     if not available():
-        return lambda *args, **params: NotImplemented
+        return _nothing
     return importlib.import_module(f".{module}", __name__).SERVES[name]
+
+
+def _nothing(*args: Any, **params: Any) -> Any:
+    return NotImplemented
+
+
+_NOTED: list[Unavailable] = []
+
+
+def _note(error: Unavailable) -> None:
+    """Say once that something is amiss; what else fails has the same cause."""
+    if not _NOTED:
+        _NOTED.append(error)
+        warnings.warn(f"{error}; NumPy's own, slower kernels serve instead", UserWarning, stacklevel=3)

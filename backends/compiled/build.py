@@ -10,7 +10,8 @@
 
 A kernel is written in numba's subset of Python and raises nothing, allocates nothing and returns nothing. What it calls
 is `inlined` functions and intrinsics (intrinsics.py). It takes arrays whole: the machine code reads address and
-dimensions from the NumPy array object itself, whose layout is part of NumPy's stable ABI, and checks dtype, number of
+dimensions from the NumPy array object itself, whose layout is part of NumPy's stable ABI and begins where Python's own
+header ends (which is longer in free-threaded builds: `object.__basicsize__` says where), and checks dtype, number of
 dimensions and contiguity before it touches an element. A call costs half a microsecond and releases the GIL.
 
 numba takes 0.6 s to import and 0.2 s for each function, so it works once per machine: its optimised code is kept as an
@@ -29,17 +30,22 @@ import ctypes
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 import sys
 import tempfile
 import threading
+import time
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from . import Unavailable
 
 __all__ = ["Inlined", "Kernel", "Lazy", "Unavailable", "cache_folder", "inlined", "kernel", "written"]
 
@@ -51,17 +57,15 @@ _lock = threading.RLock()
 
 
 def _new_lock() -> None:
-    """In a forked child the thread that held it is gone."""
     global _lock
     _lock = threading.RLock()
 
 
+# A fork waits until other threads have compiled: in the child, locks of numba's and LLVM's would be held for ever.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
-
-
-class Unavailable(Exception):
-    """There is no compiler on this machine, or it does not work."""
+    os.register_at_fork(
+        before=lambda: _lock.acquire(), after_in_parent=lambda: _lock.release(), after_in_child=_new_lock
+    )
 
 
 class Lazy:
@@ -148,9 +152,8 @@ class Kernel:
         with _lock:
             if dtype not in self._entries:
                 letters = [t.replace("T", self.dtypes[dtype]) if self._by is not None else t for t in self.signature]
-                symbol, code = _machine_code(self, letters)
                 kinds: list[Any] = [ctypes.py_object if "[" in t else _SCALARS[t] for t in letters]
-                address = _load(symbol, code)
+                address = _made(self.name, lambda: _machine_code(self, letters))
                 self._entries[dtype] = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
         return self._entries[dtype]
 
@@ -234,6 +237,14 @@ def _surroundings() -> tuple[Any, ...]:
     return REVISION, host, _versions(), np.__version__, sys.version_info[:2], getattr(sys, "abiflags", "")
 
 
+def _made(name: str, make: Callable[[], tuple[str, bytes]]) -> int:
+    """The address of what `make` makes; whatever goes wrong is `Unavailable`, since NumPy can serve instead."""
+    try:
+        return _load(*make())
+    except Exception as error:
+        raise Unavailable(f"the compiled kernel {name} cannot be made here: {error!r}") from error
+
+
 # -- compiling --------------------------------------------------------------------------------------------------------
 
 
@@ -255,10 +266,25 @@ def _kept(name: str, what: Any, make: Callable[[str], bytes]) -> tuple[str, byte
     folder = cache_folder()
     code = _read(folder, symbol) if folder else None
     if code is None:
+        _say(folder)
+        begun = time.perf_counter()
         code = make(symbol)
+        _spent[0] += time.perf_counter() - begun
         if folder:
             _write(folder, symbol, code)
     return symbol, code
+
+
+#: seconds that this process has compiled, and whether it was said
+_spent: list[float] = [0.0, False]
+
+
+def _say(folder: Path | None) -> None:
+    """Tell the log, once, why a first step takes long: who does not know would think that it hangs."""
+    if _spent[0] > 2 and not _spent[1]:
+        _spent[1] = True
+        where = f"they are kept in {folder}" if folder else "no folder keeps them: see CHAINRULE_CACHE"
+        logging.getLogger("chainrule").warning("compiling kernels for this processor (%s)", where)
 
 
 def written(name: str, what: tuple[Any, ...], arguments: int, write: Callable[[Any, Any], None]) -> int:
@@ -280,15 +306,13 @@ def written(name: str, what: tuple[Any, ...], arguments: int, write: Callable[[A
         return _emit([str(module)], name, symbol)
 
     with _lock:
-        return _load(*_kept(name, what, make))
+        return _made(name, lambda: _kept(name, what, make))
 
 
 def _compile(k: Kernel, letters: list[str], symbol: str) -> bytes:
     """The object file of a kernel: numba writes and optimises the code, a C function around it checks its arrays."""
-    try:
-        import numba
-    except Exception as error:
-        raise Unavailable(f"numba: {error!r}") from error
+    import numba
+
     from .intrinsics import checked, view
 
     function = _numbas(_translated(k.function), set(FAST_MATH) if k.fast else False)
@@ -399,17 +423,36 @@ def cache_folder() -> Path | None:
         folder = Path.home() / "Library" / "Caches" / "chainrule" / "kernels"
     else:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chainrule" / "kernels"
+    return folder if _trusted(folder) else None
+
+
+@functools.cache
+def _trusted(folder: Path) -> bool:
+    """Whether the folder is there, or was made, and nobody else can put machine code into it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
     except OSError:
-        return None
-    return folder
+        return False
+    if not hasattr(os, "getuid") or (found.st_uid in (0, os.getuid()) and not found.st_mode & 0o022):
+        return True
+    warnings.warn(
+        f"{folder} belongs to somebody else, or others may write to it: no compiled kernels are loaded from there, nor "
+        "kept. Each process compiles its own, which takes seconds; CHAINRULE_CACHE names another folder",
+        UserWarning,
+        stacklevel=2,
+    )
+    return False
 
 
 def _read(folder: Path, symbol: str) -> bytes | None:
     """A kept object file, if it is whole: its first bytes are the hash of the rest."""
+    file = folder / f"{symbol}.o"
     try:
-        content = (folder / f"{symbol}.o").read_bytes()
+        content = file.read_bytes()
+        if time.time() - file.stat().st_mtime > _DAY:  # so that `_prune` knows what is in use
+            with contextlib.suppress(OSError):
+                os.utime(file)
     except OSError:
         return None
     digest, code = content[:32], content[32:]
@@ -419,6 +462,7 @@ def _read(folder: Path, symbol: str) -> bytes | None:
 def _write(folder: Path, symbol: str, code: bytes) -> None:
     """Keep an object file; another process sees all of it or nothing. A full or read-only disk does no harm."""
     with contextlib.suppress(OSError):
+        _prune(folder)
         handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -427,6 +471,36 @@ def _write(folder: Path, symbol: str, code: bytes) -> None:
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(name)
+
+
+_DAY = 86400
+#: kept files that were not used for so many days go, and the oldest when there are more bytes than that
+_DAYS, _MOST = 90, 500 << 20
+
+
+@functools.cache
+def _prune(folder: Path) -> None:
+    """Delete what other versions left behind, and what interrupted processes did; once in a process."""
+    found = []
+    for file in (*folder.glob("*.o"), *folder.glob("*.tmp")):
+        with contextlib.suppress(OSError):
+            state = file.stat()
+            found.append((time.time() - state.st_mtime, state.st_size, file))
+    total = 0
+    for age, size, file in sorted(found):
+        total += size
+        if total > _MOST or age > (_DAYS if file.suffix == ".o" else 1) * _DAY:
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def clear() -> int:
+    """Delete all kept machine code: the number of files."""
+    folder = cache_folder()
+    files = [*folder.glob("chainrule_*.o"), *folder.glob("*.tmp")] if folder else []
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)
 
 
 def installed() -> bool:

@@ -62,15 +62,21 @@ def run(call: Callable[..., Any], pieces: list[tuple[Any, ...]]) -> None:
                 worker.start()
                 _workers.append(worker)
     done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-    for piece in pieces[1:]:
-        _jobs.put((call, piece, done))
     error: BaseException | None = None
+    sent = 0
     try:
+        for piece in pieces[1:]:
+            _jobs.put((call, piece, done))
+            sent += 1
         call(*pieces[0])
     except BaseException as failure:
         error = failure
-    for _ in pieces[1:]:
-        error = done.get() or error
+    while sent:
+        try:
+            error = done.get() or error
+            sent -= 1
+        except KeyboardInterrupt as interrupt:  # not before the others have ended: they write into the caller's arrays
+            error = interrupt
     if error is not None:
         raise error
 
