@@ -107,16 +107,25 @@ def inplace(t: Tensor, target: Callable[..., Any], *args: Any, **kwargs: Any) ->
     """Compute `target(t, ...)` and let `t` hold the result, in t's dtype: the in-place form of any function."""
     if t.node is not None and (into := IN_PLACE.get(target)) is not None and into(t, *args, **kwargs):
         return t
-    name = f"{getattr(target, '__name__', 'op')}_"
     recording = MODES.get().grad
     if recording and t.node is None and t.leaf:
-        storage.check_assignable(t, t, name, recording)
+        storage.check_assignable(t, t, _changing(target), recording)
     value = target(t, *args, **kwargs)
+    array, old, tracked = value.array, t.array, value.requires_grad or t.node is not None
+    if array.dtype is old.dtype and array.shape == old.shape and not (recording and tracked):
+        storage.write(t, array)
+        return t
+    name = _changing(target)
     if value.array.dtype != t.array.dtype:
         value = fit_dtype(value, t.array.dtype, name)
     if recording and value.node is None and not value.leaf and t.node is not None:
         value = OPS["copy"](t, value)  # t stays in the graph, with a gradient of zero for what it held
     return storage.assign(t, value, name, recording)
+
+
+def _changing(target: Callable[..., Any]) -> str:
+    """The name of the in-place form of a function."""
+    return f"{getattr(target, '__name__', 'op')}_"
 
 
 def old_order(name: str, given: tuple[Any, ...], numbers: tuple[str, ...], tensors: int) -> tuple[Any, ...]:

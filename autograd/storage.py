@@ -54,8 +54,12 @@ def _reference(owner: Any, table: dict[int, Any], key: int) -> Any:
 
 def mark_written(array: Any, line: tuple[str, int] | None = None) -> None:
     """Note that the memory of `array` was written into, at the user's `line` (None: by an optimizer)."""
+    _note(array, backends.of(array), line)
+
+
+def _note(array: Any, backend: backends.Backend, line: tuple[str, int] | None) -> None:
     global _last
-    owner = array if array.base is None else backends.of(array).owner(array)
+    owner = array if array.base is None else backend.owner(array)
     key, _last = id(owner), next_serial()
     old = _WRITES.get(key)
     parts = _parts(array, owner, old)
@@ -297,7 +301,7 @@ def write(t: Tensor, value: Any) -> None:
             "memory location; clone() it before writing in place"
         )
     array[...] = value
-    mark_written(array, user_place())
+    _note(array, backend, user_place())
 
 
 def scale(t: Tensor, factor: Any) -> None:

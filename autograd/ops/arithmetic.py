@@ -593,6 +593,10 @@ def _(F, g, input, min, max):
 # -- public faces -----------------------------------------------------------------------------------------------------
 
 
+def _integral(*operands):
+    return all(x.array.dtype.kind in "biu" for x in operands if isinstance(x, Tensor))
+
+
 def _scaled(target):
     """`target(input, alpha * other)` as a public function, and in PyTorch's old order (input, alpha, other)."""
 
@@ -601,8 +605,7 @@ def _scaled(target):
             alpha, other = old_order(target.name, (other, *deprecated), ("alpha",), 1)
         if alpha == 1:
             return target(input, other, out=out)
-        kinds = [x.array.dtype for x in (input, other) if isinstance(x, Tensor)]
-        if isinstance(alpha, float) and all(k.kind in "biu" for k in kinds) and not isinstance(other, float):
+        if isinstance(alpha, float) and not isinstance(other, float) and _integral(input, other):
             raise OpError(f"{target.name}(): for integral tensors alpha must not be a floating point number")
         return target(input, other * alpha, out=out)
 
