@@ -117,7 +117,7 @@ class Sequential(_Row):
     def forward(self, input: Any) -> Any:
         modules = self._items()
         done = False
-        for module, following in zip(modules, [*modules[1:], None], strict=True):
+        for module, following in zip(modules, [*modules[1:], None]):
             if done:  # together with the batch norm before it
                 done = False
             elif joinable(module, following):

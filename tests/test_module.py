@@ -442,6 +442,12 @@ def test_backward_hooks_with_several_outputs_and_second_order():
 # -- containers -------------------------------------------------------------------------------------------------------
 
 
+def test_an_empty_sequential_gives_its_input_back():
+    x = cr.randn(2)
+    assert nn.Sequential()(x) is x
+    assert nn.Sequential(nn.Sequential(), nn.ReLU())(x).min() >= 0
+
+
 def test_sequential():
     a, b, c, d = nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1), nn.Tanh()
     net = nn.Sequential(a, b, c)
