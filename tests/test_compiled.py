@@ -398,3 +398,78 @@ def test_two_processes_compile_the_same_kernels_at_once(tmp_path):
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [p.communicate(timeout=120)[0].strip() for p in both] == ["100.0", "100.0"]
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_kernels_are_compiled_ahead_of_time(tmp_path):
+    """From the user's own cache, where most of them are already: what is missing takes half a second each."""
+    command = [sys.executable, "-m", "chainrule.utils.kernels"]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True)
+    count, _, size = made.stdout.split()[:3]
+    assert int(count) > 60
+    assert float(size) > 0.3
+    for name in ("chainrule_a.o", "b.tmp", "of_the_user.o"):
+        (tmp_path / name).touch()
+    environment = os.environ | {"CHAINRULE_CACHE": str(tmp_path)}
+    cleared = subprocess.run([*command, "--clear"], env=environment, capture_output=True, text=True, check=True)
+    assert cleared.stdout.endswith(f"files deleted from {tmp_path}\n")
+    assert [p.name for p in tmp_path.iterdir()] == ["of_the_user.o"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_while_another_thread_compiles(tmp_path):
+    """The child compiles for itself: no lock is held by a thread that it does not have."""
+    program = """
+import os, threading, time, warnings
+import chainrule
+from chainrule.backends.compiled import build
+warnings.simplefilter("ignore")
+x = chainrule.randn(100, 100)
+x.relu()
+begun, original = threading.Event(), build._compile
+def slowly(*args):
+    begun.set()
+    return original(*args)
+build._compile = slowly
+thread = threading.Thread(target=lambda: x.softmax(-1))
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    x.softmax(-1).log_softmax(-1)
+    chainrule.nn.functional.gelu(x)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+thread.join()
+"""
+    environment = os.environ | {"CHAINRULE_CACHE": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+
+
+def test_several_threads_compile_at_once(tmp_path):
+    program = """
+import threading
+import chainrule
+x = chainrule.randn(100, 100)
+functions = [chainrule.nn.functional.gelu, chainrule.sigmoid, lambda x: x.softmax(-1), chainrule.nn.functional.silu]
+found = []
+threads = [threading.Thread(target=lambda f=f: found.append(f(x))) for f in functions * 2]
+for t in threads: t.start()
+for t in threads: t.join()
+assert len(found) == 8
+"""
+    environment = os.environ | {"CHAINRULE_CACHE": str(tmp_path)}
+    subprocess.run([sys.executable, "-W", "error", "-c", program], env=environment, check=True, timeout=120)
+
+
+def test_a_long_compilation_is_logged_once(monkeypatch, caplog, tmp_path):
+    from chainrule.backends.compiled import build
+
+    monkeypatch.setattr(build, "_spent", [1.9, False])
+    build._say(tmp_path)
+    assert not caplog.records
+    build._spent[0] += 0.2
+    build._say(tmp_path)
+    build._say(None)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("chainrule", "WARNING")
+    assert str(tmp_path) in record.getMessage()
