@@ -89,6 +89,19 @@ def test_linear_and_its_gradients():
             np.testing.assert_allclose(t.grad.numpy(), e.grad.numpy(), rtol=1e-4, atol=2e-2)
 
 
+@pytest.mark.parametrize("outputs", [20, 96])
+def test_weight_gradient_of_a_transposed_batch(outputs):
+    rng = np.random.default_rng(2)
+    x = chainrule.tensor(rng.standard_normal((30, 40, 128), dtype=np.float32)).transpose(0, 1)
+    w = chainrule.tensor(rng.standard_normal((outputs, 128), dtype=np.float32), requires_grad=True)
+    g = rng.standard_normal((40, 30, outputs), dtype=np.float32)
+    out = chainrule.nn.functional.linear(x, w)
+    assert out.is_contiguous()
+    out.backward(chainrule.tensor(g))
+    expected = np.einsum("bto,bti->oi", g.astype(float), x.numpy().astype(float))
+    np.testing.assert_allclose(w.grad.numpy(), expected, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("width", ["4", "8"])
 def test_other_vector_widths(width):
     program = "import test_compiled_linear as t\nfor n in (33, 100):\n"

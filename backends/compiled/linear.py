@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..numpy.linear import turned
 from ..numpy.memory import empty
 from .gemm import PANEL, ROWS, product
 
@@ -72,6 +73,8 @@ def input_grad(g: Any, weight: Any) -> Any:
 
 
 def weight_grad(g: Any, input: Any, weight_shape: tuple[int, ...]) -> Any:
+    if len(weight_shape) == 2 and turned(input, weight_shape[0]):
+        g, input = g.transpose(1, 0, 2), input.transpose(1, 0, 2)
     out = dot(_rows(g).T, _rows(input)) if len(weight_shape) == 2 and g.ndim else None
     return NotImplemented if out is None else out
 

@@ -12,9 +12,22 @@ import numpy as np
 
 from .products import dot
 
-__all__ = ["LINEAR"]
+__all__ = ["LINEAR", "turned"]
 
 _BLAS = (np.dtype("float32"), np.dtype("float64"))
+
+
+def turned(input: Any, outputs: int) -> bool:
+    """Whether the gradient of the weight takes two leading dimensions as they lie in the input, the second first.
+
+    So only the gradient of the outputs is copied, which is narrower: the input is a recurrent layer's, batch first.
+    """
+    return (
+        input.ndim == 3
+        and outputs < input.shape[2]
+        and not input.flags.c_contiguous
+        and input.transpose(1, 0, 2).flags.c_contiguous
+    )
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
@@ -52,6 +65,8 @@ def input_grad(g: Any, weight: Any) -> Any:
 
 
 def weight_grad(g: Any, input: Any, weight_shape: tuple[int, ...]) -> Any:
+    if len(weight_shape) == 2 and turned(input, weight_shape[0]):
+        g, input = g.transpose(1, 0, 2), input.transpose(1, 0, 2)
     if input.ndim != 2:
         input = input.reshape(_count(input), input.shape[-1])
     if len(weight_shape) == 1:
