@@ -33,11 +33,16 @@ def _as_stored(a: Any) -> tuple[Any, int] | None:
     return None
 
 
+def _pays(m: int, k: int, n: int) -> bool:
+    """Whether our kernel may be ahead for a product of (m, k) and (k, n)."""
+    return n >= 2 * PANEL and m >= ROWS and k >= 16 and m * n * k >= _LEAST_TRANSPOSED and -n % PANEL <= n // _EDGE
+
+
 def dot(a: Any, b: Any, bias: Any = None) -> Any:
     """a @ b + bias of matrices; None where OpenBLAS does as well."""
     m, k = a.shape
     n = b.shape[1]
-    if n < 2 * PANEL or m < ROWS or k < 16 or m * n * k < _LEAST_TRANSPOSED or -n % PANEL > n // _EDGE:
+    if not _pays(m, k, n):
         return None
     if a.dtype != _FLOAT32 or b.dtype != _FLOAT32 or (bias is not None and bias.dtype != _FLOAT32):
         return None
@@ -59,6 +64,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
         return NotImplemented
     if bias is not None and bias.shape != weight.shape[:1]:
         return NotImplemented
+    if not _pays(prod(input.shape[:-1]), *weight.shape[::-1]):
+        return NotImplemented  # before anything is copied
     out = dot(_rows(input), weight.T, bias)
     if out is None:
         return NotImplemented
@@ -66,16 +73,20 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def input_grad(g: Any, weight: Any) -> Any:
-    out = dot(_rows(g), weight) if weight.ndim == 2 and g.ndim else None
+    if weight.ndim != 2 or not g.ndim or not _pays(prod(g.shape[:-1]), *weight.shape):
+        return NotImplemented
+    out = dot(_rows(g), weight)
     if out is None:
         return NotImplemented
     return out if g.ndim == 2 else out.reshape(*g.shape[:-1], weight.shape[1])
 
 
 def weight_grad(g: Any, input: Any, weight_shape: tuple[int, ...]) -> Any:
-    if len(weight_shape) == 2 and turned(input, weight_shape[0]):
+    if len(weight_shape) != 2 or not g.ndim or not _pays(weight_shape[0], prod(g.shape[:-1]), weight_shape[1]):
+        return NotImplemented
+    if turned(input, weight_shape[0]):
         g, input = g.transpose(1, 0, 2), input.transpose(1, 0, 2)
-    out = dot(_rows(g).T, _rows(input)) if len(weight_shape) == 2 and g.ndim else None
+    out = dot(_rows(g).T, _rows(input))
     return NotImplemented if out is None else out
 
 
