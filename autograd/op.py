@@ -15,8 +15,9 @@ the rules of a call name is what the tape keeps, and nothing else. In an ordinar
 `g` is a raw array; under `create_graph` `F` holds the ops and `g` is a Tensor. So one rule serves every order of
 derivative.
 
-One and two tracked tensors without parameters take an unrolled path (paths.py); all else goes through `apply`. Turned
-down: a class per op, which is twice as slow and no shorter to read. Compositions of ops are in composite.py.
+In the default modes calls take an unrolled path (paths.py): `quick` for one and two inputs alone, `direct` for inputs
+with parameters and for more of them. All else goes through `apply`. Turned down: a class per op, which is twice as slow
+and no shorter to read. Compositions of ops are in composite.py.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ class Op:
         self.quick: Callable[..., Any] = self._general
         #: the call of all inputs (of variadic ones as a list) and all parameters, in order; unrolled, where it can be
         self.direct: Any = None
-        if outputs == 1 and len(self.inputs) == 1 and not self.variadic and not self.mixed and self.params:
+        one = len(self.inputs) == 1 and not self.variadic and not self.mixed
+        if (outputs == 1 or view) and one and self.params:
             self.direct = parametric_path(self)
         elif outputs == 1 and self.variadic and types == "same" and not view:
             self.direct = variadic_path(self)

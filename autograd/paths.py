@@ -185,7 +185,7 @@ def binary_path(op: Op, general: Callable[..., Any] | None = None) -> Callable[[
 def parametric_path(op: Op) -> Callable[..., Any]:
     """The call of one tensor and all parameters of an op, in their order: views, reductions and the like."""
     kernels, rules, names, view, typed = op.kernels, op.rules, op.params, op.view, op.types is not None
-    modes, shared, link = MODES.get, storage.SHARED, storage.link_one
+    modes, shared, link, several = MODES.get, storage.SHARED, storage.link_one, op.outputs != 1
     absent = tuple([op.defaults.get(n, op) for n in names])  # no parameter is the op itself
     plan: Any = None  # worked out at the first call: most programs call few of the ops
     keep = None
@@ -194,6 +194,16 @@ def parametric_path(op: Op) -> Callable[..., Any]:
         nonlocal plan, keep
         plan = op.plan((True,))
         keep = plan.keep
+
+    def parts(input: Any, a: Any, value: Any, params: tuple[Any, ...], mode: Any) -> Any:
+        parent = input.node or (input if input.leaf else None)
+        if parent is None or mode is NO_GRAD:
+            results = tuple([wrap(v, None) for v in value])
+        else:
+            results = op.record(value, [a], [parent], dict(zip(names, params, strict=True)))
+        for index, t in enumerate(results):
+            link(input, t, op, params, index)
+        return results
 
     def given(params: tuple[Any, ...]) -> dict[str, Any]:
         return {n: v for n, v, default in zip(names, params, absent, strict=True) if v is not default}
@@ -213,6 +223,8 @@ def parametric_path(op: Op) -> Callable[..., Any]:
             value = kernels[type(a)](a, *params)
         except Exception as error:
             raise explain(error, op, (input,), given(params)) from error
+        if several:
+            return parts(input, a, value, params, mode)
         t = _new(Tensor)
         t.array = value
         t.leaf = False

@@ -204,7 +204,7 @@ _FORMS = {"indices": "indices_or_sections", "sections": "indices_or_sections"}
 
 
 def _parts(input, sizes, dim):
-    return split.apply([input], {"sizes": tuple(sizes), "dim": dim})
+    return split.direct(input, tuple(sizes), dim)
 
 
 def _extent(input, dim, name):
@@ -254,7 +254,7 @@ def _unbind_function(input, dim=0):
     """Views of `input`, one for each index of dimension `dim`, without that dimension."""
     if not input.shape:
         raise OpError("Dimension specified as 0 but tensor has no dimensions")
-    return unbind.apply([input], {"dim": wrap_dim(dim, len(input.shape))})
+    return unbind.direct(input, wrap_dim(dim, len(input.shape)))
 
 
 @api
