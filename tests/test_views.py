@@ -291,6 +291,37 @@ def test_scatter_reduce_by_products_with_zeros_to_the_third_order():
     np.testing.assert_allclose(k.numpy(), [0, 1, 0, 0])
 
 
+@pytest.mark.parametrize("dims", [(0, 1, 2), (1, 0, 1), (-1, 2, 0)])
+def test_diagonal_scatter_and_its_gradients(dims):
+    array = floats((2, 3, 4))
+    place = np.diagonal(array, *dims)
+    x, src = cr.tensor(array, requires_grad=True), cr.tensor(floats(place.shape, seed=1), requires_grad=True)
+    out = x.diagonal_scatter(src, *dims)
+    (out**2).sum().backward()
+    expected = array.copy()
+    view = np.diagonal(expected, *dims)
+    view.flags.writeable = True  # NumPy hands it out read-only
+    view[...] = src.detach().numpy()
+    np.testing.assert_array_equal(out.detach().numpy(), expected)
+    np.testing.assert_allclose(src.grad.numpy(), 2 * src.detach().numpy())
+    np.testing.assert_allclose(np.diagonal(x.grad.numpy(), *dims), 0)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("dim", [-3, -1, 0, 1])
+def test_extrema_along_a_dimension_to_the_second_order(dim, keep):
+    array = floats((2, 3, 4))
+    x = cr.tensor(array, requires_grad=True)
+    values, indices = x.max(dim, keepdim=keep)
+    np.testing.assert_array_equal(values.detach().numpy(), array.max(dim, keepdims=keep))
+    np.testing.assert_array_equal(indices.numpy(), array.argmax(dim, keepdims=keep))
+    (slope,) = cr.autograd.grad((values**3).sum(), x, create_graph=True)
+    (bend,) = cr.autograd.grad((slope**2).sum(), x)
+    here = array == array.max(dim, keepdims=True)
+    np.testing.assert_allclose(slope.detach().numpy(), np.where(here, 3 * array**2, 0))
+    np.testing.assert_allclose(bend.numpy(), np.where(here, 36 * array**3, 0))
+
+
 def test_named_results():
     values, indices = cr.topk(cr.tensor([1.0, 3.0, 2.0]), 2)
     assert values.tolist() == [3, 2]

@@ -427,8 +427,8 @@ def diagonal_scatter(input, src, offset=0, dim1=0, dim2=1):
     from .rearrange import diagonal
     from .shape import view_assign
 
-    given = {"offset": offset, "dim1": dim1, "dim2": dim2}
-    place = diagonal(input.detach(), **given)
+    given = (offset, dim1, dim2)
+    place = diagonal(input.detach(), *given)
     if tuple(src.shape) != tuple(place.shape):
         raise OpError(f"expected src to have a size equal to the diagonal, {list(place.shape)}, got {list(src.shape)}")
     return view_assign(input, src, chain=((diagonal, given, None),))
