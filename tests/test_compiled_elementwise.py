@@ -1,6 +1,5 @@
 """Compiled functions of one array: values and gradients against float64, layouts in memory, what is not finite."""
 
-import importlib.util
 import os
 
 import numpy as np
@@ -10,13 +9,13 @@ from scipy import special
 import chainrule as cr
 from chainrule.autograd.op import OPS
 from chainrule.backends import compiled
-from chainrule.backends.compiled import mathematics
 from chainrule.backends.numpy.kernels import KERNELS
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("numba") is None or os.environ.get("CHAINRULE_FAST") == "0",
-    reason='numba is not installed (pip install "chainrule[fast]" brings it), or switched off',
-)
+pytest.importorskip("numba")
+
+from chainrule.backends.compiled import mathematics
+
+pytestmark = pytest.mark.skipif(os.environ.get("CHAINRULE_FAST") == "0", reason="numba is switched off")
 
 F = cr.nn.functional
 #: op -> (as users call it, its parameters, largest relative error, largest absolute error), errors of the forward

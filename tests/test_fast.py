@@ -207,6 +207,7 @@ def test_without_numba():
     assert run("sys.modules['numba'] = None; print(step(10000))", "-W", "error")[0] == ["False"]
 
 
+@NUMBA
 @pytest.mark.parametrize(
     "what", ["raise ImportError('Numba needs NumPy 2.4 or less')", "import no_such_part", "from_dtype = void = None"]
 )
