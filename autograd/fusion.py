@@ -28,8 +28,20 @@ __all__ = ["LEAST", "add_into", "relu_into"]
 
 #: elements from which it is worth looking
 LEAST = 4096
-# references: where it stands, the local name, and getrefcount's argument
-_ALONE = 3
+
+
+class _Holder:
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+def _references(holder: Any) -> int:
+    held = holder.held
+    return sys.getrefcount(held)
+
+
+#: references to what one object holds, and a local name: their number depends on the interpreter
+_ALONE = _references(_Holder(object()))
 
 
 def _writable(t: Any) -> bool:

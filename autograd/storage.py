@@ -15,7 +15,6 @@ Three rules (design section 4):
 
 from __future__ import annotations
 
-import sys
 import weakref
 from typing import Any
 
@@ -400,10 +399,3 @@ def _rebind_alone(t: Tensor, value: Tensor) -> None:
 
         value = OPS["clone"](value)
     t.array, t.node = value.array, value.node
-
-
-def sole_owner(t: Tensor) -> bool:
-    """True where nothing but `t` holds its array, so that a recorded write may reuse the memory."""
-    array = t.array
-    # references: the slot, the local name, and getrefcount's argument
-    return t.family is None and getattr(array, "base", None) is None and sys.getrefcount(array) == 3

@@ -25,6 +25,15 @@ __all__ = ["BACKEND", "NumpyBackend"]
 _LEAST_INTO = 8192
 
 
+def _references(view: Any) -> int:
+    base = view.base
+    return sys.getrefcount(base)
+
+
+#: references to the base of one array, and a local name: their number depends on the interpreter
+_ALONE = _references(np.empty(2)[:1])
+
+
 class NumpyBackend(Backend):
     """NumPy arrays on the host."""
 
@@ -69,8 +78,7 @@ class NumpyBackend(Backend):
     def sole(self, array: Any) -> bool:
         base, size = array.base, array.nbytes
         while base is not None:
-            # references: the slot of the array on it, the local name, and getrefcount's argument
-            if sys.getrefcount(base) != 3:
+            if sys.getrefcount(base) != _ALONE:
                 return False
             if type(base) is Memory:
                 return True
