@@ -7,7 +7,7 @@ import sys
 
 OPTIONAL = {
     *("PIL", "cupy", "graphviz", "hypothesis", "matplotlib", "ml_dtypes"),
-    *("numba", "safetensors", "scipy", "sklearn", "tensorboard", "torch", "tqdm"),
+    *("llvmlite", "numba", "safetensors", "scipy", "sklearn", "tensorboard", "torch", "tqdm"),
 }
 
 
