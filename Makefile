@@ -14,6 +14,8 @@ export HYPOTHESIS_PROFILE
 # The tests run in $(JOBS) processes: a pool of BLAS threads in each of them would only get in the others' way.
 test test-deep test-slow test-torch test-strict test-fast: export OPENBLAS_NUM_THREADS = 1
 PYTEST := pytest -n $(JOBS) --dist worksteal
+# run once more between zones that no kernel may touch (tests/redzones.py)
+KERNELS := tests/test_compiled*.py tests/test_ops.py tests/test_modules.py tests/test_models_more.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -41,7 +43,8 @@ test-strict: $(VENV)/.dev ## the op table on a stand-in for a GPU's arrays, whic
 	$(VENV)/bin/$(PYTEST) tests/test_ops.py tests/test_strict.py --backend strict $(PYTEST_ARGS)
 
 test-fast: $(VENV_TORCH)/.dev $(VENV_TORCH)/.fast ## the test suite on compiled kernels (the extra `fast`), small arrays too
-	CHAINRULE_FAST=always $(VENV_TORCH)/bin/$(PYTEST) --redzones -m "not slow and not torch" $(PYTEST_ARGS)
+	CHAINRULE_FAST=always $(VENV_TORCH)/bin/$(PYTEST) -m "not slow and not torch" $(PYTEST_ARGS)
+	CHAINRULE_FAST=always $(VENV_TORCH)/bin/$(PYTEST) -m "not slow and not torch" --redzones $(KERNELS) $(PYTEST_ARGS)
 
 test-gpu: $(VENV_GPU)/.$(CUDA) ## the ops on a GPU; CUDA=cuda12 or cuda13, the newest that the driver knows
 	$(VENV_GPU)/bin/$(PYTEST) -m "not slow and not torch" --backend cupy $(PYTEST_ARGS)
