@@ -247,7 +247,12 @@ def _own(g: Any, create_graph: bool) -> Any:
 
 def _whole(g: Any) -> bool:
     """Is a large view all that is left of its memory? The copy of a small one costs less than to find out."""
-    return g.nbytes >= LARGE and g.flags.c_contiguous and backends.of(g).sole(g)
+    return g.nbytes >= LARGE and _dense(g) and backends.of(g).sole(g)
+
+
+def _dense(g: Any) -> bool:
+    """Whether an array fills its memory, in any order of its dimensions."""
+    return g.flags.c_contiguous or g.transpose(sorted(range(g.ndim), key=lambda d: -g.strides[d])).flags.c_contiguous
 
 
 def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:

@@ -357,3 +357,17 @@ def test_gradients_are_summed_to_the_shape_of_a_broadcast_input():
     (x * b * c).sum().backward()
     assert b.grad.tolist() == [3] * 4
     assert c.grad.tolist() == [[4]] * 3
+
+
+def test_a_large_gradient_in_another_order_of_memory_is_not_copied():
+    x = cr.randn(4, 8, 64, 64).to(memory_format=cr.channels_last).requires_grad_()
+    seen = []
+    x.register_hook(lambda g: seen.append((g.data_ptr(), g.stride())))
+    cr.nn.functional.leaky_relu(x, 0.5).backward(cr.ones(4, 8, 64, 64).to(memory_format=cr.channels_last))
+    assert (x.grad.data_ptr(), x.grad.stride()) == seen[0]
+    assert np.array_equal(x.grad.numpy(), np.where(x.detach().numpy() > 0, 1, 0.5))
+    # a view of a part of its memory, or one that runs backwards, is
+    for view in (lambda t: t[:2], lambda t: t.flip(0)):
+        y = cr.randn(4, 8, 64, 64, requires_grad=True)
+        view(y).backward(cr.ones(view(y).shape))
+        assert y.grad.is_contiguous()
