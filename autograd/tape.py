@@ -473,7 +473,7 @@ def grad(
                     "Set allow_unused=True if this is the desired behavior"
                 )
         if g is not None and not isinstance(g, Tensor):
-            if id(g) in given or getattr(g, "base", None) is not None:  # a result is on memory of its own
+            if id(g) in given or (getattr(g, "base", None) is not None and not _whole(g)):  # memory of its own
                 g = g.copy()
             given.add(id(g))
             g = wrap(g, None)
