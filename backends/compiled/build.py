@@ -226,15 +226,21 @@ def _versions() -> tuple[str, ...]:
     return version("numba"), llvmlite.__version__
 
 
+def _emitters() -> str:
+    """A hash of the files that write machine code: a Lazy is known by its name, not by what it emits."""
+    found = hashlib.sha256()
+    for name in ("build", "columns", "intrinsics", "tiles", "translate"):
+        found.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    return found.hexdigest()
+
+
 @functools.cache
 def _surroundings() -> tuple[Any, ...]:
     """What all kernels depend on: processor, system, versions."""
     import llvmlite.binding as llvm
 
-    from .intrinsics import REVISION
-
     host = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine(), sys.platform
-    return REVISION, host, _versions(), np.__version__, sys.version_info[:2], getattr(sys, "abiflags", "")
+    return _emitters(), host, _versions(), np.__version__, sys.version_info[:2], getattr(sys, "abiflags", "")
 
 
 def _made(name: str, make: Callable[[], tuple[str, bytes]]) -> int:

@@ -30,6 +30,7 @@ import numpy as np
 
 from ..numpy.memory import empty
 from .build import inlined, kernel
+from .gemm import aligned
 from .intrinsics import address, vector_width
 from .pool import run, threads
 from .tiles import over_positions, over_taps, spread
@@ -424,7 +425,7 @@ class _Plan:
 
     def scratch(self, spare: int) -> Any:
         """For one thread: the ring, room for the last lanes, and for the table of taps."""
-        return _aligned(self.ring), _aligned((spare * vector_width(),)), self.table()
+        return aligned(prod(self.ring)).reshape(self.ring), aligned(spare * vector_width()), self.table()
 
     def packed(self, w: Any) -> Any:
         """A weight (outputs, terms, taps) as vectors [block][tap][term][lane]."""
@@ -437,7 +438,7 @@ class _Plan:
         else:
             full = np.zeros((len(self.blocks) * width, self.terms, self.taps), np.float32)
             full[: self.outputs] = w
-        out = _aligned((len(self.blocks), self.taps * self.terms * width))
+        out = aligned(len(self.blocks) * self.taps * self.terms * width).reshape(len(self.blocks), -1)
         out.reshape(-1, self.taps, self.terms, width)[...] = full.reshape(-1, width, self.terms, self.taps).transpose(
             0, 3, 2, 1
         )
@@ -467,14 +468,6 @@ class _Plan:
 
 
 _plan = functools.lru_cache(maxsize=1024)(_Plan)
-
-
-def _aligned(shape: Any) -> Any:
-    """An array that starts where a line of the cache does."""
-    n = prod(shape)
-    memory = np.empty(n + 16, np.float32)
-    skip = -memory.ctypes.data % 64 // 4
-    return memory[skip : skip + n].reshape(shape)
 
 
 def _two(values: Any, fill: Any) -> tuple[int, ...]:

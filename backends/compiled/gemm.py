@@ -20,7 +20,7 @@ from .build import inlined, kernel
 from .intrinsics import address, call_at, edged_microkernel, get, move, transpose_tile, vector_width
 from .pool import run, threads
 
-__all__ = ["PANEL", "ROWS", "panels", "product", "scratch", "tiles_of", "transposed_panels"]
+__all__ = ["PANEL", "ROWS", "aligned", "panels", "product", "scratch", "tiles_of", "transposed_panels"]
 
 _WIDTH = vector_width()
 #: the tile: rows, and vectors in a row; with its B vectors it fills the registers
@@ -168,10 +168,15 @@ def scratch(size: int) -> Any:
     """`size` float32 of this thread's own, at an address that vectors like; the same memory from call to call."""
     found = getattr(_local, "memory", None)
     if found is None or found.size < size:
-        raw = np.zeros(size + 16, np.float32)  # rows behind a block's last are multiplied, and not used
-        start = (-raw.ctypes.data // 4) % 16
-        found = _local.memory = raw[start : start + size]
+        found = _local.memory = aligned(size)
     return found
+
+
+def aligned(size: int) -> Any:
+    """`size` float32 zeros that begin where a line of the cache does."""
+    raw = np.zeros(size + 16, np.float32)
+    start = (-raw.__array_interface__["data"][0] // 4) % 16
+    return raw[start : start + size]
 
 
 _NONE = np.empty(0, np.float32)

@@ -17,9 +17,10 @@ import numpy as np
 
 from ..numpy import products as blas
 from ..numpy.memory import empty
+from ..numpy.recurrent import _before, _sums
 from . import Kept
 from .build import inlined, kernel
-from .gemm import PANEL, ROWS, panels, scratch, tiles_of, transposed_panels
+from .gemm import PANEL, ROWS, aligned, panels, scratch, tiles_of, transposed_panels
 from .intrinsics import address, call_at
 from .linear import dot
 from .mathematics import sigmoid, tanh
@@ -301,9 +302,7 @@ def _sum(*biases: Any) -> Any:
 def _packed(weight: Any, transposed: bool) -> Any:
     weight = np.ascontiguousarray(weight)
     depth, columns = weight.shape[::-1] if transposed else weight.shape
-    raw = np.empty(-(-columns // PANEL) * PANEL * depth + 16, np.float32)
-    start = (-raw.__array_interface__["data"][0] // 4) % 16
-    packed = raw[start:]
+    packed = aligned(-(-columns // PANEL) * PANEL * depth)
     _pack(weight, packed, int(transposed))
     return packed
 
@@ -333,16 +332,6 @@ def _run(kernel: Any, arrays: Any, batch_sizes: Any, width: int, work: int, *num
 
 def _states(state: Any, batch_sizes: Any, size: int) -> Any:
     return np.zeros((batch_sizes[0], size), np.float32) if state is None else np.array(state, np.float32, order="C")
-
-
-def _before(states: Any, initial: Any, batch_sizes: Any, reverse: bool) -> Any:
-    from ..numpy.recurrent import _before
-
-    return _before(states, initial, batch_sizes, reverse)
-
-
-def _sums(rows: Any) -> Any:
-    return blas.dot(np.ones(len(rows), rows.dtype), rows)
 
 
 def lstm(

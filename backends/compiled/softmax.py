@@ -16,7 +16,7 @@ import numpy as np
 from ..numpy.loss import checked_target
 from ..numpy.memory import empty, empty_like
 from . import Kept
-from .build import kernel
+from .build import inlined, kernel
 from .mathematics import exp, log
 from .pool import parallel
 
@@ -95,6 +95,25 @@ def _log_softmax_grad(g, y, dx, start, stop):
 # work is counted in blocks of 256 slices; one and two (blocks, 256) are memory for them
 
 
+@inlined
+def _exponentials(x, y, top, total, n, first, last):
+    """y = exp(x - maximum) of some slices, their maxima and sums."""
+    a = x[n, 0, first:last]
+    for j in range(top.size):
+        top[j] = a[j]
+        total[j] = f4(0)
+    for c in range(1, x.shape[1]):
+        a = x[n, c, first:last]
+        for j in range(top.size):
+            top[j] = max(top[j], a[j])
+    for c in range(x.shape[1]):
+        a, b = x[n, c, first:last], y[n, c, first:last]
+        for j in range(top.size):
+            e = exp(a[j] - top[j])
+            b[j] = e
+            total[j] += e
+
+
 @kernel("f4[:,:,:] f4[:,:,:] f4[:,:] f4[:,:] i8 i8 i8", fast=True)
 def _across(x, y, one, two, logarithm, start, stop):
     blocks = (x.shape[2] + _ACROSS - 1) // _ACROSS
@@ -102,20 +121,7 @@ def _across(x, y, one, two, logarithm, start, stop):
         n, first = t // blocks, t % blocks * _ACROSS
         last = min(first + _ACROSS, x.shape[2])
         top, total = one[t, : last - first], two[t, : last - first]
-        a = x[n, 0, first:last]
-        for j in range(top.size):
-            top[j] = a[j]
-            total[j] = f4(0)
-        for c in range(1, x.shape[1]):
-            a = x[n, c, first:last]
-            for j in range(top.size):
-                top[j] = max(top[j], a[j])
-        for c in range(x.shape[1]):
-            a, b = x[n, c, first:last], y[n, c, first:last]
-            for j in range(top.size):
-                e = exp(a[j] - top[j])
-                b[j] = e
-                total[j] += e
+        _exponentials(x, y, top, total, n, first, last)
         if logarithm:
             for j in range(top.size):
                 total[j] = log(total[j])
@@ -307,20 +313,7 @@ def _entropy_across(x, target, weight, dx, loss, one, two, scale, ignored, start
         last = min(first + _ACROSS, x.shape[2])
         top, total = one[t, : last - first], two[t, : last - first]
         found, place = loss[n, first:last], target[n, first:last]
-        a = x[n, 0, first:last]
-        for j in range(top.size):
-            top[j] = a[j]
-            total[j] = f4(0)
-        for c in range(1, x.shape[1]):
-            a = x[n, c, first:last]
-            for j in range(top.size):
-                top[j] = max(top[j], a[j])
-        for c in range(x.shape[1]):
-            a, d = x[n, c, first:last], dx[n, c, first:last]
-            for j in range(top.size):
-                e = exp(a[j] - top[j])
-                d[j] = e
-                total[j] += e
+        _exponentials(x, dx, top, total, n, first, last)
         for j in range(top.size):
             found[j] = log(total[j]) + top[j]
             total[j] = f4(1) / total[j]

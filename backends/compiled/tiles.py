@@ -14,9 +14,6 @@ from .intrinsics import vector_width
 
 __all__ = ["over_positions", "over_taps", "spread"]
 
-#: part of every kernel's key: raise it when what this file emits changes
-REVISION = 1
-
 
 class _Writer:
     """Helps to write vector code with llvmlite's builder."""
@@ -140,7 +137,7 @@ def over_taps(broadcast: bool) -> Lazy:
 
         c.cases(rows, 8, case)
 
-    return Lazy(("over_taps", REVISION, broadcast, width), lambda: _intrinsic(9, write, width))
+    return Lazy(("over_taps", broadcast, width), lambda: _intrinsic(9, write, width))
 
 
 @functools.cache
@@ -171,7 +168,7 @@ def over_positions(broadcast: bool) -> Lazy:
 
         c.cases(taps, 9, case)
 
-    return Lazy(("over_positions", REVISION, broadcast, width), lambda: _intrinsic(8, write, width))
+    return Lazy(("over_positions", broadcast, width), lambda: _intrinsic(8, write, width))
 
 
 @functools.cache
@@ -197,4 +194,4 @@ def spread(terms: int, lanes: int) -> Lazy:
 
         c.loop(n, [source, target], body)
 
-    return Lazy(("spread", REVISION, terms, lanes, width), lambda: _intrinsic(4, write, width))
+    return Lazy(("spread", terms, lanes, width), lambda: _intrinsic(4, write, width))
