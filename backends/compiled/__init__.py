@@ -19,6 +19,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from .listed import STATE
+
 __all__ = ["STEPS", "TABLE", "Kept", "Unavailable", "available", "chosen"]
 
 #: name of an op's kernel or rule -> (module of this folder, elements of the first array from which it is used)
@@ -145,6 +147,8 @@ def chosen(name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[st
                 _note(error)
             if out is not NotImplemented:
                 return out
+        if STATE.calls is not None:  # what serves from here on notes nothing
+            STATE.calls.whole = False
         if slow is None or (len(args) > 1 and type(args[1]) is Kept):  # NumPy's gradient cannot read what was kept
             return NotImplemented
         return slow(*args, **params)

@@ -46,6 +46,7 @@ from typing import Any
 import numpy as np
 
 from . import Unavailable
+from .listed import ACTIVE, note
 
 __all__ = ["Inlined", "Kernel", "Lazy", "Unavailable", "cache_folder", "inlined", "kernel", "written"]
 
@@ -123,20 +124,23 @@ class Kernel:
         generic = [i for i, t in enumerate(self.signature) if t.startswith("T[")]
         self._by = generic[0] if generic else None
         self._entries: dict[Any, Callable[..., int]] = {}
+        self._blocks: dict[Any, int] = {}
 
     def __repr__(self) -> str:
         return f"<kernel {self.name}({', '.join(self.signature)})>"
 
     def __call__(self, *args: Any) -> None:
+        if ACTIVE[0]:
+            note(self, args)
         try:
             entry = self._entries[None if self._by is None else args[self._by].dtype]
         except KeyError:
             entry = self.entry(None if self._by is None else args[self._by].dtype)
         wrong = entry(*args)
         if wrong:
-            self._complain(args, wrong - 1)
+            self.complain(args, wrong - 1)
 
-    def _complain(self, args: tuple[Any, ...], at: int) -> None:
+    def complain(self, args: tuple[Any, ...], at: int) -> None:
         a = args[at]
         shown = f"{a.dtype}{list(a.shape)}, strides {a.strides}" if isinstance(a, np.ndarray) else type(a).__name__
         raise TypeError(f"kernel {self.name}: argument {at} must be a C-contiguous {self.signature[at]}, got {shown}")
@@ -145,16 +149,30 @@ class Kernel:
         """Whether there is machine code for arrays of this dtype."""
         return self._by is None or dtype in self.dtypes
 
+    def letters(self, dtype: Any) -> list[str]:
+        """The signature for T = dtype."""
+        return [t.replace("T", self.dtypes[dtype]) if self._by is not None else t for t in self.signature]
+
+    def block(self, args: tuple[Any, ...]) -> tuple[int, list[str]]:
+        """For a call with these arguments: the address of the code that takes them packed, and the signature.
+
+        Packed they are 8 bytes each: the address of an array object, an int64, a float64, or a float32 in front.
+        """
+        dtype = None if self._by is None else args[self._by].dtype
+        self.entry(dtype)
+        return self._blocks[dtype], self.letters(dtype)
+
     def entry(self, dtype: Any) -> Callable[..., int]:
         """The machine code for T = dtype, as a ctypes function that returns 0 or the number of a wrong argument."""
         if not self.serves(dtype):
             raise TypeError(f"kernel {self.name} serves {', '.join(map(str, self.dtypes))}, not {dtype}")
         with _lock:
             if dtype not in self._entries:
-                letters = [t.replace("T", self.dtypes[dtype]) if self._by is not None else t for t in self.signature]
+                letters = self.letters(dtype)
                 kinds: list[Any] = [ctypes.py_object if "[" in t else _SCALARS[t] for t in letters]
-                address = _made(self.name, lambda: _machine_code(self, letters))
-                self._entries[dtype] = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
+                find = _made(self.name, lambda: _machine_code(self, letters))
+                self._blocks[dtype] = find(_PACKED)
+                self._entries[dtype] = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(find(""))
         return self._entries[dtype]
 
 
@@ -243,8 +261,8 @@ def _surroundings() -> tuple[Any, ...]:
     return _emitters(), host, _versions(), np.__version__, sys.version_info[:2], getattr(sys, "abiflags", "")
 
 
-def _made(name: str, make: Callable[[], tuple[str, bytes]]) -> int:
-    """The address of what `make` makes; whatever goes wrong is `Unavailable`, since NumPy can serve instead."""
+def _made(name: str, make: Callable[[], tuple[str, bytes]]) -> Callable[[str], int]:
+    """Finds addresses, by the end of a name, in what `make` makes. What goes wrong is Unavailable: NumPy can serve."""
     try:
         return _load(*make())
     except Exception as error:
@@ -312,7 +330,7 @@ def written(name: str, what: tuple[Any, ...], arguments: int, write: Callable[[A
         return _emit([str(module)], name, symbol)
 
     with _lock:
-        return _made(name, lambda: _kept(name, what, make))
+        return _made(name, lambda: _kept(name, what, make))("")
 
 
 def _compile(k: Kernel, letters: list[str], symbol: str) -> bytes:
@@ -345,11 +363,33 @@ def _compile(k: Kernel, letters: list[str], symbol: str) -> bytes:
         quick = _quick()
         if quick is not None:
             texts, entry = quick.translated(namespace["entry"], signature)
-            return _emit(texts, entry, symbol)
+            return _emit([*texts, _packed(entry, letters, symbol)], entry, symbol)
         made: Any = numba.cfunc(signature, error_model="numpy")(namespace["entry"])
-        return _emit([made.inspect_llvm()], made.native_name, symbol)
+        entry = made.native_name
+        return _emit([made.inspect_llvm(), _packed(entry, letters, symbol)], entry, symbol)
     except numba.core.errors.NumbaError as error:
         raise TypeError(f"kernel {k.name}: a kernel must not allocate, raise or call Python: {error}") from error
+
+
+#: what the name of the function that takes its arguments packed ends with
+_PACKED = "_packed"
+
+
+def _packed(entry: str, letters: list[str], symbol: str) -> str:
+    """A module with a function that calls `entry` with the arguments that lie at an address (see Kernel.block)."""
+    from llvmlite import ir
+
+    i64 = ir.IntType(64)
+    scalars = {"i8": i64, "f4": ir.FloatType(), "f8": ir.DoubleType()}
+    kinds = [i64 if "[" in t else scalars[t] for t in letters]
+    module = ir.Module()
+    callee = ir.Function(module, ir.FunctionType(i64, kinds), entry)
+    function = ir.Function(module, ir.FunctionType(i64, [i64]), symbol + _PACKED)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    at = [builder.add(function.args[0], ir.Constant(i64, 8 * i)) for i in range(len(kinds))]
+    given = [builder.load(builder.inttoptr(a, kind.as_pointer())) for a, kind in zip(at, kinds)]
+    builder.ret(builder.call(callee, given))
+    return str(module)
 
 
 @functools.cache
@@ -390,7 +430,7 @@ def _emit(texts: list[str], entry: str, symbol: str) -> bytes:
     for text in texts[1:]:
         module.link_in(llvm.parse_assembly(text))
     for f in module.functions:
-        if not f.is_declaration and f.name != entry:
+        if not f.is_declaration and f.name not in (entry, symbol + _PACKED):
             f.linkage = "internal"
     module.get_function(entry).name = symbol
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
@@ -404,15 +444,18 @@ def _emit(texts: list[str], entry: str, symbol: str) -> bytes:
 _engines: list[Any] = []
 
 
-def _load(symbol: str, code: bytes) -> int:
-    """The address of a symbol of an object file, which stays loaded. An engine takes one: with more it fails."""
+def _load(symbol: str, code: bytes) -> Callable[[str], int]:
+    """Finds addresses by what follows `symbol` in a name, in an object file, which stays loaded.
+
+    An engine takes one: with more it fails.
+    """
     import llvmlite.binding as llvm
 
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target(0))
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    return engine.get_function_address(symbol)
+    return lambda end: engine.get_function_address(symbol + end)
 
 
 # -- the cache on disk ------------------------------------------------------------------------------------------------

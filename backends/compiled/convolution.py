@@ -35,6 +35,7 @@ from ..numpy.memory import empty, zeros
 from . import depthwise, winograd
 from .build import inlined, kernel
 from .intrinsics import address, call_at, edged_microkernel, move, narrow_microkernel, transpose_tile, vector_width
+from .listed import own
 from .pool import parallel, run, threads
 
 __all__ = ["SERVES"]
@@ -622,10 +623,11 @@ def _scratch(name: str, size: int) -> Any:
     """An array whose content is anything; one that is not large is kept for this thread's next call."""
     if size > _KEPT:
         return empty((size,), np.float32)
-    found = getattr(_local, name, None)
+    mine = own(_local)
+    found = getattr(mine, name, None)
     if found is None or found.size < size:
         found = np.empty(size, np.float32)
-        setattr(_local, name, found)
+        setattr(mine, name, found)
     return found[:size]
 
 

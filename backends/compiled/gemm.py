@@ -18,6 +18,7 @@ import numpy as np
 
 from .build import inlined, kernel
 from .intrinsics import address, call_at, edged_microkernel, get, move, transpose_tile, vector_width
+from .listed import own
 from .pool import run, threads
 
 __all__ = ["PANEL", "ROWS", "aligned", "panels", "product", "scratch", "tiles_of", "transposed_panels"]
@@ -166,9 +167,10 @@ def tiles_of(heights: frozenset[int]) -> Any:
 
 def scratch(size: int) -> Any:
     """`size` float32 of this thread's own, at an address that vectors like; the same memory from call to call."""
-    found = getattr(_local, "memory", None)
+    mine = own(_local)
+    found = getattr(mine, "memory", None)
     if found is None or found.size < size:
-        found = _local.memory = aligned(size)
+        found = mine.memory = aligned(size)
     return found
 
 

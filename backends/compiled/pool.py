@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..threads import get_threads as threads
+from .listed import ACTIVE, note_pieces
 
 __all__ = ["parallel", "run", "threads"]
 
@@ -51,6 +52,8 @@ if hasattr(os, "register_at_fork"):
 
 def run(call: Callable[..., Any], pieces: list[tuple[Any, ...]]) -> None:
     """`call(*piece)` for each piece, on as many threads; the first error is raised once all have ended."""
+    if ACTIVE[0] and note_pieces(call, pieces):
+        return
     if len(pieces) == 1 or getattr(_state, "worker", False):
         for piece in pieces:
             call(*piece)

@@ -1,0 +1,108 @@
+"""What programs are made from (program.py): the list that a thread's calls go into while one is made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+__all__ = ["ACTIVE", "STATE", "Call", "Listing", "Live", "Pieces", "do", "note", "note_pieces", "own"]
+
+
+class Call(NamedTuple):
+    """One thing to do: a Kernel with arrays and numbers, or any other function; what it returns is not used."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+
+
+class Live:
+    """A number that changes from run to run: stands among the arguments of a call for what `value` is then."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Pieces:
+    """Lists of calls that may go on at the same time, each in its order; called, it does them one after another."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, pieces: tuple[tuple[Call, ...], ...]) -> None:
+        self.pieces = pieces
+
+    def __call__(self) -> None:
+        for piece in self.pieces:
+            for function, args, kwargs in piece:
+                function(*[a.value if type(a) is Live else a for a in args], **kwargs)
+
+
+class Listing(list[Call]):
+    """The calls that were made, in order. `whole`: nothing touched data beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = True
+        #: which of the pieces that may go on at the same time is being listed
+        self.piece = 0
+        self._own: dict[tuple[Any, int], SimpleNamespace] = {}
+
+    def own(self, local: Any) -> SimpleNamespace:
+        """What stands for a thread's own memory in the piece that is being listed: any thread may do that later."""
+        return self._own.setdefault((local, self.piece), SimpleNamespace())
+
+
+class _State(threading.local):
+    calls: Listing | None = None
+
+
+#: how many threads make a list: looked at first, in each call of a kernel
+ACTIVE = [0]
+STATE = _State()
+
+
+def note(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+    """Write down a call in this thread's list, if it makes one."""
+    calls = STATE.calls
+    if calls is not None:
+        calls.append(Call(function, args, kwargs or {}))
+
+
+def note_pieces(call: Callable[..., Any], pieces: list[tuple[Any, ...]]) -> bool:
+    """Do `call(*piece)` for each piece in turn and write them down as such; False where this thread makes no list."""
+    calls = STATE.calls
+    if calls is None:
+        return False
+    if len(pieces) == 1:
+        call(*pieces[0])
+        return True
+    parts, outer = [], calls.piece
+    for i, piece in enumerate(pieces):
+        begun = len(calls)
+        calls.piece = i
+        try:
+            call(*piece)
+        finally:
+            calls.piece = outer
+        parts.append(tuple(calls[begun:]))
+        del calls[begun:]
+    calls.append(Call(Pieces(tuple(parts))))
+    return True
+
+
+def own(local: threading.local) -> Any:
+    """`local`, where a thread keeps its scratch memory; what stands for it while a list is made."""
+    return local if STATE.calls is None else STATE.calls.own(local)
+
+
+def do(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`function(*args, **kwargs)`, which touches data in a function that is LOWERED: its result is the same array in
+    each run, so it writes into one that is given.
+    """
+    if ACTIVE[0]:
+        note(function, args, kwargs)
+    return function(*args, **kwargs)
