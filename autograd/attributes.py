@@ -378,7 +378,8 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
     if backend.device_of(self.array)[0] != "cpu":
         if not force:
             raise TypeError(
-                f"can't convert {self.device} tensor to numpy. Use Tensor.cpu() to copy it to the host first."
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
+                "memory first."
             )
         return backend.to_host(self.array)
     storage.as_memory(self)

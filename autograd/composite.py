@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import backends
 from . import storage
+from .device import device_of
 from .errors import explain
 from .modes import MODES, with_modes
 from .namespaces import GRAPH, OPS, Raw, raw_of
@@ -55,8 +56,9 @@ class Composite(Op):
     def _pair(self, array: Any) -> Any:
         kind = type(array)
         if kind not in self._fused:
-            kernels = backends.of_type(kind).kernels
-            self._fused[kind] = kernels.get(self.name)
+            backend = backends.of_type(kind)
+            kernel = backend.kernels.get(self.name)
+            self._fused[kind] = None if kernel is None else backend.guarded(kernel)
         return self._fused[kind]
 
     def apply(self, inputs: list[Any], params: dict[str, Any]) -> Any:
@@ -96,7 +98,7 @@ class Composite(Op):
                 else kernel(*arrays, **params)
             )
         except Exception as error:
-            raise explain(error, self, inputs, params) from error
+            return self.across(error, inputs, params)
         if fused is NotImplemented:
             return self._compose(inputs, params)
         out, residual = fused
@@ -107,6 +109,15 @@ class Composite(Op):
             return wrap(out, Node(self._fused_plan, parents, saved, out.shape, out.dtype))
         node = Node(self._fused_plan, parents, saved, tuple([o.shape for o in out]), None)
         return self.attach_output(out, node)
+
+    def across(self, error: Exception, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+        if len({device_of(x.array) for x in inputs if isinstance(x, Tensor)}) > 1:
+            return self._compose(list(inputs), params)  # whose ops know what to do
+        raise explain(error, self, inputs, params) from error
+
+    def forget_kernels(self) -> None:
+        super().forget_kernels()
+        self._fused.clear()
 
     def _compose(self, inputs: list[Any], params: dict[str, Any]) -> Any:
         try:

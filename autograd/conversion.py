@@ -50,7 +50,7 @@ def convert(t: Tensor, kind: Any, place: Any, copy: bool = False, memory_format:
     result = t
     if place is not None:
         here = device_of(t.array)
-        if place.type != here.type or (place.index or 0) != (here.index or 0 if place.index is not None else 0):
+        if place.type != here.type or (place.type != "cpu" and _index(place) != here.index):
             result = OPS["to_device"](result, device=place, source=here)
     if kind is not None and kind != result.array.dtype:
         result = OPS["cast"](result, dtype=kind) if is_floating(kind) else wrap(result.array.astype(kind), None)
@@ -58,6 +58,11 @@ def convert(t: Tensor, kind: Any, place: Any, copy: bool = False, memory_format:
         arranged = result.contiguous(memory_format=memory_format)
         result = arranged if arranged is not result or not copy else result
     return OPS["clone"](result) if copy and result is t else result
+
+
+def _index(place: device) -> int:
+    """That of a GPU; of the current one where none is named."""
+    return place.backend.current_device() if place.index is None else place.index
 
 
 def _is_dtype(x: Any) -> bool:

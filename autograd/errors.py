@@ -38,12 +38,19 @@ class OutOfMemoryError(RuntimeError):
     """A GPU has no memory left for an array."""
 
 
+def device_name(x: Any) -> str:
+    """Where an operand lives: cpu, cuda:0."""
+    array = x.array if isinstance(x, Tensor) else x
+    kind, index = backends.of(array).device_of(array)
+    return kind if kind == "cpu" else f"{kind}:{index}"
+
+
 def describe(x: Any) -> str:
     """An operand in a few words: float32[3, 4] on cpu."""
     array = x.array if isinstance(x, Tensor) else x
     if hasattr(array, "dtype") and hasattr(array, "shape"):
-        kind, index = backends.of(array).device_of(array)
-        where = "" if kind == "cpu" else f" on {kind}:{index}"
+        where = device_name(array)
+        where = "" if where == "cpu" else f" on {where}"
         return f"{array.dtype}{list(array.shape)}{where}"
     if isinstance(x, (list, tuple)) and len(x) > 8:
         return f"{type(x).__name__} of {len(x)}"
@@ -61,10 +68,12 @@ def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> E
     if getattr(error, "explained", False):
         return error
     call = call_text(op, inputs, params)
-    devices = {backends.of(x.array).device_of(x.array) for x in inputs if isinstance(x, Tensor)}
+    devices = sorted({device_name(x) for x in inputs if hasattr(x, "dtype") and hasattr(x, "shape")}, reverse=True)
     if len(devices) > 1:
-        names = " and ".join(sorted(k if i is None else f"{k}:{i}" for k, i in devices))
-        found: Exception = OpError(f"{call}: the tensors are on different devices, {names}; move one with .to(device)")
+        found: Exception = OpError(
+            f"{call}: Expected all tensors to be on the same device, but found at least two devices, {devices[0]} and "
+            f"{devices[1]}! Move one with .to(device)"
+        )
     elif isinstance(error, IndexError):  # NumPy's AxisError is one
         found = OutOfRange(f"{call}: {_out_of_range(error)}")
     elif type(error).__name__ == "OutOfMemoryError":  # CuPy's, whose class is not known here

@@ -147,18 +147,17 @@ def __array_ufunc__(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwarg
         options = {**kwargs, **({} if dtype is None else {"dtype": dtype})}
         full_name = name if method == "__call__" else f"{name}.{method}"
         return _without_gradient(full_name, getattr(ufunc, method), inputs, options)
-    tensor = next(x for x in inputs if isinstance(x, Tensor))
-    result = target(*[_operand(x, tensor) for x in inputs])
+    result = target(*map(_operand, inputs))
     return result if dtype is None else result.to(np.dtype(dtype))
 
 
-def _operand(x: Any, like: Tensor) -> Any:
-    """An operand of NumPy's as a Tensor on the device of `like`; Python's numbers stay what they are."""
+def _operand(x: Any) -> Any:
+    """An operand of NumPy's as a Tensor of the CPU; Python's numbers stay what they are."""
     if isinstance(x, (Tensor, bool, int, float)):
         return x
     if isinstance(x, np.generic):
         return x.item()
-    return FUNCTIONS["as_tensor"](x, device=like.device)
+    return FUNCTIONS["as_tensor"](x)
 
 
 def _ufunc_method(name: str, how: str, kwargs: dict[str, Any]) -> Callable[..., Any] | None:
@@ -200,21 +199,20 @@ def __array_function__(self: Tensor, func: Any, types: Any, args: Any, kwargs: d
         return _without_gradient(name, func, args, kwargs)
     kwargs = dict(kwargs)
     _check_options(name, kwargs)
-    device = self.device
     try:
-        return target(*_as_tensors(args, device), **_as_tensors(kwargs, device))
+        return target(*_as_tensors(args), **_as_tensors(kwargs))
     except TypeError as error:
         error.add_note(f"in np.{name} on Tensors")
         raise
 
 
-def _as_tensors(x: Any, device: Any) -> Any:
+def _as_tensors(x: Any) -> Any:
     """Arguments with Tensors in the place of NumPy's arrays."""
     if isinstance(x, np.ndarray):
-        return FUNCTIONS["as_tensor"](x, device=device)
+        return FUNCTIONS["as_tensor"](x)
     if isinstance(x, dict):
-        return {k: _as_tensors(v, device) for k, v in x.items()}
-    return type(x)([_as_tensors(v, device) for v in x]) if type(x) in (list, tuple) else x
+        return {k: _as_tensors(v) for k, v in x.items()}
+    return type(x)([_as_tensors(v) for v in x]) if type(x) in (list, tuple) else x
 
 
 def _reduced(name: str, a: Tensor, axis: Any, keepdims: Any, **options: Any) -> Tensor:

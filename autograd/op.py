@@ -31,6 +31,7 @@ from typing import Any
 from .. import backends
 from . import storage
 from .anomaly import check_finite, remember_line
+from .device import CPU, device_of
 from .dtypes import BFLOAT16, common_dtype, default_dtype, is_floating
 from .errors import NotDense, explain
 from .modes import MODES
@@ -222,6 +223,10 @@ class Op:
 
         return either
 
+    def forget_kernels(self) -> None:
+        """Find kernels anew: what was found while there was one device does not look at those of its operands."""
+        self.kernels.clear()
+
     def raw(self, F: Raw) -> Callable[..., Any]:
         """This op in the raw namespace `F`."""
         return self.kernel_of(F.backend)
@@ -319,7 +324,7 @@ class Op:
             else:
                 out = self.kernels[type(first)](*arrays, **params)
         except Exception as error:
-            raise explain(error, self, inputs, params) from error
+            return self.across(error, inputs, params)
         if BFLOAT16 and self.outputs == 1 and "dtype" not in params:
             out = _narrowed(out, arrays)
         if modes.anomaly:
@@ -352,6 +357,26 @@ class Op:
             values = [params.get(n, default) for n, default in zip(self.params, self.default_params, strict=True)]
             storage.link(inputs[0], result, self, tuple(values))
         return result
+
+    def across(self, error: Exception, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+        """After a kernel's error: the call again with 0-d tensors of the CPU moved to the others' device, recorded.
+
+        So PyTorch has it for operands that broadcast (here: and where there is no gradient). Any other error is
+        raised, explained.
+        """
+        inputs = [wrap(x, None) if isinstance(x, backends.np.ndarray) else x for x in inputs]
+        places = {device_of(x.array): x for x in inputs if isinstance(x, Tensor)}
+        if (self.broadcast or not self.rules) and len(places) == 2 and places.pop(CPU, None) is not None:
+            (place,) = places
+            moved = [
+                OPS["to_device"](x, device=place, source=CPU)
+                if isinstance(x, Tensor) and not x.array.ndim and device_of(x.array) == CPU
+                else x
+                for x in inputs
+            ]
+            if all(device_of(x.array) == place for x in moved if isinstance(x, Tensor)):
+                return self.apply(moved, params)
+        raise explain(error, self, inputs, params) from error
 
     def record(self, out: Any, arrays: Sequence[Any], parents: Sequence[Any], params: dict[str, Any]) -> Any:
         """The result as a Tensor with its node, which keeps what the plan says."""
@@ -438,6 +463,14 @@ def _narrowed(out: Any, arrays: Sequence[Any]) -> Any:
         if len(kinds) == 1 and kinds <= BFLOAT16:
             return out.astype(*kinds)
     return out
+
+
+def _forget_kernels() -> None:
+    for op in OPS.values():
+        op.forget_kernels()
+
+
+backends.ON_FOREIGN.append(_forget_kernels)
 
 
 def _op_named(name: str) -> Op:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import storage
 from .dtypes import BFLOAT16
-from .errors import NotDense, explain
+from .errors import NotDense
 from .modes import DEFAULT, MODES, NO_GRAD
 from .tensor import Node, Tensor, next_serial, wrap
 
@@ -60,7 +60,7 @@ def unary_path(op: Op) -> Callable[[Any], Any]:
         try:
             value = kernels[type(a)](a)
         except Exception as error:
-            raise explain(error, op, (input,), {}) from error
+            return op.across(error, (input,), {})
         if parent is None or mode is NO_GRAD:
             return wrap(value, None)
         if plan is None:
@@ -143,7 +143,7 @@ def binary_path(op: Op, general: Callable[..., Any] | None = None) -> Callable[[
         try:
             value = kernels[type(array)](a, b)
         except Exception as error:
-            raise explain(error, op, (input, other), {}) from error
+            return op.across(error, (input, other), {})
         if not live or mode is NO_GRAD:
             return wrap(value, None)
         plan = plans[live]
@@ -222,7 +222,7 @@ def parametric_path(op: Op) -> Callable[..., Any]:
         try:
             value = kernels[type(a)](a, *params)
         except Exception as error:
-            raise explain(error, op, (input,), given(params)) from error
+            return op.across(error, (input,), given(params))
         if several:
             return parts(input, a, value, params, mode)
         t = _new(Tensor)
@@ -306,7 +306,7 @@ def several_path(op: Op) -> Callable[..., Any]:
         try:
             value = kernels[type(first)](*arrays, *params)
         except Exception as error:
-            raise explain(error, op, inputs, given(params)) from error
+            return op.across(error, inputs, given(params))
         if not live or mode is NO_GRAD:
             return wrap(value, None)
         plan = plans.get(live)
@@ -359,7 +359,7 @@ def variadic_path(op: Op) -> Callable[..., Any]:
         try:
             value = kernels[type(a)](*arrays, **params)
         except Exception as error:
-            raise explain(error, op, inputs, params) from error
+            return op.across(error, inputs, params)
         if mode is NO_GRAD or parents.count(None) == len(parents):
             return wrap(value, None)
         return op.record(value, arrays, parents, params)

@@ -20,7 +20,7 @@ from typing import Any
 
 from .. import backends
 from ..backends import np
-from .errors import OpError, describe, user_place
+from .errors import OpError, describe, device_name, user_place
 from .tensor import Node, Tensor, next_serial, wrap
 
 __all__ = ["SHARED", "Family", "as_memory", "assign", "last_write", "link", "protect", "share", "verify", "write"]
@@ -33,6 +33,21 @@ _PARTS = 256
 _last = 0
 #: id of the owner of memory that NumPy sees, too -> (weak reference, serial, checksum when it was handed out)
 SHARED: dict[int, tuple[Any, int, int | None]] = {}
+
+
+#: True once a tensor has gone from one device to another: only then can a graph lie on two
+_crossed = False
+
+
+def note_crossing() -> None:
+    """A tensor goes to another device."""
+    global _crossed
+    _crossed = True
+
+
+def crossed() -> bool:
+    """Whether a tensor has ever gone to another device."""
+    return _crossed
 
 
 # -- writes -----------------------------------------------------------------------------------------------------------
@@ -319,6 +334,12 @@ def check_assignable(t: Tensor, value: Tensor, name: str, recording: bool) -> No
         raise OpError(
             f"{name}: a leaf Variable that requires grad is being used in an in-place operation; do it under "
             "no_grad(), or on a clone()"
+        )
+    if backends.FOREIGN and device_name(t) != device_name(value):
+        first, second = sorted((device_name(t), device_name(value)), reverse=True)
+        raise OpError(
+            f"{name}: Expected all tensors to be on the same device, but found at least two devices, {first} and "
+            f"{second}!"
         )
     if tuple(value.array.shape) != tuple(t.array.shape):
         raise OpError(

@@ -97,6 +97,7 @@ def _walk(
     within: the nodes to walk, None for all; others keep their gradients in `grads`. wanted: takes those of its keys.
     """
     written, anomaly, graph = storage.last_write(), MODES.get().anomaly, F is GRAPH
+    crossing = storage.crossed() and not graph
     waiting = [(-v.serial, v) for v in grads if type(v) is Node and (within is None or v in within)]
     heapify(waiting)
     # The first parent that got a gradient is kept apart with it: in a chain it is next, and no heap is needed.
@@ -122,6 +123,10 @@ def _walk(
         plan, parents = node.plan, node.parents
         if graph:
             saved = plan.unpack(node, saved)
+        elif crossing:
+            F = raw(
+                next(iter(g.given.values())) if type(g) is Parts else g
+            )  # of the device that this part of the graph is on
         for target, rule, start, count, fits in plan[F]:
             try:
                 if count == 1:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .base import Backend
+from .base import FOREIGN, Backend
 
-__all__ = ["Backend", "by_device", "by_name", "np", "of", "of_type"]
+__all__ = ["FOREIGN", "Backend", "by_device", "by_name", "np", "of", "of_type"]
 
 # log(0) is -inf and no cause for a warning, as in PyTorch: NumPy's floating-point warnings are muted where our own code
 # calls it, and left alone in the user's. An errstate around each op would do the same for 0.7 microseconds a call.
@@ -27,6 +28,8 @@ warnings.filterwarnings("ignore", category=RuntimeWarning, module=rf"{__name__.p
 _MODULES = {"numpy": ".numpy", "cupy": ".cupy"}
 _LOADED: dict[str, Backend] = {}
 _BY_TYPE: dict[type, Backend] = {}
+#: called when the first backend of another device than the host is loaded
+ON_FOREIGN: list[Callable[[], None]] = []
 
 
 def by_name(name: str) -> Backend:
@@ -41,6 +44,10 @@ def by_name(name: str) -> Backend:
         _LOADED[name] = module.BACKEND
         for kind in module.BACKEND.array_types:
             _BY_TYPE[kind] = module.BACKEND
+        if module.BACKEND.device_type != "cpu":
+            FOREIGN.update(module.BACKEND.array_types)
+            for call in ON_FOREIGN:
+                call()
     return _LOADED[name]
 
 

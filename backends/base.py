@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Backend"]
+__all__ = ["FOREIGN", "Backend"]
+
+#: the types of arrays that do not live on the host, of the backends that have been loaded
+FOREIGN: set[type] = set()
 
 
 class Backend:
@@ -77,7 +80,10 @@ class Backend:
         """Raise RuntimeError, saying what is missing, where this machine has no device for this backend."""
 
     def guarded(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
-        """A kernel or a rule as the engine is to call it: on the device of its arrays, where there are several."""
+        """A kernel or a rule as the engine is to call it: on the device of its arrays, where there are several.
+
+        It raises TypeError for arrays of two devices, where the library would take them without a word.
+        """
         return kernel
 
     def device_count(self) -> int:
@@ -92,6 +98,9 @@ class Backend:
         """Make the device `index` the current one of this thread."""
         if index:
             raise RuntimeError(f"there is no device {index}")
+
+    def select(self, index: int | None = None) -> None:
+        """Let the library make its next arrays on device `index`; None: on the current one."""
 
     def get_threads(self) -> int:
         """How many threads of the host the library's matrix products use."""

@@ -59,6 +59,7 @@ def _(F, g):
 @op
 def to_device(xp, input, /, device, source):
     """`input` on another device; `source` is the device that it is on, to which its gradient goes back."""
+    storage.note_crossing()
     return move(input, device)
 
 

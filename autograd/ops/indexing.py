@@ -19,7 +19,7 @@ from .. import storage
 from ..composite import composite
 from ..dims import wrap_dim
 from ..dtypes import from_numpy_dtype
-from ..errors import OpError, OutOfRange
+from ..errors import OpError, OutOfRange, device_name
 from ..modes import MODES
 from ..op import op
 from ..public import api, expose, function
@@ -192,7 +192,8 @@ def _count(index, input):
 
 def _split_mixed(input, index):
     backend = backends.of(input.array)
-    items = [_item(i, backend) for i in index]
+    place = backend.device_of(input.array)[1]
+    items = [_item(i, backend, place) for i in index]
     taken = sum([_dims_taken(i) for i in items])
     if taken > len(input.shape):
         raise IndexError(f"too many indices for tensor of dimension {len(input.shape)}: the index takes {taken}")
@@ -230,7 +231,7 @@ def _dims_taken(i):
     return i.ndim if hasattr(i, "dtype") and i.dtype.kind == "b" else 1
 
 
-def _item(i, backend):
+def _item(i, backend, place):
     """One part of an index: an int, a slice of ints, None, Ellipsis, or an array on the tensor's device."""
     if i is None or i is Ellipsis or type(i) is int:
         return i
@@ -258,7 +259,12 @@ def _item(i, backend):
         raise IndexError(f"tensors used as indices must be integer or bool tensors, got {array.dtype}")
     if array.ndim == 0 and array.dtype.kind != "b":
         return int(array.item())
-    return backend.asarray(array)
+    if backend.device_type == "cpu" and type(array) in backends.FOREIGN:
+        raise OpError(
+            "indices should be either on cpu or on the same device as the indexed tensor (cpu), not on "
+            f"{device_name(array)}"
+        )
+    return backend.asarray(array, index=place)
 
 
 def _from_sequence(i):

@@ -26,6 +26,7 @@ from .random import DeviceGenerator
 
 __all__ = ["BACKEND", "CupyBackend"]
 
+_HOST = (np.ndarray, np.generic)
 _INSTALL = "pip install 'chainrule[cuda12]' or pip install 'chainrule[cuda13]', as nvidia-smi says"
 
 
@@ -68,6 +69,10 @@ class CupyBackend(Backend):
     def set_device(self, index: int) -> None:
         self._current.set(self._checked(index))
 
+    def select(self, index: int | None = None) -> None:
+        if self.device_count() > 1:
+            cupy.cuda.Device(self._checked(index)).use()
+
     def _checked(self, index: int | None) -> int:
         if index is None:
             return self._current.get()
@@ -81,16 +86,20 @@ class CupyBackend(Backend):
         return "cuda", array.device.id
 
     def guarded(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
-        if self.device_count() < 2:
-            return kernel
+        several = self.device_count() > 1
 
         @functools.wraps(kernel)
         def on_its_device(*args: Any, **kwargs: Any) -> Any:
-            found = {a.device.id for a in args if isinstance(a, cupy.ndarray)}
-            if len(found) > 1:
-                raise RuntimeError(f"arrays on different devices: {', '.join(f'cuda:{i}' for i in sorted(found))}")
-            for index in found:
-                cupy.cuda.Device(index).use()
+            operands = args or kwargs.values()
+            for x in operands:
+                if isinstance(x, _HOST):  # CuPy takes scalars of NumPy's for numbers
+                    raise TypeError("a kernel of the GPU was given an array of the CPU")
+            if several:
+                found = {a.device.id for a in operands if isinstance(a, cupy.ndarray)}
+                if len(found) > 1:
+                    raise TypeError(f"arrays on different devices: {', '.join(f'cuda:{i}' for i in sorted(found))}")
+                for index in found:
+                    cupy.cuda.Device(index).use()
             return kernel(*args, **kwargs)
 
         return on_its_device
@@ -102,13 +111,13 @@ class CupyBackend(Backend):
 
     def asarray(self, data: Any, dtype: Any = None, index: int | None = None) -> Any:
         self.require()
-        place = cupy.cuda.Device(self._checked(index))
-        place.use()
-        if not isinstance(data, cupy.ndarray):
-            return cupy.asarray(np.asarray(data, dtype))
-        if data.device.id != place.id:
-            data = data.copy()  # on the current device, from wherever it is
-        return data if dtype is None else data.astype(dtype, copy=False)
+        if isinstance(data, cupy.ndarray):
+            cupy.cuda.Device(data.device.id if index is None else self._checked(index)).use()
+            if index is not None and data.device.id != index:
+                data = data.copy()  # on the device in use, from wherever it is
+            return data if dtype is None else data.astype(dtype, copy=False)
+        cupy.cuda.Device(self._checked(index)).use()
+        return cupy.asarray(np.asarray(data, dtype))
 
     def to_host(self, array: Any) -> Any:
         return cupy.asnumpy(array)

@@ -6,13 +6,15 @@ of being wrapped after every kernel, which would cost each op 0.2 microseconds.
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import compiled
-from ..base import Backend
+from ..base import FOREIGN, Backend
 from ..threads import get_threads, set_threads
 from .kernels import KERNELS
 from .memory import POOL, Memory, give_back_heap, keep_freed_memory
@@ -102,6 +104,19 @@ class NumpyBackend(Backend):
 
     def pointer(self, array: Any) -> int:
         return array.ctypes.data
+
+    def guarded(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        if not FOREIGN:
+            return kernel
+
+        @functools.wraps(kernel)
+        def among_its_own(*args: Any, **kwargs: Any) -> Any:
+            for x in args or kwargs.values():
+                if type(x) in FOREIGN:  # NumPy's functions would hand its scalars on to CuPy
+                    raise TypeError("a kernel of the CPU was given an array of another device")
+            return kernel(*args, **kwargs)
+
+        return among_its_own
 
     def writable(self, array: Any) -> bool:
         return array.flags.writeable
