@@ -124,9 +124,7 @@ def _walk(
         if graph:
             saved = plan.unpack(node, saved)
         elif crossing:
-            F = raw(
-                next(iter(g.given.values())) if type(g) is Parts else g
-            )  # of the device that this part of the graph is on
+            F = raw(next(iter(g.given.values())) if type(g) is Parts else g)  # of the device of this part of the graph
         for target, rule, start, count, fits in plan[F]:
             try:
                 if count == 1:

@@ -35,7 +35,7 @@ def test_a_gradient_comes_back(create_graph):
         b = move(a) @ (w if move is there else w.detach().cpu())
         c = b.softmax(1)
         d = c.cpu() if move is there else c
-        values, indices = (d + a[:, :2]).sort(1)
+        values, _ = (d + a[:, :2]).sort(1)
         e = values * d
         return (move(e) * b + c).sum() if move is there else (e * b + c).sum()
 
@@ -69,14 +69,8 @@ def test_backward_fills_grad_on_each_device():
 
 @pytest.mark.parametrize("there", ["cuda", "cuda:0", cr.device("cuda")])
 def test_the_ways_to_go(there):
-    x = leaf(2)
-    for t in (
-        x.to(there),
-        x.to(there, non_blocking=True),
-        x.cuda(),
-        x.cuda(non_blocking=True),
-        x.to(leaf(1).to(there)),
-    ):
+    x, other = leaf(2), leaf(1).to(there)
+    for t in (x.to(there), x.to(there, non_blocking=True), x.cuda(), x.cuda(non_blocking=True), x.to(other)):
         assert str(t.device) == "cuda:0"
         assert t.requires_grad
         assert t.to("cuda") is t
