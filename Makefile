@@ -50,8 +50,8 @@ test-gpu: $(VENV_GPU)/.$(CUDA) ## the ops on a GPU; CUDA=cuda12 or cuda13, the n
 	$(VENV_GPU)/bin/$(PYTEST) -m "not slow and not torch" --backend cupy $(PYTEST_ARGS)
 
 # CuPy can be imported without a GPU: what forwards call is looked up in it.
-test-gpu-static: $(VENV_GPU)/.$(CUDA) ## compare with CuPy's names and signatures; needs no GPU
-	$(VENV_GPU)/bin/pytest tests/test_cupy_static.py tests/test_cublaslt.py tests/test_import.py::test_no_optional_dependency $(PYTEST_ARGS)
+test-gpu-static: $(VENV_GPU)/.$(CUDA) $(VENV_GPU)/.nvrtc ## CuPy's names and signatures, CUDA kernels; needs no GPU
+	$(VENV_GPU)/bin/pytest tests/test_cupy_static.py tests/test_cuda_kernels.py tests/test_cublaslt.py tests/test_import.py::test_no_optional_dependency $(PYTEST_ARGS)
 
 notebooks: $(VENV)/.dev ## run the notebooks and save what they print; look at the pictures before you commit
 	$(VENV)/bin/jupyter-execute --inplace notebooks/*.ipynb
@@ -90,6 +90,11 @@ $(VENV_TORCH)/.%: pyproject.toml | $(VENV_TORCH)/bin/python
 
 $(VENV_GPU)/.%: pyproject.toml | $(VENV_GPU)/bin/python
 	$(VENV_GPU)/bin/python -m pip install --quiet --editable ".[$*,dev]"
+	@touch $@
+
+# The compiler of CUDA kernels, which needs no GPU either.
+$(VENV_GPU)/.nvrtc: $(VENV_GPU)/.$(CUDA)
+	$(VENV_GPU)/bin/python -m pip install --quiet nvidia-cuda-nvrtc$(if $(filter cuda12,$(CUDA)),-cu12)
 	@touch $@
 
 $(VENV_TORCH)/.benchmarks: benchmarks/requirements.txt $(VENV_TORCH)/.dev

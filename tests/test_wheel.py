@@ -13,6 +13,8 @@ from test_layout import ROOT, modules
 
 pytestmark = pytest.mark.slow
 
+DATA = [path.relative_to(ROOT) for path in ROOT.glob("backends/cupy/cuda/*")]
+
 IMPORT_ALL = """
 import importlib, pathlib
 import chainrule
@@ -48,7 +50,7 @@ def wheel(tmp_path_factory):
 
 def test_contents(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert names == {f"chainrule/{path.as_posix()}" for path in modules()} | {"chainrule/py.typed"}
+    assert names == {f"chainrule/{path.as_posix()}" for path in [*modules(), *DATA]} | {"chainrule/py.typed"}
     assert wheel.stat().st_size < 5e6
 
 

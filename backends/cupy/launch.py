@@ -1,0 +1,236 @@
+"""CUDA C kernels: the table of them, how they are compiled, and how they are launched.
+
+How to add a kernel:
+
+1. Write it in backends/cupy/cuda/<file>.cu, as `extern "C" __global__ void name(...)`, with `#include "common.cuh"` and
+   no other header (NVRTC then needs none of CUDA's). What the file leaves open are names: `T` for a type of elements,
+   say, or `N` for a number. Arrays arrive as pointers, Python's int as `i64`, float as `double`, None as a null
+   pointer: a kernel converts once, and nothing has to be said about it here.
+2. Beside the host function that launches it: `SOURCE = Source("file.cu", T=FLOATS)` lists what each name may be, and
+   `forward = SOURCE.kernel("name")` names a kernel. `forward[x.dtype](grid, block, x, y, rows, n)` launches it; with
+   several names the key is a tuple in their order. A launch with an empty grid does nothing.
+3. The host function gets arrays of any strides: `contiguous(x)` copies where it must, `new(shape, dtype)` takes memory,
+   `wide_loads(n, x, y)` says whether rows of n elements can be read by 16 bytes. It never looks at values, so that it
+   can be captured; what changes between replays (seeds, rates) it takes as an array of one element.
+4. Import its module in kernels.py and enter it in KERNELS. tests/test_cuda_kernels.py then compiles each kernel in each
+   form; a test there runs the host function on NumPy arrays: `machine` is swapped for a simulation on the CPU, which
+   sees wrong argument types, writes beyond an array and threads that miss a barrier.
+
+Each form (a file with its names given) is one module, compiled by CuPy at its first launch and kept in CuPy's cache on
+disk. Turned down: C++ templates with name expressions, which make mangled names and one module for all dtypes, most of
+which a program never uses. None of this has run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cupy
+import numpy as np
+
+__all__ = [
+    "FLOATS",
+    "INDICES",
+    "OPTIONS",
+    "SOURCES",
+    "Kernel",
+    "Launch",
+    "Source",
+    "blocks",
+    "contiguous",
+    "machine",
+    "new",
+    "new_like",
+    "row_blocks",
+    "wide_loads",
+    "zeros",
+]
+
+FLOATS = ("float32", "float16", "bfloat16", "float64")
+INDICES = ("int64", "int32")
+#: what NVRTC is told: lambdas are the device's; exact division and square roots, no flushing of small numbers to zero
+OPTIONS = ("--std=c++17", "--device-as-default-execution-space")
+#: threads of a block, where nothing else decides
+THREADS = 256
+
+_C_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "half_t",
+    "bfloat16": "bfloat_t",
+    "int64": "i64",
+    "int32": "i32",
+    "int16": "i16",
+    "int8": "i8",
+    "uint64": "u64",
+    "uint32": "u32",
+    "uint8": "u8",
+    "bool": "u8",
+}
+_FOLDER = Path(__file__).parent / "cuda"
+_INCLUDE = '#include "common.cuh"\n'
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+class Source:
+    """A .cu file and the values that each name it leaves open may take: names of dtypes, or numbers.
+
+    `where(*values)` leaves combinations out.
+    """
+
+    def __init__(self, file: str, where: Callable[..., bool] | None = None, **choices: tuple[Any, ...]) -> None:
+        self.file, self.names = file, tuple(choices)
+        self.kernels: dict[str, Kernel] = {}
+        self.forms = [v for v in itertools.product(*choices.values()) if where is None or where(*v)]
+        self._modules: dict[tuple[Any, ...], Any] = {}
+        if file in SOURCES:
+            raise ValueError(f"{file} is in the table already")
+        SOURCES[file] = self
+
+    def kernel(self, name: str) -> Kernel:
+        """The kernel `name` of this file, in all its forms."""
+        return self.kernels.setdefault(name, Kernel(self, name))
+
+    def text(self, form: tuple[Any, ...]) -> str:
+        """The file in one form, with our headers put in: CuPy's cache knows a kernel by its text and the options."""
+        given = [
+            f"typedef {_C_TYPES[value]} {name};" if value in _C_TYPES else f"static constexpr int {name} = {value};"
+            for name, value in zip(self.names, form, strict=True)
+        ]
+        head, _, body = (_FOLDER / self.file).read_text(encoding="utf-8").partition(_INCLUDE)
+        return "\n".join([head, (_FOLDER / "common.cuh").read_text(encoding="utf-8"), *given, body])
+
+    def module(self, form: tuple[Any, ...]) -> Any:
+        """The file compiled in one form."""
+        if form not in self._modules:
+            self._modules[form] = cupy.RawModule(code=self.text(form), options=OPTIONS)
+        return self._modules[form]
+
+
+SOURCES: dict[str, Source] = {}
+
+
+class Kernel:
+    """A kernel in all its forms: `kernel[dtype]` is one of them."""
+
+    def __init__(self, source: Source, name: str) -> None:
+        self.source, self.name = source, name
+        self._launches: dict[Any, Launch] = {}
+
+    def __getitem__(self, key: Any) -> Launch:
+        found = self._launches.get(key)
+        if found is None:
+            form = tuple(_value(part) for part in (key if isinstance(key, tuple) else (key,)))
+            if form not in self.source.forms:
+                raise KeyError(f"{self.source.file}: there is no {self.name} for {form}")
+            found = self._launches[key] = Launch(self.source, self.name, form)
+        return found
+
+    def __contains__(self, key: Any) -> bool:
+        return tuple(_value(part) for part in (key if isinstance(key, tuple) else (key,))) in self.source.forms
+
+    def __iter__(self) -> Iterator[Launch]:
+        return iter([Launch(self.source, self.name, form) for form in self.source.forms])
+
+
+def _value(part: Any) -> Any:
+    return part if isinstance(part, (int, str)) else np.dtype(part).name
+
+
+class Launch:
+    """One form of a kernel. Called with a grid, a block (numbers or tuples) and the kernel's arguments."""
+
+    __slots__ = ("form", "function", "name", "source")
+
+    def __init__(self, source: Source, name: str, form: tuple[Any, ...]) -> None:
+        self.source, self.name, self.form = source, name, form
+        self.function: Any = None
+
+    def __call__(self, grid: Any, block: Any, *args: Any, shared: int = 0) -> None:
+        """`shared`: bytes of dynamic shared memory."""
+        grid = grid if isinstance(grid, tuple) else (grid,)
+        block = block if isinstance(block, tuple) else (block,)
+        if math.prod(grid):
+            machine.launch(self, grid, block, args, shared)
+
+
+# -- what runs them ----------------------------------------------------------------------------------------------------
+
+
+class Machine:
+    """The GPU. Tests put a simulation in its place."""
+
+    xp: Any = cupy
+
+    def launch(self, kernel: Launch, grid: Any, block: Any, args: Any, shared: int) -> None:
+        """Queue the kernel on the current stream."""
+        function = kernel.function
+        if function is None:
+            function = kernel.function = kernel.source.module(kernel.form).get_function(kernel.name)
+        if shared > 48 << 10:
+            function.max_dynamic_shared_size_bytes = shared
+        function(grid, block, tuple([_argument(a) for a in args]), shared_mem=shared)
+
+    def pointer(self, array: Any) -> int:
+        """The address of its first element."""
+        return array.data.ptr
+
+
+def _argument(value: Any) -> Any:
+    if type(value) is int:
+        return np.int64(value)
+    if type(value) is float:
+        return np.float64(value)
+    return np.uint64(0) if value is None else value
+
+
+machine: Any = Machine()
+
+
+# -- for host functions ------------------------------------------------------------------------------------------------
+
+
+def new(shape: Any, dtype: Any) -> Any:
+    """Memory for an array in C order."""
+    return machine.xp.empty(shape, dtype)
+
+
+def new_like(x: Any) -> Any:
+    """Memory for an array of the shape and dtype of `x`, in C order."""
+    return machine.xp.empty(x.shape, x.dtype)
+
+
+def zeros(shape: Any, dtype: Any) -> Any:
+    """Zeros in C order."""
+    return machine.xp.zeros(shape, dtype)
+
+
+def contiguous(x: Any) -> Any:
+    """`x` in C order: itself, or a copy."""
+    return x if x.flags.c_contiguous else machine.xp.ascontiguousarray(x)
+
+
+def wide_loads(*arrays: Any) -> int:
+    """1 where the memory of all arrays begins at a multiple of 16 bytes, as vector loads want it; else 0."""
+    return int(all(x is None or machine.pointer(x) % 16 == 0 for x in arrays))
+
+
+def blocks(count: int, per_block: int = THREADS, at_most: int = 1 << 30) -> int:
+    """How many blocks it takes for `count` things."""
+    return min(-(-count // per_block), at_most)
+
+
+def row_blocks(n: int, itemsize: int, most: int = 512) -> tuple[int, int]:
+    """(threads of a row, rows of a block) for rows of n elements, each thread with about two loads of 16 bytes.
+
+    A warp or more for a row, a power of two; several rows share a block of 256 threads where they are short.
+    """
+    loads = -(-n * itemsize // 32)
+    threads = min(max(32, 1 << max(loads - 1, 0).bit_length()), most)
+    return threads, max(THREADS // threads, 1)

@@ -1,0 +1,178 @@
+"""The CUDA C kernels of the CuPy backend, without a GPU: NVRTC compiles each, and a simulation on the CPU runs each.
+
+What a kernel computes is compared with the composition in float64; the simulation (tests/cuda_simulation) runs it
+twice, with the threads in either order, between zones that it must not touch. Speed, occupancy and order in memory are
+beyond it: a run on a GPU (`make test-gpu`) is the better test.
+"""
+
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cupy", reason="CuPy is not installed; `make test-gpu-static` runs this")
+ml_dtypes = pytest.importorskip("ml_dtypes")
+
+from cuda_simulation import simulation  # noqa: E402
+from cupy.cuda import nvrtc  # noqa: E402
+
+from chainrule.backends import by_name  # noqa: E402
+
+by_name("cupy")
+launch, kernels = (importlib.import_module(f"chainrule.backends.cupy.{name}") for name in ("launch", "kernels"))
+KERNELS = kernels.KERNELS
+
+DTYPES = {name: np.dtype(getattr(ml_dtypes, name, None) or name) for name in launch.FLOATS}
+#: relative error of a result that is rounded to the dtype
+ROUNDING = {"float64": 1e-12, "float32": 2e-6, "float16": 1e-3, "bfloat16": 8e-3}
+
+# -- NVRTC -----------------------------------------------------------------------------------------------------------
+
+
+def forms():
+    return [(source, form) for source in launch.SOURCES.values() for form in source.forms]
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize(("source", "form"), forms(), ids=lambda x: getattr(x, "file", None) or "-".join(map(str, x)))
+def test_compiles(source, form, architecture):
+    options = (f"-arch={architecture}", *launch.OPTIONS)
+    program = nvrtc.createProgram(source.text(form), source.file, (), ())
+    try:
+        nvrtc.compileProgram(program, options)
+        binary = nvrtc.getCUBIN(program) if hasattr(nvrtc, "getCUBIN") else nvrtc.getPTX(program)
+    except nvrtc.NVRTCError:
+        raise AssertionError(nvrtc.getProgramLog(program)) from None
+    finally:
+        nvrtc.destroyProgram(program)
+    for name in source.kernels:
+        assert name.encode() in binary
+
+
+def test_every_file_is_in_the_table():
+    files = {path.name for path in (Path(launch.__file__).parent / "cuda").glob("*.cu")}
+    assert files == set(launch.SOURCES)
+
+
+# -- the simulation --------------------------------------------------------------------------------------------------
+
+simulated = pytest.mark.skipif(simulation.COMPILER is None, reason="no g++ to simulate kernels with")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """The simulation in the GPU's place."""
+    made = simulation.Simulation()
+    monkeypatch.setattr(launch, "machine", made)
+    return made
+
+
+def array(random, shape, dtype, scale=1.0):
+    return (scale * random.standard_normal(shape)).astype(DTYPES.get(dtype, dtype))
+
+
+def close(found, expected, dtype, times=1.0):
+    """`found` has the dtype, and is as near to `expected` as rounding allows."""
+    assert found.dtype == DTYPES[dtype]
+    assert found.shape == np.shape(expected)
+    room = times * ROUNDING[dtype]
+    expected = np.asarray(expected, "float64")
+    scale = np.abs(expected[np.isfinite(expected)]).max(initial=1e-30)
+    np.testing.assert_allclose(found.astype("float64"), expected, rtol=room, atol=room * scale)
+
+
+def wide(*arrays):
+    return [a.astype("float64") for a in arrays]
+
+
+def planted(name, body, arguments="float* x, i64 n"):
+    """A kernel with a fault."""
+    head = (Path(launch.__file__).parent / "cuda" / "common.cuh").read_text()
+    text = f'{head}\nextern "C" __global__ void {name}({arguments}) {{ {body} }}\n'
+    return launch.Launch(SimpleNamespace(file=f"{name}.cu", text=lambda form: text, kernels={name: None}), name, ())
+
+
+FAULTS = {
+    "barrier": ("if (threadIdx.x < 16) __syncthreads();", "part of the block waits"),
+    "shuffle": ("if (threadIdx.x < 16) x[0] = __shfl_sync(~0u, x[0], 1);", "part of a warp waits"),
+    "beyond": ("x[n] = 1;", "outside its arrays"),
+    "before": ("x[-1] = 1;", "outside its arrays"),
+    "packs": ("float v[4]; load<4>(x + 1, v); x[0] = v[0];", "multiple of its size"),
+    "race": (
+        "float* y = x + blockIdx.x; if (threadIdx.x == 33) *y = n; if (threadIdx.x == 1) y[2] = *y;",
+        "order in which threads run",
+    ),
+    "blocks": ("x[0] = blockIdx.x;", "order in which threads run"),
+}
+
+
+@simulated
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_simulation_sees(machine, name):
+    body, message = FAULTS[name]
+    with pytest.raises(simulation.Fault, match=message):
+        planted(name, body)(2, 64, np.zeros(8, "float32"), 8)
+
+
+@simulated
+def test_the_simulation_checks_arguments(machine):
+    kernel = planted("arguments", "x[0] = n;")
+    for args in ((np.zeros(8), 8), (np.zeros(8, "float32"), 8.0), (np.zeros(8, "float32"),), (3, 8)):
+        with pytest.raises(simulation.Fault, match=r"arguments|declared"):
+            kernel(1, 32, *args)
+    x = np.zeros(8, "float32")
+    kernel(1, 32, x, 8)
+    assert x[0] == 8
+    kernel(0, 32, None, 8)  # nothing to do
+    with pytest.raises(simulation.Fault, match="multiple of 32"):
+        kernel(1, 33, x, 8)
+
+
+@simulated
+def test_16_bits(machine):
+    """The simulation's conversions are those of NumPy, and so those of IEEE 754."""
+    body = """i64 i = blockIdx.x * 32 + threadIdx.x;
+        h[i] = narrow<half_t>(x[i]);
+        b[i] = narrow<bfloat_t>(x[i]);
+        x[i] = wide(h[i]);
+        y[i] = wide(b[i]);"""
+    kernel = planted("rounded", body, "float* x, float* y, half_t* h, bfloat_t* b")
+    x = np.random.default_rng(0).integers(0, 2**32, 4000, np.uint32).view("float32")
+    x[:9] = [0, -0.0, 65519.9, 65520, -65536, np.inf, np.nan, 2.0**-25, 2.0**-24 * 1.5]
+    given, y = x.copy(), np.empty_like(x)
+    h, b = np.empty(x.size, "float16"), np.empty(x.size, DTYPES["bfloat16"])
+    kernel(125, 32, x, y, h, b)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(h, given.astype("float16"))
+        np.testing.assert_array_equal(b.astype("float32"), given.astype(b.dtype).astype("float32"))
+    np.testing.assert_array_equal(x, h.astype("float32"))
+    np.testing.assert_array_equal(y, b.astype("float32"))
+
+
+each_dtype = pytest.mark.parametrize("dtype", launch.FLOATS)
+
+# -- softmax ---------------------------------------------------------------------------------------------------------
+
+SHAPES = [((3, 5), 1), ((2, 1), -1), ((9, 64), -1), ((2, 1003), 1), ((1, 5000), 1), ((3, 7, 2), 1), ((5, 300), 0)]
+
+
+@simulated
+@each_dtype
+@pytest.mark.parametrize(("shape", "dim"), SHAPES)
+def test_softmax(machine, dtype, shape, dim):
+    random = np.random.default_rng(0)
+    x, g = array(random, shape, dtype, 3), array(random, shape, dtype)
+    for name, formula in (("softmax", lambda z: z), ("log_softmax", np.log)):
+        e = np.exp(wide(x)[0] - wide(x)[0].max(dim, keepdims=True))
+        p = e / e.sum(dim, keepdims=True)
+        y = KERNELS[name](x, dim)
+        close(y, formula(p), dtype)
+        (h,) = wide(g)
+        q = wide(y)[0]
+        grad = q * (h - (h * q).sum(dim, keepdims=True))
+        if name == "log_softmax":
+            grad = h - np.exp(q) * h.sum(dim, keepdims=True)
+        close(KERNELS[f"{name}.grad"](g, y, dim), grad, dtype, 2)
+    assert len(machine.launches) == 4
