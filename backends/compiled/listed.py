@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-__all__ = ["ACTIVE", "STATE", "Call", "Listing", "Live", "Pieces", "do", "note", "note_pieces", "own"]
+__all__ = [
+    "ACTIVE",
+    "FORKS",
+    "STATE",
+    "Call",
+    "Listing",
+    "Live",
+    "Pieces",
+    "do",
+    "note",
+    "note_pieces",
+    "number",
+    "own",
+]
 
 
 class Call(NamedTuple):
@@ -27,6 +41,11 @@ class Live:
         self.value = value
 
 
+def number(x: Any) -> Any:
+    """What a `Live` stands for now; anything else as it is."""
+    return x.value if isinstance(x, Live) else x
+
+
 class Pieces:
     """Lists of calls that may go on at the same time, each in its order; called, it does them one after another."""
 
@@ -38,7 +57,7 @@ class Pieces:
     def __call__(self) -> None:
         for piece in self.pieces:
             for function, args, kwargs in piece:
-                function(*[a.value if type(a) is Live else a for a in args], **kwargs)
+                function(*map(number, args), **kwargs)
 
 
 class Listing(list[Call]):
@@ -59,6 +78,17 @@ class Listing(list[Call]):
 class _State(threading.local):
     calls: Listing | None = None
 
+
+#: how many forks made this process
+FORKS = [0]
+
+
+def _forked() -> None:
+    FORKS[0] += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 #: how many threads make a list: looked at first, in each call of a kernel
 ACTIVE = [0]

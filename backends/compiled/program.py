@@ -14,10 +14,14 @@ layouts, plans, memory) is done once. A list keeps the arrays alive that its cal
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from . import available
-from .listed import ACTIVE, STATE, Call, Listing, Live, do
+from .build import Kernel
+from .listed import ACTIVE, FORKS, STATE, Call, Listing, Live, Pieces, do, number
 
 __all__ = ["LOWERED", "Call", "Listing", "Live", "Program", "do", "listing"]
 
@@ -39,11 +43,67 @@ def listing() -> Iterator[Listing]:
 
 
 class Program:
-    """Calls to be done again, in their order; a `Live` among their arguments stands for the number it holds then."""
+    """Calls to be done again, in their order; a `Live` among their arguments stands for the number it holds then.
+
+    Kernels that follow one another are one stretch (lockstep.py); anything else is called from Python.
+    """
 
     def __init__(self, calls: Iterable[Call]) -> None:
-        self.calls = list(calls)
+        self._lock, self._forks = threading.Lock(), FORKS[0]
+        self.parts: list[Callable[[], Any]] = []
+        stages: list[list[list[Any]]] = []
+        for call in calls:
+            found = _pieces(call)
+            if found is None:
+                self._close(stages)
+                self.parts.append(_bound(call))
+            elif len(found) == 1 and stages and len(stages[-1]) == 1:
+                stages[-1][0] += found[0]
+            else:
+                stages.append(found)
+        self._close(stages)
+
+    def _close(self, stages: list[list[list[Any]]]) -> None:
+        if stages:
+            from .lockstep import Stretch
+
+            self.parts.append(Stretch(list(stages)).run)
+            stages.clear()
 
     def run(self) -> None:
-        for function, args, kwargs in self.calls:
-            function(*[a.value if type(a) is Live else a for a in args], **kwargs)
+        """Do it all; another thread's run has to end first."""
+        if self._forks != FORKS[0]:  # a thread of the parent's may hold the lock
+            self._lock, self._forks = threading.Lock(), FORKS[0]
+        with self._lock:
+            for part in self.parts:
+                part()
+
+
+def _pieces(call: Call) -> list[list[Any]] | None:
+    """The pieces of a call that is of kernels alone, each a list of (kernel, arguments); None for others."""
+    if isinstance(call.function, Kernel):
+        return None if call.kwargs else [[(call.function, call.args)]]
+    if not isinstance(call.function, Pieces):
+        return None
+    found = []
+    for piece in call.function.pieces:
+        flat: list[Any] = []
+        for inner in piece:
+            parts = _pieces(inner)
+            if parts is None:
+                return None
+            flat += [call for part in parts for call in part]  # pieces within pieces are one thread's
+        found.append(flat)
+    return found
+
+
+def _bound(call: Call) -> Callable[[], Any]:
+    """A call with its arguments."""
+    function, args, kwargs = call
+    if not any(isinstance(a, Live) for a in (*args, *kwargs.values())):
+        return functools.partial(function, *args, **kwargs)
+
+    def live() -> None:
+        function(*map(number, args), **{name: number(a) for name, a in kwargs.items()})
+
+    return live
