@@ -1,6 +1,7 @@
 """Options, profiles and fixtures that all tests share."""
 
 import contextlib
+import importlib
 import importlib.util
 import os
 
@@ -8,6 +9,7 @@ import hypothesis
 import pytest
 
 import chainrule
+from chainrule import backends
 from chainrule.autograd.device import device
 from chainrule.autograd.modes import MODES
 
@@ -20,13 +22,17 @@ for _profile, _settings in {
     hypothesis.settings.register_profile(_profile, deadline=None, **_settings)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
+#: options that put the tests' tensors on a GPU, or what stands for one
+GPU = ("cupy", "fake")
+REAL = ("test_cupy_static.py", "test_cuda_kernels.py")
+
 
 def pytest_addoption(parser):
     parser.addoption(
         "--backend",
-        choices=["numpy", "strict", "cupy"],
+        choices=["numpy", "strict", "cupy", "fake"],
         default=os.environ.get("CHAINRULE_TEST_BACKEND", "numpy"),
-        help="where the tests' tensors live (also CHAINRULE_TEST_BACKEND)",
+        help="where the tests' tensors live (also CHAINRULE_TEST_BACKEND); fake: the CuPy backend on fake_cupy.py",
     )
     parser.addoption("--redzones", action="store_true", help="see that compiled kernels stay inside their arrays")
 
@@ -36,7 +42,17 @@ def pytest_configure(config):
         import redzones
 
         redzones.install()
-    if config.getoption("backend") == "cupy":
+    if config.getoption("backend") == "fake":
+        import fake_cupy
+
+        fake_cupy.install()
+        backend = backends.by_name("cupy")
+        if os.environ.get("CHAINRULE_SIMULATE") == "1":
+            fake_cupy.simulate(importlib.import_module("chainrule.backends.cupy.launch"))
+        else:
+            fake_cupy.without_cuda(backend.kernels)
+            fake_cupy.without_cuda(backend.steps)
+    if config.getoption("backend") in GPU:
         try:
             device("cuda").backend  # noqa: B018  says what is missing
         except RuntimeError as error:
@@ -46,6 +62,16 @@ def pytest_configure(config):
 def pytest_report_header(config):
     profile = os.environ.get("HYPOTHESIS_PROFILE", "dev")
     return f"chainrule: backend {config.getoption('backend')}, hypothesis profile {profile}"
+
+
+def pytest_ignore_collect(collection_path, config):
+    """What looks at the real CuPy has nothing to look at beside a fake."""
+    if config.getoption("backend") == "fake" and collection_path.name in (
+        "test_cupy_static.py",
+        "test_cuda_kernels.py",
+    ):
+        return True
+    return None
 
 
 def pytest_collection_modifyitems(items):
@@ -70,7 +96,7 @@ def nothing_leaks():
 @pytest.fixture(autouse=True)
 def default_device(request):
     """Tests of the backend make their own tensors and generators where the backend's arrays live."""
-    on_gpu = "backend" in request.fixturenames and request.config.getoption("backend") == "cupy"
+    on_gpu = "backend" in request.fixturenames and request.config.getoption("backend") in GPU
     with device("cuda") if on_gpu else contextlib.nullcontext():
         yield
 
@@ -78,7 +104,8 @@ def default_device(request):
 @pytest.fixture(scope="session")
 def backend(request):
     """The name of the backend under test: numpy, strict or cupy."""
-    return request.config.getoption("backend")
+    name = request.config.getoption("backend")
+    return "cupy" if name in GPU else name
 
 
 @pytest.fixture(scope="session")
