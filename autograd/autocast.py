@@ -1,24 +1,32 @@
 """Autocast: matrix products and convolutions in a narrow dtype, what needs the range in float32.
 
-Which op belongs where is a table by device, PyTorch's (documentation, "Automatic Mixed Precision", op-specific
-behavior), by the names of our ops: `mm`, `bmm`, `addmm` multiply by `matmul`, all convolutions are `conv` and
-`conv_input`. A tensor in float64 is left alone, as is an op in neither list. A composite in neither list computes in
-the dtypes that it gets: what it is made of is not cast one by one. Turned down: PyTorch's cache of narrowed
-parameters: casting again costs less than a product, and each use's gradient is then summed in float32.
+Which op belongs where is a table by device (autocast_lists.py). A tensor in float64 is left alone, as is an op that is
+not listed, a call with an explicit `dtype=`, an in-place one and one with `out=`. A composite that is not listed
+computes in the dtypes that it gets: what it is made of is not cast one by one. A function that stands before several
+ops, but is one op to PyTorch's lists, says so (`listed`).
+
+The cache, as PyTorch's: within the outermost autocast a parameter is narrowed once, however often it is used
+(`cache_enabled`). Here it holds the array alone: each use has its own node in the graph, so its gradients are summed in
+float32, and a change of the parameter in place, or a use under no_grad before, does no harm.
 
 The state is one slot of the modes: off, an op asks nothing for it.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar, Token
 from typing import Any
 
 from .. import backends
-from .dtypes import bfloat16, dtype, float16, float32
+from ..backends.recorder import recording
+from .autocast_lists import ALONE, FIRST, LISTS, NARROW, REFUSED, WIDE, WIDEST
+from .dtypes import BFLOAT16, bfloat16, dtype, float16, float32
 from .errors import OpError, warn
-from .modes import MODES, _ModeGuard, with_modes
+from .modes import MODES, _ModeGuard, uncast, with_modes
 from .namespaces import OPS
-from .tensor import Tensor
+from .tensor import Tensor, wrap
 
 __all__ = [
     "autocast",
@@ -30,6 +38,7 @@ __all__ = [
     "is_autocast_cache_enabled",
     "is_autocast_cpu_enabled",
     "is_autocast_enabled",
+    "listed",
     "set_autocast_cache_enabled",
     "set_autocast_cpu_dtype",
     "set_autocast_cpu_enabled",
@@ -38,86 +47,28 @@ __all__ = [
     "set_autocast_gpu_dtype",
 ]
 
-_NARROW = ["matmul", "linear", "conv", "conv_input", "contract", "scaled_dot_product_attention", "prelu", "lstm", "rnn"]
-_LOSSES = [
-    "binary_cross_entropy_with_logits",
-    "cosine_embedding_loss",
-    "cross_entropy",
-    "ctc_nll",
-    "hinge_embedding_loss",
-    "huber_loss",
-    "kl_div",
-    "l1_loss",
-    "margin_ranking_loss",
-    "mse_loss",
-    "multi_margin_loss",
-    "multilabel_margin_loss",
-    "nll_loss",
-    "poisson_nll_loss",
-    "smooth_l1_loss",
-    "soft_margin_loss",
-    "triplet_margin_loss",
-]
-_WIDE = {
-    "cpu": [
-        "binary_cross_entropy",
-        "cdist",
-        "grid_sample",
-        "gru",
-        "prod",
-        "inv",
-        "pinv",
-        "cholesky",
-        "solve",
-        "svd",
-        "qr",
-        "eigh",
-        "window_scatter",
-    ],
-    "cuda": [
-        "acos",
-        "asin",
-        "cosh",
-        "cosine_similarity",
-        "cdist",
-        "cumprod",
-        "cumsum",
-        "erfinv",
-        "exp",
-        "expm1",
-        "group_norm",
-        "layer_norm",
-        "log",
-        "log10",
-        "log1p",
-        "log2",
-        "log_softmax",
-        "multilabel_soft_margin_loss",
-        "normalize",
-        "pdist",
-        "pow",
-        "prod",
-        "reciprocal",
-        "rsqrt",
-        "sinh",
-        "softmax",
-        "softmin",
-        "softplus",
-        "sum",
-        "tan",
-        "vector_norm",
-    ],
-}
-#: device -> name of an op -> whether autocast narrows (True) or widens it
-_LISTS: dict[str, dict[str, bool]] = {
-    place: {**dict.fromkeys([*wide, *_LOSSES], False), **dict.fromkeys(_NARROW, True)} for place, wide in _WIDE.items()
-}
-_LISTS["cuda"]["gru"] = True
-
 #: what autocast narrows to where it is not told
 _TARGETS: dict[str, dtype] = {"cpu": bfloat16, "cuda": float16}
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 _HALVES = (float16, bfloat16)
+_HALF, _SINGLE = float16.dtype, float32.dtype
+
+#: id of a narrowed parameter -> (the parameter, its array, its version, what it became); None outside of autocast
+_CACHE: ContextVar[dict[tuple[int, Any], tuple[Any, ...]] | None] = ContextVar("chainrule_autocast_cache", default=None)
+_caches: ContextVar[bool] = ContextVar("chainrule_autocast_caches", default=True)
+
+
+def _pad_name(arrays: list[Any], params: dict[str, Any]) -> str:
+    kind = {"reflect": "reflection", "replicate": "replication"}.get(params.get("mode", "constant"), "constant")
+    return f"{kind}_pad{len(params['pad']) // 2}d"
+
+
+def _div_name(arrays: list[Any], params: dict[str, Any]) -> str:
+    return "div" if hasattr(arrays[0], "dtype") else "reciprocal"  # a number over a tensor
+
+
+#: ops whose name in the lists depends on how they are called
+_NAMES: dict[str, Callable[[list[Any], dict[str, Any]], str]] = {"div": _div_name, "pad": _pad_name}
 
 
 class _State:
@@ -134,30 +85,102 @@ class _State:
         targets = {**self.targets, place: target}
         return _state({p: kind for p, kind in targets.items() if kind is not None})
 
-    def _wanted(self, op: Any, arrays: list[Any]) -> tuple[Any, bool] | None:
-        """(the dtype for the inputs of this op, whether it narrows), or None: they stay as they are."""
-        first = next((a for a in arrays if hasattr(a, "dtype")), None)
-        place = "cpu" if first is None else backends.of(first).device_type
-        narrows = _LISTS[place].get(op.name) if place in self.arrays else None
-        return None if narrows is None else (self.arrays[place] if narrows else float32.dtype, narrows)
+    def _wanted(self, name: str, arrays: list[Any], params: dict[str, Any]) -> tuple[Any, set[Any]] | None:
+        """(the dtype for the inputs of this op, the dtypes to cast to it), or None: they stay as they are."""
+        place = _place(arrays)
+        if place not in self.arrays or params.get("dtype") is not None:
+            return None
+        policy = LISTS[place].get(_NAMES[name](arrays, params) if name in _NAMES else name)
+        if policy is None or policy is ALONE:
+            return None
+        halves = {_HALF, *BFLOAT16}
+        if policy is NARROW:
+            target = self.arrays[place]
+            return target, {*halves, _SINGLE} - {target}
+        if policy is WIDE:
+            return _SINGLE, halves
+        if policy is WIDEST:
+            mixed = any(hasattr(a, "dtype") and a.dtype == _SINGLE for a in arrays)
+            return (_SINGLE, halves) if mixed else None
+        if policy is REFUSED:
+            raise OpError(
+                f"{name}: unsafe in autocast for {place}, as its gradients may not fit {self.targets[place]}. Take "
+                f"{name}_with_logits instead, of the values before the sigmoid, or compute it with autocast off"
+            )
+        assert policy is FIRST
+        first, known = next(a.dtype for a in arrays if hasattr(a, "dtype")), {*halves, _SINGLE}
+        return (first, known - {first}) if first in known else None
 
-    def cast(self, op: Any, inputs: list[Any], arrays: list[Any]) -> tuple[list[Any], list[Any]]:
+    def cast(
+        self, op: Any, inputs: list[Any], arrays: list[Any], params: dict[str, Any]
+    ) -> tuple[list[Any], list[Any]]:
         """The inputs of a call in the dtype that the lists want."""
-        wanted = self._wanted(op, arrays)
+        wanted = self._wanted(op.name, arrays, params)
         if wanted is None:
             return inputs, arrays
-        target, narrows = wanted
-        halves = {kind.dtype for kind in self.targets.values()}
-        from_ = {*halves, float16.dtype, *([float32.dtype] if narrows else [])} - {target}
+        target, from_ = wanted
         inputs, arrays = list(inputs), list(arrays)
         for i, array in enumerate(arrays):
             if hasattr(array, "dtype") and array.dtype in from_:
                 if isinstance(inputs[i], Tensor):
-                    inputs[i] = OPS["cast"](inputs[i], dtype=target)
+                    inputs[i] = _cast(inputs[i], target)
                     arrays[i] = inputs[i].array
                 else:
                     inputs[i] = arrays[i] = array.astype(target)
         return inputs, arrays
+
+    def call(self, name: str, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        """`function(...)` as one op of this name: its tensors are cast, and nothing within. Not listed: as it is."""
+        given = [*args, *kwargs.values()]
+        flat = [x for a in given for x in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(x, Tensor)]
+        arrays = [t.array for t in flat]
+        if name not in LISTS[_place(arrays)]:
+            return function(*args, **kwargs)
+        wanted = self._wanted(name, arrays, kwargs)
+        if wanted is not None:
+            target, from_ = wanted
+
+            def fit(x: Any) -> Any:
+                if isinstance(x, Tensor):
+                    return _cast(x, target) if x.array.dtype in from_ else x
+                return type(x)([fit(y) for y in x]) if type(x) in (list, tuple) else x
+
+            args, kwargs = [fit(a) for a in args], {k: fit(a) for k, a in kwargs.items()}
+        return uncast(function, *args, **kwargs)
+
+
+def _place(arrays: list[Any]) -> str:
+    first = next((a for a in arrays if hasattr(a, "dtype")), None)
+    return "cpu" if first is None else backends.of(first).device_type
+
+
+def _cast(t: Tensor, target: Any) -> Tensor:
+    """`t` in another dtype; of a parameter that is narrowed, the array of the last time, where it is the same still."""
+    cache, modes = _CACHE.get(), MODES.get()
+    special = modes.anomaly or modes.packing or recording() is not None
+    if cache is None or special or not t.leaf or not t.requires_grad or t.array.dtype != _SINGLE:
+        return OPS["cast"](t, dtype=target)
+    key = (id(t), target)
+    found = cache.get(key)
+    if found is not None and found[0] is t and found[1] is t.array and found[2] == t._version:
+        return OPS["cast"].record(found[3], [t.array], [t], {"dtype": target}) if modes.grad else wrap(found[3], None)
+    narrow = OPS["cast"](t, dtype=target)
+    cache[key] = (t, t.array, t._version, narrow.array)
+    return narrow
+
+
+def listed(function: Any = None, *, name: str | None = None) -> Any:
+    """Decorator: a function that is made of several ops, and one op to autocast's lists."""
+    if function is None:
+        return lambda f: listed(f, name=name)
+    key = name or function.__name__
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        state = MODES.get().autocast
+        return function(*args, **kwargs) if state is None else state.call(key, function, args, kwargs)
+
+    return call
 
 
 _OFF = _State({})
@@ -188,8 +211,8 @@ class autocast(_ModeGuard):
     dtype is bfloat16 (the extra package ml_dtypes) or float16; None: bfloat16 on the CPU, float16 on a GPU. Losses,
     prod and inverses compute in float32; all else in what it is given. Only tensors on a device of `device_type` are
     concerned. With enabled=False inside another one, nothing is cast. A context manager and a decorator; gradients have
-    their parameters' dtypes. `cache_enabled` is PyTorch's; there is no cache here. Warns and stays off where the device
-    cannot be had or does not know the dtype.
+    their parameters' dtypes. cache_enabled: a parameter that is used several times is narrowed once; None: as
+    `is_autocast_cache_enabled()` says. Warns and stays off where the device cannot be had or does not know the dtype.
     """
 
     def __init__(
@@ -198,7 +221,8 @@ class autocast(_ModeGuard):
         super().__init__()
         self.device = self.device_type = _device_type(device_type)
         self.fast_dtype = get_autocast_dtype(device_type) if dtype is None else dtype
-        self._cache_enabled = bool(cache_enabled)
+        self._cache_enabled = is_autocast_cache_enabled() if cache_enabled is None else bool(cache_enabled)
+        self._caching: list[tuple[Token[Any], Token[Any]]] = []
         if enabled and not is_autocast_available(device_type):
             warn(f"User provided device_type of '{device_type}', but {device_type.upper()} is not available. Disabling")
             enabled = False
@@ -217,11 +241,20 @@ class autocast(_ModeGuard):
         return {"autocast": _now().changed(self.device, self.fast_dtype if self._enabled else None)}
 
     def _fresh(self) -> autocast:
-        return autocast(self.device, self.fast_dtype, self._enabled)
+        return autocast(self.device, self.fast_dtype, self._enabled, self._cache_enabled)
 
     def __enter__(self) -> autocast:  # type: ignore[override]
         super().__enter__()
+        cache = _CACHE.get()
+        cache = ({} if cache is None else cache) if self._cache_enabled else None
+        self._caching.append((_CACHE.set(cache), _caches.set(self._cache_enabled)))
         return self
+
+    def __exit__(self, *exc: Any) -> None:
+        held, caches = self._caching.pop()
+        _caches.reset(caches)
+        _CACHE.reset(held)
+        super().__exit__(*exc)
 
 
 def is_autocast_available(device_type: str) -> bool:
@@ -294,13 +327,19 @@ def set_autocast_gpu_dtype(dtype: dtype) -> None:
 
 
 def is_autocast_cache_enabled() -> bool:
-    """False: there is no cache of narrowed parameters."""
-    return False
+    """Whether autocast narrows a parameter once, however often it is used."""
+    return _caches.get()
 
 
 def set_autocast_cache_enabled(enabled: bool) -> None:
-    """Nothing: there is no cache of narrowed parameters."""
+    """Set whether autocast keeps narrowed parameters until its outermost context ends."""
+    _caches.set(bool(enabled))
+    if not enabled:
+        _CACHE.set(None)
 
 
 def clear_autocast_cache() -> None:
-    """Nothing: there is no cache of narrowed parameters."""
+    """Forget the narrowed parameters."""
+    cache = _CACHE.get()
+    if cache is not None:
+        cache.clear()

@@ -74,7 +74,8 @@ class Composite(Op):
                 raise TypeError(f"{self.name}() needs a Tensor among its inputs")
         modes = MODES.get()
         if modes.autocast is not None:
-            inputs, _ = modes.autocast.cast(self, inputs, [x.array if isinstance(x, Tensor) else x for x in inputs])
+            given = [x.array if isinstance(x, Tensor) else x for x in inputs]
+            inputs, _ = modes.autocast.cast(self, inputs, given, params)
             token = with_modes(autocast=None)  # its parts compute in the dtypes that it got
             try:
                 return self.apply(inputs, params)

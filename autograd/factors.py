@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import backends
 from . import linalg, return_types
+from .autocast import listed
 from .errors import OpError
 from .op import OPS, op
 from .ops.decompositions import LinAlgError
@@ -94,6 +95,7 @@ def lu(A: Tensor, *, pivot: bool = True) -> Any:
     return return_types.linalg_lu((_permutation(rows, A) if pivot else A.new_zeros((0,)), lower, upper))
 
 
+@listed
 def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     """(LU, pivots): both triangles in one matrix, and for step i the row (from 1) that was exchanged with row i."""
     found = lu_factor_ex(A, pivot=pivot)
@@ -167,6 +169,7 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpa
     return return_types.lu_unpack((P, *parts))
 
 
+@listed
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
     """X with A X = B (X A = B unless `left`; with Aᵀ, if `adjoint`), from `LU, pivots = lu_factor(A)`."""
     if not left:
@@ -224,6 +227,7 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
 # -- reflectors, tensors ----------------------------------------------------------------------------------------------
 
 
+@listed
 def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """The first n columns of H₁ H₂ ... Hₖ, Hᵢ = 1 - τᵢ vᵢ vᵢᵀ; vᵢ: column i of A (m, n) below its diagonal, 1 on it."""
     m, n = A.shape[-2:]
@@ -236,6 +240,7 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     return found
 
 
+@listed
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse of A as a map from its last dimensions to its first `ind`, whose sizes have the same product."""
     if ind <= 0:
@@ -250,6 +255,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     return linalg.inv(A.reshape((n, n))).reshape((*last, *first))
 
 
+@listed
 def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     """X with Σ A·X = B over the last dimensions of A; `dims` of A are moved to its end before."""
     if dims is not None:

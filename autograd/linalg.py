@@ -11,6 +11,7 @@ from typing import Any
 from .. import backends
 from ..backends import np
 from . import return_types
+from .autocast import listed
 from .dims import numpy_names, wrap_dims
 from .dtypes import to_numpy_dtype
 from .errors import OpError
@@ -68,6 +69,7 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 
 
 @numpy_names
+@listed
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Σ x·y along `dim`; other dimensions broadcast."""
     return OPS["sum"](OPS["mul"](x, y), dim=dim)
@@ -109,6 +111,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 
 
 @function
+@listed
 def triangular_solve(
     b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
@@ -122,6 +125,7 @@ method(triangular_solve)
 
 
 @api
+@listed
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A X = B, given the Cholesky factor of A: L with L Lᵀ = A, or its transpose if `upper`."""
     lower = L.mT if upper else L
@@ -130,11 +134,13 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
 
 
 @api
+@listed
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, given its Cholesky factor: L with L Lᵀ = A, or its transpose if `upper`."""
     return cholesky_solve(eye_like(L), L, upper)
 
 
+@listed
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """X that makes ‖A X - B‖ least (of those, the smallest X): (solution, residuals, rank, singular_values).
 
@@ -295,6 +301,7 @@ def _slogdet(input: Tensor) -> Any:
     return return_types.slogdet(_d.slogdet(input))
 
 
+@listed
 def matrix_rank(
     A: Tensor,
     *,
@@ -331,6 +338,7 @@ def _some(dim: Any) -> Any:
 
 
 @numpy_names
+@listed
 def matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -381,6 +389,7 @@ def _norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False,
     return vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
 
 
+@listed
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """‖A‖·‖A⁻¹‖ in the matrix norm p; by default the ratio of the largest and the smallest singular value."""
     _at_least("cond", A)

@@ -28,6 +28,7 @@ __all__ = [
     "recording",
     "set_detect_anomaly",
     "set_grad_enabled",
+    "uncast",
     "with_modes",
 ]
 
@@ -67,6 +68,15 @@ def recording(grad: bool) -> Token[Modes]:
     if now.grad is grad:
         return MODES.set(now)
     return MODES.set(NO_GRAD) if now is DEFAULT else with_modes(grad=grad)
+
+
+def uncast(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`function(...)` without autocast."""
+    token = with_modes(autocast=None)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        MODES.reset(token)
 
 
 class _ModeGuard:

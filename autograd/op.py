@@ -34,7 +34,7 @@ from .anomaly import check_finite, remember_line
 from .device import CPU, device_of
 from .dtypes import BFLOAT16, common_dtype, default_dtype, is_floating
 from .errors import NotDense, explain
-from .modes import MODES
+from .modes import MODES, uncast
 from .namespaces import GRAPH, OPS, RAW, Raw, raw, raw_of
 from .paths import binary_path, parametric_path, several_path, unary_path, variadic_path
 from .plan import Plan, Rule, arguments, pick_node
@@ -283,6 +283,8 @@ class Op:
                     return self.direct(*args, *self._absent_all[len(args) :])
                 return self.apply([*args, *self._absent[len(args) :]], {})  # inputs alone
             target = kwargs.pop("out", None)
+            if target is not None and MODES.get().autocast is not None:
+                return uncast(self.general, args, {**kwargs, "out": target})
             inputs, params = self.bind(args, kwargs)
             result = self.apply(inputs, params)
         except NotDense as error:
@@ -315,7 +317,7 @@ class Op:
             shown = ", ".join(type(x).__name__ for x in inputs)
             raise TypeError(f"{self.name}() needs a Tensor among its inputs, got ({shown})")
         if modes.autocast is not None:
-            inputs, arrays = modes.autocast.cast(self, inputs, arrays)
+            inputs, arrays = modes.autocast.cast(self, inputs, arrays, params)
         if self.types is not None:
             inputs, arrays = self._promote(inputs, arrays)
         try:

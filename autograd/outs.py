@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import linalg, storage
+from .modes import uncast
 from .public import FUNCTIONS, signed
 
 __all__ = ["takes_out"]
@@ -28,9 +29,9 @@ def takes_out(f: Callable[..., Any]) -> Callable[..., Any]:
     """`f` with the keyword `out`: one tensor, or one per result, which take the results and are returned."""
 
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        result = f(*args, **kwargs)
         if out is None:
-            return result
+            return f(*args, **kwargs)
+        result = uncast(f, *args, **kwargs)
         storage.deliver(result, out, f.__name__)
         return type(result)(out) if isinstance(result, tuple) else out
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import storage
-from .modes import MODES
+from .modes import MODES, uncast
 from .op import OPS, Op
 from .tensor import Tensor, method
 
@@ -105,6 +105,8 @@ def _inplace_method(name: str, target: Callable[..., Any]) -> None:
 
 def inplace(t: Tensor, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """Compute `target(t, ...)` and let `t` hold the result, in t's dtype: the in-place form of any function."""
+    if MODES.get().autocast is not None:
+        return uncast(inplace, t, target, *args, **kwargs)
     if t.node is not None and (into := IN_PLACE.get(target)) is not None and into(t, *args, **kwargs):
         return t
     recording = MODES.get().grad

@@ -7,6 +7,7 @@ from typing import Any
 from .. import backends
 from . import return_types
 from .attributes import UntypedStorage
+from .autocast import listed
 from .dims import wrap_dim
 from .dtypes import is_floating
 from .errors import OpError
@@ -181,6 +182,7 @@ def range(start: float = 0, end: float | None = None, step: float = 1, **options
     return FUNCTIONS["arange"](count, dtype="float64").mul(step).add(start).to(**options)
 
 
+@listed
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """The slices along `dim` scaled down to a p-norm of `maxnorm` where theirs is larger."""
     if len(input.shape) < 2:

@@ -5,9 +5,10 @@ import threading
 import warnings
 
 import pytest
+from autocast_table import NOT_HERE, OTHERS, TABLE, inputs
 
 import chainrule
-from chainrule import amp, nn, optim
+from chainrule import amp, nn, optim, testing
 from chainrule.autograd import autocast as module
 from chainrule.nn import functional as F
 
@@ -259,38 +260,113 @@ def test_custom_functions():
 
 # -- PyTorch ----------------------------------------------------------------------------------------------------------
 
-CALLS = """
-m@m | t.mm(m,m) | t.bmm(b,b) | t.addmm(m,m,m) | t.baddbmm(b,b,b) | t.addbmm(m,b,b) | F.linear(m,m,v)
-F.conv1d(b,b[:,:,:3]) | F.conv2d(x,k) | F.conv_transpose2d(x,k.transpose(0,1)) | t.einsum('ij,jk->ik',m,m)
-F.scaled_dot_product_attention(b,b,b) | F.bilinear(m,m,b) | F.softmax(h,-1) | F.log_softmax(h,-1)
-F.layer_norm(h,(4,)) | F.layer_norm(h,(4,),v,v) | F.layer_norm(m,(4,)) | F.group_norm(y,2) | F.batch_norm(y,v,v*v)
-h.sum() | h.prod() | h.cumsum(0) | h.exp() | h.pow(2) | h.mean() | F.mse_loss(h,m) | F.l1_loss(h,h)
-F.smooth_l1_loss(h,h) | F.huber_loss(h,h) | F.cross_entropy(h,l) | F.nll_loss(h,l)
-F.binary_cross_entropy(h.sigmoid(),h.sigmoid()) | F.binary_cross_entropy_with_logits(h,h)
-F.kl_div(h,h,reduction='sum')
-F.hinge_embedding_loss(h,h) | F.cosine_embedding_loss(h,h,t.ones(4)) | F.soft_margin_loss(h,h)
-F.triplet_margin_loss(h,h,h) | F.multi_margin_loss(h,l) | F.multilabel_soft_margin_loss(h,h) | F.poisson_nll_loss(h,h)
-F.gaussian_nll_loss(h,h,h.abs()) | F.cosine_similarity(h,h) | t.cdist(h,h) | t.cat([m,h]) | t.stack([m,h]) | m+h
-F.prelu(m,v) | F.interpolate(y,scale_factor=2) | F.avg_pool2d(y,2) | t.linalg.inv(h) | t.linalg.vector_norm(h)
-t.nn.GRU(4,3)(b)[0] | t.nn.LSTM(4,3)(b)[0] | t.nn.RNN(4,3)(b)[0] | m.double()@m.double()
-t.nn.MultiheadAttention(4,2)(b,b,b)[0]
-"""
+KINDS = [("float32", "float32"), ("{low}", "{low}"), ("{low}", "float32")]
+CALLS = [(call, entry) for entry in TABLE for call in entry.calls]
+NAMES = [call for call, _ in CALLS]
+
+
+def dtypes_of(t, call, place, low):
+    """The dtypes of a call's result under autocast, for each pair of dtypes of its inputs; "" where it raises."""
+    found = []
+    for kinds in KINDS:
+        names = inputs(t, *[getattr(t, kind.format(low=low)) for kind in kinds])
+        try:
+            with warnings.catch_warnings(), t.autocast(place, dtype=getattr(t, low)):
+                warnings.simplefilter("ignore")
+                found.append(str(eval(call, names).dtype).partition(".")[2])
+        except (RuntimeError, NotImplementedError, TypeError, ValueError):
+            found.append("")
+    return found
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("call", [c.strip() for line in CALLS.strip().splitlines() for c in line.split("|")])
-def test_dtypes_of_results_are_pytorch_s(call):
+@pytest.mark.parametrize("low", ["bfloat16", "float16"])
+@pytest.mark.parametrize("call", NAMES)
+def test_dtypes_of_results_are_pytorch_s(call, low):
     torch = pytest.importorskip("torch")
-    kinds = []
-    for t in (torch, chainrule):
-        t.manual_seed(0)
-        m, v, b, x, k = t.randn(4, 4), t.randn(4), t.randn(2, 4, 4), t.randn(2, 4, 8, 8), t.randn(3, 4, 3, 3)
-        names = {"t": t, "F": t.nn.functional, "m": m, "v": v, "b": b, "x": x, "k": k}
-        names.update(h=m.to(t.bfloat16), y=x.to(t.bfloat16), l=t.arange(4))
-        with warnings.catch_warnings(), t.autocast("cpu"):
-            warnings.simplefilter("ignore")
-            kinds.append(str(eval(call, names).dtype).partition(".")[2])
-    assert kinds[0] == kinds[1]
+    want, got = dtypes_of(torch, call, "cpu", low), dtypes_of(chainrule, call, "cpu", low)
+    assert [g for w, g in zip(want, got, strict=True) if w] == [w for w in want if w]
+
+
+@pytest.fixture
+def cuda_s_lists(monkeypatch):
+    """The lists of CUDA, for arrays on the CPU."""
+    monkeypatch.setitem(module.LISTS, "cpu", module.LISTS["cuda"])
+
+
+@pytest.mark.parametrize(("call", "entry"), CALLS, ids=NAMES)
+def test_dtypes_of_results_on_cuda(cuda_s_lists, call, entry):
+    got = dtypes_of(chainrule, call, "cpu", "float16")
+    if entry.cuda == "-":
+        return  # what it gives is no matter of autocast; that it is not listed is the next test's
+    want = {"narrow": ["float16"] * 3, "wide": ["float32"] * 3, "error": [""] * 3}
+    assert got == want.get(entry.cuda, ["float32", "float16", "float32"])
+
+
+UNLISTED = [call for call, entry in CALLS if entry.cuda == "-" == entry.cpu]
+
+
+@pytest.mark.parametrize("call", UNLISTED)
+def test_other_ops_compute_as_without_autocast(cuda_s_lists, call):
+    plain = []
+    for kinds in KINDS:
+        names = inputs(chainrule, *[getattr(chainrule, kind.format(low="float16")) for kind in kinds])
+        plain.append(str(eval(call, names).dtype).partition(".")[2])
+    assert dtypes_of(chainrule, call, "cpu", "float16") == plain
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+def test_the_table_has_every_op_that_pytorch_registers(place):
+    torch = pytest.importorskip("torch")
+    registered = torch._C._dispatch_get_registrations_for_dispatch_key(f"Autocast{place.upper()}")
+    names = {name.removeprefix("aten::").partition(".")[0] for name in registered}
+    assert len(names) > 80
+    entered = {op for entry in TABLE if getattr(entry, place) != "-" for op in entry.ops}
+    assert names - entered == (NOT_HERE | OTHERS if place == "cpu" else set())
+
+
+def test_a_parameter_is_narrowed_once():
+    p, x = numbers(4, 4).requires_grad_(), numbers(2, 4)
+    with chainrule.autocast("cpu", dtype=chainrule.float16) as outer:
+        first = F.linear(x, p)
+        cache = module._CACHE.get()
+        assert len(cache) == 1
+        held = next(iter(cache.values()))[3]
+        with chainrule.no_grad(), chainrule.autocast("cpu", dtype=chainrule.float16):
+            F.linear(x, p)
+        second = F.linear(x, p)
+        assert next(iter(cache.values()))[3] is held
+        with chainrule.no_grad():
+            p.mul_(2)
+        third = F.linear(x, p)
+        assert outer is not None
+    assert module._CACHE.get() is None
+    assert chainrule.equal(third, first * 2)
+    (first.sum() + second.sum()).backward()
+    testing.assert_close(p.grad, 2 * x.half().float().sum(0).expand(4, 4), rtol=2e-3, atol=2e-3)
+
+
+def test_the_cache_can_be_off_and_a_use_under_no_grad_leaves_no_trace():
+    p, x = numbers(4, 4).requires_grad_(), numbers(2, 4)
+    assert chainrule.is_autocast_cache_enabled()
+    with chainrule.autocast("cpu", cache_enabled=False):
+        assert not chainrule.is_autocast_cache_enabled()
+        F.linear(x, p)
+        assert module._CACHE.get() is None
+    with chainrule.autocast("cpu"):
+        with chainrule.no_grad():
+            F.linear(x, p)
+        F.linear(x, p).sum().backward()
+        chainrule.clear_autocast_cache()
+        assert module._CACHE.get() == {}
+    assert p.grad is not None
+    chainrule.set_autocast_cache_enabled(False)
+    try:
+        with chainrule.autocast("cpu"):
+            assert module._CACHE.get() is None
+    finally:
+        chainrule.set_autocast_cache_enabled(True)
 
 
 @pytest.mark.torch

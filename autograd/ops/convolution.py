@@ -330,6 +330,8 @@ def _transpose(name, n, input, weight, bias, stride, padding, output_padding, gr
     x = input if batched else OPS["reshape"](input, (1, *shapes[0]))
     out = conv_input(x, weight, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
     if bias is not None:
+        if _autocast() is not None:
+            bias = bias.to(out.dtype)
         out = OPS["add"](out, OPS["reshape"](bias, (-1, *(1,) * n)))
     return out if batched else OPS["reshape"](out, out.array.shape[1:])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from ... import backends
+from ..autocast import listed
 from ..errors import OpError
 from ..op import GRAPH
 from ..tensor import wrap
@@ -108,6 +109,7 @@ def fractional_max_pool3d_with_indices(
     return _fractional("fractional_max_pool3d", 3, input, *args)
 
 
+@listed
 def fractional_max_pool2d(
     input,
     kernel_size,
@@ -127,6 +129,7 @@ def fractional_max_pool2d(
     return (values, indices) if return_indices else values
 
 
+@listed
 def fractional_max_pool3d(
     input,
     kernel_size,

@@ -16,6 +16,7 @@ from operator import index as as_int
 from ... import backends
 from ...backends import np
 from .. import storage
+from ..autocast import listed
 from ..composite import composite
 from ..dims import wrap_dim
 from ..dtypes import from_numpy_dtype
@@ -477,6 +478,7 @@ def unravel_index(indices, shape):
 
 
 @api(name="index_put", inplace=True)
+@listed(name="put_at")
 def _index_put_function(input, indices, values, accumulate=False):
     """A copy of `input` with `values` written at `input[indices]` (a tuple of tensors), or added under `accumulate`."""
     view, arrays = split_index(input, tuple(indices))

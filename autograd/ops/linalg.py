@@ -11,6 +11,7 @@ from itertools import pairwise
 from math import prod
 
 from ...backends import np
+from ..autocast import listed
 from ..composite import composite
 from ..dims import numpy_names, wrap_dim
 from ..errors import OpError
@@ -89,6 +90,7 @@ def bmm(input, mat2):
 
 
 @api
+@listed
 def mv(input, vec):
     """The product of a matrix (n, m) and a vector (m,)."""
     _expect("mv", (input, 2), (vec, 1))
@@ -98,6 +100,7 @@ def mv(input, vec):
 
 
 @api
+@listed
 def dot(input, tensor):
     """Σ input·tensor of two vectors of equal length."""
     _expect("dot", (input, 1), (tensor, 1))
@@ -110,6 +113,7 @@ def dot(input, tensor):
 
 
 @api
+@listed
 def vdot(input, other):
     """Σ input·other of two vectors of equal length (as `dot`: there are no complex tensors)."""
     return dot(input, other)
@@ -174,6 +178,7 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
 
 @api(inplace=True)
 @_also_old
+@listed
 def addmv(input, mat, vec, *, beta=1, alpha=1):
     """beta·input + alpha·(mat @ vec)."""
     return _added(input, mv(mat, vec), beta, alpha)
@@ -181,6 +186,7 @@ def addmv(input, mat, vec, *, beta=1, alpha=1):
 
 @api(inplace=True)
 @_also_old
+@listed
 def addr(input, vec1, vec2, *, beta=1, alpha=1):
     """beta·input + alpha·outer(vec1, vec2)."""
     return _added(input, outer(vec1, vec2), beta, alpha)
@@ -195,6 +201,7 @@ def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
 
 @api(inplace=True)
 @_also_old
+@listed
 def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta·input + alpha·Σ_b batch1[b] @ batch2[b]."""
     return _added(input, bmm(batch1, batch2).sum(0), beta, alpha)
@@ -250,6 +257,7 @@ def chain_matmul(*matrices):
 
 @function
 @numpy_names
+@listed
 def tensordot(a, b, dims=2):
     """Sums of products over dimensions of `a` and `b`: the last `dims` of a with the first of b, or two lists."""
     if isinstance(dims, Tensor):

@@ -311,7 +311,9 @@ def group_norm(F, input, num_groups, weight=None, bias=None, eps=1e-5):
     along = (channels, *(1,) * (len(shape) - 2))
     if weight is not None:
         out = out * F.reshape(weight, along)
-    return out if bias is None else out + F.reshape(bias, along)
+    if bias is not None:
+        out = out + F.reshape(bias, along)
+    return out if out.dtype == input.dtype else F.cast(out, dtype=input.dtype)
 
 
 @composite(inputs="input weight")
@@ -324,7 +326,9 @@ def rms_norm(F, input, normalized_shape, weight=None, eps=None):
     if eps is None:
         eps = finfo(input.dtype).eps
     out = input * F.rsqrt(F.mean(input * input, dim=dims, keepdim=True) + eps)
-    return out if weight is None else out * weight
+    if weight is not None:
+        out = out * weight
+    return out if out.dtype == input.dtype else F.cast(out, dtype=input.dtype)
 
 
 @composite

@@ -16,6 +16,7 @@ from math import prod
 from typing import Any
 
 from ...backends import np
+from ..autocast import listed
 from ..errors import OpError
 from ..op import OPS, op
 from ..public import function
@@ -313,6 +314,7 @@ def max_pool2d(
 
 
 @function
+@listed
 def max_pool3d(
     input: Tensor,
     kernel_size: Ints,
@@ -397,6 +399,7 @@ def avg_pool2d(
     return _pool_averages("avg_pool2d", 2, *args)
 
 
+@listed
 def avg_pool3d(
     input: Tensor,
     kernel_size: Ints,
@@ -498,6 +501,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Sizes) -> Tensor:
     return _adaptive_averages("adaptive_avg_pool2d", 2, input, output_size)
 
 
+@listed
 def adaptive_avg_pool3d(input: Tensor, output_size: Sizes) -> Tensor:
     """`adaptive_avg_pool2d` in three dimensions: input (N, C, D, H, W) or (C, D, H, W)."""
     return _adaptive_averages("adaptive_avg_pool3d", 3, input, output_size)
@@ -536,6 +540,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Sizes, return_indices: bool 
     return _adaptive_maxima("adaptive_max_pool2d", 2, input, output_size, return_indices)
 
 
+@listed
 def adaptive_max_pool3d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
     """`adaptive_max_pool2d` in three dimensions: input (N, C, D, H, W) or (C, D, H, W)."""
     return _adaptive_maxima("adaptive_max_pool3d", 3, input, output_size, return_indices)
@@ -569,6 +574,7 @@ def _unpool(name, n, input, indices, kernel_size, stride, padding, output_size):
     return OPS["reshape"](out, (*shape[:-n], *size))
 
 
+@listed
 def max_unpool1d(
     input: Tensor,
     indices: Tensor,
@@ -585,6 +591,7 @@ def max_unpool1d(
     return _unpool("max_unpool1d", 1, input, indices, kernel_size, stride, padding, output_size)
 
 
+@listed
 def max_unpool2d(
     input: Tensor,
     indices: Tensor,
@@ -597,6 +604,7 @@ def max_unpool2d(
     return _unpool("max_unpool2d", 2, input, indices, kernel_size, stride, padding, output_size)
 
 
+@listed
 def max_unpool3d(
     input: Tensor,
     indices: Tensor,

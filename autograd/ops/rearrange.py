@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ... import backends
 from ...backends import np
+from ..autocast import listed
 from ..dims import as_sizes, numpy_names, wrap_dim, wrap_dims
 from ..dtypes import to_numpy_dtype
 from ..errors import OpError
@@ -249,6 +250,7 @@ def diagflat(input, offset=0):
 
 
 @api
+@listed
 def trace(input):
     """The sum of a matrix's diagonal."""
     if len(input.shape) != 2:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
+from ..autocast import listed
 from ..composite import composite
 from ..errors import OpError
 from ..op import GRAPH
@@ -233,12 +234,14 @@ def _cell(kind, input, hx, weights):
 
 
 @function
+@listed
 def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of an LSTM: (h, c) of input (B, C) and hx = (h, c), each (B, H)."""
     return _cell("LSTM", input, hx, (w_ih, w_hh, b_ih, b_hh))
 
 
 @function
+@listed
 def gru_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of a GRU: the new h (B, H) of input (B, C) and hx (B, H)."""
     return _cell("GRU", input, (hx,), (w_ih, w_hh, b_ih, b_hh))[0]

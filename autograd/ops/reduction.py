@@ -20,6 +20,7 @@ import math
 
 from ... import backends
 from .. import return_types
+from ..autocast import listed
 from ..composite import composite
 from ..dims import numpy_names, wrap_dim, wrap_dims
 from ..dtypes import is_floating, to_numpy_dtype
@@ -665,6 +666,7 @@ def _quantile(input, q, dim, keepdim, interpolation, ignore_nan):
 
 @api
 @numpy_names
+@listed
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """The q-quantiles over `dim` (a number, or None for all): between the values ranked floor and ceil of q (n - 1).
 
@@ -676,6 +678,7 @@ def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
 
 @api
 @numpy_names
+@listed
 def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """`quantile` of what is not NaN."""
     return _quantile(input, q, dim, keepdim, interpolation, True)

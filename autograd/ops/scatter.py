@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ... import backends
 from ...backends import np
+from ..autocast import listed
 from ..composite import composite
 from ..dims import numpy_names, wrap_dim
 from ..dtypes import common_dtype, default_dtype
@@ -273,6 +274,7 @@ def index_add(input, dim, index, source, *, alpha=1):
 
 @api(inplace=True)
 @numpy_names
+@listed
 def index_copy(input, dim, index, source):
     """A copy of `input` with the slices of `source` at the positions `index` (a vector) along `dim`."""
     where = _at(input, dim, index, "index_copy()")

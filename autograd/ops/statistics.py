@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..autocast import listed
 from ..dtypes import get_default_dtype
 from ..errors import OpError, warn
 from ..op import GRAPH
@@ -65,6 +66,7 @@ def corrcoef(input):
 
 
 @api
+@listed
 def dist(input, other, p=2):
     """The p-norm of `input - other`, which are broadcast: one number."""
     return GRAPH.vector_norm(input - other, ord=p)

@@ -13,6 +13,7 @@ from math import floor
 from typing import Any
 
 from ...backends import np
+from ..autocast import listed
 from ..composite import composite
 from ..errors import OpError, warn
 from ..op import OPS, op
@@ -104,6 +105,7 @@ def _filtered(n: int, size: int, mode: str, scale: float) -> AxisMap:
 _MODES = {"linear": ("linear", 1), "bilinear": ("linear", 2), "trilinear": ("linear", 3), "bicubic": ("cubic", 2)}
 
 
+@listed(name="upsample")
 def interpolate(
     input: Tensor,
     size: int | Sequence[int] | None = None,
