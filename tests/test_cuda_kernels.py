@@ -18,6 +18,8 @@ ml_dtypes = pytest.importorskip("ml_dtypes")
 from cuda_simulation import simulation  # noqa: E402
 from cupy.cuda import nvrtc  # noqa: E402
 
+import chainrule  # noqa: E402
+from chainrule.autograd import OPS  # noqa: E402
 from chainrule.backends import by_name  # noqa: E402
 
 by_name("cupy")
@@ -70,7 +72,7 @@ def machine(monkeypatch):
 
 
 def array(random, shape, dtype, scale=1.0):
-    return (scale * random.standard_normal(shape)).astype(DTYPES.get(dtype, dtype))
+    return np.asarray(scale * random.standard_normal(shape)).astype(DTYPES.get(dtype, dtype))
 
 
 def close(found, expected, dtype, times=1.0):
@@ -176,3 +178,73 @@ def test_softmax(machine, dtype, shape, dim):
             grad = h - np.exp(q) * h.sum(dim, keepdims=True)
         close(KERNELS[f"{name}.grad"](g, y, dim), grad, dtype, 2)
     assert len(machine.launches) == 4
+
+
+def composed(name, *arrays, g=None, **params):
+    """(result, gradients) of an op in float64 on the CPU; the gradient of the result is `g`, or ones."""
+    floats = [a is not None and (a.dtype.kind == "f" or a.dtype == DTYPES["bfloat16"]) for a in arrays]
+    tensors = [a if a is None else chainrule.tensor(a.astype("float64") if f else a) for a, f in zip(arrays, floats)]
+    for t, f in zip(tensors, floats):
+        if f:
+            t.requires_grad_()
+    op = OPS[name]
+    out = op(**dict(zip(op.inputs, tensors, strict=True)), **params)
+    out.backward(None if g is None else chainrule.tensor(g.astype("float64")))
+    return out.detach().numpy(), [t.grad.numpy() if f else None for t, f in zip(tensors, floats)]
+
+
+# -- cross entropy ---------------------------------------------------------------------------------------------------
+
+ENTROPY = [
+    ({}, (6, 5), False),
+    ({"reduction": "sum"}, (1, 1003), False),
+    ({"reduction": "none", "ignore_index": 2}, (7, 64), True),
+    ({"label_smoothing": 0.1}, (5, 37), False),
+    ({"label_smoothing": 0.2, "ignore_index": 1}, (9, 40), True),
+    ({}, (3, 7, 4, 2), True),
+    ({"reduction": "none", "label_smoothing": 0.3, "ignore_index": 0}, (2, 5, 3), True),
+]
+
+
+@simulated
+@each_dtype
+@pytest.mark.parametrize(("params", "shape", "weighted"), ENTROPY)
+def test_cross_entropy(machine, dtype, params, shape, weighted):
+    random = np.random.default_rng(1)
+    x = array(random, shape, dtype, 4)
+    target = random.integers(0, shape[1], (shape[0], *shape[2:])).astype("int32" if weighted else "int64")
+    weight = random.random(shape[1]).astype(DTYPES[dtype]) if weighted else None
+    out, kept = KERNELS["cross_entropy"](x, target, weight, **params)
+    g = array(random, out.shape, dtype)
+    expected, (dx, *_) = composed("cross_entropy", x, target, weight, g=g, **params)
+    close(out, expected, dtype)
+    grads = KERNELS["cross_entropy.grad"](g, kept, (True, False, False))
+    close(grads[0], dx, dtype, 2)
+    assert KERNELS["cross_entropy.grad"](g, kept, (True, False, True)) is NotImplemented
+
+
+@simulated
+def test_cross_entropy_of_hard_rows(machine):
+    x = np.array([[0, -np.inf, 3], [np.nan, 0, 1], [-np.inf, -np.inf, -np.inf], [1, 2, 3], [1, 2, 3]], "float32")
+    target = np.array([2, 0, 1, 3, -1])
+    out, kept = KERNELS["cross_entropy"](x, target, reduction="none")
+    np.testing.assert_allclose(out[0], np.log1p(np.exp(-3)), rtol=1e-6)
+    assert np.isnan(out[1:]).all(), "NaN, no distribution, and classes that do not exist"
+    dx = KERNELS["cross_entropy.grad"](np.ones(5, "float32"), kept, (True, False, False))[0]
+    assert np.isfinite(dx[0]).all()
+    assert dx[0, 1] == 0
+    assert np.isnan(dx[1:]).all()
+    assert np.isnan(KERNELS["cross_entropy"](x[3:], target[3:])[0])
+    assert np.isnan(KERNELS["cross_entropy"](x[:1], target[:1], ignore_index=2)[0]), "the mean of no targets"
+
+
+@simulated
+def test_cross_entropy_takes_large_vocabularies(machine):
+    """Rows of odd length, which begin at addresses that are no multiple of 16, in 16 bits."""
+    random = np.random.default_rng(2)
+    x, target = array(random, (3, 50257), "bfloat16", 5), random.integers(0, 50257, 3)
+    out, kept = KERNELS["cross_entropy"](x, target)
+    g = np.array(1, DTYPES["bfloat16"])
+    expected, (dx, *_) = composed("cross_entropy", x, target, None, g=g)
+    close(out, expected, "bfloat16")
+    close(KERNELS["cross_entropy.grad"](g, kept, (True, False, False))[0], dx, "bfloat16")

@@ -11,8 +11,8 @@ from typing import Any
 import cupy
 import cupyx.scipy.special as special
 
-from . import softmax
 from .namespace import check_along, check_indices, only_masks
+from .own import OWN
 
 __all__ = ["KERNELS"]
 
@@ -118,8 +118,5 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "gather": gather,
     "scatter": scatter,
     "embedding": embedding,
-    "softmax": _partial(softmax.softmax),
-    "softmax.grad": _partial(softmax.softmax_grad),
-    "log_softmax": _partial(softmax.log_softmax),
-    "log_softmax.grad": _partial(softmax.log_softmax_grad),
+    **OWN,
 }

@@ -9,11 +9,12 @@ memory is not in C order, such as channels-last images, is copied into it first.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from .launch import FLOATS, THREADS, Source, blocks, contiguous, new_like, row_blocks, wide_loads
 
-__all__ = ["log_softmax", "log_softmax_grad", "softmax", "softmax_grad"]
+__all__ = ["SERVES"]
 
 _SOURCE = Source("softmax.cu", T=FLOATS)
 _FORWARD, _BACKWARD = _SOURCE.kernel("softmax_forward"), _SOURCE.kernel("softmax_backward")
@@ -64,3 +65,11 @@ def log_softmax_grad(g: Any, out: Any, dim: int) -> Any:
     if g.dtype != out.dtype or not _served(out, dim):
         return NotImplemented
     return _launched(_BACKWARD, _ACROSS_BACKWARD, (g, out), dim, 1)
+
+
+SERVES: dict[str, Callable[..., Any]] = {
+    "log_softmax": log_softmax,
+    "log_softmax.grad": log_softmax_grad,
+    "softmax": softmax,
+    "softmax.grad": softmax_grad,
+}

@@ -1,0 +1,103 @@
+"""cross_entropy of class indices as one node: two launches forward, one backward, the count of targets on the device.
+
+Logits of 16 bits are read as they are and summed in float32, so under autocast nothing wider is made of them. Backward
+writes into new memory, not over the logits: programs look at them after it. A class that does not exist gives NaN, as
+nobody waits for the device to find it (an assertion that costs nothing, and that a captured step can have, too).
+
+It has not run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .launch import FLOATS, INDICES, THREADS, Source, blocks, contiguous, new, new_like, row_blocks, wide_loads
+
+__all__ = ["SERVES"]
+
+_SOURCE = Source(
+    "entropy.cu", T=FLOATS, I=INDICES, L=FLOATS, where=lambda T, I, L: T == L or (L == "float32" and T != "float64")
+)
+_FORWARD, _ACROSS, _TOTAL = (_SOURCE.kernel(f"entropy_{name}") for name in ("forward", "across", "total"))
+_BACKWARD, _ACROSS_BACKWARD = _SOURCE.kernel("entropy_backward"), _SOURCE.kernel("entropy_across_backward")
+
+
+class _Kept(NamedTuple):
+    x: Any
+    target: Any
+    weight: Any
+    lse: Any
+    count: Any
+    form: tuple[Any, ...]
+    sizes: tuple[int, int, int]
+    ignored: int
+    smoothing: float
+    each: int
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """As the composite: (loss, what backward needs)."""
+    if (
+        size_average is not None
+        or reduce is not None
+        or reduction not in ("mean", "sum", "none")
+        or not 0.0 <= label_smoothing <= 1.0
+        or input.dtype.name not in FLOATS
+        or input.ndim < 2
+        or not input.size
+        or target.dtype.kind not in "iu"
+        or target.shape != input.shape[:1] + input.shape[2:]
+        or (weight is not None and weight.shape != input.shape[1:2])
+    ):
+        return NotImplemented
+    x, sums = contiguous(input), "float64" if input.dtype.itemsize == 8 else "float32"
+    place = contiguous(target if target.dtype.name in INDICES else target.astype("int64"))
+    w = None if weight is None else contiguous(weight.astype(sums, copy=False))
+    n, inner = x.shape[1], math.prod(x.shape[2:])
+    outer = x.shape[0]
+    form = (x.dtype.name, place.dtype.name, x.dtype.name)
+    loss, lse, rest = new(target.shape, sums), new(target.shape, sums), (ignore_index, float(label_smoothing))
+    if inner > 1:
+        grid = blocks(outer * inner)
+        _ACROSS[form](grid, THREADS, x, place, w, loss, lse, outer, n, inner, *rest)
+    else:
+        block = row_blocks(n, x.itemsize)
+        _FORWARD[form](blocks(outer, block[1]), block, x, place, w, loss, lse, outer, n, *rest, wide_loads(x))
+    each = int(reduction == "none")
+    count, out = new((), sums), new((), x.dtype)
+    rows = outer * inner
+    _TOTAL[form](1, 1024, loss, place, w, out, count, rows, n, ignore_index, int(reduction == "mean"))
+    kept = _Kept(x, place, w, lse, count, form, (outer, n, inner), *rest, each)
+    return (loss.astype(x.dtype, copy=False) if each else out), kept
+
+
+def cross_entropy_grad(g: Any, residual: Any, needs: Any) -> Any:
+    """Gradients for the logits alone; other inputs that want one have the composition's."""
+    if needs[1] or (len(needs) > 2 and needs[2]):
+        return NotImplemented
+    k = residual
+    outer, n, inner = k.sizes
+    g, dx = contiguous(g), new_like(k.x)
+    arrays = (g, k.x, k.target, k.weight, k.lse, k.count, dx)
+    if inner > 1:
+        rest = outer, n, inner, k.ignored, k.smoothing, k.each
+        _ACROSS_BACKWARD[k.form](blocks(outer * inner), THREADS, *arrays, *rest)
+    else:
+        block = row_blocks(n, k.x.itemsize)
+        rest = outer, n, k.ignored, k.smoothing, k.each, wide_loads(k.x, dx)
+        _BACKWARD[k.form](blocks(outer, block[1]), block, *arrays, *rest)
+    return dx, None, None
+
+
+SERVES: dict[str, Callable[..., Any]] = {"cross_entropy": cross_entropy, "cross_entropy.grad": cross_entropy_grad}

@@ -1,0 +1,23 @@
+"""The ops that CUDA C kernels of ours serve (launch.py tells of them), by name.
+
+All are partial: what they do not serve (other dtypes, broadcast operands) the generic forms do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import entropy, softmax
+
+__all__ = ["OWN"]
+
+
+def _partial(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    kernel.partial = True  # type: ignore[attr-defined]
+    return kernel
+
+
+OWN: dict[str, Callable[..., Any]] = {
+    name: _partial(kernel) for module in (entropy, softmax) for name, kernel in module.SERVES.items()
+}
