@@ -18,7 +18,7 @@ __all__ = ["NAMES", "PACKAGES", "PATHS", "attribute", "install", "top_names"]
 
 #: packages above the engine and modules of their own name, imported when a program names one
 PACKAGES = (
-    *("distributions", "models", "nn", "optim", "runtime", "testing", "utils"),
+    *("distributed", "distributions", "models", "nn", "optim", "runtime", "testing", "utils"),
     *(f"backends.{name}" for name in ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum")),
     *("utils._pytree", "utils.flop_counter"),
 )
@@ -46,10 +46,9 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "accelerator": "runtime.accelerator",
     "autograd.profiler": "runtime.profiler",
     "compiler": "runtime.compiler",
-    "distributed": "runtime.distributed",
-    "distributed.distributed_c10d": "runtime.distributed",
-    "distributed.nn": "runtime.distributed_nn",
-    "distributed.nn.functional": "runtime.distributed_nn",
+    "distributed.distributed_c10d": "distributed",
+    "distributed.nn": "distributed.functional",
+    "distributed.nn.functional": "distributed.functional",
     "functional": "runtime.functional",
     "fx": "runtime.fx",
     "hub": "runtime.hub",

@@ -108,7 +108,7 @@ class DistributedDataParallel(Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        from . import distributed
+        from .. import distributed
 
         if not distributed.is_initialized():
             raise ValueError(

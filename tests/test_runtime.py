@@ -225,12 +225,22 @@ def test_a_world_of_one(group):
         group.get_rank()
 
 
-def test_larger_worlds_are_refused(monkeypatch):
-    with pytest.raises(NotImplementedError, match="a world of 2"):
-        chainrule.distributed.init_process_group("gloo", rank=0, world_size=2)
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(NotImplementedError, match="a world of 4"):
-        chainrule.distributed.init_process_group()
+def test_what_a_larger_world_needs(monkeypatch):
+    init = chainrule.distributed.init_process_group
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match="MASTER_ADDR expected"):
+        init("gloo", rank=0, world_size=2)
+    with pytest.raises(ValueError, match="neither of RANK and rank"):
+        init("gloo", world_size=2)
+    with pytest.raises(ValueError, match="rank 2 is not in a world of 2 processes"):
+        init("gloo", rank=2, world_size=2)
+    with pytest.raises(ValueError, match="No rendezvous handler for udp"):
+        init("gloo", "udp://127.0.0.1:1", rank=0, world_size=2)
+    with pytest.raises(ValueError, match="Unknown backend type 'ucc'"):
+        init("ucc")
+    with pytest.raises(RuntimeError, match=r"rank 0 waited 0\.2 s for ranks \[1\]"):
+        init("gloo", "tcp://127.0.0.1:0", rank=0, world_size=2, timeout=0.2)
     assert not chainrule.distributed.is_initialized()
 
 

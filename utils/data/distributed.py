@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,17 +14,14 @@ __all__ = ["DistributedSampler"]
 
 def _group() -> Any:
     """The module `distributed`, with its process group running."""
-    try:
-        module = importlib.import_module("...distributed", __package__)
-        running = module.is_initialized()
-    except (ImportError, AttributeError):
-        running = False
-    if not running:
+    from ... import distributed
+
+    if not distributed.is_initialized():
         raise OpError(  # ValueError and RuntimeError: PyTorch has raised either
             "Default process group has not been initialized, please make sure to call init_process_group, or give "
             "DistributedSampler num_replicas and rank"
         )
-    return module
+    return distributed
 
 
 class DistributedSampler(Sampler[int]):

@@ -1,0 +1,129 @@
+"""Collective calls between processes as functions with gradients, and the arrays behind tensors that libraries get.
+
+The gradient of a result that has parts of all processes is itself a collective call, so all of them must go through
+backward alike. `distributed.nn` has all of these functions under PyTorch's names; SyncBatchNorm stands on `all_gather`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import backends
+from ..backends import communication, np
+from ..backends.communication import ReduceOp, Work
+from .function import Function
+from .storage import as_memory, mark_written
+from .tensor import Tensor, wrap
+
+__all__ = ["Call", "all_gather", "device_group", "reduce_scatter", "world_group"]
+
+
+def world_group(group: Any = None) -> Any:
+    """The group that is given, or that of all processes; None where no world was joined."""
+    if group is not None:
+        return group
+    world = communication.current()
+    return None if world is None else world.default
+
+
+def device_group(group: Any) -> Any:
+    """The NCCL group of a group's GPUs, made when it is first used."""
+    group = group.origin or group
+    if group.device is None:
+        from ..backends.communication.nccl import NcclGroup
+
+        group.device = NcclGroup(group)
+    return group.device
+
+
+class Call:
+    """The arrays of one call: contiguous ones, where the group's library can reach them, and the way back."""
+
+    def __init__(self, group: Any, first: Tensor) -> None:
+        if not isinstance(first, Tensor):
+            raise TypeError(f"Invalid function argument: expected a Tensor, not {type(first).__name__}")
+        self.group, self.written = group, []  # type: Any, list[Any]
+        self.kind = backends.of(first.array).device_type
+        self.on_gpu = self.kind != "cpu" and group.nccl and len(group.ranks) > 1
+        self.back: list[tuple[Any, Any]] = []
+
+    def array(self, t: Tensor, written: bool = False) -> Any:
+        """The array of `t`, or a contiguous copy of it, on the host unless NCCL is to have it."""
+        if not isinstance(t, Tensor):
+            raise TypeError(f"Invalid function argument: expected a Tensor, not {type(t).__name__}")
+        as_memory(t)
+        raw = t.array
+        backend = backends.of(raw)
+        if backend.device_type != self.kind:
+            raise ValueError(f"tensors of one collective call lie on one device, not on {self.kind} and {t.device}")
+        found = raw if raw.flags.c_contiguous else backend.xp.ascontiguousarray(raw)
+        if self.kind != "cpu" and not self.on_gpu:
+            found = np.ascontiguousarray(backend.to_host(found))
+        if written:
+            if not backend.writable(raw):
+                raise RuntimeError(f"a collective call cannot write into an expanded tensor of shape {list(raw.shape)}")
+            self.written.append(raw)
+            if found is not raw:
+                self.back.append((raw, found))
+        return found
+
+    def give_back(self) -> None:
+        """Copy what came into arrays that the library could not write into."""
+        for raw, copy in self.back:
+            raw[...] = copy if self.kind == "cpu" or self.on_gpu else backends.of(raw).asarray(copy)
+
+    def run(self, name: str, async_op: bool, *args: Any) -> Work | None:
+        """Call the operation of the group."""
+        engine = device_group(self.group) if self.on_gpu else self.group
+        for raw in self.written:
+            mark_written(raw)
+        work: Work = getattr(engine, name)(*args, block=not async_op, after=self.give_back if self.back else None)
+        return work if async_op else None
+
+
+def _rows(array: Any, group: Any) -> list[Any]:
+    return list(array.reshape(len(group.ranks), -1))
+
+
+def _like(t: Tensor, shape: Any) -> Tensor:
+    return wrap(backends.of(t.array).xp.empty(tuple(shape), t.array.dtype), None)
+
+
+class _AllGather(Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        out = _like(tensor, (len(group.ranks), *tensor.shape))
+        call = Call(group, tensor)
+        call.run("all_gather", False, _rows(call.array(out, True), group), call.array(tensor))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return _ReduceScatter.apply(g, ctx.group), None
+
+
+class _ReduceScatter(Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        out = _like(tensor, tensor.shape[1:])
+        call = Call(group, tensor)
+        call.run(
+            "reduce_scatter", False, call.array(out, True).reshape(-1), _rows(call.array(tensor), group), ReduceOp.SUM
+        )
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return _AllGather.apply(g, ctx.group), None
+
+
+def all_gather(tensor: Tensor, group: Any) -> Tensor:
+    """The tensors of all processes, which have one shape, stacked along a new first dimension."""
+    return _AllGather.apply(tensor, group)
+
+
+def reduce_scatter(tensor: Tensor, group: Any) -> Tensor:
+    """The sum over all processes of the part `tensor[i]`, where i is this one's place in the group."""
+    return _ReduceScatter.apply(tensor, group)
