@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ALONE", "get_threads", "set_threads"]
+__all__ = ["ALONE", "blas_function", "get_threads", "set_threads"]
 
 _count = 0
 
 
 @functools.cache
-def _openblas() -> tuple[Any, Any] | None:
-    """OpenBLAS's functions that get and set the number of threads, where NumPy brought it along."""
+def _library() -> tuple[Any, str, str] | None:
+    """OpenBLAS, where NumPy brought it along, with what the names of its functions begin and end with."""
     package = Path(np.__file__).parent
     for folder in (package.parent / "numpy.libs", package / ".dylibs"):
         for path in sorted(folder.glob("*openblas*")):
@@ -31,10 +31,28 @@ def _openblas() -> tuple[Any, Any] | None:
                 for suffix in ("64_", ""):
                     names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
                     if all(hasattr(library, name) for name in names):
-                        get, put = (getattr(library, name) for name in names)
-                        put.argtypes, put.restype = [ctypes.c_int], None
-                        return get, put
+                        return library, prefix, suffix
     return None
+
+
+@functools.cache
+def _openblas() -> tuple[Any, Any] | None:
+    """OpenBLAS's functions that get and set the number of threads."""
+    found = _library()
+    if found is None:
+        return None
+    library, prefix, suffix = found
+    get, put = (getattr(library, f"{prefix}openblas_{verb}_num_threads{suffix}") for verb in ("get", "set"))
+    put.argtypes, put.restype = [ctypes.c_int], None
+    return get, put
+
+
+def blas_function(name: str) -> int | None:
+    """The address of one of OpenBLAS's functions, where it takes sizes as int64."""
+    found = _library()
+    if found is None or found[2] != "64_" or not hasattr(found[0], f"{found[1]}{name}64_"):
+        return None
+    return ctypes.cast(getattr(found[0], f"{found[1]}{name}64_"), ctypes.c_void_p).value
 
 
 def get_threads() -> int:

@@ -130,9 +130,15 @@ def own(local: threading.local) -> Any:
 
 
 def do(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """`function(*args, **kwargs)`, which touches data in a function that is LOWERED: its result is the same array in
-    each run, so it writes into one that is given.
+    """`function(*args, **kwargs)`, which touches data in a function that is LOWERED: one entry of the list, whatever it
+    calls. Its result is the same array in each run, so it writes into one that is given.
     """
-    if ACTIVE[0]:
-        note(function, args, kwargs)
-    return function(*args, **kwargs)
+    calls = STATE.calls
+    if calls is None:
+        return function(*args, **kwargs)
+    calls.append(Call(function, args, kwargs))
+    STATE.calls = None
+    try:
+        return function(*args, **kwargs)
+    finally:
+        STATE.calls = calls

@@ -51,9 +51,11 @@ class Program:
     def __init__(self, calls: Iterable[Call]) -> None:
         self._lock, self._forks = threading.Lock(), FORKS[0]
         self.parts: list[Callable[[], Any]] = []
+        self._keep: list[Any] = []  # what translated calls work on
+        self._live: list[Any] = []
         stages: list[list[list[Any]]] = []
         for call in calls:
-            found = _pieces(call)
+            found = self._pieces(call)
             if found is None:
                 self._close(stages)
                 self.parts.append(_bound(call))
@@ -63,11 +65,44 @@ class Program:
                 stages.append(found)
         self._close(stages)
 
+    def _pieces(self, call: Call) -> list[list[Any]] | None:
+        """The pieces of a call of machine code alone, each a list of (kernel, arguments); None for others."""
+        function, args, kwargs = call
+        if isinstance(function, Kernel):
+            return None if kwargs else [[(function, args)]]
+        if not isinstance(function, Pieces):
+            found = self._translated(call)
+            return None if found is None else found.pieces
+        pieces = []
+        for piece in function.pieces:
+            flat: list[Any] = []
+            for inner in piece:
+                parts = self._pieces(inner)
+                if parts is None:
+                    return None
+                flat += [call for part in parts for call in part]  # pieces within pieces are one thread's
+            pieces.append(flat)
+        return pieces
+
+    def _translated(self, call: Call) -> Any:
+        if not available():
+            return None
+        from .foreign import translated
+
+        found = translated(call)
+        if found is not None:
+            self._keep.append(found.keep)
+            self._live += found.live
+        return found
+
     def _close(self, stages: list[list[list[Any]]]) -> None:
         if stages:
             from .lockstep import Stretch
 
-            self.parts.append(Stretch(list(stages)).run)
+            stretch = Stretch(list(stages))
+            stretch.live += self._live
+            self._live = []
+            self.parts.append(stretch.run)
             stages.clear()
 
     def run(self) -> None:
@@ -77,24 +112,6 @@ class Program:
         with self._lock:
             for part in self.parts:
                 part()
-
-
-def _pieces(call: Call) -> list[list[Any]] | None:
-    """The pieces of a call that is of kernels alone, each a list of (kernel, arguments); None for others."""
-    if isinstance(call.function, Kernel):
-        return None if call.kwargs else [[(call.function, call.args)]]
-    if not isinstance(call.function, Pieces):
-        return None
-    found = []
-    for piece in call.function.pieces:
-        flat: list[Any] = []
-        for inner in piece:
-            parts = _pieces(inner)
-            if parts is None:
-                return None
-            flat += [call for part in parts for call in part]  # pieces within pieces are one thread's
-        found.append(flat)
-    return found
 
 
 def _bound(call: Call) -> Callable[[], Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..compiled.listed import ACTIVE, do
 from ..compiled.pool import run
 from ..threads import ALONE, get_threads
 
@@ -22,8 +23,24 @@ _SMALL, _SMALL_VECTOR = 1 << 18, 1 << 13
 _LARGE = 1 << 23
 
 
+def alone(a: Any, b: Any) -> bool:
+    """Whether OpenBLAS stays in the caller's thread anyhow."""
+    if b.ndim < 2 or a.ndim < 2:
+        return max(a.size, b.size) <= _SMALL_VECTOR
+    return a.size * b.shape[1] <= _SMALL
+
+
 def dot(a: Any, b: Any, out: Any = None) -> Any:
     """np.dot of matrices or vectors."""
+    if not ACTIVE[0]:
+        return into(a, b, out)
+    if out is None:
+        out = np.empty((*a.shape[:-1], *b.shape[1:]) if b.ndim > 1 else a.shape[:-1], np.result_type(a, b))
+    return do(into, a, b, out)
+
+
+def into(a: Any, b: Any, out: Any) -> Any:
+    """`dot` itself."""
     if b.ndim < 2 or a.ndim < 2:
         if max(a.size, b.size) <= _SMALL_VECTOR:
             return np.dot(a, b, out)
