@@ -93,6 +93,38 @@ class Plan(dict[Any, tuple[Any, ...]]):
             self.keep = itemgetter(*sources)
 
     def __missing__(self, F: Any) -> tuple[Any, ...]:
+        separate = self._separate(F)
+        kernel = None if F is GRAPH else F.backend.kernels.get(f"{self.op.name}.grads")
+        if kernel is None or len(separate) < 2:
+            result = separate
+        else:
+            targets = tuple([target for target, *_ in separate])
+            joint = F.backend.guarded(self._joint(kernel, F, separate))
+            result = ((targets, joint, 0, ~len(self.sources), False),)
+        self[F] = result
+        return result
+
+    def _joint(self, kernel: Any, F: Any, separate: tuple[Any, ...]) -> Callable[..., Any]:
+        """A kernel `op.grads(g, given)` of several rules at once, and the rules for what it does not serve.
+
+        given: for each input that wants a gradient what its rule names; the kernel gives the gradients in that order.
+        """
+        parts = [(self.op.inputs[i], start, count) for i, _, start, count in self.rules]
+
+        def joint(g: Any, *values: Any) -> Any:
+            found = kernel(g, {name: values[start : start + count] for name, start, count in parts})
+            if found is not NotImplemented:
+                return found
+            each = []
+            for _, function, start, count, _ in separate:
+                part = values[start : start + (count if count >= 0 else ~count)]
+                each.append(function(F, g, *part) if count >= 0 else function(g, *part))
+            return each
+
+        return joint
+
+    def _separate(self, F: Any) -> tuple[Any, ...]:
+        """Each rule by itself, as a walk takes it."""
         found = []
         for targets, rule, start, count in self.rules:
             function = rule.function
@@ -115,8 +147,7 @@ class Plan(dict[Any, tuple[Any, ...]]):
             if self.op.outputs != 1:
                 function = _completed(function)
             found.append((targets, function, start, count, False))
-        result = self[F] = tuple(found)
-        return result
+        return tuple(found)
 
     def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
         """What `node` kept, as Tensors attached to the graph, for a rule that records."""

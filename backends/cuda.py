@@ -1,13 +1,13 @@
-"""`chainrule.backends.cuda`: PyTorch's settings of products and attention on a GPU, kept as they are set.
+"""`chainrule.backends.cuda`: PyTorch's settings of products and attention on a GPU.
 
-Attention is one composition of ops (and a kernel on the CPU), which is PyTorch's "math" form.
+Those of products are obeyed (backends/cupy/gemm.py), those of attention are kept as they are set:
+attention is one composition of ops (and a kernel on the CPU), which is PyTorch's "math" form.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 __all__ = [
@@ -25,14 +25,56 @@ __all__ = [
     "sdp_kernel",
 ]
 
-#: how products on the GPU may be rounded; CuPy asks the environment (CUPY_TF32) instead
-matmul = SimpleNamespace(
-    allow_tf32=False,
-    allow_fp16_reduced_precision_reduction=True,
-    allow_bf16_reduced_precision_reduction=True,
-    allow_fp16_accumulation=False,
-    fp32_precision="ieee",
+_REDUCED = (
+    "allow_fp16_reduced_precision_reduction",
+    "allow_bf16_reduced_precision_reduction",
+    "allow_fp16_accumulation",
 )
+
+
+class _Matmul:
+    """`chainrule.backends.cuda.matmul`: how products on a GPU may be rounded.
+
+    fp32_precision: "ieee" and "none" multiply float32 exactly to rounding, "tf32" rounds the factors to 10 bits.
+    allow_tf32 is the same by its older name, and `set_float32_matmul_precision` ("high", "medium") by another.
+    allow_*_reduced_precision_reduction: the parts of a long sum of 16-bit products may be added up in 16 bits;
+    allow_fp16_accumulation: the sum itself may be made in float16.
+    """
+
+    def __init__(self) -> None:
+        self.allow_fp16_reduced_precision_reduction = True
+        self.allow_bf16_reduced_precision_reduction = True
+        self.allow_fp16_accumulation = False
+        self._fp32, self._precision = "none", "highest"
+
+    @property
+    def fp32_precision(self) -> str:
+        return self._fp32
+
+    @fp32_precision.setter
+    def fp32_precision(self, value: str) -> None:
+        if value not in ("none", "ieee", "tf32"):
+            raise RuntimeError(f"backend 'cuda' does not support precision {value!r}; it has 'none', 'ieee' and 'tf32'")
+        self._fp32 = value
+        self._precision = "high" if value == "tf32" else "highest"
+
+    @property
+    def allow_tf32(self) -> bool:
+        return self._fp32 == "tf32"
+
+    @allow_tf32.setter
+    def allow_tf32(self, value: bool) -> None:
+        self.fp32_precision = "tf32" if value else "ieee"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(self, name) and name not in _REDUCED:
+            raise AttributeError(f"Unknown attribute {name}")
+        object.__setattr__(self, name, value)
+
+
+matmul = _Matmul()
+#: whether a product of a new shape is timed with several algorithms; `chainrule.cuda.tunable` sets it
+tuning = False
 _sdp = {"flash": True, "mem_efficient": True, "math": True, "cudnn": True}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd.errors import warn
+from ..backends import cuda
 
 __all__ = [
     "are_deterministic_algorithms_enabled",
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 _kept: dict[str, Any] = {
-    "precision": "highest",
     "deterministic": False,
     "warn_only": False,
     "interop": 1,
@@ -36,16 +36,20 @@ _kept: dict[str, Any] = {
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """'highest', 'high' or 'medium': the least precision of float32 products. All are computed with the highest."""
+    """'highest', 'high' or 'medium': the least precision of float32 products. On a GPU the latter two mean TF32.
+
+    The CPU computes all of them with the highest. As `chainrule.backends.cuda.matmul.allow_tf32` has it.
+    """
     if precision not in ("highest", "high", "medium"):
         warn(f"{precision} is not one of 'highest', 'high', or 'medium'; the current setting was not changed")
         return
-    _kept["precision"] = precision
+    cuda.matmul.allow_tf32 = precision != "highest"
+    cuda.matmul._precision = precision
 
 
 def get_float32_matmul_precision() -> str:
     """What `set_float32_matmul_precision` was given; 'highest' at first."""
-    return _kept["precision"]
+    return cuda.matmul._precision
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:

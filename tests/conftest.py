@@ -24,7 +24,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 #: options that put the tests' tensors on a GPU, or what stands for one
 GPU = ("cupy", "fake")
-REAL = ("test_cupy_static.py", "test_cuda_kernels.py")
+REAL = ("test_cupy_static.py", "test_cuda_kernels.py", "test_cublaslt.py", "test_gemm.py")
 
 
 def pytest_addoption(parser):
@@ -47,6 +47,8 @@ def pytest_configure(config):
 
         fake_cupy.install()
         backend = backends.by_name("cupy")
+        gemm = importlib.import_module("chainrule.backends.cupy.gemm")
+        gemm.executor = importlib.import_module("cublaslt_simulation").Simulated()
         if os.environ.get("CHAINRULE_SIMULATE") == "1":
             fake_cupy.simulate(importlib.import_module("chainrule.backends.cupy.launch"))
         else:
@@ -66,12 +68,7 @@ def pytest_report_header(config):
 
 def pytest_ignore_collect(collection_path, config):
     """What looks at the real CuPy has nothing to look at beside a fake."""
-    if config.getoption("backend") == "fake" and collection_path.name in (
-        "test_cupy_static.py",
-        "test_cuda_kernels.py",
-    ):
-        return True
-    return None
+    return (config.getoption("backend") == "fake" and collection_path.name in REAL) or None
 
 
 def pytest_collection_modifyitems(items):

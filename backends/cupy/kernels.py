@@ -11,6 +11,7 @@ from typing import Any
 import cupy
 import cupyx.scipy.special as special
 
+from . import gemm
 from .namespace import check_along, check_indices, only_masks
 from .own import OWN
 
@@ -119,4 +120,5 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "scatter": scatter,
     "embedding": embedding,
     **OWN,
+    **gemm.GEMM,
 }

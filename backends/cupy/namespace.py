@@ -1,7 +1,7 @@
 """The namespace that forwards get: CuPy's, where it differs from NumPy's in what an op relies on, put right.
 
 * Indices out of range wrap around silently on CuPy: `take` and the like check them, which waits for the device once.
-* CuPy multiplies stacks of 16-bit matrices by casting or by a slow kernel for integers: `matmul`, `einsum`.
+* CuPy multiplies stacks of 16-bit matrices by casting or by a slow kernel for integers, and not in a graph: `matmul`.
 * `add.at` knows few dtypes, and adds float16 in float16.
 * A strided view does not say whose memory it shows: `as_strided`.
 * A singular matrix gives NaN without an error: `linalg`.
@@ -18,6 +18,8 @@ from typing import Any
 import cupy
 import cupyx
 import numpy as np
+
+from . import gemm
 
 __all__ = ["Namespace", "check_along", "check_indices", "only_masks"]
 
@@ -106,7 +108,10 @@ def _narrow(a: Any) -> bool:
 
 
 def matmul(x1: Any, x2: Any, /) -> Any:
-    """As `cupy.matmul`; 16-bit floats are multiplied by cuBLAS with sums in float32."""
+    """As `cupy.matmul`; floats are multiplied by cuBLASLt, without it 16-bit ones with sums in float32 as well."""
+    out = gemm.matmul(x1, x2)
+    if out is not NotImplemented:
+        return out
     if not _narrow(x1) or x1.ndim < 2 or x2.ndim < 2:
         return cupy.matmul(x1, x2)
     if x2.ndim == 2 and x1.shape[-1] == x2.shape[0]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...autograd.conversion import tensor_type
 from ...autograd.dtypes import bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
-from . import amp, devices, memory, nvtx, random, streams
+from . import amp, devices, memory, nvtx, random, streams, tunable
 from .devices import *
 from .devices import CUDA as _CUDA
 from .memory import *
@@ -28,7 +28,7 @@ __all__ = [
         "LongTensor",
         "ShortTensor",
     ),
-    *("amp", "memory", "nvtx", "random", "streams"),
+    *("amp", "memory", "nvtx", "random", "streams", "tunable"),
     *devices.__all__,
     *memory.__all__,
     *random.__all__,
