@@ -10,7 +10,7 @@ from typing import Any
 from .errors import OpError
 from .namespaces import GRAPH
 from .plan import Parts
-from .tensor import Tensor, method
+from .tensor import WATCHED, Tensor, method
 
 __all__ = ["RemovableHandle", "add_hook"]
 
@@ -59,9 +59,10 @@ def register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Remo
 
 @method
 def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], None]) -> RemovableHandle:
-    """Call `hook(tensor)` after a gradient was accumulated into this leaf's `.grad`."""
+    """Call `hook(tensor)` when backward() has put the whole gradient of this leaf into `.grad`, and may still go on."""
     if self.node is not None or not self.leaf:
         raise OpError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+    WATCHED.add(self)
     return add_hook(self, hook, "after_hooks")
 
 

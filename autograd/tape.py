@@ -6,12 +6,17 @@ wait for their turn, the newest is next, as all that it takes part in has been w
 which takes a third longer. Un-broadcasting and the fitting of dtypes are done here, once, for every op.
 
 What a node keeps is released as soon as its rules have run, unless the graph is retained.
+
+The gradients of leaves are put into `.grad` when the walk is over. Those of leaves that somebody watches
+(`register_post_accumulate_grad_hook`) are so when the oldest node that took them has been walked, for then they are
+complete: an optimizer may step, or processes may begin to add them up, while the walk goes on.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Any
@@ -25,15 +30,17 @@ from .errors import OpError, note
 from .modes import MODES, recording
 from .namespaces import GRAPH, raw
 from .plan import Parts
-from .tensor import Node, Tensor, wrap
+from .tensor import WATCHED, Node, Tensor, wrap
 
-__all__ = ["backward", "grad", "gradients", "sum_to_shape"]
+__all__ = ["backward", "grad", "gradients", "sum_to_shape", "when_done"]
 
 _by_serial = attrgetter("serial")
 #: the gradient of a scalar result for itself, by array type and dtype; rules never write into a gradient
 _ONES: dict[Any, Any] = {}
 #: bytes of a gradient from which it is worth finding out who holds it
 LARGE = 1 << 16
+#: what hooks asked to be called at the end of the backward() that is under way, by thread
+_LATER = threading.local()
 #: the namespaces in which a walk has begun
 _STARTED: set[Any] = set()
 
@@ -89,12 +96,41 @@ def _fit(F: Any, g: Any, like: Any, node: Node) -> Any:
     return g
 
 
+def _completed_by(grads: dict[Any, Any]) -> dict[Node, list[Tensor]]:
+    """Watched leaves behind the roots, by the last node that adds to their gradients."""
+    last: dict[Tensor, Node] = {}
+    for node in _reachable(grads):
+        for p in node.parents:
+            if p is not None and type(p) is not Node and p.after_hooks:
+                last[p] = node
+    found: dict[Node, list[Tensor]] = {}
+    for leaf, node in last.items():
+        found.setdefault(node, []).append(leaf)
+    return found
+
+
+def _complete(leaves: list[Tensor], grads: dict[Any, Any], F: Any) -> None:
+    """Put the gradients of leaves into their `.grad`, before the walk is over."""
+    for leaf in leaves:
+        g = grads.pop(leaf, None)
+        if g is not None:
+            if leaf.hooks:
+                g = _run_hooks(leaf.hooks, g, F)
+            _accumulate(leaf, g, False)
+
+
 def _walk(
-    grads: dict[Any, Any], F: Any, retain: bool, within: set[Node] | None = None, wanted: dict[Node, Any] | None = None
+    grads: dict[Any, Any],
+    F: Any,
+    retain: bool,
+    within: set[Node] | None = None,
+    wanted: dict[Node, Any] | None = None,
+    completes: dict[Node, list[Tensor]] | None = None,
 ) -> None:
     """Run the rules of the nodes in `grads` and behind them, moving gradients from each to its parents.
 
     within: the nodes to walk, None for all; others keep their gradients in `grads`. wanted: takes those of its keys.
+    completes: leaves to serve when a node has been walked.
     """
     written, anomaly, graph = storage.last_write(), MODES.get().anomaly, F is GRAPH
     crossing = storage.crossed() and not graph
@@ -172,6 +208,8 @@ def _walk(
                 gi = gt = None
         if saved and not retain:
             node.saved = None
+        if completes is not None and node in completes:
+            _complete(completes[node], grads, F)
 
 
 def _wait(p: Any, g: Any, grads: dict[Any, Any], waiting: list[tuple[int, Node]], within: set[Node] | None) -> None:
@@ -271,7 +309,7 @@ def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:
         ones = _ONES.get((type(array), array.dtype)) if array.ndim == 0 else None
         if ones is None:
             ones = backends.of(array).xp.ones(array.shape, array.dtype)
-            if array.ndim == 0 and backends.of(array).device_of(array)[0] == "cpu":
+            if array.ndim == 0 and type(ones) is np.ndarray:
                 _ONES[type(array), array.dtype] = ones
         return wrap(ones, None) if create_graph else ones
     if not isinstance(seed, Tensor):
@@ -291,8 +329,9 @@ def _run(
     create_graph: bool,
     retain_graph: bool | None,
     targets: Sequence[Tensor] | None,
+    early: bool = False,
 ) -> tuple[dict[Any, Any], dict[Node, Any]]:
-    """The gradients at the leaves, and at the nodes of `targets`."""
+    """The gradients at the leaves, and at the nodes of `targets`. early: watched leaves have been served already."""
     retain = create_graph if retain_graph is None else retain_graph
     F = GRAPH if create_graph else raw(roots[0].array)
     if F not in _STARTED:
@@ -315,7 +354,7 @@ def _run(
         within = set(order)
     token = recording(create_graph)
     try:
-        _walk(grads, F, retain, within, wanted)
+        _walk(grads, F, retain, within, wanted, _completed_by(grads) if early else None)
         if wanted:
             for node in wanted:  # a target that is not walked through keeps its gradient here
                 if wanted[node] is None and (g := grads.pop(node, None)) is not None:
@@ -388,6 +427,21 @@ def backward(
         targets = _as_tuple(inputs)
         if not targets:
             raise OpError("'inputs' argument to backward() cannot be empty")
+    if WATCHED and targets is None and not create_graph:
+        outer = getattr(_LATER, "calls", None)
+        calls: list[Callable[[], None]] = []
+        _LATER.calls = calls
+        try:
+            leaves, nodes = _run(roots, seeds, False, retain_graph, None, True)
+            for leaf in list(leaves):
+                if type(leaf) is not Node:
+                    g = leaves.pop(leaf)
+                    _accumulate(leaf, g, False)
+        finally:
+            _LATER.calls = outer
+        for call in calls:
+            call()
+        return
     leaves, nodes = _run(roots, seeds, create_graph, retain_graph, targets)
     allowed = None if targets is None else set(targets)
     for leaf in list(leaves):
@@ -397,6 +451,14 @@ def backward(
     for t in targets or ():
         if t.node is not None and nodes.get(t.node) is not None:
             _accumulate(t, nodes[t.node], create_graph)
+
+
+def when_done(call: Callable[[], None]) -> None:
+    """From a hook on a watched leaf: call `call()` at the end of the backward() that is under way in this thread."""
+    calls = getattr(_LATER, "calls", None)
+    if calls is None:
+        raise OpError("when_done: no backward() with watched leaves is under way")
+    calls.append(call)
 
 
 def _accumulate(leaf: Tensor, g: Any, create_graph: bool) -> None:

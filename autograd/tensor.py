@@ -8,16 +8,19 @@ holds is freed, and there are no reference cycles. Methods and operators are att
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from .plan import Plan
 
-__all__ = ["METHODS", "Node", "Tensor", "method", "next_serial", "wrap"]
+__all__ = ["METHODS", "WATCHED", "Node", "Tensor", "method", "next_serial", "wrap"]
 
 next_serial: Callable[[], int] = itertools.count(1).__next__
 _new = object.__new__
+#: leaves with hooks for when their gradient is complete
+WATCHED: weakref.WeakSet[Tensor] = weakref.WeakSet()
 
 
 class Node:

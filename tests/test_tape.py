@@ -229,6 +229,51 @@ def test_post_accumulate_hook():
     assert seen == [5]
 
 
+def test_watched_leaves_are_served_while_backward_goes_on():
+    a, b, c = (cr.tensor([x, x], requires_grad=True) for x in (1.0, 2.0, 3.0))
+    events = []
+    for name, leaf in (("b", b), ("c", c)):
+        leaf.register_post_accumulate_grad_hook(lambda p, name=name: events.append((name, p.grad.tolist())))
+    first = a.sin()
+    first.register_hook(lambda g: events.append(("first", None)))
+    middle = a * b  # b is used below, too: its gradient is complete when this has been walked
+    middle.register_hook(lambda g: events.append(("middle", None)))
+    (first + middle * c + b).sum().backward()
+    assert [name for name, _ in events] == ["c", "middle", "b", "first"]
+    assert dict(events)["b"] == [4.0, 4.0]
+    assert c.grad.tolist() == [2.0, 2.0]
+    assert np.allclose(a.grad.numpy(), np.cos(1) + 6)
+
+
+def test_watched_leaves_in_every_kind_of_backward():
+    seen = []
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    x.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.tolist()))
+    x.backward(cr.ones(2))
+    (x * x).sum().backward()
+    (x * x).sum().backward(create_graph=True)
+    x.grad = None
+    (x * x).sum().backward(inputs=[x])
+    assert seen == [[1, 1], [3, 5], [5, 9], [2, 4]]
+
+
+def test_calls_at_the_end_of_backward():
+    from chainrule.autograd.tape import when_done
+
+    with pytest.raises(RuntimeError, match="no backward"):
+        when_done(print)
+    events = []
+    x, y = cr.ones(1, requires_grad=True), cr.ones(1, requires_grad=True)
+    y.register_post_accumulate_grad_hook(lambda p: when_done(lambda: events.append(x.grad.tolist())))
+    (x.sin() * 0 + x + y).sum().backward()
+    assert events == [[1.0]]
+    bad = (x * 2).exp() * y
+    bad.register_hook(lambda g: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        bad.sum().backward()
+    assert events == [[1.0]]
+
+
 def test_grad_fn_and_next_functions():
     x = leaf(1.0)
     y = (x * 2).sum()
