@@ -248,3 +248,57 @@ def test_cross_entropy_takes_large_vocabularies(machine):
     expected, (dx, *_) = composed("cross_entropy", x, target, None, g=g)
     close(out, expected, "bfloat16")
     close(KERNELS["cross_entropy.grad"](g, kept, (True, False, False))[0], dx, "bfloat16")
+
+
+# -- norms -----------------------------------------------------------------------------------------------------------
+
+NORMS = [((3, 5), (5,), True), ((700, 64), (64,), True), ((2, 3, 4, 6), (4, 6), True), ((2, 1040), (1040,), False)]
+
+
+@simulated
+@each_dtype
+@pytest.mark.parametrize(("shape", "sizes", "affine"), NORMS)
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_norms(machine, name, dtype, shape, sizes, affine):
+    random = np.random.default_rng(3)
+    x, g = array(random, shape, dtype) + np.asarray(3, DTYPES[dtype]), array(random, shape, dtype)
+    vectors = [array(random, sizes, dtype) if affine else None for _ in range(1 + (name == "layer_norm"))]
+    params = {"normalized_shape": sizes, "eps": 1e-3}
+    out, kept = KERNELS[name](input=x, **dict(zip(("weight", "bias"), vectors)), **params)
+    expected, grads = composed(name, x, *vectors, g=g, **params)
+    close(out, expected, dtype, 2)
+    found = KERNELS[f"{name}.grad"](g, kept, (True,) * len(grads))
+    assert len(found) == len(grads)
+    for got, want in zip(found, grads):
+        assert (got is None) == (want is None)
+        if got is not None:
+            close(got, want, dtype, 4)
+
+
+@simulated
+def test_norms_of_wide_rows_and_wide_scales(machine):
+    random = np.random.default_rng(4)
+    x, g = array(random, (3, 12000), "float32"), array(random, (3, 12000), "float32")
+    weight, bias = array(random, (12000,), "float32"), array(random, (12000,), "float32")
+    out, kept = KERNELS["layer_norm"](x, 12000, weight, bias)
+    expected, grads = composed("layer_norm", x, weight, bias, g=g, normalized_shape=12000)
+    close(out, expected, "float32")
+    for got, want in zip(KERNELS["layer_norm.grad"](g, kept, (True,) * 3), grads):
+        close(got, want, "float32", 4)
+    x, g = x[:, ::8].astype("float16"), g[:, ::8].astype("float16")  # strided, and float32 scale over float16 data
+    out, kept = KERNELS["layer_norm"](x, 1500, weight[:1500], bias[:1500])
+    expected, grads = composed("layer_norm", x, weight[:1500], bias[:1500], g=g, normalized_shape=1500)
+    close(out, expected, "float16")
+    found = KERNELS["layer_norm.grad"](g, kept, (True,) * 3)
+    for got, want, dtype in zip(found, grads, ("float16", "float32", "float32")):
+        close(got, want, dtype, 4)
+    assert KERNELS["layer_norm.grad"](g, kept, (True, False, False))[1:] == (None, None)
+
+
+@simulated
+@each_dtype
+@pytest.mark.parametrize("shape", [(1, 3), (70, 40), (1000, 8), (9, 1100), (0, 5)])
+def test_column_sums(machine, dtype, shape):
+    x = array(np.random.default_rng(5), shape, dtype)
+    sums = importlib.import_module("chainrule.backends.cupy.columns").column_sums
+    close(sums(x, x.dtype), wide(x)[0].sum(0), dtype)
