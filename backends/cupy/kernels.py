@@ -11,7 +11,12 @@ from typing import Any
 import cupy
 import cupyx.scipy.special as special
 
+from ..cudnn import plans
+from ..cudnn.attention import ATTENTION
+from ..cudnn.normalisation import BATCH_NORM
 from . import gemm
+from .convolution import CONVOLUTION
+from .cudnn import runtime
 from .namespace import check_along, check_indices, only_masks
 from .own import OWN
 
@@ -121,4 +126,8 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "embedding": embedding,
     **OWN,
     **gemm.GEMM,
+    **ATTENTION,
+    **BATCH_NORM,
+    **CONVOLUTION,
 }
+plans.serve(runtime)

@@ -1,0 +1,44 @@
+"""Convolution on a GPU: by cuDNN where it is there and serves, otherwise by gathered windows and matrix products.
+
+It has not run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import windows
+from ..cudnn.convolution import CONVOLUTION as LIBRARY
+from .namespace import Namespace
+
+__all__ = ["CONVOLUTION"]
+
+_XP = Namespace()
+
+
+def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0),), dilation=(1,), groups=1) -> Any:
+    """The op `conv`."""
+    found = LIBRARY["conv"](input, weight, bias, stride, padding, dilation, groups)
+    if found is NotImplemented:
+        return windows.conv(_XP, input, weight, bias, stride, padding, dilation, groups)
+    return found
+
+
+def conv_input(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """The op `conv_input`."""
+    found = LIBRARY["conv_input"](grad, weight, size, stride, padding, dilation, groups)
+    if found is NotImplemented:
+        return windows.conv_input(_XP, grad, weight, size, stride, padding, dilation, groups)
+    return found
+
+
+def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """The op `conv_weight`."""
+    found = LIBRARY["conv_weight"](input, grad, kernel, stride, padding, dilation, groups)
+    if found is NotImplemented:
+        return windows.conv_weight(_XP, input, grad, kernel, stride, padding, dilation, groups)
+    return found
+
+
+CONVOLUTION: dict[str, Callable[..., Any]] = {"conv": conv, "conv_input": conv_input, "conv_weight": conv_weight}
