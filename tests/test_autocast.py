@@ -1,6 +1,7 @@
 """Autocast and GradScaler: which ops compute in a narrow dtype, gradients, states, and PyTorch as the second oracle."""
 
 import math
+import pickle
 import threading
 import warnings
 
@@ -233,6 +234,83 @@ def test_scaler_state():
     with pytest.raises(RuntimeError, match="empty"):
         second.load_state_dict({})
     assert [type(x) for x in first.scale([chainrule.ones(1), (chainrule.ones(1),)])] == [chainrule.Tensor, tuple]
+
+
+def test_scaler_s_numbers_are_tensors_that_stay():
+    p = nn.Parameter(chainrule.zeros(2))
+    optimizer = optim.SGD([p], lr=1.0)
+    scaler = amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
+    assert scaler.get_scale() == 8.0
+    scaled = scaler.scale(p.sum().half())
+    assert scaled.dtype == chainrule.float32
+    held = scaler._scale, scaler._growth_tracker
+    scaled_step(scaler, optimizer, p, 0.5)
+    scaled_step(scaler, optimizer, p, math.nan)
+    scaler.update(chainrule.tensor(3.0))
+    assert (scaler._scale, scaler._growth_tracker) == held
+    assert held[0].item() == 3.0
+    scaler.load_state_dict({**scaler.state_dict(), "scale": 5.0, "_growth_tracker": 1})
+    assert [t.item() for t in held] == [5.0, 1]
+    again = pickle.loads(pickle.dumps(scaler))
+    assert again.get_scale() == 5.0
+    assert again.state_dict() == scaler.state_dict()
+    with pytest.raises(AssertionError, match="1-element"):
+        scaler.update(chainrule.ones(2))
+    scaler.scale(p.sum()).backward()
+    scaler.unscale_(optimizer)
+    with pytest.raises(AssertionError, match="beginning of an iteration"):
+        pickle.dumps(scaler)
+
+
+def test_scaler_does_not_grow_to_infinity():
+    p = nn.Parameter(chainrule.zeros(2))
+    optimizer = optim.SGD([p], lr=1.0)
+    scaler = amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1)
+    scaled_step(scaler, optimizer, p, 1e-30)
+    assert scaler.get_scale() == 2.0**127
+
+
+def test_scaler_refuses_gradients_in_float16():
+    p = nn.Parameter(chainrule.zeros(2, dtype=chainrule.float16))
+    optimizer = optim.SGD([p], lr=1.0)
+    scaler = amp.GradScaler("cpu", init_scale=8.0)
+    scaler.scale(p.sum()).backward()
+    with pytest.raises(ValueError, match="unscale FP16 gradients"):
+        scaler.unscale_(optimizer)
+
+
+def test_scaler_with_an_optimizer_of_one_s_own():
+    seen = []
+
+    class Own(optim.SGD):
+        _step_supports_amp_scaling = True
+
+        def step(self, closure=None):
+            scale = self.grad_scale
+            seen.append((None if scale is None else scale.item(), self.found_inf.item()))
+
+    class Older(optim.SGD):
+        _step_supports_amp_scaling = True
+
+        def step(self, closure=None, grad_scaler=None):
+            seen.append(grad_scaler)
+
+    p = nn.Parameter(chainrule.zeros(2))
+    scaler = amp.GradScaler("cpu", init_scale=8.0)
+    optimizer = Own([p], lr=1.0)
+    for gradient in (1.0, math.inf):
+        scaled_step(scaler, optimizer, p, gradient)
+    optimizer.zero_grad()
+    scaler.scale(p.sum()).backward()
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    assert seen == [(8, 0), (8, 1), (None, 0)]
+    assert not hasattr(optimizer, "found_inf")
+    scaler.scale(p.sum()).backward()
+    with pytest.warns(FutureWarning, match="stop passing itself"):
+        scaler.step(Older([p], lr=1.0))
+    assert seen[-1] is scaler
 
 
 def test_custom_functions():
