@@ -1,6 +1,7 @@
 """The engine: tensors, ops, the tape, modes; `backward`, `grad`, `Function` and transforms as in torch.autograd."""
 
 from . import (
+    capture,
     func,
     functional,
     fusion,

@@ -22,7 +22,6 @@ and no shorter to read. Compositions of ops are in composite.py.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -210,7 +209,7 @@ class Op:
 
     def kernel_of(self, backend: backends.Backend) -> Callable[..., Any]:
         """The forward on arrays of `backend`: its kernel of this name, or the generic forward on its namespace."""
-        generic = functools.partial(self.forward, backend.xp)
+        generic = backend.generic(self.forward)
         kernel = backend.kernels.get(self.name)
         if kernel is None:
             return generic

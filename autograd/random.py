@@ -27,6 +27,7 @@ from typing import Any
 
 from .. import backends
 from ..backends import np
+from ..backends.recorder import recording
 from . import storage
 from .creation import factory, finish, like, shape_of
 from .device import place_of
@@ -230,15 +231,16 @@ def fork_rng(devices: Any = None, enabled: bool = True, device_type: str = "cuda
 
 def _source(generator: Any, backend: Any) -> Any:
     """What to draw arrays of `backend` from: the given generator, or the default one."""
-    if generator is None:
-        return default_generator(backend.device_type).source
-    if not isinstance(generator, Generator):
-        raise TypeError(f"expected a chainrule.Generator, not {type(generator).__name__}")
-    if generator.device.type != backend.device_type:
-        raise OpError(
-            f"expected a generator on {backend.device_type!r}, where the tensor is, not on {generator.device.type!r}"
-        )
-    return generator.source
+    kind = backend.device_type
+    if generator is not None:
+        if not isinstance(generator, Generator):
+            raise TypeError(f"expected a chainrule.Generator, not {type(generator).__name__}")
+        if generator.device.type != kind:
+            raise OpError(f"expected a generator on {kind!r}, where the tensor is, not on {generator.device.type!r}")
+    recorder = recording()
+    if recorder is not None:
+        return recorder.source(lambda: (default_generator(kind) if generator is None else generator).source)
+    return (default_generator(kind) if generator is None else generator).source
 
 
 def uniform(source: Any, xp: Any, shape: Any, kind: Any) -> Any:

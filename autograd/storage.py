@@ -73,7 +73,7 @@ def mark_written(array: Any, line: tuple[str, int] | None = None) -> None:
 
 def _note(array: Any, backend: backends.Backend, line: tuple[str, int] | None) -> None:
     global _last
-    owner = array if array.base is None else backend.owner(array)
+    owner = array if type(array) is np.ndarray and array.base is None else backend.owner(array)
     key, _last = id(owner), next_serial()
     old = _WRITES.get(key)
     parts = _parts(array, owner, old)
@@ -127,10 +127,36 @@ def mark_all_written(arrays: Any) -> None:
         _WRITES[key] = (entry[0], _last, entry[1] + 1, None, _parts(array, owner, old))
 
 
+class Replayed:
+    """The memory of `arrays`, which each replay of a captured step writes into: one mark for all of it."""
+
+    __slots__ = ("count", "serial")
+
+    def __init__(self, arrays: Any) -> None:
+        self.serial = self.count = 0
+        for array in arrays:
+            owner = backends.of(array).owner(array)
+            key = id(owner)
+            known = _REPLAYED.setdefault(key, (_reference(owner, _REPLAYED, key), []))
+            known[1].append(self)
+
+    def mark(self) -> None:
+        """Note that it was written into once more."""
+        global _last
+        self.serial = _last = next_serial()
+        self.count += 1
+
+
+#: id of the owner of memory -> (weak reference, what marks the replays that write into it)
+_REPLAYED: dict[int, tuple[Any, list[Replayed]]] = {}
+
+
 def version(array: Any) -> int:
     """How often the memory of `array` was written into."""
-    entry = _WRITES.get(id(backends.of(array).owner(array)))
-    return entry[2] if entry else 0
+    key = id(backends.of(array).owner(array))
+    entry = _WRITES.get(key)
+    replays = sum(r.count for r in _REPLAYED[key][1]) if key in _REPLAYED else 0
+    return replays + (entry[2] if entry else 0)
 
 
 def verify(node: Node) -> None:
@@ -143,6 +169,11 @@ def verify(node: Node) -> None:
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
                 f"{node.plan.op.name} kept a {describe(value)}, written into at {_said(entry[3])}. "
                 "Write into a clone(), or run backward() before the change"
+            )
+        if key in _REPLAYED and any(r.serial > node.serial for r in _REPLAYED[key][1]):
+            raise OpError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"{node.plan.op.name} kept a {describe(value)}, written into by a captured step that was replayed since"
             )
         shared = SHARED.get(key)
         if (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,9 @@ class Backend:
     A subclass sets `name`, `xp` (the array namespace handed to every forward), `array_types` (classes of its
     arrays, scalars included), `device_type` and `kernels`. A kernel named like an op replaces the op's forward, and
     one named `op.grad` (or `op.grad.input` where an op has several rules) replaces its gradient rule in an ordinary
-    backward pass; for a composite the pair `name` and `name.grad` makes it one node of the graph. `steps` are the
-    updates of optimizers by their names: `step(p, g, *state, **numbers)` changes flat arrays p and state in place, or
-    returns NotImplemented, and the formula serves.
+    backward pass, `op.grads` several rules of a call at once (plan.py); for a composite the pair `name` and `name.grad`
+    makes it one node of the graph. `steps` are the updates of optimizers by their names: `step(p, g, *state,
+    **numbers)` changes flat arrays p and state in place, or returns NotImplemented, and the formula serves.
     """
 
     name: str
@@ -67,6 +68,14 @@ class Backend:
     def pointer(self, array: Any) -> int:
         """The address of the first element of `array`."""
         raise NotImplementedError
+
+    def generic(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """An op's forward on arrays of this backend, where it has no kernel."""
+        return functools.partial(forward, self.xp)
+
+    def recorder(self) -> Any:
+        """A new `Recorder` for whole-step capture."""
+        raise NotImplementedError(f"the {self.name} backend has no whole-step capture")
 
     def generator(self, seed: int | None) -> Any:
         """A new random generator. The engine draws from it by these methods of `numpy.random.Generator` alone:

@@ -20,29 +20,71 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from .compiled.listed import Live
 
-__all__ = ["CaptureError", "Live", "Recorder", "host", "live", "paused", "recording"]
+__all__ = [
+    "CaptureError",
+    "Entry",
+    "Live",
+    "Recorded",
+    "Recorder",
+    "host",
+    "live",
+    "paused",
+    "recording",
+    "within",
+]
 
 
 class CaptureError(RuntimeError):
     """Something in a step that cannot be captured: what it was, and where."""
 
 
+class Recorded:
+    """An array as a recorded step sees it, where it sees another than there is: a wrapper of `held`."""
+
+    __slots__ = ("__weakref__", "held", "scalar")
+
+    def __init__(self, held: Any, scalar: bool = False) -> None:
+        self.held, self.scalar = held, scalar
+
+
+class Entry(NamedTuple):
+    """A line of what a replay does: a call by its name, the arrays that it reads and writes, and what does it again."""
+
+    name: str
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+    calls: list[Any]
+
+
 class Recorder:
     """One recording of a step. Made by `Backend.recorder()`, used once.
 
     The front calls `static` for each array among the step's arguments, then `record`, and later `replay` any number of
-    times. What `record` raises, it has undone: memory that was written into holds what it held before.
+    times. What raises in `record` has been undone there: memory that was written into holds what it held before.
     """
 
+    #: what the step did with tensors, for the front; set by it
+    tensors: Any = None
+    #: the first thing that could not be captured, should the step have swallowed its error
+    failure: BaseException | None = None
+
     def static(self, array: Any) -> Any:
-        """A buffer for an argument: a copy of `array` which the recorded step reads. Before each replay the front
+        """A buffer for an argument: a copy of `array`, which the recorded step reads. Before each replay the front
         gives the new arguments to `replay`, in the order in which their buffers were made.
         """
         raise NotImplementedError
+
+    def enter(self, array: Any) -> Any:
+        """The array of a tensor from outside, as the step is to see it."""
+        return array
+
+    def made(self, array: Any) -> Any:
+        """An array that the step made without the recorder (of Python's numbers, say), as it is to see it."""
+        return array
 
     def record(self, step: Callable[[], Any]) -> Any:
         """Carry `step()` out, while `recording()` gives this recorder, and return what it returns."""
@@ -52,21 +94,42 @@ class Recorder:
         """Do again what was recorded, with other arguments of the same shapes and dtypes."""
         raise NotImplementedError
 
-    def host(self, action: Callable[[], Any]) -> Any:
-        """`action()`, now and at each replay before the device's work, in order; its result now. It may neither read
-        nor write what the device computes within the step.
+    def written(self) -> list[Any]:
+        """Arrays on the memory from outside that each replay writes into."""
+        raise NotImplementedError
+
+    def changed_arguments(self) -> bool:
+        """Whether the step wrote into a buffer that `static` made."""
+        return False
+
+    def listing(self) -> list[Any]:
+        """What a replay does, in order, as `Entry`s; empty where the recording cannot be looked into."""
+        return []
+
+    def host(self, action: Callable[[], Any], undo: Callable[[], Any] | None = None) -> Any:
+        """`action()`, now and at each replay, in order; its result now. It may neither read nor write what is computed
+        within the step. `undo()` takes the first one back, should the recording fail.
         """
         raise NotImplementedError
 
-    def live(self, compute: Callable[[], Any]) -> Any:
-        """What `compute()` gives now and, for a number, a tuple of them or a dict, anew at each replay, as `host` does:
-        floats and integers in forms that stand for the number of the time. Bools, strings and None are fixed; where one
-        of them differs later, `replay` raises CaptureError before anything was done.
+    def live(self, compute: Callable[[], Any], undo: Callable[[], Any] | None = None) -> Any:
+        """What `compute()` gives (a number, or a tuple or dict of them) now and, as `host` does, anew at each replay:
+        in forms that stand for the number of the time. Who gets them hands them on to kernels, and looks at none.
         """
         raise NotImplementedError
 
-    def guard(self, read: Callable[[], Any]) -> None:
-        """What was recorded holds as long as `read()` gives what it gives now; asked before each replay."""
+    def update(self, name: str, function: Callable[..., Any], *args: Any, writes: Sequence[Any], **numbers: Any) -> Any:
+        """`function(*args, **numbers)`, which changes the arrays `writes` in place, now and at each replay."""
+        raise NotImplementedError
+
+    def source(self, find: Callable[[], Any]) -> Any:
+        """The random source that `find()` gives (another one later, after `manual_seed`), as the step draws from it."""
+        raise NotImplementedError
+
+    def guard(self, holds: Callable[[], bool]) -> None:
+        """What was recorded holds as long as `holds()`: asked before each replay, and where it says no, the step is
+        recorded anew.
+        """
         raise NotImplementedError
 
 
@@ -78,20 +141,21 @@ def recording() -> Recorder | None:
     return _RECORDER.get()
 
 
-def host(action: Callable[[], Any]) -> Any:
+def host(action: Callable[[], Any], undo: Callable[[], Any] | None = None) -> Any:
     """`action()`, which a recorded step repeats at each replay."""
     recorder = _RECORDER.get()
-    return action() if recorder is None else recorder.host(action)
+    return action() if recorder is None else recorder.host(action, undo)
 
 
-def live(compute: Callable[[], Any]) -> Any:
+def live(compute: Callable[[], Any], undo: Callable[[], Any] | None = None) -> Any:
     """The numbers that `compute()` gives; in a recorded step, anew at each replay."""
     recorder = _RECORDER.get()
-    return compute() if recorder is None else recorder.live(compute)
+    return compute() if recorder is None else recorder.live(compute, undo)
 
 
 @contextlib.contextmanager
-def _with(recorder: Recorder | None) -> Iterator[None]:
+def within(recorder: Recorder | None) -> Iterator[None]:
+    """A block in which `recorder` records; None: nobody does."""
     token = _RECORDER.set(recorder)
     try:
         yield
@@ -101,4 +165,4 @@ def _with(recorder: Recorder | None) -> Iterator[None]:
 
 def paused() -> contextlib.AbstractContextManager[None]:
     """A block of a recorded step that is not recorded: work on the host that is done once, such as a plan."""
-    return _with(None)
+    return within(None)

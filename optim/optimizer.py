@@ -24,6 +24,7 @@ from ..autograd.hooks import RemovableHandle
 from ..autograd.op import GRAPH, raw
 from ..autograd.storage import as_memory, assign
 from ..autograd.tensor import wrap
+from ..autograd.tracking import paused, recording
 from .plan import Plan
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
@@ -219,11 +220,21 @@ class Optimizer:
                     raise AssertionError("_foreach ops don't support autograd")
                 self._step_recorded(group, params)
                 continue
-            plan = self._plans.get(index)
-            if plan is None or not plan.fits(params, self, group):
-                plan = self._plans[index] = Plan(self, group, params)
+            recorder = recording()
+            if recorder is None:
+                plan = self._plan(index, group, params)
+            else:
+                with paused():
+                    plan = self._plan(index, group, params)
+                plan.guard(recorder, self, index)
             plan.run(self, group)
         return loss
+
+    def _plan(self, index: int, group: dict[str, Any], params: list[Tensor]) -> Plan:
+        plan = self._plans.get(index)
+        if plan is None or not plan.fits(params, self, group):
+            plan = self._plans[index] = Plan(self, group, params)
+        return plan
 
     @staticmethod
     def _group_tensors_by_device_and_dtype(tensorlistlist: Any, with_indices: bool = False) -> dict[Any, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ from ..autograd import FUNCTIONS, Tensor
 from ..autograd.op import raw
 from ..autograd.storage import as_memory, mark_all_written
 from ..autograd.tensor import wrap
+from ..autograd.tracking import recording
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -56,6 +59,19 @@ class _Bundle:
                 view = flat[part].reshape(shape)
                 view[...] = state[name].array
                 state[name] = wrap(view, None)
+
+    def restorer(self) -> Callable[[], None]:
+        """What puts the counters back to where they are now."""
+        rows, fresh = [row.copy() for row in self.rows], [state.get("fresh") for state in self.states]
+
+        def restore() -> None:
+            for row, old in zip(self.rows, rows):
+                row[...] = old
+            for state, flag in zip(self.states, fresh):
+                if flag is not None:
+                    state["fresh"] = flag
+
+        return restore
 
     def agrees(self) -> bool:
         """Whether the counters of all its parameters still are the same."""
@@ -129,15 +145,26 @@ class Plan:
             and all(bundle.agrees() for bundle in self.bundles)
         )
 
+    def guard(self, recorder: Any, optimizer: Optimizer, index: int) -> None:
+        """Let a recorded step hold as long as this plan does."""
+
+        def holds() -> bool:
+            group = optimizer.param_groups[index]
+            return optimizer._plans.get(index) is self and self.fits(self.params, optimizer, group)
+
+        recorder.guard(holds)
+
     def run(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
         """Take the step."""
+        recorder = recording()
         for bundle in self.bundles:
             arrays = [p.array for p in bundle.params]
             grads = [p.grad.array for p in bundle.params]
             for a, g in zip(arrays, grads):
                 if a.shape != g.shape:
                     raise RuntimeError(f"a gradient has shape {list(g.shape)} and its parameter {list(a.shape)}")
-            numbers = optimizer.counted(group, bundle.rows, bundle.states)
+            counted = functools.partial(optimizer.counted, group, bundle.rows, bundle.states)
+            numbers = counted() if recorder is None else recorder.live(counted, bundle.restorer())
             if bundle.alone:
                 _run(optimizer, arrays[0], grads[0], bundle.values, numbers)
                 continue
@@ -151,7 +178,17 @@ class Plan:
 
 
 def _run(optimizer: Optimizer, p: Any, g: Any, values: tuple[Any, ...], numbers: dict[str, Any]) -> None:
-    """The update of one array in place: the backend's step, or the formula."""
+    """The update of one array in place."""
+    recorder = recording()
+    if recorder is None:
+        _update(optimizer, p, g, *values, **numbers)
+    else:
+        name = optimizer.kernel or type(optimizer).__name__.lower()
+        recorder.update(name, _update, optimizer, p, g, *values, writes=(p, *values), **numbers)
+
+
+def _update(optimizer: Optimizer, p: Any, g: Any, *values: Any, **numbers: Any) -> None:
+    """The backend's step, or the formula."""
     F = raw(p)
     step = F.backend.steps.get(optimizer.kernel)
     if step is not None:

@@ -127,6 +127,13 @@ class NumpyBackend(Backend):
     def set_threads(self, n: int) -> None:
         set_threads(n)
 
+    def recorder(self) -> Any:
+        from .. import by_name
+        from .recorder import NumpyRecorder
+
+        by_name("recorded")  # the backend of the arrays that are recorded
+        return NumpyRecorder(self.owner)
+
     def generator(self, seed: int | None) -> HostGenerator:
         return HostGenerator(seed)
 

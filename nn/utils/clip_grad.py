@@ -9,6 +9,7 @@ from ...autograd import FUNCTIONS, Tensor, no_grad
 from ...autograd.errors import warn
 from ...autograd.op import GRAPH
 from ...autograd.storage import scale
+from ...autograd.tracking import recording
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
 
@@ -50,8 +51,8 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, for
     """Scale the gradients in place by max_norm / total_norm where that is below 1."""
     with no_grad():
         factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-        if factor.device.type == "cpu" and factor.item() == 1.0:
-            return  # on a GPU the host would have to wait to learn it
+        if factor.device.type == "cpu" and recording() is None and factor.item() == 1.0:
+            return  # on a GPU the host would have to wait to learn it, and a recorded step does the same in each replay
         for p in _list(parameters):
             g = p.grad
             if g is None:
