@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,12 @@ import cupy
 import numpy as np
 
 __all__ = [
+    "ADDRESSES",
     "FLOATS",
     "INDICES",
     "OPTIONS",
     "SOURCES",
+    "Addresses",
     "Kernel",
     "Launch",
     "Source",
@@ -46,6 +48,7 @@ __all__ = [
     "new",
     "new_like",
     "row_blocks",
+    "signed",
     "wide_loads",
     "zeros",
 ]
@@ -54,6 +57,8 @@ FLOATS = ("float32", "float16", "bfloat16", "float64")
 INDICES = ("int64", "int32")
 #: what NVRTC is told: lambdas are the device's; exact division and square roots, no flushing of small numbers to zero
 OPTIONS = ("--std=c++17", "--device-as-default-execution-space")
+#: addresses in a struct that is handed over by value: CUDA's parameters of a kernel take up to 4096 bytes
+ADDRESSES = 480
 #: threads of a block, where nothing else decides
 THREADS = 256
 
@@ -182,7 +187,29 @@ class Machine:
         return array.data.ptr
 
 
+class Addresses:
+    """The addresses of arrays as one argument, handed over by value with the launch: `struct Addresses` of common.cuh.
+
+    For a kernel over many arrays, found anew at each launch: no table on the device has to be filled before.
+    `columns`: lists of up to ADDRESSES / len(columns) arrays; column c begins at c · ADDRESSES / len(columns).
+    """
+
+    __slots__ = ("columns",)
+
+    def __init__(self, *columns: Sequence[Any]) -> None:
+        self.columns = columns
+
+    def table(self, address: Callable[[Any], int]) -> Any:
+        """The struct, as NumPy's array."""
+        found = np.zeros(ADDRESSES, np.uint64)
+        for first, column in zip(range(0, ADDRESSES, ADDRESSES // len(self.columns)), self.columns):
+            found[first : first + len(column)] = [address(a) for a in column]
+        return found
+
+
 def _argument(value: Any) -> Any:
+    if type(value) is Addresses:
+        return cupy.cuda.function.CNumpyArray(value.table(machine.pointer))
     if type(value) is int:
         return np.int64(value)
     if type(value) is float:
@@ -219,6 +246,11 @@ def contiguous(x: Any) -> Any:
 def wide_loads(*arrays: Any) -> int:
     """1 where the memory of all arrays begins at a multiple of 16 bytes, as vector loads want it; else 0."""
     return int(all(x is None or machine.pointer(x) % 16 == 0 for x in arrays))
+
+
+def signed(bits: int) -> int:
+    """64 bits, as an int that a kernel's `i64` takes."""
+    return (bits + 2**63) % 2**64 - 2**63
 
 
 def blocks(count: int, per_block: int = THREADS, at_most: int = 1 << 30) -> int:

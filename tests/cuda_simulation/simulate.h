@@ -28,6 +28,7 @@
 
 struct half_t;  // common.cuh says what they are
 struct bfloat_t;
+struct Addresses;
 struct dim3 { unsigned x, y, z; };
 struct uint3 { unsigned x, y, z; };
 struct float2 { float x, y; };
@@ -170,7 +171,7 @@ template <class P> struct Letters<P*> { static void add(char*& s) { *s++ = 'p'; 
 template <class P> struct Letters<const P> : Letters<P> {};
 LETTER(signed char, 'b') LETTER(short, 'h') LETTER(int, 'i') LETTER(long long, 'q') LETTER(unsigned char, 'B')
 LETTER(unsigned short, 'H') LETTER(unsigned int, 'I') LETTER(unsigned long long, 'Q') LETTER(float, 'f')
-LETTER(double, 'd') LETTER(void, 'v') LETTER(half_t, 'e') LETTER(bfloat_t, 'E')
+LETTER(double, 'd') LETTER(void, 'v') LETTER(half_t, 'e') LETTER(bfloat_t, 'E') LETTER(Addresses, 'A')
 
 template <class... P> const char* letters(void (*)(P...)) {
     static char found[256];

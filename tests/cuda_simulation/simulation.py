@@ -70,6 +70,16 @@ def bytes_of(array):
     return np.ndarray(array.nbytes, np.uint8, (ctypes.c_char * array.nbytes).from_address(array.ctypes.data))
 
 
+def arrays_of(args):
+    """The arrays among a kernel's arguments, those behind a table of addresses too."""
+    for a in args:
+        if isinstance(a, np.ndarray):
+            yield a
+        elif hasattr(a, "table"):
+            for column in a.columns:
+                yield from column
+
+
 def root_of(array):
     while isinstance(array.base, np.ndarray):
         array = array.base
@@ -97,15 +107,21 @@ class Simulation:
         if max(shape[0][1:]) > 65535 or shape[0][0] >= 2**31 or shared > 227 << 10:
             raise Fault(f"{kernel.name}: no GPU launches a grid {grid} with {shared} bytes of shared memory")
         self.launches.append((kernel.name, kernel.form))
-        roots = {id(r): r for r in (root_of(a) for a in args if isinstance(a, np.ndarray))}
+        roots = {id(r): r for r in map(root_of, arrays_of(args))}
         results = []
         for backwards in (0, 1):
             guarded = {key: Guarded(root) for key, root in roots.items()}
             pointers = []
+
+            def address(a, guarded=guarded):
+                root = root_of(a)
+                return guarded[id(root)].address + a.ctypes.data - root.ctypes.data
+
             for a in args:
                 if isinstance(a, np.ndarray):
-                    root = root_of(a)
-                    value = ctypes.c_uint64(guarded[id(root)].address + a.ctypes.data - root.ctypes.data)
+                    value = ctypes.c_uint64(address(a))
+                elif hasattr(a, "table"):
+                    value = np.ctypeslib.as_ctypes(a.table(address))
                 elif type(a) is float:
                     value = ctypes.c_double(a)
                 else:
@@ -149,6 +165,8 @@ class Simulation:
                 found = "p" + LETTERS[a.dtype.name]
                 if want == "pv":
                     continue
+            elif hasattr(a, "table"):
+                found = "A"
             elif a is None:
                 found = "p?" if not want.startswith("p") else want
             elif type(a) is int:

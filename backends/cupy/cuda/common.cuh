@@ -13,6 +13,8 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+struct Addresses { u64 at[480]; };  // launch.py
+
 struct half_t { u16 bits; };
 struct bfloat_t { u16 bits; };
 
@@ -131,13 +133,18 @@ template <int N> struct Count { static constexpr int value = N; };
 // `thread` of `threads` share the row. `start`: number of the row's first element in an array whose memory begins at a
 // multiple of V elements, so packs are aligned whatever the length of rows.
 template <int V, class F>
-__device__ __forceinline__ void over_row(i64 start, i64 n, int thread, int threads, F f) {
+__device__ __forceinline__ void over_row(i64 start, i64 n, i64 thread, i64 threads, F f) {
     i64 head = V == 1 ? 0 : (V - start % V) % V;
     if (head > n) head = n;
     i64 packs = (n - head) / V, tail = head + packs * V, rest = head + n - tail;
     for (i64 k = thread; k < packs; k += threads) f(Count<V>(), head + k * V);
     if (V > 1)
         for (i64 k = thread; k < rest; k += threads) f(Count<1>(), k < head ? k : tail + k - head);
+}
+
+// The same for all elements of an array, shared by all threads of a grid of any size.
+template <int V, class F> __device__ __forceinline__ void over_all(i64 n, F f) {
+    over_row<V>(0, n, (i64)blockIdx.x * blockDim.x + threadIdx.x, (i64)gridDim.x * blockDim.x, f);
 }
 
 // -- reductions -------------------------------------------------------------------------------------------------------
