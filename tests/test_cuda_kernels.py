@@ -20,10 +20,13 @@ from cupy.cuda import nvrtc  # noqa: E402
 
 import chainrule  # noqa: E402
 from chainrule.autograd import OPS  # noqa: E402
-from chainrule.backends import by_name  # noqa: E402
+from chainrule.backends import by_name, hashing, philox  # noqa: E402
 
 by_name("cupy")
-launch, kernels = (importlib.import_module(f"chainrule.backends.cupy.{name}") for name in ("launch", "kernels"))
+launch, kernels, columns, dropout, device_random = (
+    importlib.import_module(f"chainrule.backends.cupy.{name}")
+    for name in ("launch", "kernels", "columns", "dropout", "random")
+)
 KERNELS = kernels.KERNELS
 
 DTYPES = {name: np.dtype(getattr(ml_dtypes, name, None) or name) for name in launch.FLOATS}
@@ -300,5 +303,84 @@ def test_norms_of_wide_rows_and_wide_scales(machine):
 @pytest.mark.parametrize("shape", [(1, 3), (70, 40), (1000, 8), (9, 1100), (0, 5)])
 def test_column_sums(machine, dtype, shape):
     x = array(np.random.default_rng(5), shape, dtype)
-    sums = importlib.import_module("chainrule.backends.cupy.columns").column_sums
-    close(sums(x, x.dtype), wide(x)[0].sum(0), dtype)
+    close(columns.column_sums(x, x.dtype), wide(x)[0].sum(0), dtype)
+
+
+# -- dropout and random numbers --------------------------------------------------------------------------------------
+
+
+@simulated
+@each_dtype
+def test_dropout(machine, dtype):
+    random = np.random.default_rng(6)
+    x, other = array(random, (5, 401), dtype), array(random, (5, 401), dtype)
+    for seed in (0, 12345678901234567890, np.array(-5, "int64")):  # a number, or in the device's memory
+        bits = int(seed) % 2**64
+        keep = hashing.hashed(np.arange(x.size, dtype="uint32"), bits).reshape(x.shape) >= hashing.limit(0.3)
+        expected = np.where(keep, wide(x)[0] / 0.7, 0)
+        close(KERNELS["dropout_by_seed"](x, seed, 0.3), expected, dtype)
+        np.testing.assert_array_equal(KERNELS["keep_by_seed"](x, x.shape, seed, 0.3), keep)
+        y = KERNELS["dropout_by_seed"](x.T, seed, 0.3)  # numbered in C order, however they lie
+        np.testing.assert_array_equal(y != 0, keep.reshape(y.shape))
+        out, kept = dropout.dropout_add(x, other, seed, 0.3)
+        close(out, expected + wide(other)[0], dtype)
+        found = dropout.dropout_add_grad(other, kept, (True, True))
+        close(found[0], np.where(keep, wide(other)[0] / 0.7, 0), dtype)
+        assert found[1] is other
+
+
+@simulated
+@pytest.mark.parametrize("size", [0, 1, 2, 7, (3, 5), (64, 65), ()])
+def test_random_numbers_are_those_of_the_host(machine, size):
+    for seed in (0, 2**63 + 11):
+        ours, host = device_random.DeviceGenerator(np, seed), philox.CounterGenerator(np, seed)
+        for generator in (ours, host):
+            generator.counter = 2**32 - 3  # the upper word of the counter takes part
+        size_of = np.empty(size).shape
+        for draw in (
+            lambda g: g.random(size_of, "float32"),
+            lambda g: g.random(size_of),
+            lambda g: g.integers(-3, 2**62, size_of),
+            lambda g: g.permutation(int(np.prod(size_of))),
+            lambda g: np.uint64(g.seed_of_hash()),
+        ):
+            found, expected = draw(ours), draw(host)
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == expected.dtype
+        for dtype in ("float32", "float64"):
+            found, expected = ours.standard_normal(size_of, dtype), host.standard_normal(size_of, dtype)
+            np.testing.assert_allclose(found, expected, rtol=4 * ROUNDING[dtype], atol=ROUNDING[dtype])
+            assert found.dtype == expected.dtype
+        assert ours.get_state() == host.get_state()
+
+
+@simulated
+def test_a_captured_step_draws_what_an_eager_one_would(machine):
+    generator, cells = device_random.DeviceGenerator(np, 7), []
+
+    def live(compute):
+        found = compute()
+        made = [np.array(n, "int64") for n in (found if isinstance(found, tuple) else (found,))]
+        cells.append((compute, made))
+        return tuple(made) if isinstance(found, tuple) else made[0]
+
+    source = device_random.LiveSource(lambda: generator, live)
+    first = source.random((5,), "float32"), source.standard_normal((3, 3)), source.integers(0, 9, 4)
+    x = np.ones((20, 20), "float32")
+    seed = source.seed_of_hash()
+    dropped = KERNELS["dropout_by_seed"](x, seed, 0.5)
+    eager = device_random.DeviceGenerator(np, 7)
+    for found in (first[0], first[1], first[2]):
+        draw = {"float32": eager.random, "float64": eager.standard_normal, "int64": lambda s: eager.integers(0, 9, s)}
+        kind = {"dtype": "float32"} if found.dtype == "float32" else {}
+        np.testing.assert_array_equal(found, draw[found.dtype.name](found.shape, **kind))
+    np.testing.assert_array_equal(dropped, KERNELS["dropout_by_seed"](x, eager.seed_of_hash(), 0.5))
+    for compute, made in cells:  # a replay
+        found = compute()
+        for cell, number in zip(made, found if isinstance(found, tuple) else (found,)):
+            cell[...] = number
+    eager.random((5,), "float32"), eager.standard_normal((3, 3)), eager.integers(0, 9, 4)
+    np.testing.assert_array_equal(
+        KERNELS["dropout_by_seed"](x, seed, 0.5), KERNELS["dropout_by_seed"](x, eager.seed_of_hash(), 0.5)
+    )
+    assert generator.get_state() == eager.get_state()

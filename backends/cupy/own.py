@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import entropy, norms, softmax
+from . import dropout, entropy, norms, softmax
 
 __all__ = ["OWN"]
 
@@ -19,5 +19,5 @@ def _partial(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 OWN: dict[str, Callable[..., Any]] = {
-    name: _partial(kernel) for module in (entropy, norms, softmax) for name, kernel in module.SERVES.items()
+    name: _partial(kernel) for module in (dropout, entropy, norms, softmax) for name, kernel in module.SERVES.items()
 }
