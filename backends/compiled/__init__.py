@@ -74,7 +74,7 @@ TABLE: dict[str, tuple[str, int]] = {
     "scaled_dot_product_attention.grad": ("attention", 0),
     "mean": ("reduction", 1 << 15),
     "sum": ("reduction", 1 << 15),
-    "cross_entropy": ("softmax", 512),
+    "cross_entropy": ("softmax", 256),
     "cross_entropy.grad": ("softmax", 0),
     "log_softmax": ("softmax", 2048),
     "log_softmax.grad": ("softmax", 2048),
@@ -84,6 +84,14 @@ TABLE: dict[str, tuple[str, int]] = {
     "window_scatter": ("pooling", 1024),
     "axis_map": ("resampling", 2048),
 }
+
+#: kernels whose results are NumPy's to the last bit: in a program they serve arrays of any size
+EXACT = frozenset(
+    (
+        *("abs.grad", "clamp", "clamp.grad.input", "dropout_by_seed", "embedding_grad", "gather", "index_adjoint"),
+        *("index_put", "leaky_relu", "max_pool", "relu", "relu.grad", "scatter_add", "window_scatter"),
+    )
+)
 
 #: the same of optimizers' steps; the first array is the parameter
 STEPS: dict[str, tuple[str, int]] = dict.fromkeys(
@@ -131,13 +139,15 @@ def chosen(name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[st
     if os.environ.get("CHAINRULE_FAST") == "always":
         least = 0
     quick: Callable[..., Any] | None = None
+    exact = name in EXACT or table is STEPS
+    listed = getattr(slow, "listed", False)  # whether it notes what it does, in a program
 
     def kernel(*args: Any, **params: Any) -> Any:
         nonlocal quick
         first = args[0] if args else next(iter(params.values()))  # inputs between parameters come by name
         if isinstance(first, tuple):  # the gradients of several outputs
             first = first[0]
-        if first.size >= least:
+        if first.size >= least or (exact and STATE.calls is not None):
             try:
                 if quick is None:
                     quick = _function(module, name)
@@ -147,7 +157,7 @@ def chosen(name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[st
                 _note(error)
             if out is not NotImplemented:
                 return out
-        if STATE.calls is not None:  # what serves from here on notes nothing
+        if STATE.calls is not None and not listed:
             STATE.calls.whole = False
         if slow is None or (len(args) > 1 and type(args[1]) is Kept):  # NumPy's gradient cannot read what was kept
             return NotImplemented

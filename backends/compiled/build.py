@@ -46,7 +46,7 @@ from typing import Any
 import numpy as np
 
 from . import Unavailable
-from .listed import ACTIVE, note
+from .listed import ACTIVE, note, number
 
 __all__ = ["Inlined", "Kernel", "Lazy", "Unavailable", "cache_folder", "inlined", "kernel", "written"]
 
@@ -132,6 +132,7 @@ class Kernel:
     def __call__(self, *args: Any) -> None:
         if ACTIVE[0]:
             note(self, args)
+            args = tuple(map(number, args))
         try:
             entry = self._entries[None if self._by is None else args[self._by].dtype]
         except KeyError:

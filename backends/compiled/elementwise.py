@@ -19,6 +19,7 @@ import numpy as np
 from ..numpy.memory import empty, empty_like
 from . import Kept
 from .build import Inlined, Kernel, inlined, kernel
+from .listed import made
 from .mathematics import erf, exp, expm1, log, log1p, sigmoid, softplus
 from .pool import parallel
 
@@ -73,12 +74,16 @@ def _run(step: Kernel, *arrays: Any, numbers: tuple[float, float]) -> Any:
         if any(type(a) is not np.ndarray or a.dtype is not _FLOAT32 or a.shape != shape for a in arrays):
             return NotImplemented
         order = _order(like)
-        vectors = [np.require(a.transpose(order), None, ("C", "A")).reshape(-1) for a in arrays]
+        vectors = [made(_dense, a.transpose(order)).reshape(-1) for a in arrays]
         memory = empty([shape[d] for d in order], _FLOAT32)
         out = memory.transpose(sorted(range(len(order)), key=order.__getitem__))
         into = memory.reshape(-1)
     parallel(step, into.size, *vectors, into, *numbers, least=_LEAST, step=256)
     return out
+
+
+def _dense(a: Any) -> Any:
+    return np.require(a, None, ("C", "A"))
 
 
 @functools.cache
@@ -493,7 +498,7 @@ def _glus_grad(g: Any, residual: Any, needs: Any) -> Any:
     pair, shape = residual
     rows, _, width = pair.shape
     dx = empty(shape, _FLOAT32)
-    given = np.require(g, _FLOAT32, ("C", "A")).reshape(rows, width)
+    given = made(_dense, g).reshape(rows, width)
     parallel(_glu_grad, rows, given, pair, dx.reshape(pair.shape), least=1 + _LEAST // max(width, 1))
     return (dx,)
 

@@ -177,7 +177,11 @@ def _cut(loop: tuple[int, int], places: list[int], dims: list[list[Any]]) -> lis
 
 def _copied(to: Any, source: Any) -> Translation | None:
     """np.copyto of arrays of one dtype, by the loop that copies unsigned numbers of that size."""
-    if type(to) is not np.ndarray or type(source) is not np.ndarray or to.dtype != source.dtype:
+    if type(to) is not np.ndarray:
+        return None
+    if type(source) in (int, float):
+        source = np.array(source, to.dtype)
+    if type(source) is not np.ndarray or to.dtype != source.dtype:
         return None
     kind = _UNSIGNED.get(to.dtype.itemsize)
     if kind is None or to.dtype.hasobject or to.dtype.kind in "SUVO":
@@ -315,7 +319,7 @@ def translated(call: Call) -> Translation | None:
         if function.nout != 1 or len(args) < function.nin or not set(kwargs) <= {"out"}:
             return None
         return _elementwise(function, args[: function.nin], out[0] if type(out) is tuple else out)
-    if function is np.copyto and len(args) == 2 and not kwargs:
+    if function is np.copyto and len(args) == 2 and set(kwargs) <= {"casting"}:
         return _copied(*args)
     if function is products.into and not kwargs:
         return _product(*args)

@@ -19,7 +19,7 @@ import numpy as np
 from .build import inlined, kernel
 from .intrinsics import address, call_at, edged_microkernel, get, move, transpose_tile, vector_width
 from .listed import own
-from .pool import run, threads
+from .pool import run, threads, worth
 
 __all__ = ["PANEL", "ROWS", "aligned", "panels", "product", "scratch", "tiles_of", "transposed_panels"]
 
@@ -196,7 +196,7 @@ def product(a: Any, b: Any, out: Any, transposed_a: int, transposed_b: int, bias
     """out = a b + bias, of C-contiguous float32 matrices, where `transposed_a` (or b) says that aᵀ stands for a."""
     m, n = out.shape
     k = a.shape[0] if transposed_a else a.shape[1]
-    count = min(threads(), 1 + m * n * k // _LEAST)
+    count = min(threads(), 1 + m * n * k // worth(_LEAST))
     if count == 1:
         pieces = [(0, m, 0, n)]
     elif n > m:  # each thread prepares its part of the larger factor, and all of the other

@@ -14,6 +14,7 @@ import numpy as np
 from ..numpy.linear import turned
 from ..numpy.memory import empty
 from .gemm import PANEL, ROWS, product
+from .listed import contiguous, reshaped
 
 __all__ = ["SERVES", "dot"]
 
@@ -52,11 +53,11 @@ def dot(a: Any, b: Any, bias: Any = None) -> Any:
     out = empty((m, n), _FLOAT32)
     if bias is None:
         return product(left[0], right[0], out, left[1], right[1])
-    return product(left[0], right[0], out, left[1], right[1], np.ascontiguousarray(bias))
+    return product(left[0], right[0], out, left[1], right[1], contiguous(bias))
 
 
 def _rows(x: Any) -> Any:
-    return x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
+    return x if x.ndim == 2 else reshaped(x, prod(x.shape[:-1]), x.shape[-1])
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:

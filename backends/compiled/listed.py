@@ -8,19 +8,24 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 __all__ = [
-    "ACTIVE",
-    "FORKS",
-    "STATE",
-    "Call",
-    "Listing",
-    "Live",
-    "Pieces",
-    "do",
-    "note",
-    "note_pieces",
-    "number",
-    "own",
+    *(
+        "ACTIVE",
+        "FORKS",
+        "STATE",
+        "Call",
+        "Guarded",
+        "Listing",
+        "Live",
+        "Pieces",
+        "contiguous",
+        "do",
+        "guarded",
+        "made",
+    ),
+    *("note", "note_pieces", "number", "own", "reshaped"),
 ]
 
 
@@ -75,6 +80,53 @@ class Listing(list[Call]):
         return self._own.setdefault((local, self.piece), SimpleNamespace())
 
 
+def made(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)` where that makes new arrays and no more: they are the same ones in each run."""
+    calls = STATE.calls
+    if calls is None:
+        return function(*args)
+    STATE.calls = None
+    try:
+        out = function(*args)
+    finally:
+        STATE.calls = calls
+    if isinstance(out, tuple):
+        out = tuple([o if o is None else np.asarray(o) for o in out])
+        calls.append(Call(_again, (function, args, out)))
+        return out
+    out = np.asarray(out)
+    if isinstance(function, np.ufunc):
+        calls.append(Call(function, args, {"out": out}))
+    else:
+        calls.append(Call(_again, (function, args, (out,))))
+    return out
+
+
+def _again(function: Callable[..., Any], args: tuple[Any, ...], into: tuple[Any, ...]) -> None:
+    new = function(*map(number, args))
+    for old, value in zip(into, new if isinstance(new, tuple) else (new,)):
+        if old is not None:
+            old[...] = value
+
+
+def contiguous(a: Any, dtype: Any = None) -> Any:
+    """np.ascontiguousarray, of an array."""
+    found = np.ascontiguousarray(a, dtype)
+    calls = STATE.calls
+    if calls is not None and found.size and not np.may_share_memory(found, a):
+        calls.append(Call(np.copyto, (found.reshape(np.shape(a)), a), {"casting": "unsafe"}))
+    return found
+
+
+def reshaped(a: Any, *shape: int) -> Any:
+    """a.reshape(shape), of an array."""
+    found = a.reshape(shape)
+    calls = STATE.calls
+    if calls is not None and found.size and not np.may_share_memory(found, a):
+        calls.append(Call(np.copyto, (found.reshape(a.shape), a)))
+    return found
+
+
 class _State(threading.local):
     calls: Listing | None = None
 
@@ -93,6 +145,24 @@ if hasattr(os, "register_at_fork"):
 #: how many threads make a list: looked at first, in each call of a kernel
 ACTIVE = [0]
 STATE = _State()
+
+
+class Guarded(NamedTuple):
+    """A Kernel that sets flag[0] where its arguments are wrong; `error(*args)` is what to raise then."""
+
+    kernel: Callable[..., Any]
+    flag: Any
+    error: Callable[..., Exception]
+
+    def __call__(self, *args: Any) -> None:
+        self.kernel(*args)
+        if self.flag[0]:
+            raise self.error(*args)
+
+
+def guarded(kernel: Callable[..., Any], flag: Any, error: Callable[..., Exception], *args: Any) -> None:
+    """`kernel(*args)`, which looks whether data are in range; in a program nothing is done after it if they are not."""
+    do(Guarded(kernel, flag, error), *args)
 
 
 def note(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:

@@ -33,7 +33,7 @@ import numpy as np
 from . import Unavailable
 from .atomics import add, exchange, invoke, invoke_plain, load, pause, peek, poke, store
 from .build import Kernel, inlined, kernel
-from .listed import FORKS, Live
+from .listed import FORKS, Guarded, Live
 
 __all__ = ["Stretch"]
 
@@ -46,13 +46,15 @@ _STAGES, _STAGE_AT, _PIECE_AT, _CALL_AT, _YIELD, _WRONG = 0, 8, 16, 24, 32, _LIN
 _FIRST, _COUNT, _DONE, _STAGE = 0, 8, _LINE, 2 * _LINE
 #: a piece: the number of the last run that took it, its first call, the one after its last
 _TAKEN, _BEGIN, _END, _PIECE = 0, 8, 16, _LINE
-#: a call: address of the code, address of the arguments
-_CODE, _ARGUMENTS, _CALL = 0, 8, 16
+#: a call: addresses of the code, of the arguments, and 0 or that of a number which is not 0 where they were wrong
+_CODE, _ARGUMENTS, _FLAG, _CALL = 0, 8, 16, 24
 #: the board: whether somebody has it; on the next line a count that is odd while a run is on, its table and number
 _HELD, _COUNTER, _TABLE, _RUN = 0, _LINE, _LINE + 8, _LINE + 16
 #: what a helper says, a line each behind those two: the table it is in, or 0; the last count it has seen; 1 awake
 _INSIDE, _SEEN, _AWAKE = 0, 8, 16
 _HELPERS, _MOST = 2 * _LINE, 256
+#: what a call says where its flag is set
+_BY_FLAG = 1 << 20
 #: rounds of looking before the processor is given up, each time
 _PATIENCE = 64
 
@@ -68,6 +70,9 @@ def _go(table, run, me):
             if exchange(piece + _TAKEN, run - 1, run) != 0:
                 for c in range(peek(piece + _BEGIN), peek(piece + _END)):
                     wrong = invoke(peek(calls + _CALL * c + _CODE), peek(calls + _CALL * c + _ARGUMENTS))
+                    flag = peek(calls + _CALL * c + _FLAG)
+                    if wrong == 0 and flag != 0 and peek(flag) != 0:
+                        wrong = _BY_FLAG
                     if wrong != 0:
                         exchange(table + _WRONG, 0, (wrong << 32) + c + 1)
                 add(stage + _DONE, 1)
@@ -77,6 +82,8 @@ def _go(table, run, me):
             rounds += 1
             if rounds >= _PATIENCE:
                 invoke_plain(peek(table + _YIELD))
+        if load(table + _WRONG) != 0:
+            break
         stage += _STAGE
 
 
@@ -226,14 +233,14 @@ class Stretch:
     whether it still is what the kernel takes. A `Live` number is read before each run.
     """
 
-    def __init__(self, stages: Sequence[Sequence[Sequence[tuple[Kernel, tuple[Any, ...]]]]]) -> None:
+    def __init__(self, stages: Sequence[Sequence[Sequence[tuple[Kernel | Guarded, tuple[Any, ...]]]]]) -> None:
         self.stages = stages
         self.calls = [call for stage in stages for piece in stage for call in piece]
         self.helpers = max([len(stage) for stage in stages], default=1) - 1
         self.live: list[tuple[Any, int, Live]] = []
         self.made, self.number = -1, 0
         packed = [self._packed(*call) for call in self.calls]
-        self.blocks = [block for _, block in packed]
+        self.blocks = [block for _, block, _ in packed]
         pieces = [piece for stage in stages for piece in stage]
         sizes = [2 * _LINE, _STAGE * len(stages), _PIECE * len(pieces), _CALL * len(packed)]
         self.table = _words(sum(sizes) // 8)
@@ -253,15 +260,18 @@ class Stretch:
             at = (self._pieces - self.address + i * _PIECE) // 8
             words[at + _BEGIN // 8], words[at + _END // 8] = begin, begin + len(piece)
             begin += len(piece)
-        for i, (code, block) in enumerate(packed):
+        for i, (code, block, flag) in enumerate(packed):
             at = (calls - self.address + i * _CALL) // 8
-            words[at], words[at + 1] = code, _address(block)
+            words[at : at + 3] = memoryview(np.array((code, _address(block), flag)))
         self.words = words
         self.counts = len(stages), len(pieces)
         weakref.finalize(self, _release, self.address, (self.table, self.blocks)).atexit = False
 
-    def _packed(self, function: Kernel, args: tuple[Any, ...]) -> tuple[int, Any]:
-        """(address of the code, packed arguments)."""
+    def _packed(self, function: Any, args: tuple[Any, ...]) -> tuple[int, Any, int]:
+        """(address of the code, packed arguments, address of its flag)."""
+        flag = 0
+        if isinstance(function, Guarded):
+            function, flag = function.kernel, _address(function.flag)
         code, letters = function.block(args)
         if len(letters) != len(args):
             raise TypeError(f"kernel {function.name} takes {len(letters)} arguments, got {len(args)}")
@@ -277,11 +287,11 @@ class Stretch:
                 self.live.append((memoryview(views[letter]), i, value))
                 value = value.value
             views[letter][i] = value
-        return code, block
+        return code, block, flag
 
     def run(self) -> None:
         if self.made != FORKS[0]:
-            self._number_from_zero()
+            self._catch_up()
         for view, i, live in self.live:
             view[i] = live.value
         self.number += 1
@@ -294,17 +304,23 @@ class Stretch:
         if self.words[_WRONG // 8]:
             self._complain()
 
-    def _number_from_zero(self) -> None:
-        """In the child of a fork that came in the middle of a run, nobody will finish that."""
+    def _catch_up(self) -> None:
+        """Number all as after a whole run, where one was broken off: by an error, or in the child of a fork."""
         stages, pieces = self.counts
         for i in range(stages):
-            self.words[(self._stages - self.address + i * _STAGE + _DONE) // 8] = 0
+            at = (self._stages - self.address + i * _STAGE) // 8
+            self.words[at + _DONE // 8] = self.number * self.words[at + _COUNT // 8]
         for i in range(pieces):
-            self.words[(self._pieces - self.address + i * _PIECE + _TAKEN) // 8] = 0
-        self.made, self.number = FORKS[0], 0
+            self.words[(self._pieces - self.address + i * _PIECE + _TAKEN) // 8] = self.number
+        self.made = FORKS[0]
 
     def _complain(self) -> None:
         found = self.words[_WRONG // 8]
+        self._catch_up()
         self.words[_WRONG // 8] = 0
         function, args = self.calls[(found & 0xFFFFFFFF) - 1]
+        if isinstance(function, Guarded):
+            if found >> 32 == _BY_FLAG:
+                raise function.error(*args)
+            function = function.kernel
         function.complain(args, (found >> 32) - 1)

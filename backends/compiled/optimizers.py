@@ -12,7 +12,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..recorder import live
 from .build import Kernel, kernel
+from .listed import STATE, number
 from .pool import parallel
 
 __all__ = ["SERVES"]
@@ -193,8 +195,11 @@ def _lion(p, g, m, sign, shrink, beta1, share1, beta2, share2, lr, zero, start, 
 # -- what takes the names of steps -------------------------------------------------------------------------------------
 
 
-def _run(step: Kernel, arrays: tuple[Any, ...], *numbers: Any) -> Any:
-    """The kernel over flat arrays, of which the second is only read; NotImplemented for arrays that it cannot take."""
+def _run(step: Kernel, arrays: tuple[Any, ...], numbers: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """The kernel over flat arrays, of which the second is only read; NotImplemented for arrays that it cannot take.
+
+    `numbers(**options)` are its factors; in a recorded step they are worked out anew each time.
+    """
     dtype = arrays[0].dtype
     if not step.serves(dtype):
         return NotImplemented
@@ -207,7 +212,11 @@ def _run(step: Kernel, arrays: tuple[Any, ...], *numbers: Any) -> Any:
             or a.ndim != 1
         ):
             return NotImplemented
-    parallel(step, arrays[0].size, *arrays, *numbers, least=_LEAST, step=256)
+    if STATE.calls is None:
+        given = numbers(**options)
+    else:
+        given = live(lambda: numbers(**{name: number(x) for name, x in options.items()}))
+    parallel(step, arrays[0].size, *arrays, *given, least=_LEAST, step=256)
     return None
 
 
@@ -215,56 +224,90 @@ def _sign(maximize: bool) -> float:
     return -1.0 if maximize else 1.0
 
 
-def sgd(p: Any, g: Any, buffer: Any = None, *, lr, momentum, dampening, weight_decay, nesterov, maximize, first) -> Any:
+def _of_sgd(*, lr, weight_decay, maximize, **_):
+    return _sign(maximize), weight_decay, lr
+
+
+def _of_momentum(*, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
+    return _sign(maximize), weight_decay, lr, momentum, 1 - dampening, int(first), int(nesterov)
+
+
+def sgd(p: Any, g: Any, buffer: Any = None, **options: Any) -> Any:
     if buffer is None:
-        return _run(_sgd, (p, g), _sign(maximize), weight_decay, lr)
-    numbers = _sign(maximize), weight_decay, lr, momentum, 1 - dampening, bool(first), bool(nesterov)
-    return _run(_momentum, (p, g, buffer), *numbers)
+        return _run(_sgd, (p, g), _of_sgd, options)
+    return _run(_momentum, (p, g, buffer), _of_momentum, options)
 
 
-def adam(p: Any, g: Any, *state: Any, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step) -> Any:
+def _of_adam(*, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step):
     root = math.sqrt(1 - beta2**step)
     decay, shrink = (0.0, 1 - lr * weight_decay) if decoupled else (weight_decay, 1.0)
     numbers = _sign(maximize), decay, shrink, beta1, 1 - beta1, beta2, 1 - beta2, eps * root
-    return _run(_amsgrad if len(state) == 3 else _adam, (p, g, *state), *numbers, lr * root / (1 - beta1**step))
+    return *numbers, lr * root / (1 - beta1**step)
 
 
-def adagrad(p: Any, g: Any, total: Any, *, lr, eps, weight_decay, maximize) -> Any:
-    return _run(_adagrad, (p, g, total), _sign(maximize), weight_decay, lr, eps)
+def adam(p: Any, g: Any, *state: Any, **options: Any) -> Any:
+    return _run(_amsgrad if len(state) == 3 else _adam, (p, g, *state), _of_adam, options)
 
 
-def adadelta(p: Any, g: Any, square: Any, moved: Any, *, lr, rho, eps, weight_decay, maximize) -> Any:
-    return _run(_adadelta, (p, g, square, moved), _sign(maximize), weight_decay, lr, rho, 1 - rho, eps)
+def _of_adagrad(*, lr, eps, weight_decay, maximize):
+    return _sign(maximize), weight_decay, lr, eps
 
 
-def rmsprop(p: Any, g: Any, *state: Any, lr, alpha, eps, momentum, centered, weight_decay, maximize) -> Any:
-    if centered:
-        return NotImplemented
+def adagrad(p: Any, g: Any, total: Any, **options: Any) -> Any:
+    return _run(_adagrad, (p, g, total), _of_adagrad, options)
+
+
+def _of_adadelta(*, lr, rho, eps, weight_decay, maximize):
+    return _sign(maximize), weight_decay, lr, rho, 1 - rho, eps
+
+
+def adadelta(p: Any, g: Any, square: Any, moved: Any, **options: Any) -> Any:
+    return _run(_adadelta, (p, g, square, moved), _of_adadelta, options)
+
+
+def _of_rmsprop(*, lr, alpha, eps, momentum, centered, weight_decay, maximize):
     numbers = _sign(maximize), weight_decay, lr, alpha, 1 - alpha, eps
-    if momentum > 0:
-        return _run(_rmsprop_momentum, (p, g, *state), *numbers, momentum)
-    return _run(_rmsprop, (p, g, *state), *numbers)
+    return (*numbers, momentum) if momentum > 0 else numbers
 
 
-def adamax(p: Any, g: Any, mean: Any, top: Any, *, lr, beta1, beta2, eps, weight_decay, maximize) -> Any:
-    return _run(_adamax, (p, g, mean, top), _sign(maximize), weight_decay, lr, beta1, 1 - beta1, beta2, eps)
+def rmsprop(p: Any, g: Any, *state: Any, **options: Any) -> Any:
+    if options["centered"]:
+        return NotImplemented
+    moving = number(options["momentum"]) > 0
+    return _run(_rmsprop_momentum if moving else _rmsprop, (p, g, *state), _of_rmsprop, options)
 
 
-def nadam(
-    p: Any, g: Any, *state: Any, ahead, here, beta1, beta2, eps, shrink, weight_decay, maximize, correction
-) -> Any:  # fmt: skip
-    numbers = _sign(maximize), weight_decay, shrink, beta1, 1 - beta1, beta2, 1 - beta2, eps, ahead, here, correction
-    return _run(_nadam, (p, g, *state), *numbers)
+def _of_adamax(*, lr, beta1, beta2, eps, weight_decay, maximize):
+    return _sign(maximize), weight_decay, lr, beta1, 1 - beta1, beta2, eps
 
 
-def radam(p: Any, g: Any, *state: Any, lr, beta1, beta2, eps, shrink, weight_decay, maximize, rectified) -> Any:
-    numbers = _sign(maximize), weight_decay, shrink, beta1, 1 - beta1, beta2, 1 - beta2, eps, lr, rectified or 0.0
-    return _run(_radam, (p, g, *state), *numbers, rectified is not None)
+def adamax(p: Any, g: Any, mean: Any, top: Any, **options: Any) -> Any:
+    return _run(_adamax, (p, g, mean, top), _of_adamax, options)
 
 
-def lion(p: Any, g: Any, mean: Any, *, lr, beta1, beta2, weight_decay, maximize) -> Any:
-    numbers = _sign(maximize), 1 - lr * weight_decay, beta1, 1 - beta1, beta2, 1 - beta2, lr, 0.0
-    return _run(_lion, (p, g, mean), *numbers)
+def _of_nadam(*, ahead, here, beta1, beta2, eps, shrink, weight_decay, maximize, correction):
+    return _sign(maximize), weight_decay, shrink, beta1, 1 - beta1, beta2, 1 - beta2, eps, ahead, here, correction
+
+
+def nadam(p: Any, g: Any, *state: Any, **options: Any) -> Any:
+    return _run(_nadam, (p, g, *state), _of_nadam, options)
+
+
+def _of_radam(*, lr, beta1, beta2, eps, shrink, weight_decay, maximize, rectified):
+    numbers = _sign(maximize), weight_decay, shrink, beta1, 1 - beta1, beta2, 1 - beta2, eps, lr
+    return *numbers, rectified or 0.0, int(rectified is not None)
+
+
+def radam(p: Any, g: Any, *state: Any, **options: Any) -> Any:
+    return _run(_radam, (p, g, *state), _of_radam, options)
+
+
+def _of_lion(*, lr, beta1, beta2, weight_decay, maximize):
+    return _sign(maximize), 1 - lr * weight_decay, beta1, 1 - beta1, beta2, 1 - beta2, lr, 0.0
+
+
+def lion(p: Any, g: Any, mean: Any, **options: Any) -> Any:
+    return _run(_lion, (p, g, mean), _of_lion, options)
 
 
 SERVES: dict[str, Callable[..., Any]] = {

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..threads import get_threads as threads
-from .listed import ACTIVE, note_pieces
+from .listed import ACTIVE, STATE, note_pieces
 
-__all__ = ["parallel", "run", "threads"]
+__all__ = ["parallel", "run", "threads", "worth"]
 
 _jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
 _workers: list[threading.Thread] = []
@@ -84,9 +84,14 @@ def run(call: Callable[..., Any], pieces: list[tuple[Any, ...]]) -> None:
         raise error
 
 
+def worth(least: int) -> int:
+    """The work that is worth a thread: `least` where that has to be woken, less in a program, where it is awake."""
+    return least if STATE.calls is None else max(least >> 4, 1)
+
+
 def parallel(kernel: Callable[..., Any], total: int, *args: Any, least: int = 1, step: int = 1) -> None:
     """`kernel(*args, start, stop)` over 0 .. total, in pieces of at least `least` and multiples of `step`."""
-    n = min(threads(), max(total // least, 1))
+    n = min(threads(), max(total // worth(least), 1))
     if n == 1:
         kernel(*args, 0, total)
         return

@@ -21,12 +21,19 @@ from typing import Any
 
 from . import available
 from .build import Kernel
-from .listed import ACTIVE, FORKS, STATE, Call, Listing, Live, Pieces, do, number
+from .listed import ACTIVE, FORKS, STATE, Call, Guarded, Listing, Live, Pieces, do, number
 
 __all__ = ["LOWERED", "Call", "Listing", "Live", "Program", "do", "listing"]
 
 #: names of kernels and rules, and of optimizers' steps, that can be listed
-LOWERED: frozenset[str] = frozenset()
+LOWERED: frozenset[str] = frozenset(
+    (
+        *("linear", "linear.grad.bias", "linear.grad.input", "linear.grad.weight", "matmul"),
+        *("adadelta", "adagrad", "adam", "adamax", "lion", "nadam", "radam", "rmsprop", "sgd"),
+        *("relu", "relu.grad"),
+        *("cross_entropy", "cross_entropy.grad", "log_softmax", "log_softmax.grad", "softmax", "softmax.grad"),
+    )
+)
 
 
 @contextlib.contextmanager
@@ -68,7 +75,7 @@ class Program:
     def _pieces(self, call: Call) -> list[list[Any]] | None:
         """The pieces of a call of machine code alone, each a list of (kernel, arguments); None for others."""
         function, args, kwargs = call
-        if isinstance(function, Kernel):
+        if isinstance(function, (Kernel, Guarded)):
             return None if kwargs else [[(function, args)]]
         if not isinstance(function, Pieces):
             found = self._translated(call)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..numpy.loss import checked_target
 from ..numpy.memory import empty, empty_like
 from . import Kept
 from .build import inlined, kernel
+from .listed import STATE, contiguous, do, guarded, made
 from .mathematics import exp, log
 from .pool import parallel
 
@@ -185,7 +185,7 @@ class _Laid:
             self.items, self.each = outer * blocks, n * _ACROSS
 
     def view(self, a: Any) -> Any:
-        return np.ascontiguousarray(np.moveaxis(a, self.dim, -1) if self.moved else a).reshape(self.as_array)
+        return contiguous(np.moveaxis(a, self.dim, -1) if self.moved else a).reshape(self.as_array)
 
     def new(self) -> Any:
         return empty(self.as_array, _FLOAT32)
@@ -255,12 +255,38 @@ def log_softmax_grad(g: Any, out: Any, dim: int) -> Any:
 # -- cross entropy ----------------------------------------------------------------------------------------------------
 
 
-@kernel("f4[:,:] i8[:] f4[:] f4[:,:] f4[:] f4 f4 i8 i8 i8", fast=True)
-def _entropy(x, target, weight, dx, loss, scale, smooth, ignored, start, stop):
-    """loss of each row times its weight; dx: its gradient times `scale`.
+@kernel("i8[:] f4[:] f8[:] i8[:] i8 i8 i8")
+def _shares(target, weight, scale, wrong, classes, ignored, mean):
+    """scale: 1, or 1 / the sum of the targets' weights for the mean; wrong: 1 + the place of a target out of range."""
+    total = f8(0)
+    wrong[0] = 0
+    for i in range(target.size):
+        t = target[i]
+        if t != ignored:
+            if t < 0 or t >= classes:
+                wrong[0] = i + 1
+            else:
+                total += f8(weight[t]) if weight.size else f8(1)
+    scale[0] = f8(1)
+    if mean:
+        scale[0] = f8(1) / total if total != f8(0) else f8(np.nan)
+
+
+@kernel("f4[:] f8[:] f4[:]", fast=True)
+def _total(loss, scale, out):
+    total = f8(0)
+    for i in range(loss.size):
+        total += f8(loss[i])
+    out[0] = total * scale[0]
+
+
+@kernel("f4[:,:] i8[:] f4[:] f4[:,:] f4[:] f8[:] f4 i8 i8 i8", fast=True)
+def _entropy(x, target, weight, dx, loss, scales, smooth, ignored, start, stop):
+    """loss of each row times its weight; dx: its gradient times the scale.
 
     smooth: the part of the probability that is spread over all classes. weight: of each class, or of length 0.
     """
+    scale = f4(scales[0])
     spread = smooth / f4(x.shape[1])
     all_weights = f4(x.shape[1])
     if weight.size:
@@ -304,9 +330,10 @@ def _entropy(x, target, weight, dx, loss, scale, smooth, ignored, start, stop):
             loss[i] = found
 
 
-@kernel("f4[:,:,:] i8[:,:] f4[:] f4[:,:,:] f4[:,:] f4[:,:] f4[:,:] f4 i8 i8 i8", fast=True)
-def _entropy_across(x, target, weight, dx, loss, one, two, scale, ignored, start, stop):
+@kernel("f4[:,:,:] i8[:,:] f4[:] f4[:,:,:] f4[:,:] f4[:,:] f4[:,:] f8[:] i8 i8 i8", fast=True)
+def _entropy_across(x, target, weight, dx, loss, one, two, scales, ignored, start, stop):
     """The same for the classes along the middle dimension, without smoothing."""
+    scale = f4(scales[0])
     blocks = (x.shape[2] + _ACROSS - 1) // _ACROSS
     for t in range(start, stop):
         n, first = t // blocks, t % blocks * _ACROSS
@@ -363,21 +390,13 @@ def cross_entropy(
     laid = _laid(input, 1)
     if laid is None or (label_smoothing and not laid.rows):
         return NotImplemented
-    safe = checked_target(target, input.shape[1], ignore_index)
-    place = np.ascontiguousarray(target, np.int64)
-    w = _NO_WEIGHT if weight is None else np.ascontiguousarray(weight)
-    count = 1.0
-    if reduction == "mean":
-        if weight is None:
-            count = float(target.size if safe is target else np.count_nonzero(target != ignore_index))
-        else:
-            count = float(np.add.reduce(np.where(target != ignore_index, w[safe], 0), axis=None, dtype=f8))
-    scale = 1.0 / count if count else math.nan
+    place = contiguous(target, np.int64).reshape(-1)
+    w = _NO_WEIGHT if weight is None else contiguous(weight)
+    scale, wrong = np.empty(1), np.empty(1, np.int64)
+    guarded(_shares, wrong, _out_of_bounds, place, w, scale, wrong, input.shape[1], ignore_index, reduction == "mean")
     x, dx, loss = laid.view(input), laid.new(), np.empty(target.shape, _FLOAT32)
     if laid.rows:
-        laid.parallel(
-            _entropy, x, place.reshape(-1), w, dx, loss.reshape(-1), scale, float(label_smoothing), ignore_index
-        )
+        laid.parallel(_entropy, x, place, w, dx, loss.reshape(-1), scale, float(label_smoothing), ignore_index)
     else:
         flat = (laid.as_array[0], laid.as_array[2])
         laid.parallel(
@@ -387,7 +406,14 @@ def cross_entropy(
     residual = Kept((laid.public(dx), reduction))
     if reduction == "none":
         return loss, residual
-    return _FLOAT32.type(np.add.reduce(loss, axis=None, dtype=f8) * (scale if reduction == "mean" else 1)), residual
+    out = np.empty(1, _FLOAT32)
+    _total(loss.reshape(-1), scale, out)
+    return out.reshape(()), residual
+
+
+def _out_of_bounds(place: Any, weight: Any, scale: Any, wrong: Any, classes: int, ignored: int, mean: Any) -> Exception:
+    bad = place[(place != ignored) & ((place < 0) | (place >= classes))]
+    return IndexError(f"Target {bad[0]} is out of bounds.")
 
 
 def cross_entropy_grad(g: Any, residual: Any, needs: Any) -> Any:
@@ -395,8 +421,12 @@ def cross_entropy_grad(g: Any, residual: Any, needs: Any) -> Any:
         return NotImplemented
     dx, reduction = residual
     if reduction == "none":
-        return np.multiply(dx, np.expand_dims(g, 1)), None, None
-    return dx if g == 1 else np.multiply(dx, g, out=empty_like(dx)), None, None
+        return made(np.multiply, dx, np.expand_dims(g, 1)), None, None
+    if STATE.calls is None and g == 1:
+        return dx, None, None
+    out = empty_like(dx)
+    do(np.multiply, dx, g, out=out)
+    return out, None, None
 
 
 SERVES: dict[str, Callable[..., Any]] = {

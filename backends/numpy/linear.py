@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..compiled.listed import do, made, reshaped
 from .products import dot
 
 __all__ = ["LINEAR", "turned"]
@@ -44,12 +45,12 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     if input.ndim == 2:
         out = dot(input, weight.T)
         if bias is not None:
-            out += bias
+            do(np.add, out, bias, out=out)
         return out
     # one product for all leading dimensions: matmul would make one per matrix of the stack
-    rows = dot(input.reshape(_count(input), weight.shape[1]), weight.T)
+    rows = dot(reshaped(input, _count(input), weight.shape[1]), weight.T)
     if bias is not None:
-        rows += bias
+        do(np.add, rows, bias, out=rows)
     return rows.reshape(*input.shape[:-1], weight.shape[0])
 
 
@@ -58,31 +59,35 @@ linear.partial = True  # type: ignore[attr-defined]
 
 def input_grad(g: Any, weight: Any) -> Any:
     if weight.ndim == 1:
-        return g[..., None] * weight
+        return made(np.multiply, g[..., None], weight)
     if g.ndim == 2:
         return dot(g, weight)
-    return dot(g.reshape(_count(g), weight.shape[0]), weight).reshape(*g.shape[:-1], weight.shape[1])
+    return dot(reshaped(g, _count(g), weight.shape[0]), weight).reshape(*g.shape[:-1], weight.shape[1])
 
 
 def weight_grad(g: Any, input: Any, weight_shape: tuple[int, ...]) -> Any:
     if len(weight_shape) == 2 and turned(input, weight_shape[0]):
         g, input = g.transpose(1, 0, 2), input.transpose(1, 0, 2)
     if input.ndim != 2:
-        input = input.reshape(_count(input), input.shape[-1])
+        input = reshaped(input, _count(input), input.shape[-1])
     if len(weight_shape) == 1:
-        return dot(g.reshape(len(input)), input)
+        return dot(reshaped(g, len(input)), input)
     if g.ndim != 2:
-        g = g.reshape(len(input), weight_shape[0])
+        g = reshaped(g, len(input), weight_shape[0])
     return dot(g.T, input)
 
 
 def bias_grad(g: Any, shape: tuple[int, ...]) -> Any:
     if g.ndim == len(shape):
         return g
-    rows = g if g.ndim == 2 and shape else g.reshape(-1, *shape) if g.size else g.reshape(0, *shape)
+    rows = g if g.ndim == 2 and shape else reshaped(g, -1, *shape) if g.size else g.reshape(0, *shape)
     if rows.ndim == 1 or rows.dtype not in _BLAS or len(rows) < 16:
-        return np.add.reduce(rows, axis=0, dtype=np.float32 if rows.dtype.itemsize == 2 else None)
+        return made(_sum_of_rows, rows)
     return dot(np.ones(len(rows), rows.dtype), rows)
+
+
+def _sum_of_rows(rows: Any) -> Any:
+    return np.add.reduce(rows, axis=0, dtype=np.float32 if rows.dtype.itemsize == 2 else None)
 
 
 def _count(x: Any) -> int:
@@ -92,6 +97,9 @@ def _count(x: Any) -> int:
         count *= n
     return count
 
+
+for _function in (linear, input_grad, weight_grad, bias_grad):
+    _function.listed = True  # type: ignore[attr-defined]
 
 LINEAR: dict[str, Callable[..., Any]] = {
     "linear": linear,
