@@ -46,7 +46,7 @@ def by_name(name: str) -> Backend:
             _BY_TYPE[kind] = module.BACKEND
         if module.BACKEND.device_type != "cpu":
             FOREIGN.update(module.BACKEND.array_types)
-            for call in ON_FOREIGN:
+            for call in list(ON_FOREIGN):
                 call()
     return _LOADED[name]
 

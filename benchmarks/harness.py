@@ -53,7 +53,7 @@ class Failure(Exception):
 class Process:
     """One engine's worker."""
 
-    def __init__(self, engine, threads, timeout=600, *, environment=None, open_now=True):
+    def __init__(self, engine, threads, timeout=600, *, environment=None, open_now=True, script="worker.py", **options):
         self.engine, self.threads, self.timeout = engine, threads, timeout
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
         self.folder = tempfile.TemporaryDirectory()
@@ -61,7 +61,7 @@ class Process:
         # Some environments force a kind of processor on OpenBLAS (OPENBLAS_CORETYPE), which would slow all but PyTorch.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
         self.popen = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py")],
+            [sys.executable, str(HERE / script)],
             cwd=self.folder.name,
             env=inherited | {f"{name}_NUM_THREADS": str(threads) for name in variables} | (environment or {}),
             stdin=subprocess.PIPE,
@@ -70,7 +70,7 @@ class Process:
             text=True,
         )
         try:
-            self.versions = self.ask("open", engine=engine, threads=threads)["versions"] if open_now else {}
+            self.versions = self.ask("open", engine=engine, threads=threads, **options)["versions"] if open_now else {}
         except BaseException:
             self.close()
             raise

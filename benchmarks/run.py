@@ -5,6 +5,7 @@
     python benchmarks/run.py --workloads chain:8 mlp --engines chainrule torch --out benchmarks/results/today
     python benchmarks/run.py --kernels conv "max pool" --engines chainrule-fast torch
     python benchmarks/run.py --starts mlp resnet18
+    python benchmarks/run.py --device cuda                        # on a GPU: see gpu.py
 
 writes today.json, today.md, today-summary.md (a table of ratios for a README) and charts. A workload can be narrowed to
 one of its cases: `chain:8`; a kernel is chosen by a part of its name.
@@ -28,6 +29,11 @@ CLOSE = ("chainrule", "chainrule-fast", "torch", "torch-tuned")
 
 
 def main(argv=None):
+    given = sys.argv[1:] if argv is None else argv
+    if "--device" in given:  # programs, sizes and measures of their own
+        import gpu
+
+        return gpu.main(given)
     options = parse(argv)
     plan = harness.Plan(
         options.engines,

@@ -221,13 +221,13 @@ def numpy_versions():
     return {"numpy": numpy.__version__, "blas of numpy": f"{blas.get('name', '?')} {blas.get('version', '')}".strip()}
 
 
-def main():
+def main(worker):
+    """Obey until stdin ends."""
     # The answers have a channel of their own: whatever a library prints goes to stderr.
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     # From the repository root, `autograd` would be ours and not HIPS's.
     sys.path[:] = [p for p in sys.path if pathlib.Path(p or ".").resolve() != ROOT]
-    worker = Worker()
     for line in sys.stdin:
         command = json.loads(line)
         try:
@@ -240,4 +240,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(Worker())

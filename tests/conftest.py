@@ -1,7 +1,6 @@
 """Options, profiles and fixtures that all tests share."""
 
 import contextlib
-import importlib
 import importlib.util
 import os
 
@@ -9,7 +8,6 @@ import hypothesis
 import pytest
 
 import chainrule
-from chainrule import backends
 from chainrule.autograd.device import device
 from chainrule.autograd.modes import MODES
 
@@ -46,14 +44,6 @@ def pytest_configure(config):
         import fake_cupy
 
         fake_cupy.install()
-        backend = backends.by_name("cupy")
-        gemm = importlib.import_module("chainrule.backends.cupy.gemm")
-        gemm.executor = importlib.import_module("cublaslt_simulation").Simulated()
-        if os.environ.get("CHAINRULE_SIMULATE") == "1":
-            fake_cupy.simulate(importlib.import_module("chainrule.backends.cupy.launch"))
-        else:
-            fake_cupy.without_cuda(backend.kernels)
-            fake_cupy.without_cuda(backend.steps)
     if config.getoption("backend") in GPU:
         try:
             device("cuda").backend  # noqa: B018  says what is missing

@@ -10,18 +10,23 @@ of two devices. What CuPy does otherwise than NumPy is done here as CuPy 14 does
 * New arrays are made on the current device, and a computation on arrays of another one is refused.
 * Functions, keywords and methods that CuPy lacks are lacking (the lists of backends/strict.py).
 
-CUDA C kernels run in the simulation (tests/cuda_simulation) after `simulate()`; otherwise they are as if they served no
-call, and the generic forms run.
+Matrix products go to the interpreter of tests/cublaslt_simulation.py. CUDA C kernels run in the simulation of
+tests/cuda_simulation under CHAINRULE_SIMULATE=1, slowly; otherwise they are as if they served no call, and the generic
+forms run.
 """
 
 import contextlib
 import ctypes
 import functools
+import importlib
+import importlib.machinery
+import os
 import sys
 import types
 
 import numpy as np
 
+from chainrule import backends
 from chainrule.backends import strict
 
 DEVICES = 2
@@ -651,6 +656,7 @@ class _Cupy(types.ModuleType):
 
 def _module(name, kind=types.ModuleType, **members):
     made = kind(name)
+    made.__spec__ = importlib.machinery.ModuleSpec(name, None)
     made.__path__ = []
     made.__dict__.update(members)
     sys.modules[name] = made
@@ -669,7 +675,22 @@ class RawModule:
         raise NoCuda
 
 
-def without_cuda(kernels):
+def _connect():
+    """Once the backend is loaded."""
+    backend = backends._LOADED.get("cupy")
+    if backend is None:
+        return
+    backends.ON_FOREIGN.remove(_connect)
+    gemm = importlib.import_module("chainrule.backends.cupy.gemm")
+    gemm.executor = importlib.import_module("cublaslt_simulation").Simulated()
+    if os.environ.get("CHAINRULE_SIMULATE") == "1":
+        _simulate(importlib.import_module("chainrule.backends.cupy.launch"))
+    else:
+        _without_cuda(backend.kernels)
+        _without_cuda(backend.steps)
+
+
+def _without_cuda(kernels):
     """Let those kernels that would launch CUDA C serve no call."""
     for name, kernel in list(kernels.items()):
 
@@ -684,7 +705,7 @@ def without_cuda(kernels):
         kernels[name] = either
 
 
-def simulate(launch):
+def _simulate(launch):
     """Let the module backends/cupy/launch.py run its kernels in the simulation."""
     from cuda_simulation import simulation
 
@@ -705,6 +726,7 @@ def install():
     """Put the fakes in the place of CuPy, unless that has been done; the module `cupy`."""
     if isinstance(sys.modules.get("cupy"), _Cupy):
         return sys.modules["cupy"]
+    backends.ON_FOREIGN.insert(0, _connect)
     runtime = _module(
         "cupy.cuda.runtime",
         CUDARuntimeError=CUDARuntimeError,

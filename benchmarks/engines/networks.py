@@ -154,6 +154,24 @@ def characters(nn, cell, vocabulary, hidden):
     return Characters()
 
 
+def language(nn, vocabulary, hidden, layers, dropout):
+    """Zaremba, Sutskever, Vinyals, 2014: several LSTM layers with dropout around them; sequence first."""
+
+    class Language(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(vocabulary, hidden)
+            self.dropout = nn.Dropout(dropout)
+            self.cell = nn.LSTM(hidden, hidden, layers, dropout=dropout)
+            self.head = nn.Linear(hidden, vocabulary)
+
+        def forward(self, x):
+            out, _ = self.cell(self.dropout(self.embedding(x)))
+            return self.head(self.dropout(out)).flatten(0, 1)
+
+    return Language()
+
+
 def gpt(lib, nn, F, vocabulary, length, layers, width, heads, dropout):
     """Radford et al., 2019, in small: normalisation before attention and before the perceptron, GELU by tanh."""
 
@@ -187,7 +205,7 @@ def gpt(lib, nn, F, vocabulary, length, layers, width, heads, dropout):
             self.head = nn.Linear(width, vocabulary, bias=False)
 
         def forward(self, x):
-            x = self.dropout(self.tokens(x) + self.positions(lib.arange(x.shape[1])))
+            x = self.dropout(self.tokens(x) + self.positions(lib.arange(x.shape[1], device=x.device)))
             return self.head(self.norm(self.blocks(x))).flatten(0, 1)
 
     return GPT()

@@ -233,7 +233,12 @@ class Chainrule(TorchStyle):
     fast = "0"
 
     def __init__(self, threads):
-        os.environ["CHAINRULE_FAST"] = self.fast
+        super().__init__(self.checkout(self.fast), threads)
+
+    @staticmethod
+    def checkout(fast):
+        """The package of this checkout; `fast`: CHAINRULE_FAST."""
+        os.environ["CHAINRULE_FAST"] = fast
         root = pathlib.Path(__file__).resolve().parents[2]
         if not (root / "__init__.py").exists():
             raise ModuleNotFoundError(f"no package in {root.name}/", name="chainrule")
@@ -242,7 +247,7 @@ class Chainrule(TorchStyle):
         )
         lib = sys.modules["chainrule"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(lib)
-        super().__init__(lib, threads)
+        return lib
 
     def native(self, thing):
         return thing.to(memory_format=self.lib.channels_last) if thing.ndim == 4 else thing
