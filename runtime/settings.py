@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd.errors import warn
-from ..backends import cuda
+from ..backends import cuda, determinism
 
 __all__ = [
     "are_deterministic_algorithms_enabled",
@@ -53,8 +53,11 @@ def get_float32_matmul_precision() -> str:
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Ask for the same results from run to run; the CPU gives them always, and no op refuses."""
+    """Ask for the same results from run to run. The CPU gives them always, and no op refuses; on a GPU, sums at indices
+    (gradients of embeddings and of indexing, scatter_add) are then made in the order of the indices, which is slower.
+    """
     _kept["deterministic"], _kept["warn_only"] = bool(mode), bool(warn_only)
+    determinism.want(mode)
 
 
 def are_deterministic_algorithms_enabled() -> bool:

@@ -20,12 +20,12 @@ from cupy.cuda import nvrtc  # noqa: E402
 
 import chainrule  # noqa: E402
 from chainrule.autograd import OPS  # noqa: E402
-from chainrule.backends import by_name, hashing, philox  # noqa: E402
+from chainrule.backends import by_name, hashing, philox, recorder  # noqa: E402
 
 by_name("cupy")
-launch, kernels, columns, dropout, device_random = (
+launch, kernels, columns, dropout, rows, namespace, device_random = (
     importlib.import_module(f"chainrule.backends.cupy.{name}")
-    for name in ("launch", "kernels", "columns", "dropout", "random")
+    for name in ("launch", "kernels", "columns", "dropout", "rows", "namespace", "random")
 )
 KERNELS = kernels.KERNELS
 
@@ -71,6 +71,7 @@ def machine(monkeypatch):
     """The simulation in the GPU's place."""
     made = simulation.Simulation()
     monkeypatch.setattr(launch, "machine", made)
+    monkeypatch.setattr(namespace, "cupy", np)
     return made
 
 
@@ -332,23 +333,23 @@ def test_dropout(machine, dtype):
 @simulated
 @pytest.mark.parametrize("size", [0, 1, 2, 7, (3, 5), (64, 65), ()])
 def test_random_numbers_are_those_of_the_host(machine, size):
+    shape = np.empty(size).shape
     for seed in (0, 2**63 + 11):
         ours, host = device_random.DeviceGenerator(np, seed), philox.CounterGenerator(np, seed)
         for generator in (ours, host):
             generator.counter = 2**32 - 3  # the upper word of the counter takes part
-        size_of = np.empty(size).shape
         for draw in (
-            lambda g: g.random(size_of, "float32"),
-            lambda g: g.random(size_of),
-            lambda g: g.integers(-3, 2**62, size_of),
-            lambda g: g.permutation(int(np.prod(size_of))),
+            lambda g: g.random(shape, "float32"),
+            lambda g: g.random(shape),
+            lambda g: g.integers(-3, 2**62, shape),
+            lambda g: g.permutation(int(np.prod(shape))),
             lambda g: np.uint64(g.seed_of_hash()),
         ):
             found, expected = draw(ours), draw(host)
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == expected.dtype
         for dtype in ("float32", "float64"):
-            found, expected = ours.standard_normal(size_of, dtype), host.standard_normal(size_of, dtype)
+            found, expected = ours.standard_normal(shape, dtype), host.standard_normal(shape, dtype)
             np.testing.assert_allclose(found, expected, rtol=4 * ROUNDING[dtype], atol=ROUNDING[dtype])
             assert found.dtype == expected.dtype
         assert ours.get_state() == host.get_state()
@@ -384,3 +385,83 @@ def test_a_captured_step_draws_what_an_eager_one_would(machine):
         KERNELS["dropout_by_seed"](x, seed, 0.5), KERNELS["dropout_by_seed"](x, eager.seed_of_hash(), 0.5)
     )
     assert generator.get_state() == eager.get_state()
+
+
+# -- rows and elements by index --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[False, True], ids=["atomic", "sorted"])
+def repeatable(request, machine):
+    """Both ways to add up at indices; by atomic operations a sum depends on the order of threads."""
+    machine.unordered = {"add_rows": 1e-6, "add_along": 1e-6}
+    chainrule.use_deterministic_algorithms(request.param)
+    yield request.param
+    chainrule.use_deterministic_algorithms(False)
+
+
+def summed(table, index, values):
+    out = table.astype("float64")
+    np.add.at(out, index, values.astype("float64"))
+    return out
+
+
+@simulated
+@each_dtype
+@pytest.mark.parametrize("index_type", ["int64", "int32", "uint8"])
+@pytest.mark.parametrize("width", [5, 64])
+def test_embedding(repeatable, machine, dtype, index_type, width):
+    random = np.random.default_rng(8)
+    table, index = array(random, (11, width), dtype), random.integers(0, 11, (3, 7)).astype(index_type)
+    g = array(random, (3, 7, width), dtype)
+    np.testing.assert_array_equal(KERNELS["embedding"](index, table), table[index])
+    close(KERNELS["embedding_grad"](g, index, 11), summed(np.zeros((11, width)), index, g), dtype)
+    padding = int(index[1, 2])
+    found = KERNELS["embedding.grad"](g, index, table.shape, padding, False)
+    close(found, summed(np.zeros((11, width)), index, np.where((index == padding)[..., None], 0, g)), dtype)
+    assert KERNELS["embedding.grad"](g, index, table.shape, None, True) is NotImplemented
+    assert {name for name, _ in machine.launches} == {"take_rows", "add_sorted_rows" if repeatable else "add_rows"}
+
+
+@simulated
+@each_dtype
+def test_index_and_its_adjoint(repeatable, dtype):
+    random = np.random.default_rng(9)
+    x, index, full = array(random, (3, 6, 4), dtype), np.array([[0, -1, 5], [2, 2, -6]]), slice(None)
+    np.testing.assert_array_equal(KERNELS["index"](x, (full, index)), x[:, index])
+    g = array(random, (3, 2, 3, 4), dtype)
+    expected = summed(np.zeros(x.shape), (full, index), g)
+    close(KERNELS["index_adjoint"](g, x.shape, (full, index)), expected, dtype)
+    close(KERNELS["index_put"](x, g, (), (full, index), True), summed(x, (full, index), g), dtype)
+    for indices in ((index, full, index), (slice(1, 2), index), (np.ones(3, bool),)):
+        assert rows.index(x, indices) is NotImplemented
+    with pytest.raises(IndexError, match="size 6"):
+        KERNELS["index"](x, (full, index + 1))
+
+
+@simulated
+@each_dtype
+@pytest.mark.parametrize(
+    ("shape", "dim", "places"), [((5,), 0, 9), ((4, 6), 1, 3), ((4, 6, 3), 1, 8), ((2, 3, 5), 0, 4)]
+)
+def test_gather_and_scatter_add(repeatable, dtype, shape, dim, places):
+    random = np.random.default_rng(10)
+    x = array(random, shape, dtype)
+    index = random.integers(-shape[dim], shape[dim], (*shape[:dim], places, *shape[dim + 1 :]))
+    src = array(random, index.shape, dtype)
+    np.testing.assert_array_equal(KERNELS["gather"](x, dim, index), np.take_along_axis(x, index, dim))
+    where = np.indices(index.shape)
+    where[dim] = index
+    close(KERNELS["scatter_add"](x, dim, index, src), summed(x, tuple(where), src), dtype)
+    assert KERNELS["scatter_add"](x, dim, index, np.concatenate((src, src))) is NotImplemented
+
+
+@simulated
+def test_indices_of_a_recorded_step_are_not_read_back(machine):
+    x, bad = np.arange(12, dtype="float32").reshape(4, 3), np.array([[0, 1, -7], [4, 3, 3]])
+    with recorder.within(recorder.Recorder()):
+        found = KERNELS["embedding"](bad, x)
+        picked = KERNELS["gather"](x, 0, bad)
+        total = KERNELS["embedding_grad"](np.ones((2, 3, 3), "float32"), bad, 4)
+    np.testing.assert_array_equal(np.isnan(found).all(-1), [[False, False, True], [True, False, False]])
+    np.testing.assert_array_equal(np.isnan(picked), [[False, False, True], [True, False, False]])
+    np.testing.assert_array_equal(total[:, 0], [1, 1, 0, 2])

@@ -14,6 +14,7 @@ import cupyx.scipy.special as special
 from ..cudnn import plans
 from ..cudnn.attention import ATTENTION
 from ..cudnn.normalisation import BATCH_NORM
+from ..recorder import recording
 from . import gemm
 from .convolution import CONVOLUTION
 from .cudnn import runtime
@@ -43,6 +44,8 @@ def _partial(kernel: Callable[..., Any]) -> Callable[..., Any]:
 def power(input: Any, exponent: Any) -> Any:
     """ValueError for an integer to a negative power, where CuPy gives 0."""
     whole = all(x.dtype.kind in "iu" if hasattr(x, "dtype") else isinstance(x, int) for x in (input, exponent))
+    if hasattr(exponent, "dtype") and recording() is not None:
+        return NotImplemented
     if whole and bool((exponent < 0).any() if hasattr(exponent, "dtype") else exponent < 0):
         raise ValueError("Integers to negative integer powers are not allowed.")
     return NotImplemented
@@ -111,6 +114,20 @@ def _written(input: Any, places: Any, values: Any) -> Any:
     return out
 
 
+def _first(kernel: Callable[..., Any], check: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel, and a check before the generic form of what it does not serve."""
+
+    @_partial
+    def either(*args: Any, **kwargs: Any) -> Any:
+        out = kernel(*args, **kwargs)
+        return check(*args, **kwargs) if out is NotImplemented else out
+
+    return either
+
+
+#: checks before the generic forms of ops that kernels of ours serve in part
+CHECKS = {"index": index, "index_put": index_put, "gather": gather, "embedding": embedding}
+
 KERNELS: dict[str, Callable[..., Any]] = {
     "erf": _elementwise(special.erf),
     "erfc": _elementwise(special.erfc),
@@ -119,12 +136,9 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "lgamma": _elementwise(special.gammaln),
     "digamma": _elementwise(special.digamma),
     "pow": power,
-    "index": index,
-    "index_put": index_put,
-    "gather": gather,
     "scatter": scatter,
-    "embedding": embedding,
     **OWN,
+    **{name: _first(OWN[name], check) for name, check in CHECKS.items()},
     **gemm.GEMM,
     **ATTENTION,
     **BATCH_NORM,

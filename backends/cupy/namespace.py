@@ -19,6 +19,7 @@ import cupy
 import cupyx
 import numpy as np
 
+from ..recorder import recording
 from . import gemm
 
 __all__ = ["Namespace", "check_along", "check_indices", "only_masks"]
@@ -28,7 +29,8 @@ __all__ = ["Namespace", "check_along", "check_indices", "only_masks"]
 
 
 def _check(index: Any, size: int, dim: int) -> None:
-    if index.size and bool(((index < -size) | (index >= size)).any()):
+    # A recorded step cannot wait for the device: there, what is out of range is for its kernels to notice.
+    if index.size and recording() is None and bool(((index < -size) | (index >= size)).any()):
         raise IndexError(
             f"index out of range: dimension {dim} has size {size}, and the indices go from {int(index.min())} to "
             f"{int(index.max())}"

@@ -8,7 +8,6 @@ and restored between replays. It has not run on a GPU yet.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
