@@ -6,16 +6,19 @@ backward alike. `distributed.nn` has all of these functions under PyTorch's name
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .. import backends
 from ..backends import communication, np
 from ..backends.communication import ReduceOp, Work
 from .function import Function
+from .namespaces import GRAPH
+from .ops.normalisation import update_running
 from .storage import as_memory, mark_written
 from .tensor import Tensor, wrap
 
-__all__ = ["Call", "all_gather", "device_group", "reduce_scatter", "world_group"]
+__all__ = ["Call", "all_gather", "device_group", "reduce_scatter", "sync_batch_norm", "world_group"]
 
 
 def world_group(group: Any = None) -> Any:
@@ -42,7 +45,8 @@ class Call:
     def __init__(self, group: Any, first: Tensor) -> None:
         if not isinstance(first, Tensor):
             raise TypeError(f"Invalid function argument: expected a Tensor, not {type(first).__name__}")
-        self.group, self.written = group, []  # type: Any, list[Any]
+        self.group = group
+        self.written: list[Tensor] = []
         self.kind = backends.of(first.array).device_type
         self.on_gpu = self.kind != "cpu" and group.nccl and len(group.ranks) > 1
         self.back: list[tuple[Any, Any]] = []
@@ -62,7 +66,7 @@ class Call:
         if written:
             if not backend.writable(raw):
                 raise RuntimeError(f"a collective call cannot write into an expanded tensor of shape {list(raw.shape)}")
-            self.written.append(raw)
+            self.written.append(t)
             if found is not raw:
                 self.back.append((raw, found))
         return found
@@ -75,9 +79,10 @@ class Call:
     def run(self, name: str, async_op: bool, *args: Any) -> Work | None:
         """Call the operation of the group."""
         engine = device_group(self.group) if self.on_gpu else self.group
-        for raw in self.written:
-            mark_written(raw)
+        for t in self.written:
+            mark_written(t.array)
         work: Work = getattr(engine, name)(*args, block=not async_op, after=self.give_back if self.back else None)
+        work.outputs = self.written
         return work if async_op else None
 
 
@@ -127,3 +132,36 @@ def all_gather(tensor: Tensor, group: Any) -> Tensor:
 def reduce_scatter(tensor: Tensor, group: Any) -> Tensor:
     """The sum over all processes of the part `tensor[i]`, where i is this one's place in the group."""
     return _ReduceScatter.apply(tensor, group)
+
+
+def sync_batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    group: Any,
+) -> Tensor:
+    """`batch_norm` in training, with mean and variance over the inputs (N_i, C, ...) of all processes of a group.
+
+    With n_i elements per channel, mean m_i and biased variance v_i in process i, and w_i = n_i / Σ n_j:
+    mean = Σ w_i m_i, variance = Σ w_i (v_i + (m_i - mean)²). One call gathers all of them, and the gradient takes one.
+    """
+    shape, channels = tuple(input.shape), input.shape[1]
+    count = math.prod(n for d, n in enumerate(shape) if d != 1)
+    wide = (1, channels, *(1,) * (len(shape) - 2))
+    mean, var = GRAPH.moments(input, (0, *range(2, len(shape))))
+    own = wrap(backends.of(input.array).xp.full(1, count, mean.array.dtype), None)
+    rows = all_gather(GRAPH.concat(mean.reshape(-1), var.reshape(-1), own, dim=0), group)
+    means, variances, counts = rows[:, :channels], rows[:, channels:-1], rows[:, -1:].detach()
+    total = counts.sum()
+    share = counts / total
+    mean = (share * means).sum(0)
+    var = (share * (variances + (means - mean) ** 2)).sum(0)
+    update_running(running_mean, mean.array, momentum)
+    update_running(running_var, (var.detach() * (total / (total - 1).clamp(min=1))).array, momentum)
+    vectors = [None if v is None else v.reshape(wide) for v in (weight, bias)]
+    return GRAPH.normalised(input, mean.reshape(wide), var.reshape(wide), *vectors, eps=eps)

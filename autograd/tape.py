@@ -454,11 +454,12 @@ def backward(
 
 
 def when_done(call: Callable[[], None]) -> None:
-    """From a hook on a watched leaf: call `call()` at the end of the backward() that is under way in this thread."""
+    """From a watched leaf's hook: call `call()` at the end of the backward() that serves it, now if there is none."""
     calls = getattr(_LATER, "calls", None)
     if calls is None:
-        raise OpError("when_done: no backward() with watched leaves is under way")
-    calls.append(call)
+        call()
+    else:
+        calls.append(call)
 
 
 def _accumulate(leaf: Tensor, g: Any, create_graph: bool) -> None:

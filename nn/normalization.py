@@ -181,10 +181,11 @@ def batch_norm_relu(norm: Any, relu: Any, input: Tensor, shortcut: Callable[[], 
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch normalisation of (N, C, *) over the batches of all processes; see BatchNorm1d.
+    """Batch normalisation of (N, C, *) over the batches of all processes of a group; see BatchNorm1d.
 
-    A process group of more than one process is not there yet, so it is the batch normalisation of this process, on a
-    CPU too. `process_group` is kept.
+    In training mean and variance, and their gradients, are those of all processes' inputs together, which may have
+    different numbers of elements. In a world of one, in evaluation, and where no world was joined it is BatchNorm, on a
+    CPU too. process_group: default all processes.
     """
 
     def __init__(
@@ -206,6 +207,16 @@ class SyncBatchNorm(_BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
             raise ValueError(f"expected at least 2D input (got {input.ndim}D input)")
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training and self.running_mean is not None:
+            return super().forward(input)
+        from ..autograd.collective import sync_batch_norm, world_group  # many programs never need it
+
+        group = world_group(self.process_group)
+        if group is None or len(group.ranks) == 1:
+            return super().forward(input)
+        return self._applied(input, sync_batch_norm, group=group)
 
     @classmethod
     def convert_sync_batchnorm(cls, module: Any, process_group: Any = None) -> Any:

@@ -7,6 +7,9 @@ it. A tensor that goes through a queue is pickled: the other process gets a copy
 from __future__ import annotations
 
 import multiprocessing as _python
+import signal
+import sys
+import time
 from collections.abc import Callable
 from multiprocessing import *  # noqa: F403
 from typing import Any
@@ -46,6 +49,7 @@ class _Processes:
 
     def __init__(self, processes: list[Any], errors: list[Any]) -> None:
         self.processes, self._errors = processes, errors
+        self._texts: dict[int, tuple[bool, str]] = {}
 
     def pids(self) -> list[int]:
         """The processes' numbers."""
@@ -62,23 +66,55 @@ class _Processes:
         failed = next((i for i, p in enumerate(self.processes) if p.exitcode not in (None, 0)), None)
         if failed is None:
             return len(done) == len(running)
+        failed = self._first_to_fail(failed)
         for p in self.processes:
             if p.is_alive():
                 p.terminate()
             p.join()
-        text = "" if self._errors[failed].empty() else self._errors[failed].get()
         code = self.processes[failed].exitcode
-        raise RuntimeError(f"process {failed} terminated with exit code {code}" + (f"\n\n{text}" if text else ""))
+        how = f"was killed by {_signal(code)}" if code < 0 else f"terminated with exit code {code}"
+        text = self._text(failed)[1]
+        raise RuntimeError(f"process {failed} {how}" + (f"\n\n{text}" if text else ""))
+
+    def _text(self, index: int) -> tuple[bool, str]:
+        """(whether it ended because another did, its traceback)"""
+        if index not in self._texts:
+            self._texts[index] = (False, "") if self._errors[index].empty() else self._errors[index].get()
+        return self._texts[index]
+
+    def _first_to_fail(self, failed: int) -> int:
+        """The process with the cause: those that only noticed that another had gone may have ended before it."""
+        end = time.monotonic() + 2
+        while True:
+            ended = [i for i, p in enumerate(self.processes) if p.exitcode not in (None, 0)]
+            causes = [i for i in ended if not self._text(i)[0]]
+            if causes or time.monotonic() > end or all(p.exitcode is not None for p in self.processes):
+                return causes[0] if causes else failed
+            time.sleep(0.02)
+
+
+def _signal(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 def _run(fn: Callable[..., Any], rank: int, args: tuple[Any, ...], errors: Any) -> None:
     try:
         fn(rank, *args)
-    except BaseException:
+    except BaseException as error:
         import traceback
 
-        errors.put(traceback.format_exc())
+        text = traceback.format_exc()
+        distributed = sys.modules.get(_COMMUNICATION)
+        errors.put((distributed is not None and isinstance(error, distributed.PeerError), text))
+        if distributed is not None:
+            distributed.fail(text)  # the processes of its world are to end as well, and to say why
         raise SystemExit(1) from None
+
+
+_COMMUNICATION = f"{__name__.partition('.')[0]}.backends.communication"
 
 
 def start_processes(

@@ -1,19 +1,18 @@
-"""Data parallelism under PyTorch's names, for one process and at most one GPU: the module runs as it is.
+"""Data parallelism within one process, under PyTorch's names, with at most one GPU: the module runs as it is.
 
 What programs see of it is the wrapper: the module is `.module`, and the keys of a state dict begin with "module.".
+Several processes: `distributed.data_parallel`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..autograd import Tensor, device
 from ..nn import Module
 from . import cuda
 
-__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "scatter"]
+__all__ = ["DataParallel", "data_parallel", "gather", "scatter"]
 
 
 def _devices(device_ids: Any) -> list[int]:
@@ -24,15 +23,15 @@ def _devices(device_ids: Any) -> list[int]:
     return [0 if (index := device(d).index) is None else index for d in given[:1]]
 
 
-def _moved(tree: Any, target: Any) -> Any:
+def moved(tree: Any, target: Any) -> Any:
     """The tensors in a tree of tuples, lists and dictionaries on another device."""
     if isinstance(tree, Tensor):
         return tree.to(target)
     if isinstance(tree, dict):
-        return {key: _moved(value, target) for key, value in tree.items()}
+        return {key: moved(value, target) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)):
-        moved = [_moved(value, target) for value in tree]
-        return type(tree)(*moved) if hasattr(tree, "_fields") else type(tree)(moved)
+        parts = [moved(value, target) for value in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     return tree
 
 
@@ -40,14 +39,14 @@ def scatter(inputs: Any, target_gpus: Any, dim: int = 0) -> list[Any]:
     """Tensors split along `dim` over devices: onto the one that is given, whole. NotImplementedError for more."""
     if len(target_gpus) != 1:
         raise NotImplementedError(f"chainrule splits no batch over devices: give one, not {len(target_gpus)}")
-    return [_moved(inputs, target_gpus[0])]
+    return [moved(inputs, target_gpus[0])]
 
 
 def gather(outputs: Any, target_device: Any, dim: int = 0) -> Any:
     """The results of all devices, joined along `dim`: that of the one. NotImplementedError for more."""
     if len(outputs) != 1:
         raise NotImplementedError(f"chainrule splits no batch over devices: got results of {len(outputs)}")
-    return _moved(outputs[0], target_device)
+    return moved(outputs[0], target_device)
 
 
 class DataParallel(Module):
@@ -67,7 +66,7 @@ class DataParallel(Module):
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """The module's result."""
         if self.device_ids:
-            inputs, kwargs = _moved(inputs, self.src_device_obj), _moved(kwargs, self.src_device_obj)
+            inputs, kwargs = moved(inputs, self.src_device_obj), moved(kwargs, self.src_device_obj)
         return self.module(*inputs, **kwargs)
 
 
@@ -82,60 +81,3 @@ def data_parallel(
     """`module(*inputs, **module_kwargs)`, on the first of the devices; a single input needs no tuple."""
     inputs = inputs if isinstance(inputs, tuple) else () if inputs is None else (inputs,)
     return DataParallel(module, device_ids, output_device, dim)(*inputs, **(module_kwargs or {}))
-
-
-class DistributedDataParallel(Module):
-    """PyTorch's wrapper that averages gradients over processes, for a world of one: it calls `module`.
-
-    ValueError without a process group (`distributed.init_process_group`), and RuntimeError with one of more processes.
-    The arguments after `module` are PyTorch's; with a single process none of them changes anything.
-    """
-
-    def __init__(
-        self,
-        module: Module,
-        device_ids: Any = None,
-        output_device: Any = None,
-        dim: int = 0,
-        broadcast_buffers: bool | None = None,
-        init_sync: bool = True,
-        process_group: Any = None,
-        bucket_cap_mb: Any = None,
-        find_unused_parameters: bool = False,
-        check_reduction: bool = False,
-        gradient_as_bucket_view: bool = False,
-        static_graph: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__()
-        from .. import distributed
-
-        if not distributed.is_initialized():
-            raise ValueError(
-                "Default process group has not been initialized, please make sure to call init_process_group."
-            )
-        world = distributed.get_world_size(process_group)
-        if world > 1:
-            raise RuntimeError(f"DistributedDataParallel works within one process; the process group has {world}")
-        if not any(p.requires_grad for p in module.parameters()):
-            raise RuntimeError(
-                "DistributedDataParallel is not needed when a module doesn't have any parameters that require a "
-                "gradient."
-            )
-        self.module, self.device_ids, self.output_device, self.dim = module, device_ids, output_device, dim
-        self.process_group, self.find_unused_parameters, self.static_graph = (
-            process_group,
-            find_unused_parameters,
-            static_graph,
-        )
-
-    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
-        """The module's result."""
-        return self.module(*inputs, **kwargs)
-
-    def no_sync(self) -> AbstractContextManager[None]:
-        """A block in which gradients are not averaged: with one process, any block."""
-        return nullcontext()
-
-    def register_comm_hook(self, state: Any, hook: Callable[..., Any]) -> None:
-        """Kept for programs that set one: nothing is communicated."""

@@ -260,8 +260,6 @@ def test_watched_leaves_in_every_kind_of_backward():
 def test_calls_at_the_end_of_backward():
     from chainrule.autograd.tape import when_done
 
-    with pytest.raises(RuntimeError, match="no backward"):
-        when_done(print)
     events = []
     x, y = cr.ones(1, requires_grad=True), cr.ones(1, requires_grad=True)
     y.register_post_accumulate_grad_hook(lambda p: when_done(lambda: events.append(x.grad.tolist())))

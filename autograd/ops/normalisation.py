@@ -149,7 +149,7 @@ def _over_channels(vector, rank):
     return GRAPH.reshape(vector, (1, -1, *(1,) * (rank - 2)))
 
 
-def _update(running, now, momentum):
+def update_running(running, now, momentum):
     """Move a running statistic towards the batch's, in place; not recorded."""
     if running is not None:
         now = now.astype(running.array.dtype, copy=False).reshape(running.array.shape)
@@ -209,8 +209,8 @@ def _batch_norm(input, running_mean, running_var, weight, bias, training, moment
             out, mean, var = GRAPH.batch_norm_relu(input, weight, bias, other, eps=eps)
         else:
             out, mean, var = GRAPH.batch_normalised(input, weight, bias, eps=eps)
-        _update(running_mean, mean.array, momentum)
-        _update(running_var, var.array * (count / max(count - 1, 1)), momentum)
+        update_running(running_mean, mean.array, momentum)
+        update_running(running_var, var.array * (count / max(count - 1, 1)), momentum)
         if together:
             return out
     elif running_mean is None or running_var is None:
@@ -252,8 +252,8 @@ def instance_norm(
             return GRAPH.group_norm(input, input.shape[1], weight, bias, eps)
         mean, var = GRAPH.moments(input, tuple(range(2, rank)))
         if input.shape[0]:
-            _update(running_mean, mean.array.mean(0), momentum)
-            _update(running_var, var.array.mean(0) * (count / max(count - 1, 1)), momentum)
+            update_running(running_mean, mean.array.mean(0), momentum)
+            update_running(running_var, var.array.mean(0) * (count / max(count - 1, 1)), momentum)
     elif running_mean is None or running_var is None:
         raise OpError("Expected running_mean and running_var to be defined when use_input_stats=False")
     else:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .futures import Future
+
 __all__ = [
     "DistBackendError",
     "DistError",
@@ -130,6 +132,8 @@ class Work:
         self._callbacks: list[Callable[[Any], None]] = []
         self._lock = threading.Lock()
         self.source: int | None = None
+        #: the tensors that it writes, which whoever asked for it notes here
+        self.outputs: list[Any] = []
 
     def _run(self, job: Callable[[], None]) -> None:
         try:
@@ -164,6 +168,25 @@ class Work:
     def exception(self) -> BaseException | None:
         """What went wrong, if anything."""
         return self._error
+
+    def result(self) -> list[Any]:
+        """The tensors that it writes; RuntimeError before it is done."""
+        if not self.is_completed():
+            raise RuntimeError("result(): the work is not done yet; wait() waits for it")
+        return self.outputs
+
+    def get_future(self) -> Future[list[Any]]:
+        """A future of the tensors that it writes."""
+        future: Future[list[Any]] = Future()
+
+        def follow(work: Work) -> None:
+            if isinstance(work._error, Exception):
+                future.set_exception(work._error)
+            else:
+                future.set_result(work.outputs)
+
+        self.add_done_callback(follow)
+        return future
 
     def source_rank(self) -> int:
         """The rank from which a `recv` of any source received."""

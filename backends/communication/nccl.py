@@ -60,6 +60,10 @@ class _Pending(Work):
 
     synchronize = wait
 
+    def get_future(self) -> Any:
+        self.wait()  # what follows is put behind it on the program's stream
+        return super().get_future()
+
 
 class NcclGroup:
     """The GPUs of the processes of a host's group: the same operations, on arrays of CuPy's."""

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .base import Group, Work
+from .base import Group, PeerError, Work
 from .mpi import Control, MpiGroup
 from .store import PrefixStore, Store
 from .tcp import Mesh, TcpGroup
@@ -160,17 +160,30 @@ def _forked() -> None:
 
 def _tell(kind: Any, error: Any, trace: Any) -> None:
     """The excepthook of a world of several processes."""
-    _installed[0](kind, error, trace)
+    if issubclass(kind, PeerError):  # the cause is elsewhere: show where this process was, without our own lines
+        package = __name__.partition(".")[0]
+        frames = [
+            f for f, _ in traceback.walk_tb(trace) if f.f_globals.get("__name__", "").partition(".")[0] != package
+        ]
+        lines = traceback.format_list(
+            [traceback.FrameSummary(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in frames]
+        )
+        sys.stderr.write("".join(lines) + f"{kind.__name__}: {error}\n")
+    else:
+        _installed[0](kind, error, trace)
     if not issubclass(kind, KeyboardInterrupt) or _world is not None:
-        fail("".join(traceback.format_exception(kind, error, trace)))
+        fail("".join(traceback.format_exception(kind, error, trace)), issubclass(kind, PeerError))
 
 
-def fail(text: str) -> None:
-    """This process ends with an error: `text` for the launcher and for the other processes, which end as well."""
+def fail(text: str, secondary: bool = False) -> None:
+    """This process ends with an error: `text` for the launcher and for the other processes, which end as well.
+
+    secondary: it ends because another did.
+    """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path and not os.path.exists(path):
         with open(path, "w") as file:
-            json.dump({"message": text, "time": time.time()}, file)
+            json.dump({"message": text, "time": time.time(), "secondary": secondary}, file)
     world = _world
     if world is None:
         return
