@@ -393,7 +393,6 @@ def test_a_captured_step_draws_what_an_eager_one_would(machine):
 @pytest.fixture(params=[False, True], ids=["atomic", "sorted"])
 def repeatable(request, machine):
     """Both ways to add up at indices; by atomic operations a sum depends on the order of threads."""
-    machine.unordered = {"add_rows": 1e-6, "add_along": 1e-6}
     chainrule.use_deterministic_algorithms(request.param)
     yield request.param
     chainrule.use_deterministic_algorithms(False)

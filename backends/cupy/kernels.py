@@ -5,6 +5,7 @@ A check returns NotImplemented for good input, and then the op's own forward run
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -118,6 +119,7 @@ def _first(kernel: Callable[..., Any], check: Callable[..., Any]) -> Callable[..
     """A kernel, and a check before the generic form of what it does not serve."""
 
     @_partial
+    @functools.wraps(kernel)
     def either(*args: Any, **kwargs: Any) -> Any:
         out = kernel(*args, **kwargs)
         return check(*args, **kwargs) if out is NotImplemented else out

@@ -22,6 +22,7 @@
 #define __constant__ static const
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(n) alignas(n)
 #define ALIGNED_TO(pointer, bytes) simulation::check_alignment((uintptr_t)(pointer), (bytes))
 #define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(simulation::dynamic)
@@ -56,6 +57,7 @@ static int current, count;
 static u_int64_t slots[MOST][2];
 alignas(256) static char dynamic[SHARED];
 static char fault[256];
+static int atomic_sums;  // of floats: their order may change the result by rounding
 static void (*body)(void**);
 static void** arguments;
 
@@ -143,6 +145,7 @@ static void run_block(bool backwards) {
 }
 static const char* run(void (*f)(void**), void** args, const unsigned* grid, const unsigned* block, bool backwards) {
     fault[0] = 0;
+    atomic_sums = 0;
     body = f;
     arguments = args;
     gridDim = {grid[0], grid[1], grid[2]};
@@ -186,6 +189,7 @@ template <class... P, void (*kernel)(P...)> struct Call<kernel> {
     static void run(void** a) { with(a, std::index_sequence_for<P...>()); }
 };
 #define SIMULATED(kernel)                                                                                             \
+    extern "C" int atomic_sums_##kernel() { return simulation::atomic_sums; }                                         \
     extern "C" const char* letters_##kernel() { return simulation::letters(kernel); }                                 \
     extern "C" const char* run_##kernel(void** args, const unsigned* grid, const unsigned* block, int backwards) {    \
         return simulation::run(simulation::Call<kernel>::run, args, grid, block, backwards);                          \
@@ -239,7 +243,12 @@ static inline unsigned __ballot_sync(unsigned mask, int predicate) {
 static inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 static inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == 0xffffffffu; }
 
-template <class T> T atomicAdd(T* p, T v) { T old = *p; *p = old + v; return old; }
+template <class T> T atomicAdd(T* p, T v) {
+    simulation::atomic_sums |= T(0.5) != T(0);
+    T old = *p;
+    *p = old + v;
+    return old;
+}
 template <class T> T atomicMax(T* p, T v) { T old = *p; *p = old > v ? old : v; return old; }
 template <class T> T atomicMin(T* p, T v) { T old = *p; *p = old < v ? old : v; return old; }
 template <class T> T atomicOr(T* p, T v) { T old = *p; *p = old | v; return old; }
