@@ -13,7 +13,7 @@ from ..backends import np
 from .device import device
 from .dtypes import dtype
 from .tensor import Tensor, wrap
-from .tracking import CaptureError
+from .tracking import CaptureError, Recorded
 
 __all__ = ["Arguments", "flags_of", "modules_reached", "results_of"]
 
@@ -129,6 +129,8 @@ def results_of(result: Any, check: bool = False) -> Callable[[], Any]:
     def detached(x: Any) -> Any:
         if isinstance(x, Tensor):
             return x if x.node is None else x.detach()
+        if check and isinstance(x, Recorded):
+            raise CaptureError("the step returns a NumPy array; return a tensor")
         if check and isinstance(x, float):
             raise CaptureError(
                 f"the step returns {x!r}, a number of Python's, which would be the same after each replay; return a "

@@ -14,6 +14,7 @@ from .errors import OpError, describe
 from .modes import MODES
 from .public import api, function
 from .tensor import Node, Tensor, method, wrap
+from .tracking import recording, refused
 
 __all__ = ["Size", "UntypedStorage", "layout", "sparse_coo", "sparse_csr", "strided"]
 
@@ -374,6 +375,8 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
     """
     if self.requires_grad and not force and MODES.get().grad:
         raise OpError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    if recording() is not None:
+        raise refused("numpy()")
     backend = backends.of(self.array)
     if backend.device_of(self.array)[0] != "cpu":
         if not force:

@@ -17,6 +17,7 @@ from .device import get_default_device
 from .dtypes import default_dtype, from_numpy_dtype, is_floating
 from .public import function
 from .tensor import Tensor, method
+from .tracking import recording, refused
 
 __all__ = ["get_printoptions", "set_printoptions"]
 
@@ -174,6 +175,8 @@ def text_of(t: Tensor, prefix: str = "tensor(") -> str:
 
 @method
 def __repr__(self: Tensor) -> str:
+    if recording() is not None:
+        raise refused("printing a tensor")
     return text_of(self)
 
 

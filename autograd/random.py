@@ -27,7 +27,7 @@ from typing import Any
 
 from .. import backends
 from ..backends import np
-from ..backends.recorder import recording
+from ..backends.recorder import check, recording
 from . import storage
 from .creation import factory, finish, like, shape_of
 from .device import place_of
@@ -359,8 +359,7 @@ def normal(
     else:
         backend, kind = backends.of(tensors[0]), _floating(tensors[0].dtype, "normal")
         m, s = (x.array if isinstance(x, Tensor) else x for x in (mean, std))
-        if (s.min() < 0).item() if isinstance(std, Tensor) and s.size else not isinstance(std, Tensor) and std < 0:
-            raise OpError("normal expects all elements of std >= 0.0")
+        check(_check_deviations, s)
         try:
             shape = np.broadcast_shapes(*(x.shape for x in tensors))
         except ValueError:
@@ -371,16 +370,25 @@ def normal(
     return made if out is None else out.copy_(made)
 
 
+def _check_deviations(s: Any) -> None:
+    if (s.min() < 0).item() if hasattr(s, "min") and s.size else not hasattr(s, "min") and s < 0:
+        raise OpError("normal expects all elements of std >= 0.0")
+
+
 @api
 def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any = None) -> Tensor:
     """1 with the probability that `input` says (or with probability p, for each of its elements), otherwise 0."""
     if p is None:
         array = _floats(input, "bernoulli")
-        if array.size and not ((array.min() >= 0) & (array.max() <= 1)).item():
-            raise OpError("bernoulli expects probabilities between 0 and 1")
+        check(_check_probabilities, array)
         p = array
     made = _coin(input.array, p, generator)
     return wrap(made, None) if out is None else out.copy_(wrap(made, None))
+
+
+def _check_probabilities(array: Any) -> None:
+    if array.size and not ((array.min() >= 0) & (array.max() <= 1)).item():
+        raise OpError("bernoulli expects probabilities between 0 and 1")
 
 
 def _coin(array: Any, p: Any, generator: Any) -> Any:
@@ -396,10 +404,23 @@ def _coin(array: Any, p: Any, generator: Any) -> Any:
 def poisson(input: Tensor, generator: Any = None) -> Tensor:
     """Numbers of the Poisson distribution whose rates `input` gives, in its dtype."""
     array = _floats(input, "poisson")
-    if array.size and not (array.min() >= 0).item():
-        raise OpError("invalid Poisson rate, expected rate to be non-negative")
+    check(_check_rates, array)
     backend = backends.of(array)
     return wrap(backend.xp.asarray(_source(generator, backend).poisson(array)).astype(array.dtype), None)
+
+
+def _check_rates(array: Any) -> None:
+    if array.size and not (array.min() >= 0).item():
+        raise OpError("invalid Poisson rate, expected rate to be non-negative")
+
+
+def _check_weights(p: Any) -> None:
+    """The rows of weights of a multinomial distribution."""
+    xp = backends.of(p).xp
+    if not (xp.isfinite(p) & (p >= 0)).all().item():
+        raise OpError("probability tensor contains either `inf`, `nan` or element < 0")
+    if (p.sum(axis=1) <= 0).any().item():
+        raise OpError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 
 @api
@@ -421,11 +442,8 @@ def multinomial(
     if not replacement and num_samples > n:
         raise OpError(f"cannot sample {num_samples} of {n} without replacement")
     p = array.reshape(-1, n).astype("float64")
-    if not (xp.isfinite(p) & (p >= 0)).all().item():
-        raise OpError("probability tensor contains either `inf`, `nan` or element < 0")
+    check(_check_weights, p)
     total = p.sum(axis=1, keepdims=True)
-    if (total <= 0).any().item():
-        raise OpError("invalid multinomial distribution (sum of probabilities <= 0)")
     rows = len(p)
     if replacement:
         # One search over all rows: row i's cumulative probabilities lie in [i, i + 1].

@@ -14,10 +14,21 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from ..backends.recorder import CaptureError, Live, Recorded, host, paused, recording
+from ..backends.recorder import CaptureError, Live, Recorded, check, host, paused, recording, refused
 from .tensor import Tensor
 
-__all__ = ["CaptureError", "Live", "Tensors", "host", "paused", "properties", "recording"]
+__all__ = [
+    "CaptureError",
+    "Live",
+    "Recorded",
+    "Tensors",
+    "check",
+    "host",
+    "paused",
+    "properties",
+    "recording",
+    "refused",
+]
 
 _array: Any = Tensor.__dict__["array"]
 _grad: Any = Tensor.__dict__["_grad"]

@@ -18,9 +18,9 @@ import numpy as np
 
 from .base import Backend
 from .numpy import BACKEND as NUMPY
-from .recorder import CaptureError, Recorded, recording
+from .recorder import Recorded, recording, refused
 
-__all__ = ["BACKEND", "RecordedArray", "RecordedBackend", "refused"]
+__all__ = ["BACKEND", "RecordedArray", "RecordedBackend"]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -36,11 +36,12 @@ _DATA_SHAPED = _names(
     "nonzero flatnonzero argwhere unique unique_all unique_counts unique_inverse unique_values extract compress "
     "bincount trim_zeros union1d intersect1d setdiff1d setxor1d delete array_equal array_equiv allclose"
 )
+_OPS_DATA_SHAPED = _names("nonzero bincount bag_members")
 #: functions that write into their first argument
 _WRITES_FIRST = _names("copyto put put_along_axis place putmask fill_diagonal")
 _METHODS_THAT_WRITE = _names("fill put sort partition")
 _HOST_READS = _names("item tolist tobytes tofile dump dumps")
-_LAYOUT = _names("shape dtype ndim size nbytes itemsize strides flags base ctypes __array_interface__ __array_struct__")
+_LAYOUT = _names("shape dtype ndim size nbytes itemsize strides flags base")
 
 
 def _real(x: Any) -> Any:
@@ -63,16 +64,13 @@ class RecordedArray(Recorded):
             return _do(name, operator.attrgetter(name), self)
         if name in _HOST_READS:
             raise refused(f"{name}()")
-        found = getattr(np.ndarray, name)  # AttributeError, where there is none
-        if name.startswith("__"):
+        if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(name)
-        if name in _METHODS_THAT_WRITE:
-            return lambda *args, **kwargs: _do(name, found, self, *args, writes=(self,), **kwargs)
-        return functools.partial(_method, name, found, self)
+        return functools.partial(_method, name, self)
 
     def __getitem__(self, index: Any) -> Any:
         if _is_mask(index):
-            raise refused("boolean indexing")
+            raise refused("a boolean index")
         return _do("[]", operator.getitem, self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -96,7 +94,7 @@ class RecordedArray(Recorded):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         if recording() is None:
             return np.asarray(self.held, *args)
-        raise refused("turning a tensor into a NumPy array")
+        raise refused("numpy()")
 
     def __copy__(self) -> Any:
         return self.copy()
@@ -106,15 +104,6 @@ class RecordedArray(Recorded):
 
     def __reduce__(self) -> Any:
         raise refused("pickling a tensor")
-
-
-def refused(what: str) -> CaptureError:
-    """The error for what a recorded step cannot do; the recorder keeps it, should the step swallow it."""
-    error = CaptureError(f"{what} cannot be captured: the host would read a value that is another one at each replay")
-    recorder: Any = recording()
-    if recorder is not None:
-        recorder.failure = recorder.failure or error
-    return error
 
 
 def _read(what: str) -> Callable[..., Any]:
@@ -131,7 +120,7 @@ for _name in ("bool", "int", "float", "index", "complex", "contains", "format"):
 
 
 def _is_mask(index: Any) -> bool:
-    if isinstance(index, tuple):
+    if isinstance(index, (tuple, list)):
         return any(map(_is_mask, index))
     return getattr(index, "dtype", None) == np.bool_ and index.ndim > 0
 
@@ -144,11 +133,24 @@ def _do(name: str, function: Callable[..., Any], *args: Any, writes: Any = (), *
     return recorder.call(name, function, args, kwargs, writes)
 
 
-def _method(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    if name == "nonzero" or (name == "compress"):
+class _Method:
+    """A method by its name, of arrays and of scalars."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(array, self.name)(*args, **kwargs)
+
+
+def _method(name: str, array: RecordedArray, *args: Any, **kwargs: Any) -> Any:
+    if name in ("nonzero", "compress"):
         raise refused(f"{name}()")
     out = kwargs.get("out")
-    return _do(name, function, *args, writes=() if out is None else (out,), **kwargs)
+    written = (array,) if name in _METHODS_THAT_WRITE else () if out is None else (out,)
+    return _do(name, _Method(name), array, *args, writes=written, **kwargs)
 
 
 def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -316,8 +318,16 @@ class RecordedBackend(Backend):
 
     def generic(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """An op's forward is one entry."""
-        function = functools.partial(forward, np)
-        return lambda *args, **params: _do(forward.__name__, function, *args, **params)
+        name, function = forward.__name__, functools.partial(forward, np)
+
+        def recorded(*args: Any, **params: Any) -> Any:
+            if name == "index" and any(map(_is_mask, (*args[1:], *params.values()))):
+                raise refused("a boolean index")
+            if name in _OPS_DATA_SHAPED or (name == "one_hot" and -1 in (*args[1:], params.get("num_classes"))):
+                raise refused(f"{name}()")
+            return _do(name, function, *args, **params)
+
+        return recorded
 
     def device_of(self, array: Any) -> tuple[str, int | None]:
         return "cpu", None

@@ -30,16 +30,27 @@ __all__ = [
     "Live",
     "Recorded",
     "Recorder",
+    "check",
     "host",
     "live",
     "paused",
     "recording",
+    "refused",
     "within",
 ]
 
 
 class CaptureError(RuntimeError):
     """Something in a step that cannot be captured: what it was, and where."""
+
+
+def refused(what: str) -> CaptureError:
+    """The error for what a recorded step cannot do; the recorder keeps it, should the step swallow it."""
+    error = CaptureError(f"{what} cannot be captured: the host would read a value that is another one at each replay")
+    recorder = _RECORDER.get()
+    if recorder is not None:
+        recorder.failure = recorder.failure or error
+    return error
 
 
 class Recorded:
@@ -122,9 +133,18 @@ class Recorder:
         """`function(*args, **numbers)`, which changes the arrays `writes` in place, now and at each replay."""
         raise NotImplementedError
 
+    def check(self, function: Callable[..., Any], *args: Any) -> None:
+        """`function(*args)`, which looks at arrays on the host and raises for bad ones, now and at each replay; left
+        out where the host would have to wait for the device.
+        """
+
     def source(self, find: Callable[[], Any]) -> Any:
         """The random source that `find()` gives (another one later, after `manual_seed`), as the step draws from it."""
         raise NotImplementedError
+
+    def outside(self) -> contextlib.AbstractContextManager[None]:
+        """A block that is not recorded, but carried out at once and never again."""
+        return within(None)
 
     def guard(self, holds: Callable[[], bool]) -> None:
         """What was recorded holds as long as `holds()`: asked before each replay, and where it says no, the step is
@@ -153,6 +173,15 @@ def live(compute: Callable[[], Any], undo: Callable[[], Any] | None = None) -> A
     return compute() if recorder is None else recorder.live(compute, undo)
 
 
+def check(function: Callable[..., Any], *args: Any) -> None:
+    """`function(*args)`, which looks at arrays on the host and raises for bad ones; part of a recorded step, too."""
+    recorder = _RECORDER.get()
+    if recorder is None:
+        function(*args)
+    else:
+        recorder.check(function, *args)
+
+
 @contextlib.contextmanager
 def within(recorder: Recorder | None) -> Iterator[None]:
     """A block in which `recorder` records; None: nobody does."""
@@ -164,5 +193,6 @@ def within(recorder: Recorder | None) -> Iterator[None]:
 
 
 def paused() -> contextlib.AbstractContextManager[None]:
-    """A block of a recorded step that is not recorded: work on the host that is done once, such as a plan."""
-    return within(None)
+    """A block of a recorded step that is not recorded: what is done once, such as an optimizer's plan."""
+    recorder = _RECORDER.get()
+    return within(None) if recorder is None else recorder.outside()

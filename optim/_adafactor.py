@@ -9,6 +9,7 @@ from ..autograd import Tensor, enable_grad, finfo
 from ..autograd.op import raw
 from ..autograd.storage import as_memory, mark_all_written
 from ..autograd.tensor import wrap
+from ..autograd.tracking import paused, recording
 from .optimizer import Optimizer, number
 
 __all__ = ["Adafactor"]
@@ -70,13 +71,26 @@ class Adafactor(Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self._step_one(p, group)
+                    self._take(p, group)
                     written.append(p.array)
         if written:
             mark_all_written(written)
         return loss
 
-    def _step_one(self, p: Tensor, group: dict[str, Any]) -> None:
+    def _take(self, p: Tensor, group: dict[str, Any]) -> None:
+        """The step of one parameter; part of a captured step, too."""
+        recorder, g = recording(), p.grad.array
+        if recorder is None:
+            self._step_one(p.array, g, self._started(p, group), group)
+            return
+        with paused():
+            kept = self._started(p, group)
+        recorder.guard(lambda: all(self.state[p].get(name) is t for name, t in kept.items()))
+        writes = (p.array, *[t.array for t in kept.values()])
+        recorder.update("adafactor", self._step_one, p.array, g, kept, group, writes=writes)
+
+    def _started(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        """The count of steps and the averages of `p`, by their names."""
         as_memory(p)
         F, state = raw(p.array), self.started(p, group)
         names = ("row_var", "col_var") if p.ndim > 1 else ("variance",)
@@ -85,11 +99,13 @@ class Adafactor(Optimizer):
             row, column = (*shape[:-1], 1), (*shape[:-2], 1, *shape[-1:])
             for name, size in zip(names, (row, column) if p.ndim > 1 else (shape,)):
                 state[name] = wrap(xp.zeros(size, p.array.dtype), None)
-        count = state["step"].array
+        return {name: state[name] for name in ("step", *names)}
+
+    def _step_one(self, p: Any, g: Any, kept: dict[str, Tensor], group: dict[str, Any]) -> None:
+        count, *averages = [t.array for t in kept.values()]
         count[...] += 1
         new = self.update(
-            F,
-            *(p.array, p.grad.array, *[state[name].array for name in names]),
+            *(raw(p), p, g, *averages),
             lr=number(group["lr"]),
             step=int(count),
             beta2_decay=group["beta2_decay"],
@@ -98,7 +114,7 @@ class Adafactor(Optimizer):
             weight_decay=group["weight_decay"],
             maximize=group["maximize"],
         )
-        for old, value in zip((p.array, *[state[name].array for name in names]), new):
+        for old, value in zip((p, *averages), new):
             old[...] = value
 
     @staticmethod

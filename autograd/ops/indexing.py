@@ -25,6 +25,7 @@ from ..modes import MODES
 from ..op import op
 from ..public import api, expose, function
 from ..tensor import Tensor, method
+from ..tracking import check
 from .shape import reshape
 
 __all__ = ["index", "index_adjoint", "index_put", "last_put", "narrow", "select", "slicing", "slicing_adjoint"]
@@ -495,15 +496,16 @@ def positions(index, size, name):
     array = index.array if isinstance(index, Tensor) else index if hasattr(index, "dtype") else np.asarray(index)
     if array.dtype.kind not in "iu":
         raise IndexError(f"{name}: the index must be a tensor of integers, got {from_numpy_dtype(array.dtype)}")
-    if (
-        array.size
-        and backends.of(array).device_of(array)[0] == "cpu"
-        and not (-size <= array.min() and array.max() < size)
-    ):
+    if array.size and backends.of(array).device_of(array)[0] == "cpu":
+        check(_check_positions, array, size, name)
+    return array
+
+
+def _check_positions(array, size, name):
+    if not (-size <= array.min() and array.max() < size):
         raise OutOfRange(
             f"{name}: an index is out of range for {size} elements (they go from {array.min()} to {array.max()})"
         )
-    return array
 
 
 @api

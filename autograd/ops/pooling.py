@@ -21,6 +21,7 @@ from ..errors import OpError
 from ..op import OPS, op
 from ..public import function
 from ..tensor import Tensor
+from ..tracking import check
 from .convolution import Ints, _extent, _padded, _taps, _tuple
 from .resampling import AxisMap, WindowSum, along_all
 
@@ -567,11 +568,15 @@ def _unpool(name, n, input, indices, kernel_size, stride, padding, output_size):
     total = prod(size)
     flat = OPS["reshape"](indices, (*shape[:-n], prod(shape[-n:])))
     array = flat.array
-    if array.size and not bool((array >= 0).all() & (array < total).all()):
-        raise OpError(f"{name}: Found an invalid max index: the output volume is of size {' x '.join(map(str, size))}")
+    check(_check_indices, array, total, size, name)
     zeros = OPS["zeros_of"](input, shape=(*shape[:-n], total), dtype=input.array.dtype)
     out = OPS["scatter"](zeros, -1, flat, OPS["reshape"](input, flat.shape))
     return OPS["reshape"](out, (*shape[:-n], *size))
+
+
+def _check_indices(array, total, size, name):
+    if array.size and not bool((array >= 0).all() & (array < total).all()):
+        raise OpError(f"{name}: Found an invalid max index: the output volume is of size {' x '.join(map(str, size))}")
 
 
 @listed

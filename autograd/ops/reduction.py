@@ -28,6 +28,7 @@ from ..errors import OpError
 from ..op import GRAPH, OPS, op
 from ..public import api, expose, function
 from ..tensor import Tensor, method
+from ..tracking import check
 from .arithmetic import maximum, minimum
 from .sorting import argsort
 
@@ -624,6 +625,11 @@ def mode(input, dim=-1, keepdim=False):
     return _at(return_types.mode, input, mode_indices(input, dim=dim), dim, keepdim)
 
 
+def _check_proportions(q):
+    if q.size and not bool(((q >= 0) & (q <= 1)).all()):
+        raise OpError("quantile(): q must be between 0 and 1")
+
+
 def _quantile(input, q, dim, keepdim, interpolation, ignore_nan):
     if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
         raise OpError(
@@ -636,8 +642,7 @@ def _quantile(input, q, dim, keepdim, interpolation, ignore_nan):
         raise TypeError(f"quantile(): q has dtype {q.dtype} and input {input.dtype}; they must have the same")
     if q.array.ndim > 1:
         raise OpError(f"quantile(): q must be a number or a 1-dimensional tensor, got {list(q.shape)}")
-    if q.array.size and not bool(((q >= 0) & (q <= 1)).all()):
-        raise OpError("quantile(): q must be between 0 and 1")
+    check(_check_proportions, q.array)
     shape = tuple(input.shape)
     if dim is None:
         input, d = input.reshape(-1), 0

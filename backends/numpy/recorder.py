@@ -116,14 +116,15 @@ def _late(x: Any) -> Any:
 def _changes(x: Any) -> bool:
     """Whether an argument that an entry keeps is another one at each replay."""
     if isinstance(x, dict):
-        x = x.values()
+        x = list(x.values())
     return type(x) in _LATE or (isinstance(x, (tuple, list)) and any(map(_changes, x)))
 
 
 def _rebuilt(x: Any, change: Callable[[Any], Any]) -> Any:
     """A container with each element changed; the same where none is."""
     if isinstance(x, dict):
-        return {k: change(v) for k, v in x.items()}
+        found = {k: change(v) for k, v in x.items()}
+        return x if all(map(operator.is_, found.values(), x.values())) else found
     items = [change(v) for v in x]
     if all(map(operator.is_, items, x)):
         return x
@@ -150,13 +151,22 @@ def _arrays(x: Any) -> Iterator[Any]:
             yield from _arrays(v)
 
 
-def _put(target: Any, value: Any) -> None:
-    if getattr(value, "shape", None) != target.shape or value.dtype != target.dtype:
-        raise CaptureError(
-            f"a result is {value!r:.60} where {target.dtype}{list(target.shape)} was recorded: what the step computes "
-            "with has a shape that depends on the data"
-        )
-    target[...] = value
+def _putter(target: Any) -> Callable[[Any], None]:
+    """What copies a new result into the array of the first one."""
+    shape, dtype, part = target.shape, target.dtype, ...
+    if not target.flags.writeable:  # repeated by strides of 0: the memory under it holds each element once
+        part = tuple([slice(0, 1) if step == 0 else slice(None) for step in target.strides])
+        target = target[part]
+        target.flags.writeable = True
+
+    def put(value: Any) -> None:
+        if getattr(value, "shape", None) != shape or value.dtype != dtype:
+            raise CaptureError(
+                f"a result is {value!r:.60} where {dtype}{list(shape)} was recorded: its shape depends on the data"
+            )
+        target[...] = value[part]
+
+    return put
 
 
 class NumpyRecorder(Recorder):
@@ -360,8 +370,7 @@ class NumpyRecorder(Recorder):
             owner = self._owner(out)
             if any(self._owner(_held(x)) is owner for x in _arrays(given)):
                 return None
-        target = result.held
-        return lambda new: _put(target, new)
+        return _putter(result.held)
 
     def _note(self, name: str, given: Any, outputs: Sequence[Any], calls: list[Call]) -> None:
         self.entries.append(Entry(name, [*map(_held, _arrays(given))], [*map(_held, outputs)], calls))
@@ -403,6 +412,12 @@ class NumpyRecorder(Recorder):
     def update(self, name: str, function: Callable[..., Any], *args: Any, writes: Sequence[Any], **numbers: Any) -> Any:
         self.call(name, function, args, numbers, writes)
 
+    def check(self, function: Callable[..., Any], *args: Any) -> None:
+        late = _late(args)
+        with paused():
+            function(*map(_now, late))
+        self._note("check", args, (), [self._again(function, late, {}, None)])
+
     def source(self, find: Callable[[], Any]) -> Any:
         return _Source(self, find)
 
@@ -432,9 +447,11 @@ class NumpyRecorder(Recorder):
                 result = step()
                 if self.failure is not None:
                     raise self.failure
-            except BaseException:
+            except BaseException as error:
                 self._restore()
-                raise
+                if self.failure is None or self.failure is error:
+                    raise
+                raise self.failure from error  # what it was made of on its way
         self.entries = [e for e in self.entries if e.calls]
         self._undo.clear()
         self.program = Program([call for entry in self.entries for call in entry.calls])

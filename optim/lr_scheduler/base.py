@@ -6,10 +6,13 @@ schedules can act on one optimizer. `_closed_form(base)` gives the same without 
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ...autograd import Tensor
+from ...autograd.tracking import recording
 from ..optimizer import Optimizer, number
 
 __all__ = ["ClosedForm", "LRScheduler", "check_optimizer", "per_group", "set_lr", "warn_of_epoch"]
@@ -50,11 +53,42 @@ def per_group(optimizer: Any, name: str, value: Any) -> list[Any]:
 
 def warn_of_epoch() -> None:
     """Say that `step(epoch)` is deprecated."""
-    warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=3)
+    warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=4)
 
 
 def _kept(lr: Any) -> Any:
     return lr.detach().clone() if isinstance(lr, Tensor) else lr
+
+
+def _repeated(step: Callable[..., None]) -> Callable[..., None]:
+    """A `step` that a captured training step repeats at each replay."""
+
+    @functools.wraps(step)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        recorder = recording()
+        if recorder is None:
+            step(self, *args, **kwargs)
+        else:
+            given = [number(x) for x in args]  # a measure that is a Tensor would be another one each time
+            recorder.host(lambda: step(self, *given, **kwargs), _restorer(self))
+
+    return wrapper
+
+
+def _restorer(scheduler: Any) -> Callable[[], None]:
+    """What puts a schedule and the rates that it sets back to where they are now."""
+    every = [scheduler, *getattr(scheduler, "_schedulers", ())]
+    states = [(s, {k: list(v) if isinstance(v, list) else v for k, v in vars(s).items()}) for s in every]
+    groups = [(g, dict(g), number(g["lr"])) for g in scheduler.optimizer.param_groups]
+
+    def restore() -> None:
+        for s, state in states:
+            vars(s).update(state)
+        for group, options, lr in groups:
+            group.update(options)
+            set_lr(group, lr)
+
+    return restore
 
 
 class _enable_get_lr_call:
@@ -75,6 +109,11 @@ class LRScheduler:
 
     last_epoch: the epoch to go on from; -1 starts, and takes the groups' rates as the base (`initial_lr`).
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = _repeated(cls.__dict__["step"])  # type: ignore[method-assign]
 
     _get_lr_called_within_step = False
     _is_initial = False
@@ -132,6 +171,7 @@ class LRScheduler:
                 stacklevel=4,
             )
 
+    @_repeated
     def step(self, epoch: int | None = None) -> None:
         """Set the rates of the next epoch (or of `epoch`, which PyTorch deprecates).
 
@@ -143,7 +183,7 @@ class LRScheduler:
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Call them in the opposite order: "
                 "`optimizer.step()` before `lr_scheduler.step()`; otherwise the first value of the schedule is skipped",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         if epoch is not None:
             warn_of_epoch()
