@@ -23,9 +23,9 @@ from chainrule.autograd import OPS  # noqa: E402
 from chainrule.backends import by_name, hashing, philox, recorder  # noqa: E402
 
 by_name("cupy")
-launch, kernels, columns, dropout, rows, namespace, device_random = (
+launch, kernels, activation, columns, dropout, rows, namespace, device_random = (
     importlib.import_module(f"chainrule.backends.cupy.{name}")
-    for name in ("launch", "kernels", "columns", "dropout", "rows", "namespace", "random")
+    for name in ("launch", "kernels", "activation", "columns", "dropout", "rows", "namespace", "random")
 )
 KERNELS = kernels.KERNELS
 
@@ -464,3 +464,51 @@ def test_indices_of_a_recorded_step_are_not_read_back(machine):
     np.testing.assert_array_equal(np.isnan(found).all(-1), [[False, False, True], [True, False, False]])
     np.testing.assert_array_equal(np.isnan(picked), [[False, False, True], [True, False, False]])
     np.testing.assert_array_equal(total[:, 0], [1, 1, 0, 2])
+
+
+# -- activations -----------------------------------------------------------------------------------------------------
+
+ACTIVATIONS = {
+    "relu": ("relu", {}),
+    "gelu": ("gelu", {}),
+    "gelu_tanh": ("gelu", {"approximate": "tanh"}),
+    "silu": ("silu", {}),
+    "sigmoid": ("sigmoid", {}),
+    "tanh": ("tanh", {}),
+}
+
+
+@simulated
+@each_dtype
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(3, 7), (40, 64), (5, 33)])
+def test_activations(machine, dtype, kind, shape):
+    random = np.random.default_rng(11)
+    x, g, bias = array(random, shape, dtype, 3), array(random, shape, dtype), array(random, shape[-1:], dtype)
+    name, params = ACTIVATIONS[kind]
+    for b in (None, bias):
+        before = wide(x)[0] if b is None else wide(x)[0] + wide(b)[0]
+        expected, (dx,) = composed(name, before, g=g, **params)
+        y = activation.bias_activation(x, b, kind)
+        close(y, expected, dtype, 2)
+        given = y if kind in ("relu", "sigmoid", "tanh") else x
+        found = activation.bias_activation_grad(g, given, b, kind)
+        close(found[0], dx, dtype, 4)
+        if b is not None:
+            close(found[1], wide(found[0])[0].sum(0), dtype)
+    given = (g, given, params.get("approximate", "none")) if name == "gelu" else (g, given)
+    np.testing.assert_array_equal(
+        KERNELS[f"{name}.grad"](*given), activation.bias_activation_grad(*given[:2], None, kind)[0]
+    )
+    if name in KERNELS:
+        np.testing.assert_array_equal(KERNELS[name](x, **params), activation.bias_activation(x, None, kind))
+
+
+@simulated
+def test_activations_of_numbers_that_are_none(machine):
+    x, g = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0], "float32"), np.full(5, np.inf, "float32")
+    np.testing.assert_array_equal(activation.bias_activation(x, None, "relu"), [np.nan, np.inf, 0, 0, 0])
+    np.testing.assert_array_equal(KERNELS["relu.grad"](g, x), [np.inf, np.inf, 0, 0, 0])
+    for kind in ("gelu", "gelu_tanh", "silu"):
+        assert np.isnan(activation.bias_activation(x, None, kind)[0])
+        assert activation.bias_activation(x, None, kind)[1] == np.inf
