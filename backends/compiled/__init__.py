@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .listed import STATE
+from .listed import STATE, number
 
 __all__ = ["STEPS", "TABLE", "Kept", "Unavailable", "available", "chosen"]
 
@@ -159,6 +159,7 @@ def chosen(name: str, slow: Callable[..., Any] | None, table: dict[str, tuple[st
                 return out
         if STATE.calls is not None and not listed:
             STATE.calls.whole = False
+            args, params = tuple(map(number, args)), {name: number(x) for name, x in params.items()}
         if slow is None or (len(args) > 1 and type(args[1]) is Kept):  # NumPy's gradient cannot read what was kept
             return NotImplemented
         return slow(*args, **params)

@@ -21,9 +21,9 @@ from ..numpy import products
 from ..threads import blas_function
 from .build import kernel, written
 from .intrinsics import address, call_at
-from .listed import Call, Live
+from .listed import Call, Live, Translation
 
-__all__ = ["Translation", "translated"]
+__all__ = ["translated"]
 
 _call4, _call8, _call12 = call_at(4), call_at(8), call_at(12)
 #: elements of an elementwise call, of its cheapest kind, that are worth a second thread; a piece is a multiple of _STEP
@@ -32,13 +32,6 @@ _LEAST, _STEP = 1 << 13, 256
 _KINDS = frozenset("?bBhHiIlLqQfd")
 #: no loops for a copy that keeps bits, but these for unsigned numbers
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-
-
-class Translation:
-    """Pieces, each a list of (kernel, arguments); what has to stay alive; cells whose numbers change."""
-
-    def __init__(self, pieces: list[list[Any]], keep: Any, live: list[tuple[Any, int, Live]] | None = None) -> None:
-        self.pieces, self.keep, self.live = pieces, keep, live or []
 
 
 @kernel("i8[:] i8[:]")

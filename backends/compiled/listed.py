@@ -11,21 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    *(
-        "ACTIVE",
-        "FORKS",
-        "STATE",
-        "Call",
-        "Guarded",
-        "Listing",
-        "Live",
-        "Pieces",
-        "contiguous",
-        "do",
-        "guarded",
-        "made",
-    ),
-    *("note", "note_pieces", "number", "own", "reshaped"),
+    *("ACTIVE", "FORKS", "STATE", "Call", "Guarded", "Host", "Listing", "Live", "Pieces", "Translation"),
+    *("contiguous", "do", "following", "guarded", "made", "note", "note_pieces", "number", "own", "reshaped"),
 ]
 
 
@@ -40,10 +27,33 @@ class Call(NamedTuple):
 class Live:
     """A number that changes from run to run: stands among the arguments of a call for what `value` is then."""
 
-    __slots__ = ("value",)
+    __slots__ = ("followed", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
+        #: what was worked out from it and others (see `following`)
+        self.followed: dict[Any, Any] = {}
+
+
+def following(live: Callable[..., Any], function: Callable[..., Any], given: dict[str, Any]) -> Any:
+    """`live(lambda: function(**given))` with numbers for the `Live` among `given`; once for the same ones."""
+    late = [x for x in given.values() if isinstance(x, Live)]
+    if not late:
+        return function(**given)
+    key = (function, *[(name, id(x) if isinstance(x, Live) else x) for name, x in given.items()])
+    known = late[0].followed
+    if key not in known:
+        known[key] = live(lambda: function(**{name: number(x) for name, x in given.items()})), late
+    return known[key][0]
+
+
+class Host(NamedTuple):
+    """Something to be done at each run that is no part of its data: what kernels do before it may be done after it."""
+
+    function: Callable[[], Any]
+
+    def __call__(self) -> None:
+        self.function()
 
 
 def number(x: Any) -> Any:
@@ -63,6 +73,15 @@ class Pieces:
         for piece in self.pieces:
             for function, args, kwargs in piece:
                 function(*map(number, args), **kwargs)
+
+
+class Translation:
+    """A call as pieces, each a list of (kernel, arguments); what has to stay alive; cells whose numbers change."""
+
+    __slots__ = ("keep", "live", "pieces")
+
+    def __init__(self, pieces: list[list[Any]], keep: Any = None, live: list[Any] | None = None) -> None:
+        self.pieces, self.keep, self.live = pieces, keep, live or []
 
 
 class Listing(list[Call]):

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..recorder import live
 from .build import Kernel, kernel
-from .listed import STATE, number
+from .listed import STATE, following, number
 from .pool import parallel
 
 __all__ = ["SERVES"]
@@ -212,10 +212,7 @@ def _run(step: Kernel, arrays: tuple[Any, ...], numbers: Callable[..., Any], opt
             or a.ndim != 1
         ):
             return NotImplemented
-    if STATE.calls is None:
-        given = numbers(**options)
-    else:
-        given = live(lambda: numbers(**{name: number(x) for name, x in options.items()}))
+    given = numbers(**options) if STATE.calls is None else following(live, numbers, options)
     parallel(step, arrays[0].size, *arrays, *given, least=_LEAST, step=256)
     return None
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from . import available
 from .build import Kernel
-from .listed import ACTIVE, FORKS, STATE, Call, Guarded, Listing, Live, Pieces, do, number
+from .listed import ACTIVE, FORKS, STATE, Call, Guarded, Host, Listing, Live, Pieces, Translation, do, number
 
-__all__ = ["LOWERED", "Call", "Listing", "Live", "Program", "do", "listing"]
+__all__ = ["LOWERED", "Call", "Host", "Listing", "Live", "Program", "do", "listing"]
 
 #: names of kernels and rules, and of optimizers' steps, that can be listed
 LOWERED: frozenset[str] = frozenset(
@@ -59,39 +59,58 @@ class Program:
         self._lock, self._forks = threading.Lock(), FORKS[0]
         self.parts: list[Callable[[], Any]] = []
         self._keep: list[Any] = []  # what translated calls work on
-        self._live: list[Any] = []
         stages: list[list[list[Any]]] = []
+        live: list[Any] = []
+        for call, found in self._ordered(calls):
+            if found is None:
+                self._close(stages, live)
+                self.parts.append(_bound(call))
+                continue
+            live += found.live
+            if len(found.pieces) == 1 and stages and len(stages[-1]) == 1:
+                stages[-1][0] += found.pieces[0]
+            else:
+                stages.append(found.pieces)
+        self._close(stages, live)
+
+    def _ordered(self, calls: Iterable[Call]) -> list[tuple[Call, Translation | None]]:
+        """The calls, each with its pieces, and those of the host before the kernels that they follow.
+
+        So these are one stretch. Not before what may raise: after that, an eager step would count nothing.
+        """
+        done: list[Any] = []
+        kernels: list[Any] = []
         for call in calls:
             found = self._pieces(call)
-            if found is None:
-                self._close(stages)
-                self.parts.append(_bound(call))
-            elif len(found) == 1 and stages and len(stages[-1]) == 1:
-                stages[-1][0] += found[0]
+            if isinstance(call.function, Host):
+                done.append((call, None))
+            elif found is None or isinstance(call.function, Guarded):
+                done += [*kernels, (call, found)]
+                kernels = []
             else:
-                stages.append(found)
-        self._close(stages)
+                kernels.append((call, found))
+        return done + kernels
 
-    def _pieces(self, call: Call) -> list[list[Any]] | None:
-        """The pieces of a call of machine code alone, each a list of (kernel, arguments); None for others."""
+    def _pieces(self, call: Call) -> Translation | None:
+        """The pieces of a call of machine code alone; None for others."""
         function, args, kwargs = call
         if isinstance(function, (Kernel, Guarded)):
-            return None if kwargs else [[(function, args)]]
+            return None if kwargs else Translation([[(function, args)]])
         if not isinstance(function, Pieces):
-            found = self._translated(call)
-            return None if found is None else found.pieces
-        pieces = []
+            return self._translated(call)
+        pieces, live = [], []
         for piece in function.pieces:
             flat: list[Any] = []
             for inner in piece:
-                parts = self._pieces(inner)
-                if parts is None:
+                found = self._pieces(inner)
+                if found is None:
                     return None
-                flat += [call for part in parts for call in part]  # pieces within pieces are one thread's
+                flat += [call for part in found.pieces for call in part]  # pieces within pieces are one thread's
+                live += found.live
             pieces.append(flat)
-        return pieces
+        return Translation(pieces, live=live)
 
-    def _translated(self, call: Call) -> Any:
+    def _translated(self, call: Call) -> Translation | None:
         if not available():
             return None
         from .foreign import translated
@@ -99,18 +118,17 @@ class Program:
         found = translated(call)
         if found is not None:
             self._keep.append(found.keep)
-            self._live += found.live
         return found
 
-    def _close(self, stages: list[list[list[Any]]]) -> None:
+    def _close(self, stages: list[list[list[Any]]], live: list[Any]) -> None:
         if stages:
             from .lockstep import Stretch
 
             stretch = Stretch(list(stages))
-            stretch.live += self._live
-            self._live = []
+            stretch.live += live
             self.parts.append(stretch.run)
             stages.clear()
+            live.clear()
 
     def run(self) -> None:
         """Do it all; another thread's run has to end first."""

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from ..compiled import program
-from ..compiled.program import Call, Program
+from ..compiled.program import Call, Host, Program
 from ..recorded import RecordedArray
 from ..recorder import CaptureError, Entry, Live, Recorded, Recorder, paused, within
+from .steps import STEPS
 
 __all__ = ["NumpyRecorder"]
 
@@ -118,6 +119,20 @@ def _changes(x: Any) -> bool:
     if isinstance(x, dict):
         x = list(x.values())
     return type(x) in _LATE or (isinstance(x, (tuple, list)) and any(map(_changes, x)))
+
+
+def _differs(x: Any) -> bool:
+    """Whether an argument is what a kernel made anew at each replay: not a number in a cell, nor an array."""
+    if isinstance(x, dict):
+        x = x.values()
+    return type(x) is Cell or (isinstance(x, (tuple, list)) and any(map(_differs, x)))
+
+
+def _in_place(x: Any) -> Any:
+    """An argument for a kernel that is listed: it reads a scalar where that is, at each replay."""
+    if type(x) is _Scalar:
+        return x.array
+    return _rebuilt(x, _in_place) if isinstance(x, (tuple, list, dict)) else x
 
 
 def _rebuilt(x: Any, change: Callable[[Any], Any]) -> Any:
@@ -286,9 +301,9 @@ class NumpyRecorder(Recorder):
         if ufunc is not None and not params:
             return self.elementwise(ufunc, args)
         late, late_params = _late(tuple(args)), _late(params)
-        if name in program.LOWERED and not _changes((late, late_params)):
-            with paused(), program.listing() as calls:
-                out = kernel(*late, **late_params)
+        if name in program.LOWERED and not _differs((late, late_params)):
+            with program.listing() as calls:  # not paused: numbers that follow from live ones are live
+                out = kernel(*_in_place(late), **_in_place(late_params))
             if out is NotImplemented:
                 return out
             if calls.whole:
@@ -386,7 +401,7 @@ class NumpyRecorder(Recorder):
         def again() -> None:
             action()
 
-        self.entries.append(Entry("host", (), (), [Call(again)]))
+        self.entries.append(Entry("host", (), (), [Call(Host(again))]))
         return result
 
     def live(self, compute: Callable[[], Any], undo: Callable[[], Any] | None = None) -> Any:
@@ -406,11 +421,23 @@ class NumpyRecorder(Recorder):
             self._undo.append(undo)
         with paused():
             found = cell(compute())
-        self.entries.append(Entry("numbers", (), (), [Call(again)]))
+        self.entries.append(Entry("numbers", (), (), [Call(Host(again))]))
         return found
 
     def update(self, name: str, function: Callable[..., Any], *args: Any, writes: Sequence[Any], **numbers: Any) -> Any:
-        self.call(name, function, args, numbers, writes)
+        """A step of an optimizer: `function(optimizer, p, g, *state, **numbers)`."""
+        step, held = STEPS.get(name), [_held(x) for x in args[1:]]
+        if name not in program.LOWERED or step is None or not all(x.flags.c_contiguous for x in held):
+            self.call(name, function, args, numbers, writes)
+            return
+        self._about_to_write(writes)
+        with program.listing() as calls:
+            out = step(*[x.reshape(-1) for x in held], **numbers)
+        if out is NotImplemented:
+            self.call(name, function, args, numbers, writes)
+            return
+        listed = list(calls) if calls.whole else [self._again(function, _late(args), _late(numbers), None)]
+        self._note(name, (args, numbers), writes, listed)
 
     def check(self, function: Callable[..., Any], *args: Any) -> None:
         late = _late(args)

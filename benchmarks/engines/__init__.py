@@ -29,6 +29,8 @@ class Program(NamedTuple):
 ENGINES = {
     "chainrule": ("engines.torch_style", "Chainrule"),
     "chainrule-fast": ("engines.torch_style", "ChainruleFast"),
+    "chainrule-capture": ("engines.torch_style", "ChainruleCapture"),
+    "chainrule-plain-capture": ("engines.torch_style", "ChainrulePlainCapture"),
     "torch": ("engines.torch_style", "Torch"),
     "torch-tuned": ("engines.torch_style", "TunedTorch"),
     "jax": ("engines.jax_jit", "Jax"),
@@ -49,6 +51,8 @@ def open_engine(name, threads):
 PACKAGES = {
     "chainrule": (None, "numpy"),
     "chainrule-fast": (None, "numpy", "numba"),
+    "chainrule-capture": (None, "numpy", "numba"),
+    "chainrule-plain-capture": (None, "numpy"),
     "torch": ("torch",),
     "torch-tuned": ("torch",),
     "jax": ("jax", "jaxlib"),

@@ -31,6 +31,7 @@ class TorchStyle(Engine):
         x = lib.tensor(data.x, requires_grad=True)
         w = lib.tensor(data.w)
 
+        @self.captured
         def step():
             x.grad = None
             h = x
@@ -109,8 +110,8 @@ class TorchStyle(Engine):
         optimizer = self._adam(model.parameters())
         batches = self._batches(data)
 
-        def step():
-            x, noise = next(batches)
+        @self.captured
+        def step(x, noise):
             optimizer.zero_grad()
             out, mean, logvar = model(x, noise if data.check else None)
             divergence = -0.5 * (1 + logvar - mean * mean - logvar.exp()).sum()
@@ -119,7 +120,7 @@ class TorchStyle(Engine):
             optimizer.step()
             return loss
 
-        return Program(step, lambda loss: [loss.item()])
+        return Program(lambda: step(*next(batches)), lambda loss: [loss.item()])
 
     def dcgan(self, data):
         lib = self.lib
@@ -133,8 +134,8 @@ class TorchStyle(Engine):
         criterion = self.nn.BCEWithLogitsLoss()
         batches = self._batches(data)
 
-        def step():
-            x, noise = next(batches)
+        @self.captured
+        def step(x, noise):
             z = noise if data.check else lib.randn(noise.shape)
             ones = lib.ones(len(x), dtype=x.dtype)
             discriminator.zero_grad()
@@ -150,11 +151,15 @@ class TorchStyle(Engine):
             optimizers[0].step()
             return real + false, fooled
 
-        return Program(step, lambda losses: [loss.item() for loss in losses])
+        return Program(lambda: step(*next(batches)), lambda losses: [loss.item() for loss in losses])
 
     def kernel(self, *which):
         """One operation, or its derivative; see kernels.py."""
         return kernels.program(self, *which)
+
+    def captured(self, step):
+        """Where a subclass can compile a training step."""
+        return step
 
     def place(self, thing):
         """Where a subclass can move a model or a batch of images."""
@@ -197,15 +202,15 @@ class TorchStyle(Engine):
         criterion = self.nn.CrossEntropyLoss()
         batches = self._batches(data)
 
-        def step():
-            x, y = next(batches)
+        @self.captured
+        def step(x, y):
             optimizer.zero_grad()
             loss = criterion(model(x), y)
             loss.backward()
             optimizer.step()
             return loss
 
-        return Program(step, lambda loss: [loss.item()])
+        return Program(lambda: step(*next(batches)), lambda loss: [loss.item()])
 
 
 class Torch(TorchStyle):
@@ -266,3 +271,17 @@ class ChainruleFast(Chainrule):
             raise ModuleNotFoundError("No module named 'numba'", name="numba")
         super().__init__(threads)
         self.versions["numba"] = importlib.metadata.version("numba")
+
+
+class ChainruleCapture(ChainruleFast):
+    """The same with each step captured: recorded once, then replayed."""
+
+    def captured(self, step):
+        return self.lib.capture(step, strict=True)
+
+
+class ChainrulePlainCapture(Chainrule):
+    """Captured steps on NumPy alone."""
+
+    def captured(self, step):
+        return self.lib.capture(step, strict=True)
