@@ -76,7 +76,7 @@ def tanh_grad(g: Any, out: Any) -> Any:
 
 
 def bias_activation(x: Any, bias: Any, kind: str) -> Any:
-    """f(x + bias), the bias along the last dimension (or None): for products of matrices that cannot do it themselves."""
+    """f(x + bias), the bias along the last dimension or None: for products of matrices that cannot do it themselves."""
     return _forward(x, None if bias is None else contiguous(bias), kind)
 
 
