@@ -147,7 +147,7 @@ def normalised_grad(g: Any, input: Any, mean: Any, var: Any, weight: Any, eps: f
         -factor * total if needs[1] else None,
         along * factor * (scale * scale * -0.5) if needs[2] else None,
         (along * scale).reshape(weight.shape) if needs[3] else None,
-        total.reshape(-1) if needs[4] and input.ndim == 2 else total if needs[4] else None,
+        total if needs[4] else None,
     )
 
 

@@ -28,6 +28,7 @@ def _normalised_samples():
         Sample(floats((3, 2, 2)), mean, var, floats((1, 2, 1), seed=2), floats((1, 2, 1), seed=3)),
         Sample(floats((3, 2, 2)), mean, var),
         Sample(floats((4, 2)), floats((1, 2)), positive((1, 2)), floats(2, seed=2), floats(2, seed=3), eps=0.1),
+        Sample(floats((4, 2)), floats((1, 2)), positive((1, 2)), floats((1, 2), seed=2), floats((1, 2), seed=3)),
         Sample(floats((4, 2)), floats(2), positive((2,)), floats(2, seed=2), floats(2, seed=3)),
         Sample(floats((4, 3)), floats((4, 1)), positive((4, 1)), floats(3, seed=2), floats(3, seed=3)),
         Sample(empty((0, 2)), positive((1, 2), seed=1), positive((1, 2))),
