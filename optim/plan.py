@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from operator import is_
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
 from ..autograd import FUNCTIONS, Tensor
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .optimizer import Optimizer
 
 __all__ = ["Plan"]
+
+_array_of = attrgetter("array")
 
 #: parameters up to this many elements are gathered; for larger ones the copies cost more than the calls saved
 _SMALL = 1 << 14
@@ -148,9 +150,23 @@ class Plan:
     def guard(self, recorder: Any, optimizer: Optimizer, index: int) -> None:
         """Let a recorded step hold as long as this plan does."""
 
-        def holds() -> bool:
-            group = optimizer.param_groups[index]
-            return optimizer._plans.get(index) is self and self.fits(self.params, optimizer, group)
+        group = optimizer.param_groups[index]
+        members, count, groups = group["params"], len(group["params"]), len(optimizer.param_groups)
+        states = [s for s in self.states for _ in self.names]
+        names = self.names * len(self.states)
+        shared = [bundle for bundle in self.bundles if len(bundle.params) > 1]
+
+        def holds() -> bool:  # that parameters are where they were is asked for all tensors of a step
+            return (
+                optimizer._plans.get(index) is self
+                and len(optimizer.param_groups) == groups
+                and group["params"] is members
+                and len(members) == count
+                and optimizer.slots(group) == self.slots
+                and all(map(is_, map(dict.get, states, names), self.kept))
+                and all(map(is_, map(_array_of, self.kept), self.arrays))
+                and all(map(_Bundle.agrees, shared))
+            )
 
         recorder.guard(holds)
 

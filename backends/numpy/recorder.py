@@ -124,7 +124,7 @@ def _changes(x: Any) -> bool:
 def _differs(x: Any) -> bool:
     """Whether an argument is what a kernel made anew at each replay: not a number in a cell, nor an array."""
     if isinstance(x, dict):
-        x = x.values()
+        x = list(x.values())
     return type(x) is Cell or (isinstance(x, (tuple, list)) and any(map(_differs, x)))
 
 
