@@ -213,14 +213,24 @@ def get_device(self: Tensor) -> int:
 
 @method
 def is_pinned(self: Tensor, device: Any = None) -> bool:
-    """False: memory of the host is not page-locked."""
-    return False
+    """Whether the data lies in page-locked memory of the host (`pin_memory`)."""
+    backend = backends.loaded("cupy")
+    return backend is not None and isinstance(self.array, backends.np.ndarray) and backend.is_pinned(self.array)
 
 
 @method
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """This tensor: pinned memory only makes copies to a GPU faster, and copies from any memory work."""
-    return self
+    """A copy in page-locked memory, from which a GPU copies faster; this tensor where it is there already.
+
+    Where there is no GPU it is this tensor, too: nothing would copy from there. RuntimeError for a tensor on a GPU.
+    """
+    if self.is_cuda:
+        raise OpError(f"cannot pin {self.type()!r}: only dense CPU tensors can be pinned")
+    try:
+        backend = backends.by_device("cuda")
+    except (ImportError, RuntimeError):
+        return self
+    return self if self.is_pinned() else wrap(backend.pinned(self.array), None)
 
 
 @method

@@ -45,13 +45,20 @@ __all__ = [
 ]
 
 
-def convert(t: Tensor, kind: Any, place: Any, copy: bool = False, memory_format: Any = preserve_format) -> Tensor:
+def convert(
+    t: Tensor,
+    kind: Any,
+    place: Any,
+    copy: bool = False,
+    memory_format: Any = preserve_format,
+    non_blocking: bool = False,
+) -> Tensor:
     """`t` in NumPy dtype `kind` on device `place` (None: as it is): `t` itself where nothing changes, unless `copy`."""
     result = t
     if place is not None:
         here = device_of(t.array)
         if place.type != here.type or (place.type != "cpu" and _index(place) != here.index):
-            result = OPS["to_device"](result, device=place, source=here)
+            result = OPS["to_device"](result, device=place, source=here, non_blocking=non_blocking)
     if kind is not None and kind != result.array.dtype:
         result = OPS["cast"](result, dtype=kind) if is_floating(kind) else wrap(result.array.astype(kind), None)
     if memory_format is not preserve_format:
@@ -79,12 +86,12 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     to(other, non_blocking=False, copy=False); each with `memory_format`. Recorded: the gradient comes back in
     this dtype and on this device.
     """
-    where, kind, copy, form = split_to(args, kwargs, "to")
-    return convert(self, kind, where, copy, form)
+    where, kind, copy, form, soon = split_to(args, kwargs, "to")
+    return convert(self, kind, where, copy, form, soon)
 
 
-def split_to(args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> tuple[Any, Any, bool, Any]:
-    """(device, NumPy dtype, copy, memory_format) of a call of `to` in any of its forms; for Module.to, too."""
+def split_to(args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> tuple[Any, Any, bool, Any, bool]:
+    """(device, NumPy dtype, copy, memory_format, non_blocking) of a call of `to` in any of its forms."""
     options = dict(kwargs)
     rest = list(args)
     where: Any = options.pop("device", None)
@@ -116,7 +123,8 @@ def split_to(args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> tuple[
         where.backend  # noqa: B018  the clear error, where the device cannot be had
     if kind is not None:
         kind = to_numpy_dtype(kind)
-    return where, kind, bool(flags.get("copy", False)), flags.get("memory_format") or preserve_format
+    form = flags.get("memory_format") or preserve_format
+    return where, kind, bool(flags.get("copy", False)), form, bool(flags.get("non_blocking", False))
 
 
 def _short_form(name: str, kind: dtype) -> None:
@@ -158,8 +166,8 @@ def cpu(self: Tensor, memory_format: Any = preserve_format) -> Tensor:
 @method
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = preserve_format) -> Tensor:
     """This tensor on a GPU (the current one unless given). RuntimeError where CuPy or a GPU is missing."""
-    where, _, _, _ = split_to(("cuda" if device is None else device,), {}, "cuda")
-    return convert(self, None, where, memory_format=memory_format)
+    where, *_ = split_to(("cuda" if device is None else device,), {}, "cuda")
+    return convert(self, None, where, memory_format=memory_format, non_blocking=non_blocking)
 
 
 # -- PyTorch's tensor types -------------------------------------------------------------------------------------------

@@ -145,9 +145,13 @@ def tensor(
     Ragged sequences raise ValueError, data other than numbers TypeError.
     """
     source = to_array(data, _kind(dtype))
-    array = backends.of(source).xp.array(source, copy=True)
-    on_device = device is None and (isinstance(data, Tensor) or backends.of(array).name != "numpy")
-    return finish(array, None if on_device else place_of(device), requires_grad)
+    backend = backends.of(source)
+    if backend.device_type != "cpu":
+        backend.select(backend.device_of(source)[1])
+    array = backend.xp.array(source, copy=True)
+    on_device = device is None and (isinstance(data, Tensor) or backend.name != "numpy")
+    t = finish(array, None if on_device else place_of(device), requires_grad)
+    return t.pin_memory().requires_grad_(requires_grad) if pin_memory else t
 
 
 @function
@@ -316,10 +320,14 @@ def factory(make: Callable[..., Any]) -> Callable[..., Any]:
         place = place_of(device)
         if out is not None:
             place, dtype = out.device, dtype or out.dtype
-        array = make(place.backend, *args, kind=_kind(dtype), **kwargs)
+        backend = place.backend
+        if place.type != "cpu":
+            backend.select(place.index)
+        array = make(backend, *args, kind=_kind(dtype), **kwargs)
         if out is not None:
             return out.copy_(finish(array, place, False))
-        return finish(array, place, requires_grad)
+        t = finish(array, place, requires_grad)
+        return t.pin_memory().requires_grad_(requires_grad) if pin_memory else t
 
     return _public(make, made, hidden=1)
 
@@ -472,6 +480,8 @@ def blank_like(input: Any, kind: Any, place: Any, memory_format: Any, name: str)
         raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     array = input.array
     backend = backends.of(array) if place is None else place.backend
+    if backend.device_type != "cpu":
+        backend.select(backend.device_of(array)[1] if place is None else place.index)
     kind = array.dtype if kind is None else kind
     if memory_format is preserve_format and backend is backends.of(array):
         return backend, backend.xp.empty_like(array, kind)

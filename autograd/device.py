@@ -82,9 +82,11 @@ class device:
         try:
             return backends.by_device(self.type)
         except ImportError as error:
+            lines = [line for line in str(error).splitlines() if line.strip(" =")]
             raise RuntimeError(
-                f"device {str(self)!r} needs CuPy, which cannot be imported ({error}). For an NVIDIA GPU install the "
-                "extra that matches its driver: pip install 'chainrule[cuda12]' or pip install 'chainrule[cuda13]'"
+                f"no CUDA device can be used: CuPy cannot be imported ({lines[0] if lines else error}). For an NVIDIA "
+                "GPU install the extra that matches its driver, as nvidia-smi shows it: pip install "
+                "'chainrule[cuda12]' or pip install 'chainrule[cuda13]'"
             ) from error
 
 
@@ -128,10 +130,11 @@ def place_of(where: Any) -> device:
     return _default.get()[0] if where is None else where if type(where) is device else device(where)
 
 
-def move(array: Any, place: device) -> Any:
-    """`array` on a device: itself where it is there already."""
+def move(array: Any, place: device, non_blocking: bool = False) -> Any:
+    """`array` on a device: itself where it is there already. non_blocking: the host need not wait for it."""
     if place.type == "cpu":
         if place.index not in (None, 0):
             raise RuntimeError(f"there is one CPU device: {place} does not exist")
         return array if backends.of(array).device_of(array)[0] == "cpu" else backends.of(array).to_host(array)
-    return place.backend.asarray(array, index=place.index)
+    backend = place.backend
+    return backend.asarray_soon(array, place.index) if non_blocking else backend.asarray(array, index=place.index)

@@ -18,7 +18,7 @@ import numpy as np
 
 from .base import FOREIGN, Backend
 
-__all__ = ["FOREIGN", "Backend", "by_device", "by_name", "np", "of", "of_type"]
+__all__ = ["FOREIGN", "Backend", "by_device", "by_name", "loaded", "np", "of", "of_type"]
 
 # log(0) is -inf and no cause for a warning, as in PyTorch: NumPy's floating-point warnings are muted where our own code
 # calls it, and left alone in the user's. An errstate around each op would do the same for 0.7 microseconds a call.
@@ -46,9 +46,14 @@ def by_name(name: str) -> Backend:
             _BY_TYPE[kind] = module.BACKEND
         if module.BACKEND.device_type != "cpu":
             FOREIGN.update(module.BACKEND.array_types)
-            for call in list(ON_FOREIGN):
+            for call in tuple(ON_FOREIGN):  # one may take itself off the list
                 call()
     return _LOADED[name]
+
+
+def loaded(name: str) -> Backend | None:
+    """The backend called `name`, if something has needed it."""
+    return _LOADED.get(name)
 
 
 def of_type(kind: type) -> Backend:

@@ -38,6 +38,10 @@ class Backend:
         """`data` (host data, or an array of this backend) as an array of this backend, without a needless copy."""
         raise NotImplementedError
 
+    def asarray_soon(self, data: Any, index: int | None = None) -> Any:
+        """As `asarray`, and the host goes on where it can: `data` is not to be changed until it has arrived."""
+        return self.asarray(data, index=index)
+
     def to_host(self, array: Any) -> Any:
         """`array` as a NumPy array; shares memory where it can."""
         raise NotImplementedError
@@ -117,6 +121,14 @@ class Backend:
 
     def set_threads(self, n: int) -> None:
         """Let the library's matrix products use `n` threads of the host, where it can be told."""
+
+    def pinned(self, array: Any) -> Any:
+        """A copy of a NumPy array in memory of the host from which the device copies quickly."""
+        raise NotImplementedError
+
+    def is_pinned(self, array: Any) -> bool:
+        """Whether a NumPy array lies in such memory."""
+        return False
 
     def empty_cache(self) -> None:
         """Give memory back that the library holds for later arrays; nothing to do on a CPU."""

@@ -424,6 +424,7 @@ def test_classes_take_type_arguments():
         assert cls[int]
 
 
+@pytest.mark.skipif(chainrule.cuda.is_available(), reason="there is a GPU")
 def test_pin_memory_without_a_gpu_warns():
     with pytest.warns(UserWarning, match="no accelerator is found"):
         assert [b.tolist() for b in DataLoader(Numbers(2), 2, pin_memory=True)] == [[0, 1]]

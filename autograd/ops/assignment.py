@@ -57,10 +57,13 @@ def _(F, g):
 
 
 @op
-def to_device(xp, input, /, device, source):
-    """`input` on another device; `source` is the device that it is on, to which its gradient goes back."""
+def to_device(xp, input, /, device, source, non_blocking=False):
+    """`input` on another device; `source` is the device that it is on, to which its gradient goes back.
+
+    non_blocking: the host need not wait for a copy from pinned memory to a GPU.
+    """
     storage.note_crossing()
-    return move(input, device)
+    return move(input, device, non_blocking)
 
 
 @to_device.grad("input")
@@ -93,7 +96,9 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
             f"copy_: output with shape {list(have)} doesn't match the broadcast shape, the source has {list(given)}"
         )
     here, there = device_of(self.array), device_of(src.array)
-    return overwrite(self, src if here == there else to_device(src, device=here, source=there), "copy_")
+    if here != there:
+        src = to_device(src, device=here, source=there, non_blocking=non_blocking)
+    return overwrite(self, src, "copy_")
 
 
 def _filling(self: Tensor, value: Any) -> Any:

@@ -11,23 +11,39 @@ down: a `with Device(...)` around each, which would leave the sums that the tape
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
 import cupy
+import cupyx
 import numpy as np
 
 from ..base import Backend
+from ..recorded import refused
+from ..recorder import recording
 from .kernels import KERNELS
 from .namespace import Namespace, check_indices
+from .own import STEPS
 from .random import DeviceGenerator
 
 __all__ = ["BACKEND", "CupyBackend"]
 
 _HOST = (np.ndarray, np.generic)
-_INSTALL = "pip install 'chainrule[cuda12]' or pip install 'chainrule[cuda13]', as nvidia-smi says"
+#: what the name of CUDA's error says is missing, and what to do
+_MISSING = {
+    "InsufficientDriver": (
+        "the driver is missing, or older than CuPy's CUDA",
+        "Install NVIDIA's driver, or the extra for the CUDA version that nvidia-smi shows",
+    ),
+    "NoDevice": (
+        "the driver finds no device",
+        "Tensors on 'cuda' need an NVIDIA GPU; does CUDA_VISIBLE_DEVICES hide it?",
+    ),
+}
+_INSTALL = "pip install 'chainrule[cuda12]' or pip install 'chainrule[cuda13]'"
 
 
 class CupyBackend(Backend):
@@ -37,20 +53,32 @@ class CupyBackend(Backend):
     device_type = "cuda"
     array_types = (cupy.ndarray,)
     kernels = KERNELS
+    steps = STEPS
 
     def __init__(self) -> None:
         self.xp = Namespace()
+        self._sent: deque[Any] = deque()  # (event, array) of copies from pinned memory that are under way
         self._current: ContextVar[int] = ContextVar("chainrule_cuda_device", default=0)
 
     # -- devices --------------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def _devices(self) -> tuple[int, str]:
-        """(how many devices, why none)."""
+        """(how many devices, why none can be used)."""
         try:
-            return cupy.cuda.runtime.getDeviceCount(), "the driver lists no device"
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            return 0, str(error)
+            count, error = cupy.cuda.runtime.getDeviceCount(), "cudaErrorNoDevice"
+        except cupy.cuda.runtime.CUDARuntimeError as raised:
+            count, error = 0, str(raised)
+        if not count:
+            what, remedy = next((said for name, said in _MISSING.items() if name in error), (error, "See nvidia-smi"))
+            return 0, f"{what} ({error}). {remedy}: {_INSTALL}"
+        try:
+            cupy.cuda.nvrtc.getVersion()  # it compiles most of what CuPy runs
+        except Exception as raised:
+            first = (str(raised).strip() or type(raised).__name__).splitlines()[0]
+            kind = f"cupy-cuda{cupy.cuda.runtime.runtimeGetVersion() // 1000}x"
+            return 0, f"CUDA's compiler is missing ({first}). Install a CUDA toolkit, or: pip install '{kind}[ctk]'"
+        return count, ""
 
     def device_count(self) -> int:
         return self._devices[0]
@@ -58,10 +86,7 @@ class CupyBackend(Backend):
     def require(self) -> None:
         count, reason = self._devices
         if not count:
-            raise RuntimeError(
-                f"no CUDA device can be used: {reason}. Tensors on 'cuda' need an NVIDIA GPU, its driver, "
-                f"and a CuPy for that driver: {_INSTALL}"
-            )
+            raise RuntimeError(f"no CUDA device can be used: {reason}")
 
     def current_device(self) -> int:
         return self._current.get()
@@ -117,10 +142,45 @@ class CupyBackend(Backend):
                 data = data.copy()  # on the device in use, from wherever it is
             return data if dtype is None else data.astype(dtype, copy=False)
         cupy.cuda.Device(self._checked(index)).use()
-        return cupy.asarray(np.asarray(data, dtype))
+        recorder: Any = recording()
+        host = np.asarray(data, dtype)
+        if recorder is not None:
+            return recorder.constant(host)
+        # From pinned memory CuPy copies while the program goes on, and may write there; other memory it copies first.
+        return cupy.asarray(host, blocking=self.is_pinned(host))
+
+    def asarray_soon(self, data: Any, index: int | None = None) -> Any:
+        if isinstance(data, cupy.ndarray) or recording() is not None or not self.is_pinned(data):
+            return self.asarray(data, index=index)
+        cupy.cuda.Device(self._checked(index)).use()
+        made = cupy.asarray(data, blocking=False)
+        arrived = cupy.cuda.Event(disable_timing=True)
+        arrived.record()
+        self._sent.append((arrived, data))  # or the memory could be pinned for other data before it has been read
+        while self._sent and self._sent[0][0].done:
+            self._sent.popleft()
+        return made
+
+    def pinned(self, array: Any) -> Any:
+        self.require()
+        made = cupyx.empty_pinned(array.shape, array.dtype)
+        made[...] = array
+        return made
+
+    def is_pinned(self, array: Any) -> bool:
+        while array is not None and not isinstance(array, cupy.cuda.PinnedMemoryPointer):
+            array = array.obj if isinstance(array, memoryview) else getattr(array, "base", None)
+        return array is not None
 
     def to_host(self, array: Any) -> Any:
+        if recording() is not None:
+            raise refused("moving a tensor to the CPU")
         return cupy.asnumpy(array)
+
+    def recorder(self) -> Any:
+        from .graphs import CupyRecorder
+
+        return CupyRecorder(self.current_device())
 
     def owner(self, array: Any) -> Any:
         # The array that the memory was taken for: CuPy's memory objects have no weak references, which arrays have.

@@ -75,8 +75,8 @@ def build():
 
 
 def train(network, steps=200):
-    painter, judge = network["painter"], network["judge"]
     device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    painter, judge = network["painter"].to(device), network["judge"].to(device)
     loader = data.DataLoader(Squares(256), batch_size=32, drop_last=True, num_workers=0)
     measure = nn.BCELoss()
     steps_of = {m: optim.Adam(m.parameters(), lr=5e-4, betas=(0.5, 0.999)) for m in (painter, judge)}
@@ -109,6 +109,6 @@ def evaluate(network):
     """How far the false images' mean brightness is from that of the real ones."""
     painter = network["painter"].eval()
     with torch.no_grad():
-        false = painter(torch.randn(64, Z, 1, 1)).cpu()
+        false = painter(torch.randn(64, Z, 1, 1).to(next(painter.parameters()).device)).cpu()
     assert false.shape == (64, 1, SIDE, SIDE)
     return abs(false.mean().item() - Squares(256).images.mean())

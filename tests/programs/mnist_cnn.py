@@ -103,7 +103,8 @@ def evaluate(model):
     loss = right = 0
     with torch.no_grad():
         for image, label in loader:
-            found = model(image.to(args.device))
+            image, label = image.to(args.device), label.to(args.device)
+            found = model(image)
             loss += F.nll_loss(found, label, reduction="sum").item()
             guess = found.max(1, keepdim=True)[1]
             right += guess.eq(label.view_as(guess)).sum().item()
