@@ -111,6 +111,11 @@ class _State:
         first, known = next(a.dtype for a in arrays if hasattr(a, "dtype")), {*halves, _SINGLE}
         return (first, known - {first}) if first in known else None
 
+    def widens(self, op: Any, arrays: list[Any], params: dict[str, Any]) -> bool:
+        """Whether the first input of this op has 16 bits and is to be float32."""
+        wanted = self._wanted(op.name, arrays, params)
+        return wanted is not None and wanted[0] == _SINGLE and getattr(arrays[0], "dtype", None) in wanted[1]
+
     def cast(
         self, op: Any, inputs: list[Any], arrays: list[Any], params: dict[str, Any]
     ) -> tuple[list[Any], list[Any]]:

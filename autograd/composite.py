@@ -28,7 +28,8 @@ class Composite(Op):
     A backend's kernel `name(*arrays, **params)` returns `(out, residual)`, or NotImplemented for what it does not
     serve; `name.grad(g, residual, needs)` returns one gradient per input. The composition is the reference, the
     fallback, and what is differentiated under `create_graph`. With several outputs `g` is a tuple, zeros for those that
-    nobody asked for (`plan.Gradients`).
+    nobody asked for (`plan.Gradients`). A kernel's attribute `widened` is one that takes inputs of 16 bits and gives
+    what those would in float32: under autocast nothing wider is made of them.
     """
 
     def __init__(self, compose: Callable[..., Any], **options: Any) -> None:
@@ -58,7 +59,9 @@ class Composite(Op):
         if kind not in self._fused:
             backend = backends.of_type(kind)
             kernel = backend.kernels.get(self.name)
-            self._fused[kind] = None if kernel is None else backend.guarded(kernel)
+            guarded = self._fused[kind] = None if kernel is None else backend.guarded(kernel)
+            if guarded is not kernel and hasattr(kernel, "widened"):
+                guarded.widened = backend.guarded(kernel.widened)  # type: ignore[union-attr]
         return self._fused[kind]
 
     def apply(self, inputs: list[Any], params: dict[str, Any]) -> Any:
@@ -73,17 +76,28 @@ class Composite(Op):
             else:
                 raise TypeError(f"{self.name}() needs a Tensor among its inputs")
         modes = MODES.get()
+        kernel = self._pair(first.array)
+        special = modes.anomaly or modes.packing
         if modes.autocast is not None:
             given = [x.array if isinstance(x, Tensor) else x for x in inputs]
+            widened = getattr(kernel, "widened", None)
+            if widened is not None and not special and modes.autocast.widens(self, given, params):
+                out = self._fused_call(widened, inputs, params, modes)
+                if out is not NotImplemented:
+                    return out
             inputs, _ = modes.autocast.cast(self, inputs, given, params)
             token = with_modes(autocast=None)  # its parts compute in the dtypes that it got
             try:
                 return self.apply(inputs, params)
             finally:
                 MODES.reset(token)
-        kernel = self._pair(first.array)
-        if kernel is None or modes.anomaly or modes.packing:
+        if kernel is None or special:
             return self._compose(inputs, params)
+        out = self._fused_call(kernel, inputs, params, modes)
+        return self._compose(inputs, params) if out is NotImplemented else out
+
+    def _fused_call(self, kernel: Callable[..., Any], inputs: list[Any], params: dict[str, Any], modes: Any) -> Any:
+        """The result of a kernel as one node, or NotImplemented."""
         arrays = tuple([x.array if isinstance(x, Tensor) else x for x in inputs])
         parents: tuple[Any, ...] = ()
         live: list[Any] = []
@@ -101,7 +115,7 @@ class Composite(Op):
         except Exception as error:
             return self.across(error, inputs, params)
         if fused is NotImplemented:
-            return self._compose(inputs, params)
+            return fused
         out, residual = fused
         if not live:
             return self._untracked(out)
@@ -119,6 +133,7 @@ class Composite(Op):
     def forget_kernels(self) -> None:
         super().forget_kernels()
         self._fused.clear()
+        self._fused_plan.clear()
 
     def _compose(self, inputs: list[Any], params: dict[str, Any]) -> Any:
         try:
@@ -155,6 +170,8 @@ class _FusedPlan(Plan):
                 out = op.compose(aliases, params)
                 if op.outputs != 1:
                     out, g = [out[i] for i in g.given], list(g.given.values())
+                elif out.dtype != g.dtype:
+                    g = OPS["cast"](g, dtype=out.dtype)  # of a kernel that widened
                 found = iter(gradients(out, live, g, create_graph=True))
                 return [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in aliases]
 
@@ -185,6 +202,8 @@ def _recomputed(op: Any, g: Any, inputs: Any, params: Any, needs: Any) -> list[A
         out = op.compose(given, params)
         if op.outputs != 1:
             out, g = [out[i] for i in g.given], list(g.given.values())
+        elif out.array.dtype != g.dtype:
+            g = g.astype(out.array.dtype)  # of a kernel that widened
         found = iter(gradients(out, live, g))
         return [next(found).array if need else None for need in needs]
     finally:

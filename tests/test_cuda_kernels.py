@@ -512,3 +512,40 @@ def test_activations_of_numbers_that_are_none(machine):
     for kind in ("gelu", "gelu_tanh", "silu"):
         assert np.isnan(activation.bias_activation(x, None, kind)[0])
         assert activation.bias_activation(x, None, kind)[1] == np.inf
+
+
+@pytest.fixture
+def served(monkeypatch, machine):
+    """Kernels of this backend in the place of NumPy's, so that ops go through them."""
+    numpy = by_name("numpy")
+
+    def serve(*names):
+        for name in names:
+            monkeypatch.setitem(numpy.kernels, name, KERNELS[name])
+            OPS[name.partition(".")[0]].forget_kernels()
+
+    yield serve
+    monkeypatch.undo()
+    for op in OPS.values():
+        op.forget_kernels()
+
+
+@simulated
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropy_under_autocast_reads_16_bits(served, machine, weighted):
+    random = np.random.default_rng(12)
+    x, target = array(random, (6, 40), "bfloat16"), random.integers(0, 40, 6)
+    weight = random.random(40).astype("float32") if weighted else None
+    expected, (dx, _, dw) = composed("cross_entropy", x, target, weight)
+    served("cross_entropy", "cross_entropy.grad")
+    weight = chainrule.tensor(weight, requires_grad=True) if weighted else None
+    logits = chainrule.tensor(x).requires_grad_()
+    with chainrule.autocast("cpu"):
+        loss = OPS["cross_entropy"](logits, chainrule.tensor(target), weight)
+    assert loss.dtype == chainrule.float32
+    loss.backward()
+    close(loss.detach().numpy(), expected, "float32")
+    close(logits.grad.numpy(), dx, "bfloat16")
+    if weighted:  # the composition's, which computes in 16 bits
+        np.testing.assert_allclose(weight.grad.numpy(), dw, atol=0.02)
+    assert ("entropy_forward", ("bfloat16", "int64", "float32")) in machine.launches

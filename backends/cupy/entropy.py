@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .launch import FLOATS, INDICES, THREADS, Source, blocks, contiguous, new, new_like, row_blocks, wide_loads
 
 __all__ = ["SERVES"]
@@ -48,6 +50,39 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Any:
     """As the composite: (loss, what backward needs)."""
+    return _entropy(input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing, input.dtype)
+
+
+def _widened(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    return _entropy(
+        input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing, np.dtype("float32")
+    )
+
+
+cross_entropy.widened = _widened  # type: ignore[attr-defined]
+
+
+def _entropy(
+    input: Any,
+    target: Any,
+    weight: Any,
+    size_average: Any,
+    ignore_index: int,
+    reduce: Any,
+    reduction: str,
+    label_smoothing: float,
+    kind: Any,
+) -> Any:
+    """The loss in the dtype `kind`."""
     if (
         size_average is not None
         or reduce is not None
@@ -66,7 +101,7 @@ def cross_entropy(
     w = None if weight is None else contiguous(weight.astype(sums, copy=False))
     n, inner = x.shape[1], math.prod(x.shape[2:])
     outer = x.shape[0]
-    form = (x.dtype.name, place.dtype.name, x.dtype.name)
+    form = (x.dtype.name, place.dtype.name, kind.name)
     loss, lse, rest = new(target.shape, sums), new(target.shape, sums), (ignore_index, float(label_smoothing))
     if inner > 1:
         grid = blocks(outer * inner)
@@ -75,11 +110,11 @@ def cross_entropy(
         block = row_blocks(n, x.itemsize)
         _FORWARD[form](blocks(outer, block[1]), block, x, place, w, loss, lse, outer, n, *rest, wide_loads(x))
     each = int(reduction == "none")
-    count, out = new((), sums), new((), x.dtype)
+    count, out = new((), sums), new((), kind)
     rows = outer * inner
     _TOTAL[form](1, 1024, loss, place, w, out, count, rows, n, ignore_index, int(reduction == "mean"))
     kept = _Kept(x, place, w, lse, count, form, (outer, n, inner), *rest, each)
-    return (loss.astype(x.dtype, copy=False) if each else out), kept
+    return (loss.astype(kind, copy=False) if each else out), kept
 
 
 def cross_entropy_grad(g: Any, residual: Any, needs: Any) -> Any:
