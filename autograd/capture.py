@@ -192,12 +192,16 @@ class Captured:
         return result
 
 
+#: beginnings of the names of modules that are not the user's program
+_LIBRARIES = (_INSIDE, "numpy.", "cupy.", "cupy_backends.", "contextlib.")
+
+
 def _place(error: BaseException) -> str:
     """Where in the user's program an error came from."""
     frames = [
         frame
         for frame, _ in traceback.walk_tb(error.__traceback__)
-        if not (frame.f_globals.get("__name__", "") + ".").startswith(_INSIDE)
+        if not (frame.f_globals.get("__name__", "") + ".").startswith(_LIBRARIES)
     ]
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frames and frame is frames[-1]]
     return f" (at {frames[-1].f_code.co_filename}:{lines[-1]})" if frames else ""

@@ -82,7 +82,7 @@ class Executor:
         (a, b, d), (bias, aux) = places, extra
         prepared.run(prepared.library.handle(device), a, b, d, stream, workspace, bias, aux)
 
-    def _chosen(self, device: int, setup: Setup, places: tuple[int, ...], extra: tuple[int, ...]) -> Prepared | None:
+    def _chosen(self, device: int, setup: Setup, places: _Three, extra: _Two) -> Prepared | None:
         assert self.library is not None
         prepared = Prepared(self.library, setup)
         tuning = settings.tuning and recording() is None

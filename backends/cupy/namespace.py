@@ -1,6 +1,7 @@
 """The namespace that forwards get: CuPy's, where it differs from NumPy's in what an op relies on, put right.
 
-* Indices out of range wrap around silently on CuPy: `take` and the like check them, which waits for the device once.
+* Indices out of range wrap around silently on CuPy: `take` and the like check them, which waits for the device once
+  (while a step is captured, nothing may wait, and nothing is checked).
 * CuPy multiplies stacks of 16-bit matrices by casting or by a slow kernel for integers, and not in a graph: `matmul`.
 * `add.at` knows few dtypes, and adds float16 in float16.
 * A strided view does not say whose memory it shows: `as_strided`.
