@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import activation, dropout, entropy, norms, rows, softmax
+from . import activation, dropout, entropy, many, norms, rows, softmax
 
-__all__ = ["OWN"]
+__all__ = ["OWN", "STEPS"]
 
 
 def _partial(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,3 +22,5 @@ _MODULES = (activation, dropout, entropy, norms, rows, softmax)
 OWN: dict[str, Callable[..., Any]] = {
     name: _partial(kernel) for module in _MODULES for name, kernel in module.SERVES.items()
 }
+#: what goes over many arrays at once: the steps of optimizers, norms and scaling of gradients
+STEPS: dict[str, Callable[..., Any]] = many.SERVES
