@@ -7,6 +7,8 @@ VENV_TORCH ?= .venv-torch
 VENV_GPU ?= .venv-gpu
 TORCH ?= torch==2.13.0
 CUDA ?= cuda12
+VENV_CUDNN ?= .venv-cudnn
+CUDNN ?= $(CUDA:cuda%=cudnn%)
 JOBS ?= 2
 HYPOTHESIS_PROFILE ?= dev
 
@@ -19,7 +21,7 @@ KERNELS := tests/test_compiled*.py tests/test_ops.py tests/test_modules.py tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deep test-slow test-torch test-strict test-fast test-gpu test-gpu-static notebooks lint format types wheel bench clean
+.PHONY: help demo test test-deep test-slow test-torch test-strict test-fast test-gpu test-gpu-static test-cudnn-static notebooks lint format types wheel bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,7 +53,11 @@ test-gpu: $(VENV_GPU)/.$(CUDA) ## the ops on a GPU; CUDA=cuda12 or cuda13, the n
 
 # CuPy can be imported without a GPU: what forwards call is looked up in it.
 test-gpu-static: $(VENV_GPU)/.$(CUDA) $(VENV_GPU)/.nvrtc ## CuPy's names and signatures, CUDA kernels; needs no GPU
-	$(VENV_GPU)/bin/pytest tests/test_cupy_static.py tests/test_cuda_kernels.py tests/test_cublaslt.py tests/test_gemm.py tests/test_import.py::test_no_optional_dependency $(PYTEST_ARGS)
+	$(VENV_GPU)/bin/pytest tests/test_cupy_static.py tests/test_cuda_kernels.py tests/test_cuda_many.py tests/test_cublaslt.py tests/test_gemm.py tests/test_import.py::test_no_optional_dependency $(PYTEST_ARGS)
+
+# Not in CI: the libraries are over a gigabyte.
+test-cudnn-static: $(VENV_CUDNN)/.$(CUDNN) ## every graph for cuDNN, built for an H100; needs no GPU
+	$(VENV_CUDNN)/bin/pytest tests/test_cudnn_static.py tests/test_cudnn.py $(PYTEST_ARGS)
 
 notebooks: $(VENV)/.dev ## run the notebooks and save what they print; look at the pictures before you commit
 	$(VENV)/bin/jupyter-execute --inplace notebooks/*.ipynb
@@ -97,9 +103,13 @@ $(VENV_GPU)/.nvrtc: $(VENV_GPU)/.$(CUDA)
 	$(VENV_GPU)/bin/python -m pip install --quiet nvidia-cuda-nvrtc$(if $(filter cuda12,$(CUDA)),-cu12)
 	@touch $@
 
+$(VENV_CUDNN)/.%: pyproject.toml | $(VENV_CUDNN)/bin/python
+	$(VENV_CUDNN)/bin/python -m pip install --quiet --editable ".[$*,dev]"
+	@touch $@
+
 $(VENV_TORCH)/.benchmarks: benchmarks/requirements.txt $(VENV_TORCH)/.dev
 	$(VENV_TORCH)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
-$(VENV)/bin/python $(VENV_TORCH)/bin/python $(VENV_GPU)/bin/python:
+$(VENV)/bin/python $(VENV_TORCH)/bin/python $(VENV_GPU)/bin/python $(VENV_CUDNN)/bin/python:
 	$(PYTHON) -m venv $(@D:/bin=)

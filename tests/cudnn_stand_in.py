@@ -345,7 +345,7 @@ class Graph:
         self.inputs, self.nodes = pickle.loads(bytes(blob))
 
     def execute(self, pack, workspace, handle):
-        assert handle.stream == 7
+        assert handle.stream is not None
         assert bool(workspace) == bool(self.workspace)
         values = {}
         for t in self.inputs:

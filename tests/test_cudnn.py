@@ -264,6 +264,29 @@ def test_batch_norm_leaves_gradients_of_its_statistics_to_the_rule(rng):
     assert normalisation.batch_norm_relu(x, None, None, x[:1]) is NotImplemented
 
 
+def test_mask_of_a_relu_apart(rng, serving):
+    serving.cudnn.pygraph.refuses = {"cmp_gt"}
+    x, g, other = (random(rng, (2, 3, 4, 5)) for _ in range(3))
+    weight = random(rng, (3,))
+    out, mean, var = normalisation.batch_norm_relu(x, weight, weight, other)
+    wide = [a.astype(float) for a in (g, x, weight, out, mean, var)]
+    for shortcut in (True, False):
+        needs = (True, True, True, shortcut)
+        found = normalisation.batch_norm_relu_grad(Given((g, None, None)), x, weight, 1e-5, out, mean, var, needs)
+        zero = np.zeros(mean.shape)
+        expected = HOST_NORMALISATION["batch_norm_relu.grad"]((wide[0], zero, zero), *wide[1:3], 1e-5, *wide[3:], needs)
+        for got, wanted in zip(found, expected, strict=True):
+            assert (got is None) == (wanted is None)
+            if wanted is not None:
+                close(got, wanted, times=20)
+    serving.cudnn.pygraph.refuses = {"batchnorm_backward"}
+    serving.plans.clear()
+    x = x[:1]
+    out, mean, var = normalisation.batch_norm_relu(x, weight, weight)
+    given = (Given((g[:1], None, None)), x, weight, 1e-5, out, mean, var, (True,) * 3 + (False,))
+    assert normalisation.batch_norm_relu_grad(*given) is NotImplemented
+
+
 def test_small_variance(rng):
     x = (random(rng, (64, 2, 2, 2)) * np.float32(1e-5)).astype(np.float32)
     _, _, var = normalisation.batch_normalised(x, None, None, 1e-5)
@@ -276,7 +299,9 @@ def test_small_variance(rng):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("parameters", ["both", "weight", "none"])
 @pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
-def test_rows(name, parameters, dtype, rng):
+def test_rows(name, parameters, dtype, rng, monkeypatch):
+    assert normalisation.LAYER_NORM[name](np.zeros((2, 8), np.float32), (8,)) is NotImplemented
+    monkeypatch.setattr(settings, "layer_norm", True)
     x, g = random(rng, (2, 5, 4, 6), dtype)[:, ::2], random(rng, (2, 3, 4, 6), dtype)
     weight = None if parameters == "none" else random(rng, (4, 6))
     given = [weight] if name == "rms_norm" else [weight, random(rng, (4, 6)) if parameters == "both" else None]
@@ -296,7 +321,8 @@ def test_rows(name, parameters, dtype, rng):
     assert normalisation.LAYER_NORM[name](x, (5, 6)) is NotImplemented
 
 
-def test_default_eps_of_rms_norm(rng):
+def test_default_eps_of_rms_norm(rng, monkeypatch):
+    monkeypatch.setattr(settings, "layer_norm", True)
     x = (random(rng, (3, 8)) * np.float32(1e-4)).astype(np.float16)
     expected = chainrule.nn.functional.rms_norm(chainrule.tensor(x), (8,)).numpy()
     close(normalisation.rms_norm(x, (8,))[0], expected, "float16", 2)

@@ -17,7 +17,18 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["allow_tf32", "benchmark", "benchmark_limit", "deterministic", "enabled", "flags", "is_available", "version"]
+__all__ = [
+    "allow_tf32",
+    "benchmark",
+    "benchmark_limit",
+    "deterministic",
+    "enabled",
+    "flags",
+    "is_acceptable",
+    "is_available",
+    "layer_norm",
+    "version",
+]
 
 #: False: no kernel of cuDNN's is used
 enabled = True
@@ -27,6 +38,8 @@ benchmark = False
 benchmark_limit: int | None = 10
 #: True: only kernels that give the same bits each time
 deterministic = False
+#: True: layer and RMS norm by cuDNN as well, in place of our kernels; not a setting of PyTorch's
+layer_norm = False
 #: True: float32 convolutions may round their factors to 10 bits for the tensor cores
 allow_tf32 = True
 

@@ -150,7 +150,7 @@ def _batch_norm_grad(m: _Maker) -> None:
     if "y" in m:
         passed = m.graph.cmp_gt(input=m.given("y"), comparison=m.given("zero"))
         passed.set_data_type(m.cudnn.data_type.BOOLEAN)
-        g = m.graph.scale(input=g, scale=passed)
+        g = m.graph.scale(input=g, scale=passed).set_data_type(m.dtype("g"))
         if "dother" in m:
             m.result("dother", g)
     dx, dscale, dbias = m.graph.batchnorm_backward(

@@ -14,12 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FRONTEND", "dynamic", "library", "preload", "why_not"]
+__all__ = ["dynamic", "library", "preload", "why_not"]
 
-#: the version whose behaviour was looked at: 1.24 and 1.26 cannot build the gradient of attention, 1.29 and later want
-#: packages of hundreds of megabytes, and this is the first that loads a plan without a handle
-FRONTEND = "1.28.0"
-
+_INSTALL = "pip install 'chainrule[cudnn12]' or pip install 'chainrule[cudnn13]', as nvidia-smi says"
 #: what to load before cuDNN, in this order
 _FIRST = ("libnvrtc-builtins.so.*", "libnvrtc.so.*", "libcublasLt.so.*", "libcublas.so.*")
 
@@ -64,9 +61,9 @@ def _found() -> tuple[Any, str]:
     try:
         importlib.metadata.version("nvidia-cudnn-frontend")
     except importlib.metadata.PackageNotFoundError:
-        return None, "nvidia-cudnn-frontend is not installed: pip install 'chainrule[cudnn]'"
+        return None, f"nvidia-cudnn-frontend is not installed: {_INSTALL}"
     if not _has_cublas(preload()):
-        return None, "cuDNN needs libcublasLt: pip install 'chainrule[cudnn12]' or 'chainrule[cudnn13]'"
+        return None, f"cuDNN needs libcublasLt: {_INSTALL}"
     try:
         import cudnn
 

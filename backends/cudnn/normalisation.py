@@ -5,7 +5,10 @@ one kernel masks the gradient by the ReLU's result, hands it to the shortcut, an
 and bias. The batch's variance is the running one after a step of momentum 1: cuDNN keeps only 1 / sqrt(var + eps),
 from which a small variance could not be told. Weights of any dtype are given to cuDNN in float32.
 
-It has not run on a GPU yet.
+cuDNN 9.19 takes channels in multiples of 8 (float32: of 4), and masks by a ReLU only channels last; in order the mask
+is a kernel of its own. Batch norm is cuDNN's wherever it serves, as there is no kernel of ours. Layer and RMS norm are
+ours (backends/cupy/norms.py), which need no seconds of compiling for each new shape; `settings.layer_norm` lets cuDNN
+compute them, to compare on a GPU. It has not run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from .. import cudnn as settings
 from .graphs import Description, Slot, number
 from .layouts import channels_last, dense, steps
 from .plans import Runtime, runtime
@@ -108,7 +112,7 @@ def batch_norm_relu_grad(g: Any, input: Any, weight: Any, eps: float, out: Any, 
 def _backward(g: Any, input: Any, weight: Any, eps: float, out: Any, mean: Any, var: Any, needs: Any) -> Any:
     found = _of_batch(input)
     slope = g[0]
-    if found is None or set(getattr(g, "given", (0, 1, 2))) != {0} or slope.dtype != input.dtype:
+    if found is None or set(getattr(g, "given", range(len(g)))) != {0} or slope.dtype != input.dtype:
         return NotImplemented  # mean and variance were used for something else
     last, channels = channels_last(input), input.shape[1]
     x, dy = dense(found, input, last), dense(found, slope, last)
@@ -132,6 +136,10 @@ def _backward(g: Any, input: Any, weight: Any, eps: float, out: Any, mean: Any, 
         operands.append(dother)
     key = ("batch_norm.grad", shape, last, x.dtype.name, out is not None, dother is not None)
     plan = found.plan(key, lambda: Description("batch_norm.grad", tuple(slots)), *operands)
+    if plan is None and out is not None:  # the ReLU's mask in the same kernel takes channels last
+        masked = found.xp.where(out > 0, slope, found.xp.zeros((), slope.dtype))
+        parts = _backward((masked,), input, weight, eps, None, mean, var, needs)
+        return NotImplemented if parts is NotImplemented else (*parts[:3], masked if needs[3] else None)
     if plan is None:
         return NotImplemented
     found.run(plan, *operands)
@@ -153,6 +161,7 @@ def _rows(input: Any, normalized_shape: Any, *vectors: Any) -> Any:
     sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if (
         found is None
+        or not settings.layer_norm
         or input.dtype.name not in FLOATS
         or not input.size
         or not sizes

@@ -145,11 +145,9 @@ class Runtime:
         if kept is not None:
             workspace, blob = kept
             with contextlib.suppress(Exception):  # whatever is wrong with a kept plan, it can be built anew
-                graph = self.cudnn.pygraph(handle=self.handle())
-                graph.deserialize(self.handle(), list(blob))
-                return Plan(graph, workspace, count)
+                return Plan(self._loaded(blob), workspace, count)
         try:
-            graph = self._planned(description, tuning)
+            graph = planned(self.cudnn, description, tuning, **self.where())
             plan = Plan(graph, graph.get_workspace_size(), count)
             if tuning:
                 plan = self._quickest(description, plan, operands)
@@ -165,14 +163,19 @@ class Runtime:
         versions = (FORM, self.cudnn.__version__, self.cudnn.backend_version())
         return repr((versions, self.arrays.device().partition("#")[0], flags, tuple(description)))
 
-    def _planned(self, description: Description, every: bool = False) -> Any:
-        """A graph with the plan that the heuristics take for the best, or with all of them."""
-        return planned(self.cudnn, description, every, handle=self.handle())
+    def where(self) -> dict[str, Any]:
+        """What plans are built for, as the frontend wants it."""
+        return {"handle": self.handle()}
+
+    def _loaded(self, blob: bytes) -> Any:
+        graph = self.cudnn.pygraph(**self.where())
+        graph.deserialize(self.handle(), list(blob))
+        return graph
 
     def _quickest(self, description: Description, first: Plan, operands: Any) -> Plan:
         """Of the plans that were built, that which takes the least time for `operands`; alone in a new graph."""
-        graph, times = first.graph, []
-        handle = self.handle()
+        graph, handle = first.graph, self.handle()
+        times: list[tuple[float, int]] = []
         pack = self._pack(first, operands)
         for i in range(graph.get_execution_plan_count()):
             if len(times) == (settings.benchmark_limit or len(times) + 1):
@@ -189,14 +192,20 @@ class Runtime:
                 times.append((min(self.arrays.timed(once) for _ in range(3)), i))
         if not times:
             return first
-        engine, knobs = graph.get_engine_and_knobs_at_index(min(times)[1])
-        graph = build(self.cudnn, description, handle=handle)
-        graph.validate()
-        graph.build_operation_graph()
-        graph.create_execution_plan(engine, knobs)
-        graph.check_support()
-        graph.build_plans(self.cudnn.build_plan_policy.HEURISTICS_CHOICE)
+        graph = alone(self.cudnn, description, graph, min(times)[1], **self.where())
         return Plan(graph, graph.get_workspace_size(), len(first.uids))
+
+
+def alone(cudnn: Any, description: Description, graph: Any, index: int, **where: Any) -> Any:
+    """Plan number `index` of a graph of `description`, as the only one of a new graph, which can be serialised."""
+    engine, knobs = graph.get_engine_and_knobs_at_index(index)
+    new = build(cudnn, description, **where)
+    new.validate()
+    new.build_operation_graph()
+    new.create_execution_plan(engine, knobs)
+    new.check_support()
+    new.build_plans(cudnn.build_plan_policy.HEURISTICS_CHOICE)
+    return new
 
 
 def planned(cudnn: Any, description: Description, every: bool = False, **where: Any) -> Any:

@@ -16,7 +16,7 @@ from ..cudnn import library
 from ..cudnn.layouts import steps
 from ..cudnn.plans import Runtime
 
-__all__ = ["DeviceArrays", "runtime"]
+__all__ = ["DeviceArrays", "chained", "runtime"]
 
 
 class DeviceArrays:
@@ -75,3 +75,21 @@ def runtime() -> Runtime | None:
     """cuDNN on CuPy's arrays; None where it is not installed."""
     found = library.library()
     return None if found is None else Runtime(found, DeviceArrays())
+
+
+def chained(name: str, first: dict[str, Any], second: dict[str, Any]) -> dict[str, Callable[..., Any]]:
+    """The kernel pair of the composite `name` in `first`; that in `second` for what `first` does not serve."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        for pair in (first, second):
+            found = pair[name](*args, **kwargs)
+            if found is not NotImplemented:
+                return found[0], (pair, found[1])
+        return NotImplemented
+
+    def backward(g: Any, residual: Any, needs: Any) -> Any:
+        pair, kept = residual
+        return pair[f"{name}.grad"](g, kept, needs)
+
+    forward.partial = backward.partial = True  # type: ignore[attr-defined]
+    return {name: forward, f"{name}.grad": backward}

@@ -14,11 +14,11 @@ import cupyx.scipy.special as special
 
 from ..cudnn import plans
 from ..cudnn.attention import ATTENTION
-from ..cudnn.normalisation import BATCH_NORM
+from ..cudnn.normalisation import BATCH_NORM, LAYER_NORM
 from ..recorder import recording
 from . import gemm
 from .convolution import CONVOLUTION
-from .cudnn import runtime
+from .cudnn import chained, runtime
 from .namespace import check_along, check_indices, only_masks
 from .own import OWN
 
@@ -145,5 +145,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **ATTENTION,
     **BATCH_NORM,
     **CONVOLUTION,
+    **chained("layer_norm", LAYER_NORM, OWN),
+    **chained("rms_norm", LAYER_NORM, OWN),
 }
 plans.serve(runtime)
