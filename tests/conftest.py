@@ -22,7 +22,10 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 #: options that put the tests' tensors on a GPU, or what stands for one
 GPU = ("cupy", "fake")
-REAL = ("test_cupy_static.py", "test_cuda_kernels.py", "test_cuda_many.py", "test_cublaslt.py", "test_gemm.py", "test_xp.py")
+REAL = (
+    *("test_cupy_static.py", "test_cuda_kernels.py", "test_cuda_many.py", "test_cublaslt.py", "test_gemm.py"),
+    "test_xp.py",
+)
 
 
 def pytest_addoption(parser):
