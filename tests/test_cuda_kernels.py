@@ -307,6 +307,18 @@ def test_column_sums(machine, dtype, shape):
     close(columns.column_sums(x, x.dtype), wide(x)[0].sum(0), dtype)
 
 
+@simulated
+def test_sums_over_leading_dimensions(machine):
+    x = array(np.random.default_rng(5), (16, 20, 2, 32), "float32")
+    for dim, keepdim in ((0, False), ((0, 1), True), ((1, -4), False)):
+        expected = wide(x)[0].sum(dim, keepdims=keepdim)
+        close(KERNELS["sum"](x, dim, keepdim), expected, "float32")
+    for dim in (None, 1, (), (0, 2), (0, 1, 2, 3)):
+        assert KERNELS["sum"](x, dim) is NotImplemented
+    assert KERNELS["sum"](x[:2], 0) is NotImplemented, "a small array"
+    assert KERNELS["sum"](x.T, 0) is NotImplemented, "in another order"
+
+
 # -- dropout and random numbers --------------------------------------------------------------------------------------
 
 

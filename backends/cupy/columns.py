@@ -5,11 +5,13 @@ CuPy's own reduction gives each column to one block, whose threads then read a c
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from .launch import FLOATS, Source, blocks, new, wide_loads
 
-__all__ = ["column_sums"]
+__all__ = ["SERVES", "column_sums", "column_sums_of_parts"]
 
 _SOURCE = Source(
     "columns.cu", S=FLOATS, D=FLOATS, where=lambda S, D: S == D or ("float32" in (S, D) and "float64" not in (S, D))
@@ -17,6 +19,8 @@ _SOURCE = Source(
 _SUMS = _SOURCE.kernel("column_sums")
 #: rows that a block adds up at least, and shares of the rows at most
 _LEAST, _SHARES = 64, 128
+#: elements and columns from which `sum` is done here
+_WORTH, _COLUMNS = 1 << 14, 32
 
 
 def column_sums(x: Any, dtype: Any) -> Any:
@@ -42,3 +46,19 @@ def column_sums_of_parts(parts: Any, dtype: Any) -> Any:
     out = new((n,), dtype)
     _SUMS[parts.dtype, out.dtype](blocks(n, 32), (32, 8), parts, out, rows, n, max(rows, 1), 0)
     return out
+
+
+def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """As the op, over the leading dimensions of a large array."""
+    if dim is None or dtype is not None or input.dtype.name not in FLOATS or not input.flags.c_contiguous:
+        return NotImplemented
+    dims = sorted(d % input.ndim for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
+    k = len(dims)
+    n = math.prod(input.shape[k:])
+    if dims != list(range(k)) or not k or input.size < _WORTH or n < _COLUMNS:
+        return NotImplemented
+    out = column_sums(input.reshape(-1, n), input.dtype)
+    return out.reshape((*(1,) * k, *input.shape[k:]) if keepdim else input.shape[k:])
+
+
+SERVES: dict[str, Callable[..., Any]] = {"sum": sum}
