@@ -20,6 +20,7 @@ from chainrule.autograd.tensor import wrap
 from chainrule.backends import by_name
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed; `make test-gpu-static` runs this")
+cupyx = pytest.importorskip("cupyx")
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*ROOT.glob("autograd/**/*.py"), *ROOT.glob("backends/*.py")])
@@ -354,3 +355,33 @@ def test_integers_to_negative_powers(on_numpy):
             kernels.power(np.array([2, 3]), exponent)
     for base, exponent in ((np.array([2.0]), -1), (np.array([2]), -1.0), (np.array([2]), 3), (2, np.array([1, 0]))):
         assert kernels.power(base, exponent) is NotImplemented
+
+
+# -- graphs and products: what fake_graphs.py stands in for -----------------------------------------------------------
+
+
+def test_names_of_graphs():
+    cuda, runtime = cupy.cuda, cupy.cuda.runtime
+    modes = [runtime.streamCaptureModeGlobal, runtime.streamCaptureModeThreadLocal, runtime.streamCaptureModeRelaxed]
+    graphs = importlib.import_module("chainrule.backends.cupy.graphs")
+    assert list(graphs._MODES.values()) == modes
+    assert runtime.memcpyHostToDevice == 1
+    for function, names in (
+        (cuda.Stream.begin_capture, ["mode"]),
+        (cuda.Stream.end_capture, []),
+        (cuda.Stream.is_capturing, []),
+        (cuda.Stream.wait_event, ["event"]),
+        (cuda.Graph.launch, ["stream"]),
+        (cuda.Graph.upload, ["stream"]),
+        (cuda.Graph.debug_dot_str, ["flags"]),
+        (cuda.MemoryPool.malloc, ["size"]),
+        (runtime.memcpyAsync, ["dst", "src", "size", "kind", "stream"]),
+    ):
+        text = function.__doc__.strip().splitlines()[0]
+        given = [p.partition("=")[0].split()[-1] for p in re.search(r"\((.*?)\)", text)[1].split(", ") if p]
+        assert [name for name in given if name != "self"] == names
+    assert list(signature(cupyx.empty_pinned).parameters)[:2] == ["shape", "dtype"]
+    for name in ("get_allocator", "using_allocator", "get_current_stream", "alloc", "Event", "get_elapsed_time"):
+        assert callable(getattr(cuda, name))
+    assert "non_blocking (bool)" in cuda.Stream.__doc__
+    assert "disable_timing (bool)" in cuda.Event.__doc__

@@ -23,6 +23,7 @@ from ..matrices import Gemm, Plan
 from ..numpy.linear import turned
 from ..recorder import CaptureError, recording
 from . import launch
+from .columns import column_sums
 from .cublaslt import Compute, Epilogue, Library, Missing, Prepared, Reduction, Setup, Type, fastest, load
 
 __all__ = ["GEMM", "Executor", "executor", "matmul", "product"]
@@ -249,11 +250,10 @@ def weight_grad(g: Any, input: Any, weight_shape: tuple[int, ...]) -> Any:
 
 
 def bias_grad(g: Any, shape: tuple[int, ...]) -> Any:
-    """The sum of the rows of g, as a product with ones: it is split over the whole GPU and summed in float32."""
-    if g.ndim == len(shape) or len(shape) != 1 or not g.size:
+    """The sum of the rows of g."""
+    if g.ndim == len(shape) or len(shape) != 1 or not g.size or g.dtype.char not in TYPES:
         return NotImplemented
-    rows = _rows(g)
-    return product(Strided(launch.machine.xp.ones(rows.shape[0], rows.dtype)), Strided(rows))
+    return column_sums(launch.contiguous(_rows(g)), g.dtype)
 
 
 def grads(g: Any, given: dict[str, tuple[Any, ...]]) -> Any:

@@ -13,9 +13,9 @@ capture's recorder. What both rely on:
 * No garbage is collected meanwhile: what it would free (another graph, a library's handle) may not be freed then.
 
 Numbers that change from step to step stand in one buffer on the device, filled by a copy before each launch. The GPU
-makes that copy from pinned memory, some time after it was asked for, and until then that memory may not be written into:
-there are several of it, used in turn, each waiting for its own copy. Turned down: numbers as arguments of a kernel that
-writes them, which needs no pinned memory, and a kernel for each few numbers.
+makes that copy from pinned memory, some time after it was asked for, and until then that memory may not be written
+into: there are several of it, used in turn, each waiting for its own copy. Turned down: numbers as arguments of a
+kernel that writes them, which needs no pinned memory, and a kernel for each few numbers.
 """
 
 from __future__ import annotations
