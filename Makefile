@@ -21,7 +21,7 @@ KERNELS := tests/test_compiled*.py tests/test_ops.py tests/test_modules.py tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deep test-slow test-torch test-strict test-fast test-gpu test-gpu-static test-cudnn-static notebooks lint format types wheel bench clean
+.PHONY: help demo test test-deep test-slow test-torch test-strict test-fast test-distributed test-gpu test-gpu-static test-cudnn-static notebooks lint format types wheel bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,7 +36,7 @@ test-deep: $(VENV)/.dev ## the test suite with many examples, slow tests include
 	HYPOTHESIS_PROFILE=nightly $(VENV)/bin/$(PYTEST) -m "not torch" $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev ## only the tests that `make test` leaves out: the built wheel, notebooks and examples that train
-	$(VENV)/bin/$(PYTEST) -m "slow and not torch" $(PYTEST_ARGS)
+	$(VENV)/bin/$(PYTEST) -m "slow and not torch and not distributed" $(PYTEST_ARGS)
 
 test-torch: $(VENV_TORCH)/.dev ## compare with PyTorch
 	$(VENV_TORCH)/bin/$(PYTEST) -m torch $(PYTEST_ARGS)
@@ -58,6 +58,9 @@ test-gpu-static: $(VENV_GPU)/.$(CUDA) $(VENV_GPU)/.nvrtc ## CuPy's names and sig
 # Not in CI: the libraries are over a gigabyte.
 test-cudnn-static: $(VENV_CUDNN)/.$(CUDNN) ## every graph for cuDNN, built for an H100; needs no GPU
 	$(VENV_CUDNN)/bin/pytest tests/test_cudnn_static.py tests/test_cudnn.py $(PYTEST_ARGS)
+
+test-distributed: $(VENV)/.dev ## several processes on this machine, under mpiexec and under our own launcher
+	$(VENV)/bin/$(PYTEST) -m "distributed and not torch" tests/test_distributed.py $(PYTEST_ARGS)
 
 notebooks: $(VENV)/.dev ## run the notebooks and save what they print; look at the pictures before you commit
 	$(VENV)/bin/jupyter-execute --inplace notebooks/*.ipynb

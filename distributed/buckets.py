@@ -100,8 +100,13 @@ class Reducer:
     names: of the parameters, for messages. `hook(state, bucket)` may take the place of the average.
     """
 
-    def __init__(self, params: list[Tensor], names: list[str], group: Any, limit: int, unused: bool) -> None:
-        self.params, self.names, self.group, self.limit, self.find_unused = params, names, group, limit, unused
+    def __init__(
+        self, params: list[Tensor], names: list[str], group: Any, limit: int, find_unused: bool, static: bool
+    ) -> None:
+        self.params, self.names, self.group, self.limit = params, names, group, limit
+        self.find_unused, self.static = find_unused or static, static
+        #: with a static graph: which parameters are used by any process, known from the first step on
+        self.used: Any = None
         self.index = {p: i for i, p in enumerate(params)}
         self.hook: tuple[Any, Callable[..., Any]] | None = None
         self.join: Any = None
@@ -148,7 +153,7 @@ class Reducer:
                 ". They were not used in producing the loss, or what forward returned was not: use them, or pass "
                 "find_unused_parameters=True to DistributedDataParallel"
             )
-        if not self.rebuilt and not self.find_unused and self.order and self.join is None:
+        if self.order and not self.rebuilt and not self.find_unused and self.join is None:
             self._reorder()
 
     def _reorder(self) -> None:
@@ -238,7 +243,11 @@ class Reducer:
 
     def finish(self) -> None:
         """At the end of backward: all sums are there, and gradients are views of them."""
-        used = self._used_anywhere() if self.find_unused else None
+        used = self.used
+        if self.find_unused and used is None:
+            used = self._used_anywhere()
+            if self.static:
+                self.used = used
         for bucket in self.buckets:
             pending, bucket.pending = bucket.pending, None
             pending()
@@ -266,7 +275,7 @@ class Reducer:
             bucket.flat[...] = 0
             bucket.missing = set()
         self._launch()
-        if self.find_unused:
+        if self.find_unused and self.used is None:
             self.group.all_reduce(np.zeros(len(self.params), np.int32))
         self.reset()
 

@@ -168,7 +168,8 @@ class DistributedDataParallel(Module):
                 [n for n, _ in trained],
                 group,
                 self.bucket_bytes_cap,
-                self.find_unused_parameters and not self.static_graph,
+                self.find_unused_parameters,
+                self.static_graph,
             )
             if len(group.ranks) > 1
             else None
