@@ -60,8 +60,9 @@ def pytest_report_header(config):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """What looks at the real CuPy has nothing to look at beside a fake."""
-    return (config.getoption("backend") == "fake" and collection_path.name in REAL) or None
+    """What looks at the real CuPy has nothing to look at beside a fake, and NumPy nothing to agree with but itself."""
+    backend, name = config.getoption("backend"), collection_path.name
+    return (backend == "fake" and name in REAL) or (backend == "numpy" and name == "test_agreement.py") or None
 
 
 def pytest_collection_modifyitems(items):

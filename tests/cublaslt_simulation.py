@@ -63,7 +63,8 @@ class Simulated(gemm.Executor):
         right = memory(b, kind, (g.batch, rows_b, columns_b), (g.step_b, 1, g.ld_b)).astype(np.float64)
         left = left.swapaxes(1, 2) if g.turn_a else left
         right = right.swapaxes(1, 2) if g.turn_b else right
-        total = np.matmul(left, right)
+        with np.errstate(all="ignore"):
+            total = np.matmul(left, right)
         if epilogue & Epilogue.BIAS:
             total += memory(bias, kind, (g.m, 1), (1, 0))
         if epilogue in (Epilogue.GELU_AUX, Epilogue.GELU_AUX_BIAS):

@@ -50,7 +50,13 @@ def column_sums_of_parts(parts: Any, dtype: Any) -> Any:
 
 def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """As the op, over the leading dimensions of a large array."""
-    if dim is None or dtype is not None or input.dtype.name not in FLOATS or not input.flags.c_contiguous:
+    if (
+        dim is None
+        or not input.ndim
+        or dtype is not None
+        or input.dtype.name not in FLOATS
+        or not input.flags.c_contiguous
+    ):
         return NotImplemented
     dims = sorted(d % input.ndim for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
     k = len(dims)
