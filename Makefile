@@ -17,7 +17,7 @@ export HYPOTHESIS_PROFILE
 test test-deep test-slow test-torch test-strict test-fast: export OPENBLAS_NUM_THREADS = 1
 PYTEST := pytest -n $(JOBS) --dist worksteal
 # run once more between zones that no kernel may touch (tests/redzones.py)
-KERNELS := tests/test_compiled*.py tests/test_ops.py tests/test_modules.py tests/test_models_more.py
+KERNELS := tests/test_compiled*.py tests/test_program.py tests/test_ops.py tests/test_modules.py tests/test_models_more.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

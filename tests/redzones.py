@@ -2,14 +2,14 @@
 
 Machine code that writes past the end of an array harms whatever lies there, and shows much later or never. With the
 option `np.empty` and `np.zeros` give arrays with a zone of known bytes on both sides, which are looked at after every
-call of a compiled kernel. `make test-fast` runs the tests of kernels this way.
+call of a compiled kernel and every stretch of them in a program. `make test-fast` runs the tests of kernels this way.
 """
 
 import weakref
 
 import numpy as np
 
-from chainrule.backends.compiled import build
+from chainrule.backends.compiled import build, lockstep
 from chainrule.backends.numpy import memory
 
 ZONE, MARK = 256, 0xA5
@@ -54,7 +54,13 @@ def install():
         call(self, *args)
         check(self, args)
 
-    build.Kernel.__call__ = checked
+    run = lockstep.Stretch.run
+
+    def checked_run(self):
+        run(self)
+        check(self, ())
+
+    build.Kernel.__call__, lockstep.Stretch.run = checked, checked_run
     np.empty = surrounded
     np.zeros = lambda shape, dtype=float, order="C", **_: surrounded(shape, dtype, order, zero=True)
     memory.LARGE = float("inf")  # all from np.empty

@@ -19,6 +19,7 @@ from . import Kept
 from .build import inlined, kernel
 from .gemm import PANEL, ROWS, panels, scratch, transposed_panels
 from .intrinsics import address, get, microkernel, put, vector_width
+from .listed import contiguous, keep, made
 from .mathematics import exp
 from .pool import run, threads
 
@@ -225,7 +226,7 @@ def _row_major(x: Any) -> Any:
     """`x`, copied unless the elements of a row lie side by side."""
     if x.shape[-1] == 1 or x.strides[-1] == 4:
         return x
-    return np.ascontiguousarray(x)
+    return contiguous(x)
 
 
 def _like(x: Any) -> Any:
@@ -257,7 +258,7 @@ def attention(
     query, key, value = _row_major(query), _row_major(key), _row_major(value)
     if attn_mask is not None:
         if attn_mask.dtype == _BOOL:
-            mask = np.where(attn_mask, f4(0), f4(-np.inf))
+            mask = made(np.where, attn_mask, f4(0), f4(-np.inf))
         else:
             mask = np.asarray(attn_mask)
         mask = np.broadcast_to(mask, (*lead, L, S))
@@ -267,7 +268,7 @@ def attention(
     if out.strides[-1] != 4 and V > 1:
         out = empty((*lead, L, V), _FLOAT32)
     logsums = np.empty((query.size // (L * E), L), np.float32)
-    kept = None if kept is None else np.ascontiguousarray(kept).reshape(-1, L, S).view(np.uint8)
+    kept = None if kept is None else contiguous(kept).reshape(-1, L, S).view(np.uint8)
     scale = 1 / math.sqrt(E) if scale is None else scale
     call = (scale, keep_scale, is_causal)
     _run(_forward, 0, (query, key, value, out, mask), logsums, kept, *call)
@@ -301,6 +302,7 @@ def _run(kernel: Any, way: int, arrays: Any, logsums: Any, kept: Any, scale: Any
     n = min(threads(), count) if count * sizes[0] * sizes[1] * sizes[2] > 1 << 19 else 1
     step = -(-count // n)
     run(piece, [(i, min(i + step, count)) for i in range(0, count, step)])
+    keep(*arrays)
 
 
 def attention_grad(g: Any, residual: Any, needs: Any) -> Any:
@@ -312,7 +314,7 @@ def attention_grad(g: Any, residual: Any, needs: Any) -> Any:
     _run(_backward, 1, (query, key, value, out, mask, g, *grads), logsums, kept, *call)
     g_mask = None
     if needs[3]:
-        g_mask = _mask_gradient(g, query, key, value, attn_mask, kept, call)
+        g_mask = made(_mask_gradient, g, query, key, value, attn_mask, kept, call)
     return *grads, g_mask, None
 
 

@@ -35,8 +35,8 @@ from ..numpy.memory import empty, zeros
 from . import depthwise, winograd
 from .build import inlined, kernel
 from .intrinsics import address, call_at, edged_microkernel, move, narrow_microkernel, transpose_tile, vector_width
-from .listed import own
-from .pool import parallel, run, threads
+from .listed import contiguous, do, made, note, own
+from .pool import parallel, run, threads, worth
 
 __all__ = ["SERVES"]
 
@@ -638,7 +638,7 @@ def _source(x: Any) -> tuple[Any, bool]:
         return last.reshape(-1), False
     if x.flags.c_contiguous:
         return x.reshape(-1), True
-    return np.ascontiguousarray(last).reshape(-1), False
+    return contiguous(last).reshape(-1), False
 
 
 def _channels_second(y: Any) -> Any:
@@ -650,7 +650,7 @@ def _flat_weight(w: Any) -> tuple[Any, list[int]]:
     order = sorted(range(w.ndim), key=lambda i: -w.strides[i])
     if not w.transpose(order).flags.c_contiguous:
         order = list(range(w.ndim))
-        w = np.ascontiguousarray(w)
+        w = contiguous(w)
     strides, step = [0] * w.ndim, 1
     for i in reversed(order):
         strides[i] = step
@@ -658,12 +658,16 @@ def _flat_weight(w: Any) -> tuple[Any, list[int]]:
     return w.transpose(order).reshape(-1), strides
 
 
+def _narrow_panels(plan: _Plan, weight: Any, turned: bool) -> Any:
+    w = weight.reshape(*weight.shape[:2], -1).transpose((2, 0, 1) if turned else (2, 1, 0))[plan.order]
+    w = w.reshape(-1, plan.depth, plan.columns).swapaxes(1, 2)
+    return np.ascontiguousarray(w).reshape(-1, plan.columns)
+
+
 def _panels(plan: _Plan, weight: Any, turned: bool) -> Any:
     """The weight's panels, in the order in which a plan reads them."""
     if plan.narrow:
-        w = weight.reshape(*weight.shape[:2], -1).transpose((2, 0, 1) if turned else (2, 1, 0))[plan.order]
-        w = w.reshape(-1, plan.depth, plan.columns).swapaxes(1, 2)
-        return np.ascontiguousarray(w).reshape(-1, plan.columns)
+        return made(_narrow_panels, plan, weight, turned)
     flat, strides = _flat_weight(weight)
     depth, across = (weight.shape[0], strides[1]) if turned else (weight.shape[1], strides[0])
     width = plan.width
@@ -691,10 +695,12 @@ def _contract(plan: _Plan, x: Any, n: int, weight: Any, bias: Any, turned: bool)
     blocks = -(-plan.columns // width)
     make = empty if plan.covers else zeros
     y = make((n * prod(plan.out) * plan.columns,), np.float32)
+    if not plan.covers:
+        note(np.copyto, (y, 0.0))
     panels = _panels(plan, weight, turned)
     start = np.zeros(blocks * width, np.float32)
     if bias is not None:
-        start[: plan.columns] = bias
+        do(np.copyto, start[: plan.columns], bias)
     numbers = plan.numbers if bias is None else plan.with_bias
     tile = _code(*plan.tile, plan.narrow)
     size = plan.samples * plan.frame.size if plan.frame.framed else 0
@@ -707,7 +713,7 @@ def _contract(plan: _Plan, x: Any, n: int, weight: Any, bias: Any, turned: bool)
             tile, *samples, *outputs,
         )  # fmt: skip
 
-    workers = max(1, min(threads(), plan.work * n // _LEAST))
+    workers = max(1, min(threads(), plan.work * n // worth(_LEAST)))
     if n >= 2 * workers or (n >= workers and blocks < workers):
         pieces = [(s, (0, blocks)) for s in _cut(n, workers)]
     else:

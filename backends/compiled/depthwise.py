@@ -32,6 +32,7 @@ from ..numpy.memory import empty
 from .build import inlined, kernel
 from .gemm import aligned
 from .intrinsics import address, vector_width
+from .listed import contiguous, do, made, note, reshaped
 from .pool import run, threads
 from .tiles import over_positions, over_taps, spread
 
@@ -425,7 +426,9 @@ class _Plan:
 
     def scratch(self, spare: int) -> Any:
         """For one thread: the ring, room for the last lanes, and for the table of taps."""
-        return aligned(prod(self.ring)).reshape(self.ring), aligned(spare * vector_width()), self.table()
+        ring = aligned(prod(self.ring)).reshape(self.ring)
+        note(np.copyto, (ring, 0.0))  # as new
+        return ring, aligned(spare * vector_width()), self.table()
 
     def packed(self, w: Any) -> Any:
         """A weight (outputs, terms, taps) as vectors [block][tap][term][lane]."""
@@ -476,7 +479,7 @@ def _two(values: Any, fill: Any) -> tuple[int, ...]:
 
 def _lines(x: Any) -> Any:
     """(N, C, [H,] W) as rows of memory, channels last."""
-    last = np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1))
+    last = contiguous(x.transpose(0, *range(2, x.ndim), 1))
     return last.reshape(-1, last.shape[-1] * last.shape[-2])
 
 
@@ -505,7 +508,7 @@ def _each(call: Any, groups: int, arrays: Any, channels: int, shape: Any, *geome
         part = call(*some, *geometry, 1)
         if part is NotImplemented:
             return NotImplemented
-        out[...] = part
+        do(np.copyto, out, part)
     return y
 
 
@@ -514,10 +517,10 @@ def _contract(plan: _Plan, x: Any, w: Any, bias: Any, n: int, shape: Any) -> Any
     rows, lines, numbers, tables = y.reshape(-1, plan.out[1] * plan.outputs), _lines(x), plan.numbers, plan.tables
     if plan.in_place:
         call: Any = _sum_in_place()
-        w = np.ascontiguousarray(w.reshape(-1, plan.taps).T)
-        start = np.zeros(plan.outputs, np.float32) if bias is None else np.ascontiguousarray(bias)
+        w = contiguous(reshaped(w, -1, plan.taps).T)
+        start = np.zeros(plan.outputs, np.float32) if bias is None else contiguous(bias)
     else:
-        call, w, start = _sum(plan.expanded), plan.packed(w), plan.of_outputs(bias)
+        call, w, start = _sum(plan.expanded), made(plan.packed, w), made(plan.of_outputs, bias)
 
     def work(first: int, last: int) -> None:
         if plan.in_place:
@@ -543,7 +546,7 @@ def forward(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilat
         return _each(_without_groups().conv, groups, arrays, channels, (len(input), *out), stride, padding, dilation)
     geometry = _two(size, 1), _two(out, 1), _two(kernel, 1), _two(stride, 1), _two([b for b, _ in padding], 0)
     plan = _plan(groups, len(weight) // groups, weight.shape[1], *geometry, _two(dilation, 1), False)
-    return _contract(plan, input, weight.reshape(len(weight), weight.shape[1], -1), bias, len(input), out)
+    return _contract(plan, input, reshaped(weight, len(weight), weight.shape[1], -1), bias, len(input), out)
 
 
 def input_gradient(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
@@ -557,7 +560,8 @@ def input_gradient(grad: Any, weight: Any, size: Any, stride: Any, padding: Any,
     geometry = _two(out, 1), _two(size, 1), _two(kernel, 1), _two(stride, 1), _two([b for b, _ in padding], 0)
     outputs, depth = len(weight) // groups, weight.shape[1]
     plan = _plan(groups, depth, outputs, *geometry, _two(dilation, 1), True)
-    turned = weight.reshape(groups, outputs, depth, -1).swapaxes(1, 2).reshape(groups * depth, outputs, -1)
+    turned = reshaped(weight, groups, outputs, depth, -1).swapaxes(1, 2)
+    turned = reshaped(turned, groups * depth, outputs, -1)
     return _contract(plan, grad, turned, None, len(grad), tuple(size))
 
 
@@ -566,14 +570,19 @@ def _depthwise_weight(plan: _Plan, lines: Any, g: Any, pieces: Any) -> Any:
     vectors = -(-channels // width) * width
     parts = np.zeros((len(pieces), plan.taps, vectors), np.float32)
     beside = np.zeros((len(pieces), plan.taps, channels), np.float32)
+    note(np.copyto, (parts, 0.0))
+    note(np.copyto, (beside, 0.0))
     call, numbers, tables = _weight_in_place(), plan.numbers, plan.tables
 
     def work(part: int, first: int, last: int) -> None:
         call(lines, g, parts[part], beside[part], numbers, *tables, plan.table(), first, last)
 
     run(work, [(i, *piece) for i, piece in enumerate(pieces)])
-    total, whole = parts.sum(axis=0), channels // width * width
-    w = beside.sum(axis=0)
+    return made(_of_pieces, parts, beside, channels // width * width, channels)
+
+
+def _of_pieces(parts: Any, beside: Any, whole: int, channels: int) -> Any:
+    total, w = parts.sum(axis=0), beside.sum(axis=0)
     w[:, :whole] += total[:, :whole]
     if whole < channels:
         w[:, whole:] += total[:, whole - channels :]
@@ -588,7 +597,7 @@ def weight_gradient(input: Any, grad: Any, kernel: Any, stride: Any, padding: An
     if _wide(outputs // groups, depth, prod(kernel), len(input) * prod(out)):
         call, how = _without_groups().conv_weight, (kernel, stride, padding, dilation, 1)
         each = [call(x, g, *how) for x, g in zip(np.split(input, groups, 1), np.split(grad, groups, 1))]
-        return NotImplemented if any(w is NotImplemented for w in each) else np.concatenate(each)
+        return NotImplemented if any(w is NotImplemented for w in each) else made(_concatenated, *each)
     geometry = _two(size, 1), _two(out, 1), _two(kernel, 1), _two(stride, 1), _two([b for b, _ in padding], 0)
     plan = _plan(groups, outputs // groups, depth, *geometry, _two(dilation, 1), False)
     lines, g, pieces = _lines(input), _lines(grad), plan.pieces(len(input))
@@ -596,6 +605,7 @@ def weight_gradient(input: Any, grad: Any, kernel: Any, stride: Any, padding: An
         return _depthwise_weight(plan, lines, g, pieces).reshape(outputs, 1, *kernel)
     call = _weight(plan.expanded)
     parts = np.zeros((len(pieces), len(plan.blocks), plan.taps * plan.terms * vector_width()), np.float32)
+    note(np.copyto, (parts, 0.0))
     numbers, tables = plan.numbers, plan.tables
 
     def work(part: int, first: int, last: int) -> None:
@@ -603,4 +613,12 @@ def weight_gradient(input: Any, grad: Any, kernel: Any, stride: Any, padding: An
         call(lines, g, parts[part], ring, spare, numbers, *tables, table, first, last)
 
     run(work, [(i, *piece) for i, piece in enumerate(pieces)])
-    return plan.unpacked(parts.sum(axis=0)).reshape(outputs, depth, *kernel)
+    return made(_unpacked, plan, parts).reshape(outputs, depth, *kernel)
+
+
+def _unpacked(plan: _Plan, parts: Any) -> Any:
+    return plan.unpacked(parts.sum(axis=0))
+
+
+def _concatenated(*arrays: Any) -> Any:
+    return np.concatenate(arrays)

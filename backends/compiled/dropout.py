@@ -13,8 +13,10 @@ import numpy as np
 
 from ..hashing import limit, words
 from ..numpy.memory import empty_like
+from ..recorder import live
 from .build import kernel
 from .elementwise import flat, memory_of
+from .listed import STATE, following
 from .mathematics import hashed
 from .pool import parallel
 
@@ -77,6 +79,10 @@ def _steps(a: Any) -> tuple[int, int, int, int, int] | None:
     return rows, width, outer, inner, step
 
 
+def _words(seed: Any) -> Any:
+    return words(seed) if STATE.calls is None else following(live, words, {"seed": seed})
+
+
 def dropout_by_seed(input: Any, seed: int, p: float) -> Any:
     vectors = flat(input)
     if vectors is None:
@@ -88,7 +94,7 @@ def dropout_by_seed(input: Any, seed: int, p: float) -> Any:
             return NotImplemented
     out = empty_like(input)
     (x,), y = vectors, memory_of(out)
-    numbers = (*words(seed), limit(p), 1 / (1 - p))
+    numbers = (*_words(seed), limit(p), 1 / (1 - p))
     if steps is None:
         parallel(_dropout, x.size, x, y, *numbers, least=_LEAST, step=256)
     else:
@@ -100,7 +106,7 @@ def dropout_by_seed(input: Any, seed: int, p: float) -> Any:
 
 def keep_by_seed(input: Any, size: tuple[int, ...], seed: int, p: float) -> Any:
     mask = np.empty(size, bool)
-    parallel(_keep, mask.size, mask.reshape(-1).view(np.uint8), *words(seed), limit(p), least=2 * _LEAST, step=256)
+    parallel(_keep, mask.size, mask.reshape(-1).view(np.uint8), *_words(seed), limit(p), least=2 * _LEAST, step=256)
     return mask
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from ..numpy.loss import in_range
 from ..numpy.memory import empty
 from .build import kernel
+from .listed import STATE, contiguous, do, guarded, made
 from .pool import parallel
 
 __all__ = ["SERVES"]
@@ -94,17 +95,44 @@ def _array(x: Any, kinds: Any = _DTYPES) -> bool:
 
 def _numbers(index: Any, rows: int) -> Any:
     """Row numbers as a vector of int64, negative ones counted from the front; None where one is out of range."""
-    flat = np.ascontiguousarray(index, np.int64).reshape(-1)
+    flat = contiguous(np.asarray(index), np.int64).reshape(-1)
+    if STATE.calls is not None:
+        return _counted(flat, rows)
     if in_range(flat, rows):
         return flat
     flat = np.where(flat < 0, flat + rows, flat)
     return flat if in_range(flat, rows) else None
 
 
+@kernel("i8[:] i8[:] i8[:] i8")
+def _wrapped(index, out, wrong, rows):
+    """out: `index` with negative numbers counted from the end; wrong: 1 + the place of one that is out of range."""
+    wrong[0] = 0
+    for i in range(index.size):
+        r = index[i] + rows if index[i] < 0 else index[i]
+        if r < 0 or r >= rows:
+            wrong[0] = i + 1
+        out[i] = r
+
+
+def _counted(index: Any, rows: int) -> Any:
+    """The same as part of a program, whose later indices are looked at, too."""
+    out, wrong = np.empty_like(index), np.empty(1, np.int64)
+    try:
+        guarded(_wrapped, wrong, _out_of_range, index, out, wrong, rows)
+    except IndexError:
+        return None
+    return out
+
+
+def _out_of_range(index: Any, out: Any, wrong: Any, rows: int) -> Exception:
+    return IndexError(f"index {index[wrong[0] - 1]} is out of bounds for dimension with size {rows}")
+
+
 def _added(source: Any, index: Any, out: Any, outer: int, rows: int, clear: bool) -> Any:
     """out (outer, rows, ...) with the rows of source (outer, len(index), ...) added at `index`."""
     inner = math.prod(out.shape) // max(outer * rows, 1)
-    given = np.ascontiguousarray(source).reshape(outer, index.size, inner)
+    given = contiguous(source).reshape(outer, index.size, inner)
     into = out.reshape(outer, rows, inner)
     share = 1 + _LEAST * rows // max(outer * inner * (index.size + rows), 1)
     parallel(_add_rows, rows, given, index, into, clear, least=share)
@@ -137,11 +165,15 @@ def _along(size: tuple[int, ...], indices: tuple[Any, ...]) -> tuple[int, int, A
         return None
     vector, shape = parts[0], np.shape(arrays[0])
     if len(arrays) > 1:
-        several = np.broadcast_arrays(*[p.reshape(np.shape(i)) for p, i in zip(parts, arrays)])
-        shape = several[0].shape
-        vector = np.ravel_multi_index(several, size[first:last]).reshape(-1).astype(np.int64, copy=False)
+        parts = [p.reshape(np.shape(i)) for p, i in zip(parts, arrays)]
+        shape = np.broadcast_shapes(*[p.shape for p in parts])
+        vector = made(_raveled, size[first:last], *parts)
     outer, rows = math.prod(size[:first]), math.prod(size[first:last])
     return outer, rows, vector, (*size[:first], *shape, *size[last:])
+
+
+def _raveled(size: tuple[int, ...], *parts: Any) -> Any:
+    return np.ravel_multi_index(np.broadcast_arrays(*parts), size).reshape(-1).astype(np.int64, copy=False)
 
 
 def index_adjoint(input: Any, size: tuple[int, ...], indices: tuple[Any, ...]) -> Any:
@@ -160,7 +192,7 @@ def index_put(input: Any, values: Any, view: Any, indices: Any, accumulate: bool
         return NotImplemented
     outer, rows, vector, _ = found
     out = empty(input.shape, input.dtype)
-    out[...] = input
+    do(np.copyto, out, input)
     return _added(values, vector, out, outer, rows, False)
 
 
@@ -176,9 +208,12 @@ def _lines(input: Any, dim: Any, index: Any) -> tuple[int, int, int, int, Any] |
     if index.ndim != ndim or index.shape[:d] != input.shape[:d] or index.shape[d + 1 :] != input.shape[d + 1 :]:
         return None
     length = input.shape[d]
+    outer, inner = math.prod(input.shape[:d]), math.prod(input.shape[d + 1 :])
+    if STATE.calls is not None:
+        at = _counted(contiguous(index, np.int64).reshape(-1), length)
+        return None if at is None else (outer, length, index.shape[d], inner, at.reshape(index.shape))
     if index.size and not (-length <= index.min() and index.max() < length):
         return None
-    outer, inner = math.prod(input.shape[:d]), math.prod(input.shape[d + 1 :])
     return outer, length, index.shape[d], inner, np.ascontiguousarray(index, np.int64)
 
 
@@ -187,7 +222,7 @@ def gather(input: Any, dim: Any, index: Any, sparse_grad: bool = False) -> Any:
     if found is None:
         return NotImplemented
     outer, length, places, inner, at = found
-    out, x, least = empty(index.shape, input.dtype), np.ascontiguousarray(input), 1 + _LEAST // max(places * inner, 1)
+    out, x, least = empty(index.shape, input.dtype), contiguous(input), 1 + _LEAST // max(places * inner, 1)
     if inner == 1:
         shapes = (outer, length), (outer, places), (outer, places)
         arrays = [a.reshape(s) for a, s in zip((x, at, out), shapes)]
@@ -205,8 +240,8 @@ def scatter_add(input: Any, dim: Any, index: Any, src: Any) -> Any:
         return NotImplemented
     outer, length, places, inner, at = found
     out = empty(input.shape, input.dtype)
-    out[...] = input
-    given, least = np.ascontiguousarray(src), 1 + _LEAST // max(places * inner, 1)
+    do(np.copyto, out, input)
+    given, least = contiguous(src), 1 + _LEAST // max(places * inner, 1)
     if inner == 1:
         shapes = (outer, places), (outer, places), (outer, length)
         arrays = [a.reshape(s) for a, s in zip((given, at, out), shapes)]

@@ -306,7 +306,7 @@ def _product(a: Any, b: Any, out: Any) -> Translation | None:
 
 def translated(call: Call) -> Translation | None:
     """A call of NumPy as calls of kernels, to the same bits; None where Python has to make it."""
-    function, args, kwargs = call
+    function, args, kwargs, _ = call
     if isinstance(function, np.ufunc):
         out = kwargs.get("out", args[function.nin] if len(args) == function.nargs else None)
         if function.nout != 1 or len(args) < function.nin or not set(kwargs) <= {"out"}:

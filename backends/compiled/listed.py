@@ -12,7 +12,7 @@ import numpy as np
 
 __all__ = [
     *("ACTIVE", "FORKS", "STATE", "Call", "Guarded", "Host", "Listing", "Live", "Pieces", "Translation"),
-    *("contiguous", "do", "following", "guarded", "made", "note", "note_pieces", "number", "own", "reshaped"),
+    *("contiguous", "do", "following", "guarded", "keep", "made", "note", "note_pieces", "number", "own", "reshaped"),
 ]
 
 
@@ -22,6 +22,8 @@ class Call(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
+    #: what has to stay alive although it is no argument: arrays whose addresses are in a table
+    keep: Any = None
 
 
 class Live:
@@ -71,7 +73,7 @@ class Pieces:
 
     def __call__(self) -> None:
         for piece in self.pieces:
-            for function, args, kwargs in piece:
+            for function, args, kwargs, _ in piece:
                 function(*map(number, args), **kwargs)
 
 
@@ -211,6 +213,13 @@ def note_pieces(call: Callable[..., Any], pieces: list[tuple[Any, ...]]) -> bool
         del calls[begun:]
     calls.append(Call(Pieces(tuple(parts))))
     return True
+
+
+def keep(*arrays: Any) -> None:
+    """Let the call that was noted last keep arrays alive whose addresses it got."""
+    calls = STATE.calls
+    if calls:
+        calls[-1] = calls[-1]._replace(keep=arrays)
 
 
 def own(local: threading.local) -> Any:

@@ -75,6 +75,7 @@ def _go(table, run, me):
                         wrong = _BY_FLAG
                     if wrong != 0:
                         exchange(table + _WRONG, 0, (wrong << 32) + c + 1)
+                        break
                 add(stage + _DONE, 1)
         rounds = 0
         while load(stage + _DONE) < run * count:

@@ -26,6 +26,7 @@ from . import Kept
 from .build import kernel
 from .columns import ROWS, WIDE, lanes, rows_pass, strip
 from .intrinsics import address
+from .listed import contiguous, made, reshaped
 from .pool import parallel
 
 __all__ = ["SERVES"]
@@ -190,7 +191,7 @@ class _Laid:
 
     def view(self, a: Any) -> Any:
         """An array of the same shape as a C-contiguous one of three dimensions; copied where it lies differently."""
-        return np.ascontiguousarray(np.moveaxis(a, 1, -1) if self.rows else a).reshape(self.as3)
+        return contiguous(np.moveaxis(a, 1, -1) if self.rows else a).reshape(self.as3)
 
     def new(self) -> Any:
         return empty(self.as3, self.dtype)
@@ -224,17 +225,13 @@ class _Laid:
         mean, square = np.empty((2, *x.shape[:2]))
         self.parallel(_planes_moments, x, mean, square)
         if self.examples == 1 < len(x):
-            middle = np.add.reduce(mean, axis=0, keepdims=True) / len(x)
-            off = mean - middle
-            square += off * off * x.shape[2]
-            return middle, np.add.reduce(square, axis=0, keepdims=True)
+            return made(_joined, mean, square, x.shape[2])
         return mean, square
 
     def apply(self, x: Any, other: Any, mean: Any, a: Any, b: Any, mode: int) -> Any:
         """(x - mean) a + b and what `mode` says. The mean, float64, is rounded once: b makes up for it."""
-        near = mean.astype(self.dtype)
-        b = (b - (mean - near) * a).astype(self.dtype)
-        y, a = self.new(), a.astype(self.dtype)
+        near, a, b = made(_rounded, mean, a, b, self.dtype)
+        y = self.new()
         if self.rows:
             task = ("apply", "apply_relu", "apply_add_relu")[mode]
             self.over_rows(task, [x] if other is None else [x, other], [near, a, b], y)
@@ -248,17 +245,17 @@ class _Laid:
             s, q = (np.empty(self.blocks, self.dtype) for _ in range(2))
             task = ("sums", "sums_relu", "sums_relu_kept")[mode]
             self.over_rows(task, [g, x] if y is None else [g, x, y], [mean], inner, (s, q))
-            return np.add.reduce(s, axis=1, dtype=f8), np.add.reduce(q, axis=1, dtype=f8)
+            return made(_both, s, q, 1, False)
         y, inner = g if y is None else y, g if inner is None else inner
         s, q = np.empty((2, *x.shape[:2]))
         self.parallel(_planes_sums, g, x, y, mean, inner, s, q, mode)
         if self.examples == 1 < len(x):
-            return np.add.reduce(s, axis=0, keepdims=True), np.add.reduce(q, axis=0, keepdims=True)
+            return made(_both, s, q, 0, True)
         return s, q
 
     def grad(self, g: Any, x: Any, y: Any, mean: Any, a: Any, b: Any, c: Any, mode: int) -> Any:
         """a g + b (x - mean) + c."""
-        a, b, c = (np.ascontiguousarray(v, self.dtype) for v in (a, b, c))
+        a, b, c = (contiguous(v, self.dtype) for v in (a, b, c))
         dx = self.new()
         if self.rows:
             task = "grad_relu" if mode else "grad"
@@ -286,14 +283,39 @@ def _batch_norm(input: Any, weight: Any, bias: Any, other: Any, eps: float, mode
     laid = _Laid(input, together=True)
     x = laid.view(input)
     mean, var = laid.moments(x)
-    var /= laid.count
-    a = 1 / np.sqrt(var + eps)
-    if weight is not None:
-        a *= weight
+    var, a = made(_scales, var, weight, laid.count, eps)
     b = np.zeros_like(a) if bias is None else bias[None]
     y = laid.apply(x, None if other is None else laid.view(other), mean, a, b, mode if other is None else 2)
     shape = (1, -1, *(1,) * (input.ndim - 2))
-    return laid.public(y), mean.astype(input.dtype).reshape(shape), var.astype(input.dtype).reshape(shape)
+    mean, var = made(_cast, mean, var, input.dtype)
+    return laid.public(y), mean.reshape(shape), var.reshape(shape)
+
+
+def _both(s: Any, q: Any, axis: int, keep: bool) -> Any:
+    return tuple([np.add.reduce(v, axis=axis, dtype=f8, keepdims=keep) for v in (s, q)])
+
+
+def _joined(mean: Any, square: Any, count: int) -> Any:
+    """Mean and sum of squares of all examples from those of each."""
+    middle = np.add.reduce(mean, axis=0, keepdims=True) / len(mean)
+    off = mean - middle
+    return middle, np.add.reduce(square + off * off * count, axis=0, keepdims=True)
+
+
+def _rounded(mean: Any, a: Any, b: Any, dtype: Any) -> Any:
+    near = mean.astype(dtype)
+    return near, a.astype(dtype), (b - (mean - near) * a).astype(dtype)
+
+
+def _scales(square: Any, weight: Any, count: int, eps: float) -> Any:
+    """Variance, and what is multiplied by it."""
+    var = square / count
+    a = 1 / np.sqrt(var + eps)
+    return var, a if weight is None else a * weight
+
+
+def _cast(mean: Any, var: Any, dtype: Any) -> Any:
+    return mean.astype(dtype), var.astype(dtype)
 
 
 def batch_normalised(input: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
@@ -310,26 +332,27 @@ def _batch_norm_grad(g: Any, input: Any, weight: Any, eps: float, out: Any, mean
         return NotImplemented
     laid = _Laid(input, together=True)
     x, slope, y = laid.view(input), laid.view(g[0]), None if out is None else laid.view(out)
-    m = mean.reshape(1, -1)
+    m = reshaped(mean, 1, -1)
     inner, mode = None, 0 if out is None else 1
     if out is not None and needs[3]:
         inner, mode = laid.new(), 2
     total, along = laid.sums(slope, x, y, m, inner, mode)
     if inner is not None:  # what passed the ReLU
         slope, y, mode = inner, None, 0
+    factor, steep, level, by_weight, by_bias = made(_factors, g[1], g[2], var, weight, total, along, laid.count, eps)
+    dx = laid.public(laid.grad(slope, x, y, m, factor, steep, level, mode)) if needs[0] else None
+    found = dx, by_weight if needs[1] else None, by_bias if needs[2] else None
+    return found if out is None else (*found, None if inner is None else laid.public(inner))
+
+
+def _factors(g_mean: Any, g_var: Any, var: Any, weight: Any, total: Any, along: Any, count: int, eps: float) -> Any:
+    """Of dx = factor g + steep (x - mean) + level; the gradients for weight and bias."""
     scale = 1 / np.sqrt(var.reshape(1, -1).astype(f8) + eps)
     factor = scale if weight is None else scale * weight
-    dx = None
-    if needs[0]:
-        level = (g[1].reshape(1, -1) - factor * total) / laid.count
-        steep = (g[2].reshape(1, -1) - factor * scale * scale * along * 0.5) * (2 / laid.count)
-        dx = laid.public(laid.grad(slope, x, y, m, factor, steep, level, mode))
-    found = (
-        dx,
-        (along * scale).reshape(-1).astype(kind) if needs[1] else None,
-        total.reshape(-1).astype(kind) if needs[2] else None,
-    )
-    return found if out is None else (*found, None if inner is None else laid.public(inner))
+    level = (g_mean.reshape(1, -1) - factor * total) / count
+    steep = (g_var.reshape(1, -1) - factor * scale * scale * along * 0.5) * (2 / count)
+    kind = var.dtype
+    return factor, steep, level, (along * scale).reshape(-1).astype(kind), total.reshape(-1).astype(kind)
 
 
 def batch_normalised_grad(g: Any, input: Any, weight: Any, eps: float, mean: Any, var: Any, needs: Any) -> Any:
@@ -507,9 +530,9 @@ def _layer_norm(input: Any, normalized_shape: Any, weight: Any, bias: Any, eps: 
     ):
         return NotImplemented
     kind, width = input.dtype, math.prod(sizes)
-    x = np.ascontiguousarray(input).reshape(-1, width)
-    w = np.ones((1, width), kind) if weight is None else np.ascontiguousarray(weight).reshape(1, width)
-    b = np.zeros((1, width), kind) if bias is None else np.ascontiguousarray(bias).reshape(1, width)
+    x = contiguous(input).reshape(-1, width)
+    w = np.ones((1, width), kind) if weight is None else contiguous(weight).reshape(1, width)
+    b = np.zeros((1, width), kind) if bias is None else contiguous(bias).reshape(1, width)
     y, mean, scale = empty(x.shape, kind), np.empty(len(x), kind), np.empty(len(x), kind)
     parallel(_layers, len(x), x, w, b, y, mean, scale, float(eps), centred, least=1 + _LEAST // width)
     return y.reshape(input.shape), Kept((x, mean, scale, w, sizes, centred))
@@ -522,15 +545,19 @@ def _layer_norm_grad(g: Any, residual: Any, needs: Any) -> Any:
     kind = x.dtype
     if g.dtype != kind:
         return NotImplemented
-    slope, wanted = np.ascontiguousarray(g).reshape(x.shape), int(any(needs[1:]))
+    slope, wanted = contiguous(g).reshape(x.shape), int(any(needs[1:]))
     blocks = -(-len(x) // ROWS)
     total, along = np.empty((2, blocks if wanted else 1, x.shape[1]), kind)
     dx, numbers = empty(x.shape, kind), np.empty((blocks, 2), kind)
     least = 1 + _LEAST // (x.shape[1] * ROWS)
     function = _layers_grad(kind.str[1:])
     parallel(function, blocks, slope, x, w, mean, scale, dx, total, along, numbers, centred, wanted, least=least)
-    found = [np.add.reduce(v, axis=0, dtype=f8).astype(kind).reshape(sizes) for v in (along, total)] if wanted else []
+    found = made(_of_blocks, along, total, sizes) if wanted else ()
     return (dx.reshape(g.shape), *(v if n else None for v, n in zip(found or (None, None), needs[1:])))
+
+
+def _of_blocks(along: Any, total: Any, sizes: tuple[int, ...]) -> Any:
+    return tuple([np.add.reduce(v, axis=0, dtype=f8).astype(v.dtype).reshape(sizes) for v in (along, total)])
 
 
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:

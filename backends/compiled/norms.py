@@ -10,6 +10,7 @@ import numpy as np
 
 from .build import kernel
 from .elementwise import flat
+from .listed import made
 from .pool import parallel
 
 __all__ = ["SERVES"]
@@ -36,6 +37,10 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
         return NotImplemented
     sums = np.empty(-(-input.size // _BLOCK))
     parallel(_squares, sums.size, *vectors, sums, least=32)
+    return made(_root, sums)
+
+
+def _root(sums: Any) -> Any:
     return f4(math.sqrt(sums.sum()))
 
 

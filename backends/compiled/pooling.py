@@ -17,6 +17,7 @@ import numpy as np
 
 from ..numpy.memory import empty
 from .build import kernel
+from .listed import contiguous
 from .pool import parallel
 
 __all__ = ["SERVES"]
@@ -249,13 +250,13 @@ def _starts(shape: Any, window: Any, stride: Any, padding: Any, dilation: Any, s
 
 def _as_last(x: Any) -> Any:
     """(N, D, H, W, C), contiguous."""
-    last = np.ascontiguousarray(x.transpose(_LAST[x.ndim]))
+    last = contiguous(x.transpose(_LAST[x.ndim]))
     return last.reshape(last.shape[0], *(1,) * (5 - last.ndim), *last.shape[1:])
 
 
 def _as_planes(x: Any) -> Any:
     """(N C, D, H, W), contiguous."""
-    return np.ascontiguousarray(x).reshape(-1, *(1,) * (5 - x.ndim), *x.shape[2:])
+    return contiguous(x).reshape(-1, *(1,) * (5 - x.ndim), *x.shape[2:])
 
 
 def _are_planes(x: Any) -> bool:

@@ -30,7 +30,18 @@ LOWERED: frozenset[str] = frozenset(
     (
         *("linear", "linear.grad.bias", "linear.grad.input", "linear.grad.weight", "matmul"),
         *("adadelta", "adagrad", "adam", "adamax", "lion", "nadam", "radam", "rmsprop", "sgd"),
-        *("relu", "relu.grad"),
+        *("abs.grad", "celu", "celu.grad", "clamp", "clamp.grad.input", "elu", "elu.grad", "erf", "erf.grad", "exp"),
+        *("expm1", "gelu", "gelu.grad", "glu", "glu.grad", "hardsigmoid", "hardsigmoid.grad", "hardswish"),
+        *("hardswish.grad", "leaky_relu", "leaky_relu.grad", "log", "log1p", "logsigmoid", "logsigmoid.grad", "mish"),
+        *("mish.grad", "relu", "relu.grad", "selu", "selu.grad", "sigmoid", "sigmoid.grad", "silu", "silu.grad"),
+        *("softplus", "softplus.grad"),
+        *("conv", "conv.grad.bias", "conv_input", "conv_weight", "max_pool", "window_scatter", "axis_map"),
+        *("dropout_by_seed", "keep_by_seed", "vector_norm", "mean", "sum"),
+        *("embedding_grad", "gather", "index_adjoint", "index_put", "scatter_add"),
+        *("batch_norm_relu", "batch_norm_relu.grad", "batch_normalised", "batch_normalised.grad"),
+        *("layer_norm", "layer_norm.grad", "rms_norm", "rms_norm.grad"),
+        *("scaled_dot_product_attention", "scaled_dot_product_attention.grad"),
+        *("gru", "gru.grad", "lstm", "lstm.grad", "rnn", "rnn.grad"),
         *("cross_entropy", "cross_entropy.grad", "log_softmax", "log_softmax.grad", "softmax", "softmax.grad"),
     )
 )
@@ -61,6 +72,8 @@ class Program:
         self._keep: list[Any] = []  # what translated calls work on
         stages: list[list[list[Any]]] = []
         live: list[Any] = []
+        calls = list(calls)
+        self._keep.append(calls)
         for call, found in self._ordered(calls):
             if found is None:
                 self._close(stages, live)
@@ -93,7 +106,7 @@ class Program:
 
     def _pieces(self, call: Call) -> Translation | None:
         """The pieces of a call of machine code alone; None for others."""
-        function, args, kwargs = call
+        function, args, kwargs, _ = call
         if isinstance(function, (Kernel, Guarded)):
             return None if kwargs else Translation([[(function, args)]])
         if not isinstance(function, Pieces):
@@ -141,7 +154,7 @@ class Program:
 
 def _bound(call: Call) -> Callable[[], Any]:
     """A call with its arguments."""
-    function, args, kwargs = call
+    function, args, kwargs, _ = call
     if not any(isinstance(a, Live) for a in (*args, *kwargs.values())):
         return functools.partial(function, *args, **kwargs)
 

@@ -23,6 +23,7 @@ from .build import inlined, kernel
 from .gemm import PANEL, ROWS, aligned, panels, scratch, tiles_of, transposed_panels
 from .intrinsics import address, call_at
 from .linear import dot
+from .listed import contiguous, do, made
 from .mathematics import sigmoid, tanh
 from .pool import run, threads
 
@@ -290,17 +291,17 @@ def _product(a: Any, b: Any, bias: Any = None) -> Any:
     if out is None:
         out = blas.dot(a, b)
         if bias is not None:
-            out += bias
+            do(np.add, out, bias, out=out)
     return out
 
 
 def _sum(*biases: Any) -> Any:
     given = [b for b in biases if b is not None]
-    return sum(given[1:], given[0]) if given else None
+    return made(np.add, *given) if len(given) > 1 else given[0] if given else None
 
 
 def _packed(weight: Any, transposed: bool) -> Any:
-    weight = np.ascontiguousarray(weight)
+    weight = contiguous(weight)
     depth, columns = weight.shape[::-1] if transposed else weight.shape
     packed = aligned(-(-columns // PANEL) * PANEL * depth)
     _pack(weight, packed, int(transposed))
@@ -331,7 +332,10 @@ def _run(kernel: Any, arrays: Any, batch_sizes: Any, width: int, work: int, *num
 
 
 def _states(state: Any, batch_sizes: Any, size: int) -> Any:
-    return np.zeros((batch_sizes[0], size), np.float32) if state is None else np.array(state, np.float32, order="C")
+    """A copy of the state, which kernels go on from; zeros for none."""
+    out = np.empty((batch_sizes[0], size), np.float32)
+    do(np.copyto, out, 0.0 if state is None else state)
+    return out
 
 
 def lstm(
@@ -362,9 +366,9 @@ def lstm_grad(g: Any, residual: Any, needs: Any) -> Any:
         return NotImplemented
     input, h0, c0, weight_ih, weight_hh, gates, cells, output, batch_sizes, reverse = residual
     size = output.shape[1]
-    dh, dc = np.array(g[1], np.float32, order="C"), np.array(g[2], np.float32, order="C")
+    dh, dc = (_states(x, batch_sizes, size) for x in g[1:])
     d = empty(gates.shape, _FLOAT32)
-    arrays = (d, gates, cells, _states(c0, batch_sizes, size), np.ascontiguousarray(g[0]))
+    arrays = (d, gates, cells, _states(c0, batch_sizes, size), contiguous(g[0]))
     _run(
         _lstm_grad,
         (*arrays, _packed(weight_hh, False), dh, dc),
@@ -379,11 +383,17 @@ def lstm_grad(g: Any, residual: Any, needs: Any) -> Any:
         dh if needs[1] else None,
         dc if needs[2] else None,
         _product(d.T, input) if needs[3] else None,
-        _product(d.T, _before(output, h0, batch_sizes, reverse)) if needs[4] else None,
+        _product(d.T, made(_before, output, h0, batch_sizes, reverse)) if needs[4] else None,
         bias if needs[5] else None,
         bias if needs[6] else None,
         None,
     )
+
+
+def _first_biases(bias_ih: Any, bias_hh: Any, size: int) -> Any:
+    first = np.zeros(3 * size, np.float32) if bias_ih is None else bias_ih.copy()
+    first[: 2 * size] += bias_hh[: 2 * size]
+    return first
 
 
 def gru(
@@ -401,10 +411,9 @@ def gru(
     size = weight_hh.shape[1]
     first = bias_ih
     if bias_hh is not None:
-        first = np.zeros(3 * size, np.float32) if bias_ih is None else bias_ih.copy()
-        first[: 2 * size] += bias_hh[: 2 * size]
+        first = made(_first_biases, bias_ih, bias_hh, size)
     gates = _product(input, weight_ih.T, first)
-    last = np.zeros(size, np.float32) if bias_hh is None else np.ascontiguousarray(bias_hh[2 * size :])
+    last = np.zeros(size, np.float32) if bias_hh is None else contiguous(bias_hh[2 * size :])
     h = _states(h0, batch_sizes, size)
     output, inner = empty((len(input), size), _FLOAT32), empty((len(input), size), _FLOAT32)
     arrays = (gates, _packed(weight_hh, True), last, h, inner, output)
@@ -417,8 +426,8 @@ def gru_grad(g: Any, residual: Any, needs: Any) -> Any:
         return NotImplemented
     input, h0, weight_ih, weight_hh, gates, inner, output, batch_sizes, reverse = residual
     size = output.shape[1]
-    dh, d = np.array(g[1], np.float32, order="C"), empty((len(input), 4 * size), _FLOAT32)
-    arrays = (d, gates, inner, output, _states(h0, batch_sizes, size), np.ascontiguousarray(g[0]))
+    dh, d = _states(g[1], batch_sizes, size), empty((len(input), 4 * size), _FLOAT32)
+    arrays = (d, gates, inner, output, _states(h0, batch_sizes, size), contiguous(g[0]))
     _run(
         _gru_grad,
         (*arrays, _packed(weight_hh, False), dh),
@@ -427,17 +436,22 @@ def gru_grad(g: Any, residual: Any, needs: Any) -> Any:
         gates.size * size,
         -1 if reverse else 1,
     )
-    by_x = np.concatenate([d[:, : 2 * size], d[:, 3 * size :]], axis=1) if needs[0] or needs[2] else None
+    by_x = made(_without_third, d, size) if needs[0] or needs[2] else None
     sums = _sums(d) if needs[4] or needs[5] else None
-    before = _before(output, h0, batch_sizes, reverse) if needs[3] else None
+    before = made(_before, output, h0, batch_sizes, reverse) if needs[3] else None
     return (
         _product(by_x, weight_ih) if needs[0] else None,
         dh if needs[1] else None,
         _product(by_x.T, input) if needs[2] else None,  # type: ignore[union-attr]
-        _product(np.ascontiguousarray(d[:, : 3 * size]).T, before) if needs[3] else None,
-        np.concatenate([sums[: 2 * size], sums[3 * size :]]) if needs[4] else None,  # type: ignore[index]
+        _product(contiguous(d[:, : 3 * size]).T, before) if needs[3] else None,
+        made(_without_third, sums, size) if needs[4] else None,
         sums[: 3 * size] if needs[5] else None,  # type: ignore[index]
     )
+
+
+def _without_third(x: Any, size: int) -> Any:
+    """The last dimension without the third of four parts of `size`."""
+    return np.concatenate([x[..., : 2 * size], x[..., 3 * size :]], axis=-1)
 
 
 def rnn(
@@ -466,15 +480,15 @@ def rnn_grad(g: Any, residual: Any, needs: Any) -> Any:
         return NotImplemented
     input, h0, weight_ih, weight_hh, output, batch_sizes, reverse, relu = residual
     size = output.shape[1]
-    dh, d = np.array(g[1], np.float32, order="C"), empty(output.shape, _FLOAT32)
-    arrays = (d, output, np.ascontiguousarray(g[0]), _packed(weight_hh, False), dh)
+    dh, d = _states(g[1], batch_sizes, size), empty(output.shape, _FLOAT32)
+    arrays = (d, output, contiguous(g[0]), _packed(weight_hh, False), dh)
     _run(_rnn_grad, arrays, batch_sizes, size + 16, output.size * size, int(relu), -1 if reverse else 1)
     bias = _sums(d) if needs[4] or needs[5] else None
     return (
         _product(d, weight_ih) if needs[0] else None,
         dh if needs[1] else None,
         _product(d.T, input) if needs[2] else None,
-        _product(d.T, _before(output, h0, batch_sizes, reverse)) if needs[3] else None,
+        _product(d.T, made(_before, output, h0, batch_sizes, reverse)) if needs[3] else None,
         bias if needs[4] else None,
         bias if needs[5] else None,
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from .build import kernel
 from .columns import ROWS, rows_pass
+from .listed import made
 from .pool import parallel
 
 __all__ = ["SERVES"]
@@ -42,7 +43,7 @@ def _along_rows(x: Any) -> Any:
     blocks = -(-x.shape[1] // _BLOCK)
     parts = np.empty((len(x), blocks))
     parallel(_row_sums, parts.size, x, parts, least=1 + _LEAST // min(x.shape[1], _BLOCK))
-    return parts[:, 0] if blocks == 1 else np.add.reduce(parts, axis=1)
+    return parts[:, 0] if blocks == 1 else made(np.add.reduce, parts, 1)
 
 
 def _down_columns(x: Any) -> Any:
@@ -52,7 +53,7 @@ def _down_columns(x: Any) -> Any:
     least = 1 + _LEAST // (min(x.shape[1], ROWS) * x.shape[2])
     total = rows_pass("total", x.dtype.str[1:])
     parallel(total, parts.shape[0] * parts.shape[1], x, x, x, x, none, none, none, none, parts, parts, least=least)
-    return np.add.reduce(parts, axis=1, dtype=f8)
+    return made(np.add.reduce, parts, 1, f8)
 
 
 def _total(x: Any, dim: Any) -> Any:
@@ -82,7 +83,7 @@ def _total(x: Any, dim: Any) -> Any:
     if pattern in ((True,), (False, True)):
         found = _along_rows(laid.reshape(-1, sizes[-1]))
     elif pattern == (True, False, True):
-        found = np.add.reduce(_along_rows(laid.reshape(-1, sizes[2])).reshape(sizes[:2]), axis=0)
+        found = made(np.add.reduce, _along_rows(laid.reshape(-1, sizes[2])).reshape(sizes[:2]), 0)
     elif pattern in ((True, False), (False, True, False)) and sizes[-1] >= 8:
         found = _down_columns(laid.reshape(-1, *sizes[-2:]))
     else:
@@ -98,7 +99,11 @@ def _given(found: Any, input: Any, dim: Any, keepdim: bool) -> Any:
         dims = range(input.ndim) if dim is None else dim if isinstance(dim, tuple) else (dim,)
         gone = {d % input.ndim for d in dims}
         found = found.reshape([1 if d in gone else n for d, n in enumerate(input.shape)])
-    return found.astype(input.dtype)[()]
+    return made(_cast, found, input.dtype)
+
+
+def _cast(found: Any, dtype: Any) -> Any:
+    return found.astype(dtype)[()]
 
 
 def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
@@ -110,7 +115,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) 
     found = _total(input, dim) if dtype is None else None
     if found is None:
         return NotImplemented
-    return _given(found / (input.size // max(math.prod(found.shape), 1)), input, dim, keepdim)
+    return _given(made(np.true_divide, found, input.size // max(math.prod(found.shape), 1)), input, dim, keepdim)
 
 
 SERVES: dict[str, Callable[..., Any]] = {"mean": mean, "sum": sum}

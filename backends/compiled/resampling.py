@@ -15,6 +15,7 @@ import numpy as np
 
 from ..numpy.memory import empty
 from .build import kernel
+from .listed import contiguous
 from .pool import run, threads
 
 __all__ = ["SERVES"]
@@ -140,7 +141,7 @@ def axis_map(input: Any, dim: Any, table: Any) -> Any:
     last, final = steps[-1]
     if last == input.ndim - 1 and len(final.entries[1]) < len(final.entries[0]):
         return NotImplemented  # one element for each output, one by one in memory: NumPy's take is as quick
-    x = np.ascontiguousarray(input.transpose(order))
+    x = contiguous(input.transpose(order))
     while steps:
         two = len(steps) > 1 and steps[1][0] == steps[0][0] + 1
         x = _apply(x, steps[: 1 + two])

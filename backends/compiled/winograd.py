@@ -37,6 +37,7 @@ from .. import mkldnn
 from ..numpy.memory import empty
 from .build import inlined, kernel
 from .intrinsics import address, grid_map, microkernel, move, transpose_tile, vector_width
+from .listed import contiguous, do
 from .pool import run, threads
 
 __all__ = ["forward", "input_gradient", "matrices", "weight_gradient"]
@@ -451,7 +452,7 @@ def _weight_memory(w: Any) -> tuple[Any, tuple[int, ...]]:
         v = w.transpose(axes)
         if v.flags.c_contiguous:
             return v.reshape(-1), tuple(s // 4 for s in w.strides)
-    return np.ascontiguousarray(w).reshape(-1), (9 * C, 9, 3, 1)
+    return contiguous(w).reshape(-1), (9 * C, 9, 3, 1)
 
 
 def _split(first: int, last: int, multiplications: int) -> list[tuple[int, int]]:
@@ -467,7 +468,7 @@ def _channels_last(a: Any) -> Any:
         return out
     n, c, h, w = a.shape
     out = empty((n, h, w, c), _FLOAT32)
-    planes, pixels = np.ascontiguousarray(a).reshape(n, c, h * w), out.reshape(n, h * w, c)
+    planes, pixels = contiguous(a).reshape(n, c, h * w), out.reshape(n, h * w, c)
     run(_turn(vector_width()), [(planes, pixels, i, j) for i, j in _split(0, n, a.size)])
     return out
 
@@ -486,7 +487,7 @@ def _convolve(x: Any, w: Any, bias: Any, before: Any, size: Any, mirrored: bool,
     work = P * tiles * C * O
     shift = np.zeros(panels * N, np.float32)
     if bias is not None:
-        shift[:O] = bias
+        do(np.copyto, shift[:O], bias)
     vrow, mrow = odd(C), odd(panels * N)
     if P * C * O > KEPT:
         block = _block(tiles, P * vrow)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ..compiled.listed import made
 from ..compiled.pool import run
 from ..threads import ALONE, get_threads
 from .memory import empty, zeros
@@ -365,13 +366,19 @@ def bias_grad(g: Any) -> Any:
     """The gradient of `conv` for its bias: sums over all but the channels, as a product where that is faster."""
     last = np.moveaxis(g, 1, -1)
     if not last.flags.c_contiguous or g.dtype.char not in "fd":
-        return g.sum(axis=(0, *range(2, g.ndim)))
+        return made(_sum_of_channels, g)
     rows = last.reshape(-1, g.shape[1])
     return dot(np.ones(len(rows), g.dtype), rows)
 
 
+def _sum_of_channels(g: Any) -> Any:
+    return g.sum(axis=(0, *range(2, g.ndim)))
+
+
 for _kernel in (conv, conv_weight, conv_input):
     _kernel.partial = True  # type: ignore[union-attr]
+
+bias_grad.listed = True  # type: ignore[attr-defined]
 
 CONVOLUTION: dict[str, Callable[..., Any]] = {
     "conv": conv,
