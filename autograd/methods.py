@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from .. import backends
 from .creation import empty  # type: ignore[attr-defined]
 from .errors import OpError
 from .public import function, inplace
@@ -175,7 +176,9 @@ def is_set_to(self: Tensor, tensor: Tensor) -> bool:
 
 @method
 def record_stream(self: Tensor, stream: Any) -> None:
-    """Nothing: memory of a tensor in use on a stream is not given to others before the stream is done with it."""
+    """Keep the memory until a stream of a GPU, another one than it was made on, has done what it was given so far."""
+    if self.is_cuda and hasattr(stream, "handle"):
+        backends.of(self.array).streams.hold(self.array, stream.handle)
 
 
 @method

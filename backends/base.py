@@ -147,22 +147,11 @@ class Backend:
         """(free, total) bytes of a GPU's memory."""
         raise NotImplementedError
 
-    def memory_used(self) -> tuple[int, int]:
-        """(bytes that arrays hold, bytes that the pool holds) on the current GPU."""
-        raise NotImplementedError
-
-    def limit_memory(self, fraction: float) -> None:
-        """Let arrays take at most this part of the current GPU's memory."""
-        raise NotImplementedError
-
     def can_access_peer(self, index: int, peer: int) -> bool:
         """Whether one GPU reads another's memory."""
         raise NotImplementedError
 
-    def event(self) -> Any:
-        """A mark behind the work that the current GPU has been given, with `done` and `synchronize()`."""
-        raise NotImplementedError
-
-    def elapsed(self, start: Any, end: Any) -> float:
-        """Milliseconds between two marks."""
+    @property
+    def streams(self) -> Any:
+        """Streams, events and memory of the GPUs: see cupy/streams.py."""
         raise NotImplementedError

@@ -47,6 +47,14 @@ def _root(a):
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
+class MemoryHook:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+
 class UnownedMemory:
     def __init__(self, ptr, size, owner, device_id=-1):
         self.ptr, self.size, self.owner = ptr, size, owner
@@ -761,6 +769,7 @@ def install():
         MemoryPointer=MemoryPointer,
         UnownedMemory=UnownedMemory,
         MemoryPool=MemoryPool,
+        MemoryHook=MemoryHook,
         PinnedMemoryPointer=PinnedMemoryPointer,
         get_current_stream=lambda device_id=-1: Stream.null,
         get_elapsed_time=lambda start, end: 1.0,

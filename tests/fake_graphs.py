@@ -111,6 +111,13 @@ class Stream:
         self.ptr, self.device_id = 0 if null else Stream.made, fake._Current.device
         self.non_blocking, self.capture, self._before, self.done = non_blocking, None, [], True
 
+    @classmethod
+    def from_external(cls, obj):
+        version, made = obj.__cuda_stream__()[0], cls()
+        assert version == 0
+        made.ptr = obj.__cuda_stream__()[1]
+        return made
+
     def use(self):
         _Current.streams[fake._Current.device] = self
         return self
@@ -156,6 +163,7 @@ class Stream:
 
 class Event:
     done = True
+    synchronized = 0
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
         self.ptr, self.stream = id(self), None
@@ -245,7 +253,7 @@ def install():
                "get_allocator": lambda: _Current.allocator}  # fmt: skip
     for name, value in members.items():
         setattr(cupy.cuda, name, value)
-    cupy.cuda.runtime.memcpyAsync, cupy.cuda.runtime.memcpyHostToDevice = memcpy_async, 1
+    vars(cupy.cuda.runtime).update(memcpyAsync=memcpy_async, memcpyHostToDevice=1, streamCaptureModeRelaxed=2)
 
 
 def note(owner, name):

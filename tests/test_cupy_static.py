@@ -362,10 +362,7 @@ def test_integers_to_negative_powers(on_numpy):
 
 def test_names_of_graphs():
     cuda, runtime = cupy.cuda, cupy.cuda.runtime
-    modes = [runtime.streamCaptureModeGlobal, runtime.streamCaptureModeThreadLocal, runtime.streamCaptureModeRelaxed]
-    graphs = importlib.import_module("chainrule.backends.cupy.graphs")
-    assert list(graphs._MODES.values()) == modes
-    assert runtime.memcpyHostToDevice == 1
+    assert (runtime.streamCaptureModeRelaxed, runtime.memcpyHostToDevice) == (2, 1)
     for function, names in (
         (cuda.Stream.begin_capture, ["mode"]),
         (cuda.Stream.end_capture, []),
@@ -375,6 +372,10 @@ def test_names_of_graphs():
         (cuda.Graph.upload, ["stream"]),
         (cuda.Graph.debug_dot_str, ["flags"]),
         (cuda.MemoryPool.malloc, ["size"]),
+        (cuda.MemoryPool.set_limit, ["size", "fraction"]),
+        (cuda.Stream.use, []),
+        (cuda.Stream.record, ["event"]),
+        (cuda.Event.record, ["stream"]),
         (runtime.memcpyAsync, ["dst", "src", "size", "kind", "stream"]),
     ):
         text = function.__doc__.strip().splitlines()[0]
@@ -383,5 +384,14 @@ def test_names_of_graphs():
     assert list(signature(cupyx.empty_pinned).parameters)[:2] == ["shape", "dtype"]
     for name in ("get_allocator", "using_allocator", "get_current_stream", "alloc", "Event", "get_elapsed_time"):
         assert callable(getattr(cuda, name))
+    streams = importlib.import_module("chainrule.backends.cupy.streams")
+    hook = streams.Peak()
+    for name in ("malloc_postprocess", "free_postprocess"):
+        documented = getattr(cuda.MemoryHook, name).__doc__
+        assert all(f"{word}" in documented for word in ("device_id", "mem_size"))
+        assert callable(getattr(hook, name))
+    assert hook.name != cuda.MemoryHook.name
+    assert callable(cuda.Stream.from_external)
     assert "non_blocking (bool)" in cuda.Stream.__doc__
+    assert "priority" in cuda.Stream.__doc__
     assert "disable_timing (bool)" in cuda.Event.__doc__

@@ -126,13 +126,9 @@ else:
             cupy.cuda.get_current_stream().capture.invalid = True
         assert not graph.captured
 
-    def test_modes_of_capture(calls):
-        for mode, number in (("global", 0), ("thread_local", 1), ("relaxed", 2)):
-            graph = graphs.Graph(0)
-            with graph.capturing(mode=mode):
-                pass
-            assert calls[-2] == f"begin {number}"
-        with pytest.raises(ValueError, match="Unknown capture error mode"), graphs.Graph(0).capturing(mode="none"):
+    def test_a_graph_is_captured_once():
+        graph = graphs.Graph(0)
+        with graph.capturing():
             pass
         with pytest.raises(RuntimeError, match="captured already"), graph.capturing():
             pass
@@ -334,3 +330,246 @@ else:
 
         run = chainrule.capture(step, strict=True, warmup=0)
         assert [run(chainrule.ones(2)).tolist() for _ in range(2)] == [[3, 3]] * 2
+
+    # -- chainrule.cuda: PyTorch's names ------------------------------------------------------------------------------
+
+    cuda = chainrule.cuda
+
+    def test_cuda_graph(tmp_path, calls):
+        x = chainrule.zeros(3)
+        total = chainrule.zeros(3)
+        g = cuda.CUDAGraph()
+        with cuda.graph(g):
+            y = x * 2
+            total += y
+            noise = chainrule.tensor([0.0, 0.0, 1.0]) + y
+        assert total.tolist() == [0, 0, 0]
+        for value in (1.0, 2.0):
+            x.copy_(chainrule.full((3,), value))
+            g.replay()
+            assert y.tolist() == [2 * value] * 3
+            assert noise.tolist() == [2 * value, 2 * value, 2 * value + 1]
+        assert total.tolist() == [6, 6, 6]
+        g.debug_dump(str(tmp_path / "graph.dot"))
+        assert (tmp_path / "graph.dot").read_text().startswith("digraph")
+        with pytest.raises(RuntimeError, match="already owns a captured graph"), cuda.graph(g):
+            pass
+        assert not cuda.is_current_stream_capturing()
+        g.reset()
+        with pytest.raises(RuntimeError, match="without a preceding"):
+            g.replay()
+
+    def test_capture_by_hand():
+        x = chainrule.ones(2)
+        g = cuda.CUDAGraph()
+        with pytest.raises(RuntimeError, match="non-default stream"):
+            g.capture_begin()
+        with cuda.stream(cuda.Stream()):
+            g.capture_begin(capture_error_mode="thread_local")
+            assert cuda.is_current_stream_capturing()
+            x += 1
+            g.capture_end()
+        g.replay()
+        assert x.tolist() == [2, 2]
+        with pytest.raises(RuntimeError, match="without capture_begin"):
+            g.capture_end()
+        with cuda.stream(cuda.Stream()), pytest.raises(RuntimeError, match="Unknown capture error mode"):
+            cuda.CUDAGraph().capture_begin(capture_error_mode="none")
+
+    def test_a_capture_that_fails():
+        x = chainrule.ones(2)
+        g = cuda.CUDAGraph()
+
+        def fail():
+            with cuda.graph(g):
+                x.mul_(3)
+                x.sum().item()
+
+        with pytest.raises(CaptureError, match="host"):
+            fail()
+        assert x.tolist() == [1, 1]
+        assert cuda.current_stream() == cuda.default_stream()
+        with cuda.graph(g):
+            x.mul_(3)
+        g.replay()
+        assert x.tolist() == [3, 3]
+
+    def test_shared_memory():
+        g, h = cuda.CUDAGraph(), cuda.CUDAGraph()
+        handle = cuda.graph_pool_handle()
+        with cuda.graph(g, pool=handle):
+            pass
+        with cuda.graph(h, pool=g.pool()):
+            pass
+        assert g.pool() is h.pool() is handle
+
+    def test_training_in_a_cuda_graph():
+        """The pattern of PyTorch's notes: static input and target, gradients that the graph owns."""
+
+        def train(captured):
+            chainrule.manual_seed(0)
+            with chainrule.device("cpu"):
+                model = nn.Linear(3, 2).double()
+            model.to("cuda")
+            x, y = chainrule.zeros(4, 3, dtype=chainrule.float64), chainrule.zeros(4, 2, dtype=chainrule.float64)
+
+            def step():
+                for p in model.parameters():
+                    p.grad = None
+                loss = nn.functional.mse_loss(model(x), y)
+                loss.backward()
+                with chainrule.no_grad():
+                    for p in model.parameters():
+                        p -= 0.1 * p.grad
+                return loss
+
+            run = step
+            if captured:
+                g = cuda.CUDAGraph()
+                with cuda.graph(g):
+                    loss = step()
+                run = lambda: g.replay() or loss
+            losses = []
+            for a, b in batches():
+                x.copy_(chainrule.tensor(a))
+                y.copy_(chainrule.tensor(b))
+                losses.append(float(run()))
+            return losses, [p.grad.tolist() for p in model.parameters()]
+
+        assert train(True) == train(False)
+
+    @pytest.mark.parametrize("frozen", [False, True])
+    def test_graphed_callables(frozen):
+        def build():
+            chainrule.manual_seed(0)
+            with chainrule.device("cpu"):
+                first, second = nn.Linear(3, 5).double(), nn.Sequential(nn.ReLU(), nn.Linear(5, 2)).double()
+            first.weight.requires_grad_(not frozen)
+            return first.to("cuda"), second.to("cuda")
+
+        def run(first, second, x):
+            for p in (*first.parameters(), *second.parameters()):
+                p.grad = None
+            out = second(first(x))
+            out.square().sum().backward()
+            return out.tolist(), [None if p.grad is None else p.grad.tolist() for m in (first, second)
+                                  for p in m.parameters()]  # fmt: skip
+
+        eager, graphed = build(), build()
+        sample = chainrule.zeros(4, 3, dtype=chainrule.float64)
+        hidden = chainrule.zeros(4, 5, dtype=chainrule.float64, requires_grad=True)
+        made = cuda.make_graphed_callables(graphed, ((sample,), (hidden,)))
+        assert made == graphed
+        for a, _ in batches(3):
+            x = chainrule.tensor(a)
+            assert run(*eager, x) == run(*graphed, x)
+        graphed[1].eval()
+        assert run(*eager, x) == run(*graphed, x)  # eager, in the other mode
+
+    def test_a_graphed_function():
+        def function(x, y):
+            return x * y, x.detach() + 1
+
+        sample = chainrule.ones(3, requires_grad=True), chainrule.ones(3)
+        graphed = cuda.make_graphed_callables(function, sample)
+        x = chainrule.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        out, other = graphed(x, chainrule.full((3,), 2.0))
+        assert not other.requires_grad
+        out.sum().backward()
+        assert (out.tolist(), other.tolist(), x.grad.tolist()) == ([2, 4, 6], [2, 3, 4], [2, 2, 2])
+
+    # -- streams, events, memory --------------------------------------------------------------------------------------
+
+    def test_streams(calls):
+        s, default = cuda.Stream(), cuda.default_stream()
+        assert cuda.current_stream() == default
+        assert (default.cuda_stream, s.device.index) == (0, 0)
+        assert s != default
+        assert len({s, default, cuda.current_stream()}) == 2
+        assert s.__cuda_stream__() == (0, s.cuda_stream)
+        assert s.handle.non_blocking
+        with cuda.stream(s):
+            assert cuda.current_stream() == s
+            with default:
+                assert cuda.current_stream() == default
+            with cuda.stream(None):
+                assert cuda.current_stream() == s
+        assert cuda.current_stream() == default
+        cuda.set_stream(s)
+        assert cuda.current_stream() == s
+        cuda.set_stream(default)
+        s.wait_stream(default)
+        default.wait_event(s.record_event())
+        assert calls == [f"{s.cuda_stream} waits for 0", f"0 waits for {s.cuda_stream}"]
+        assert s.query()
+        s.synchronize()
+        there = cuda.get_stream_from_external(4096, 0)
+        assert there.cuda_stream == 4096
+        assert "0x1000" in repr(there)
+
+    def test_streams_of_another_gpu():
+        s = cuda.Stream(1)
+        with cuda.stream(s):
+            assert cuda.current_device() == 1
+            assert cuda.current_stream() == s
+            assert cuda.current_stream(0) == cuda.default_stream(0)
+        assert cuda.current_device() == 0
+        assert cuda.current_stream(1) == cuda.default_stream(1)
+
+    def test_events(calls):
+        start, end, plain = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True), cuda.Event()
+        assert plain.query()
+        plain.wait()
+        plain.synchronize()
+        assert calls == []
+        with pytest.raises(RuntimeError, match="must be recorded"):
+            start.elapsed_time(end)
+        for e in (start, end, plain):
+            e.record()
+        assert start.elapsed_time(end) == 1.0
+        with pytest.raises(RuntimeError, match="enable_timing=True"):
+            start.elapsed_time(plain)
+        with pytest.raises(RuntimeError, match="does not match recording stream's device cuda:1"):
+            plain.record(cuda.Stream(1))
+        with pytest.raises(RuntimeError, match="between processes"):
+            cuda.Event(enable_timing=True, interprocess=True)
+
+    def test_memory_is_kept_for_another_stream(monkeypatch):
+        from chainrule.backends.cupy import streams
+
+        streams._held.clear()
+        monkeypatch.setattr(fake_graphs.Event, "done", False)
+        s = cuda.Stream()
+        chainrule.ones(3).record_stream(s)
+        chainrule.ones(3, device="cpu").record_stream(s)
+        ((mark, _),) = streams._held
+        assert mark.stream == s.cuda_stream
+        monkeypatch.setattr(fake_graphs.Event, "done", True)
+        chainrule.ones(3).record_stream(s)
+        assert not streams._held
+
+    def test_peaks_of_memory(monkeypatch):
+        from chainrule.backends.cupy import streams
+
+        held = {"used": 100, "total": 1000}
+        monkeypatch.setattr(streams, "memory", lambda index: tuple(held.values()))
+        monkeypatch.setattr(streams, "_peak", None)
+        cuda.memory._reserved.clear()
+        assert cuda.memory_allocated() == 100
+        assert cuda.max_memory_allocated() == 1000  # nothing has been counted
+        cuda.reset_peak_memory_stats()
+        assert cuda.max_memory_allocated() == 100
+        hook = streams._peak
+        for size in (50, 30):
+            hook.malloc_postprocess(device_id=0, size=size, mem_size=size, mem_ptr=0, pmem_id=0)
+            hook.free_postprocess(device_id=0, mem_size=size, mem_ptr=0, pmem_id=0)
+        hook.malloc_postprocess(device_id=1, size=5, mem_size=5000, mem_ptr=0, pmem_id=0)
+        assert cuda.max_memory_allocated() == 150
+        held["used"] = 400  # by another thread
+        assert cuda.max_memory_allocated() == 400
+        assert cuda.max_memory_reserved() == 1000
+        held["total"] = 600
+        assert (cuda.memory_reserved(), cuda.max_memory_reserved()) == (600, 1000)
+        assert cuda.memory_stats()["allocated_bytes.all.peak"] == 400
+        cuda.reset_peak_memory_stats()
+        assert (cuda.max_memory_allocated(), cuda.max_memory_reserved()) == (400, 600)

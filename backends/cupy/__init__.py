@@ -177,10 +177,16 @@ class CupyBackend(Backend):
             raise refused("moving a tensor to the CPU")
         return cupy.asnumpy(array)
 
-    def recorder(self) -> Any:
+    def recorder(self, pool: Any = None) -> Any:
         from .graphs import CupyRecorder
 
-        return CupyRecorder(self.current_device())
+        return CupyRecorder(self.current_device(), pool)
+
+    @property
+    def streams(self) -> Any:
+        from . import streams
+
+        return streams
 
     def owner(self, array: Any) -> Any:
         # The array that the memory was taken for: CuPy's memory objects have no weak references, which arrays have.
@@ -222,23 +228,8 @@ class CupyBackend(Backend):
         with cupy.cuda.Device(self._checked(index)):
             return cupy.cuda.runtime.memGetInfo()
 
-    def memory_used(self) -> tuple[int, int]:
-        pool = cupy.get_default_memory_pool()
-        return pool.used_bytes(), pool.total_bytes()
-
-    def limit_memory(self, fraction: float) -> None:
-        cupy.get_default_memory_pool().set_limit(fraction=fraction)
-
     def can_access_peer(self, index: int, peer: int) -> bool:
         return bool(cupy.cuda.runtime.deviceCanAccessPeer(self._checked(index), self._checked(peer)))
-
-    def event(self) -> Any:
-        event = cupy.cuda.Event()
-        event.record()
-        return event
-
-    def elapsed(self, start: Any, end: Any) -> float:
-        return float(cupy.cuda.get_elapsed_time(start, end))
 
     def generator(self, seed: int | None) -> DeviceGenerator:
         self.require()

@@ -31,12 +31,12 @@ import numpy as np
 
 from ..recorder import CaptureError, Recorder, within
 from .random import DeviceGenerator, LiveSource
+from .streams import pool as new_pool
 
 __all__ = ["CupyRecorder", "Graph", "Numbers"]
 
 #: numbers of 8 bytes that one recording may have, and how many launches their copies may be behind
 CAPACITY, TURNS = 8192, 8
-_MODES = {"global": 0, "thread_local": 1, "relaxed": 2}
 
 
 # -- the mechanism ----------------------------------------------------------------------------------------------------
@@ -63,20 +63,18 @@ class Graph:
 
     def __init__(self, device: int, pool: Any = None) -> None:
         self.device = device
-        self.pool = cupy.cuda.MemoryPool() if pool is None else pool
+        self.pool = new_pool() if pool is None else pool
         self._graph: Any = None
         self._done: Any = None
         self._stream = -1
 
     @contextlib.contextmanager
-    def capturing(self, stream: Any = None, mode: str = "relaxed") -> Iterator[None]:
+    def capturing(self, stream: Any = None) -> Iterator[None]:
         """A block whose work on this GPU becomes the graph, instead of being done.
 
-        stream: the one to capture, current in the block; a new one by default. mode: which calls fail in the block that
-        might disturb a capture: "relaxed" none, "thread_local" this thread's, "global" all threads'.
+        stream: the one to capture, current in the block; a new one by default. In CUDA's other modes of capture the
+        pool could not take memory meanwhile.
         """
-        if mode not in _MODES:
-            raise ValueError(f"Unknown capture error mode: {mode!r}; there are {', '.join(_MODES)}")
         if self._graph is not None:
             raise RuntimeError("this graph has been captured already; reset() it first")
         with contextlib.ExitStack() as stack:
@@ -86,7 +84,7 @@ class Graph:
             stream = cupy.cuda.Stream(non_blocking=True) if stream is None else stream
             stack.enter_context(stream)
             stack.enter_context(cupy.cuda.using_allocator(self.pool.malloc))
-            stream.begin_capture(_MODES[mode])
+            stream.begin_capture(cupy.cuda.runtime.streamCaptureModeRelaxed)
             try:
                 yield
             except BaseException:
@@ -328,10 +326,10 @@ class CupyRecorder(Recorder):
     # -- the whole ----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def session(self, stream: Any = None, mode: str = "relaxed") -> Iterator[None]:
+    def session(self, stream: Any = None) -> Iterator[None]:
         """A block that is recorded, and not carried out; see `Graph.capturing`. What raises in it is taken back."""
         try:
-            with self.graph.capturing(stream, mode), within(self):
+            with self.graph.capturing(stream), within(self):
                 yield
                 if self.failure is not None:
                     raise self.failure

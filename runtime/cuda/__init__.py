@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from ...autograd.conversion import tensor_type
 from ...autograd.dtypes import bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
-from . import amp, devices, memory, nvtx, random, streams, tunable
+from . import amp, devices, graphs, memory, nvtx, random, streams, tunable
 from .devices import *
 from .devices import CUDA as _CUDA
+from .graphs import *
 from .memory import *
 from .random import *
 from .streams import *
@@ -28,8 +29,9 @@ __all__ = [
         "LongTensor",
         "ShortTensor",
     ),
-    *("amp", "memory", "nvtx", "random", "streams", "tunable"),
+    *("amp", "graphs", "memory", "nvtx", "random", "streams", "tunable"),
     *devices.__all__,
+    *graphs.__all__,
     *memory.__all__,
     *random.__all__,
     *streams.__all__,

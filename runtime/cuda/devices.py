@@ -59,8 +59,8 @@ def set_device(device: Any) -> None:
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait until the GPU has finished what it was given."""
-    CUDA.backend.synchronize()
+    """Wait until a GPU has finished what it was given."""
+    CUDA.backend.streams.synchronize(need(device))
 
 
 def _unavailable() -> RuntimeError:
