@@ -561,3 +561,40 @@ def test_cross_entropy_under_autocast_reads_16_bits(served, machine, weighted):
     if weighted:  # the composition's, which computes in 16 bits
         np.testing.assert_allclose(weight.grad.numpy(), dw, atol=0.02)
     assert ("entropy_forward", ("bfloat16", "int64", "float32")) in machine.launches
+
+
+@simulated
+@pytest.mark.parametrize("seed", [None, 2**63 + 5])
+@pytest.mark.parametrize("both", [False, True], ids=["norm", "norm-and-sum"])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("float32", "float32", "float32"),
+        ("float64", "float64", "float64"),
+        ("bfloat16", "bfloat16", "bfloat16"),
+        ("float32", "bfloat16", "bfloat16"),
+        ("float32", "float16", "float32"),
+    ],
+    ids="-".join,
+)
+def test_residual_branches_and_norms(served, machine, kinds, both, seed):
+    random, (stream, branch, result) = np.random.default_rng(13), kinds
+    vector = stream if stream == "float64" else "float32"
+    arrays = [array(random, (20, 48), stream), array(random, (20, 48), branch), *array(random, (2, 48), vector)]
+    weights = array(random, (20, 48), result), array(random, (20, 48), stream)
+    params = {"normalized_shape": 48, "seed": seed, "p": 0.25 if seed else 0.0}
+
+    def run(wide, **more):
+        tensors = [chainrule.tensor(a.astype("float64") if wide else a).requires_grad_() for a in arrays]
+        outs = OPS["add_layer_norm"](*tensors[:2], weight=tensors[2], bias=tensors[3], **params, **more)
+        given = [chainrule.tensor(w.astype("float64") if wide else w) for w in weights]
+        ((outs[0] * given[0]).sum() + ((outs[1] * given[1]).sum() if both else 0)).backward()
+        return [t.detach().numpy() for t in outs] + [t.grad.numpy() for t in tensors]
+
+    expected = run(True)
+    served("add_layer_norm", "add_layer_norm.grad")
+    found = run(False, dtype=DTYPES[result])
+    for got, want, dtype in zip(found, expected, (result, stream, stream, branch, vector, vector)):
+        rounded = stream == "bfloat16" and dtype == "float32"  # made of a sum in 16 bits
+        close(got, want, dtype, 8000 if rounded else 4)
+    assert {name for name, _ in machine.launches} == {"norm_forward", "norm_backward", "column_sums"}

@@ -289,6 +289,21 @@ def layer_norm(F, input, normalized_shape, weight=None, bias=None, eps=1e-5):
     return F.normalised(input, mean, var, weight, bias, eps=eps)
 
 
+@composite(inputs="input other weight bias", outputs=2)
+def add_layer_norm(F, input, other, normalized_shape, weight=None, bias=None, eps=1e-5, seed=None, p=0.0, dtype=None):
+    """(layer_norm(total), total), total = input + other: a residual branch `other` of the input's shape and its norm.
+
+    seed: None, or of `other` a part p is dropped by it (`dropout_by_seed`). dtype: that of the norm, or the total's.
+    """
+    if tuple(other.shape) != tuple(input.shape):
+        raise ValueError(f"add_layer_norm: other {list(other.shape)} must have the input's shape {list(input.shape)}")
+    if seed is not None:
+        other = F.dropout_by_seed(other, seed, p)
+    total = input + other
+    out = F.layer_norm(total, normalized_shape, weight, bias, eps)
+    return out if dtype is None else F.cast(out, dtype=dtype), total
+
+
 @composite(inputs="input weight bias")
 def group_norm(F, input, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalise each of `num_groups` groups of channels of each example (N, C, ...), then scale and shift channels.

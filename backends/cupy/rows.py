@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import determinism
+from ..recorder import CaptureError, recording
 from . import launch
 from .launch import FLOATS, INDICES, THREADS, Source, blocks, contiguous, new, row_blocks, wide_loads, zeros
 from .namespace import check_along, check_indices
@@ -57,6 +58,8 @@ def _added(source: Any, index: Any, into: Any, shape: tuple[int, ...], outer: in
         key = source.dtype, index.dtype
         _ADD[key](blocks(size, THREADS, _BLOCKS), THREADS, source, index, table, outer, count, rows, n, skipped)
         return table.astype(source.dtype, copy=False)
+    if recording() is not None:
+        raise CaptureError("sums at indices in a fixed order sort the indices, which cannot be captured")
     xp = launch.machine.xp
     index = xp.where(index < 0, index + rows, index).astype("int64")
     order = xp.argsort(index, kind="stable")

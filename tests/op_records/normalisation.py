@@ -5,6 +5,8 @@ import numpy as np
 from chainrule.testing import OpRecord, Sample, Tie
 from chainrule.testing.samples import empty, floats, positive
 
+from .dropout import by_seed
+
 KERNEL = "the kernel sums in another order"
 
 
@@ -63,6 +65,12 @@ def _torch_batch_norm_relu(x, weight=None, bias=None, other=None, eps=1e-5):
 def _layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     dims = tuple(range(-len(normalized_shape), 0))
     return _normalised(x, *_moments(x, dims), weight, bias, eps)
+
+
+def _add_layer_norm(x, other, sizes, weight=None, bias=None, eps=1e-5, seed=None, p=0.0, dtype=None):
+    total = x + (other if seed is None else by_seed(other, seed, p))
+    out = _layer_norm(total, sizes, weight, bias, eps)
+    return out if dtype is None else out.astype(dtype), total
 
 
 def _group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
@@ -138,6 +146,18 @@ RECORDS = [
         ],
         reference=_layer_norm,
         torch="nn.functional.layer_norm",
+        close=KERNEL,
+        grad_tolerance=3e-5,
+    ),
+    OpRecord(
+        "add_layer_norm",
+        samples=lambda: [
+            Sample(floats((2, 4)), floats((2, 4), seed=3), (4,), floats(4, seed=1), floats(4, seed=2)),
+            Sample(floats((2, 2, 3)), floats((2, 2, 3), seed=3), (2, 3), floats((2, 3), seed=1), seed=5, p=0.5),
+            Sample(floats((3, 4)), floats((3, 4), seed=3), (4,), eps=0.1, seed=2**40 + 3, p=0.25),
+            Sample(empty((0, 4)), empty((0, 4)), (4,)),
+        ],
+        reference=_add_layer_norm,
         close=KERNEL,
         grad_tolerance=3e-5,
     ),

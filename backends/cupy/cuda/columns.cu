@@ -1,5 +1,5 @@
-// Sums over the rows of a matrix (rows, n): gradients of biases and of what is broadcast along rows. From S into D, sums
-// in Wide<S> (float, or double).
+// Sums over the rows of a matrix (rows, n): gradients of biases and of what is broadcast along rows. From S into D,
+// sums in Wide<S> (float, or double).
 //
 // A block takes 32 packs of columns side by side, so a warp reads 512 bytes of a row at once, and a share of the rows;
 // its 8 warps take every 8th. Shares are added up by a second launch in a fixed order: no atomic operations.

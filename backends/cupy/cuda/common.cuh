@@ -1,7 +1,7 @@
 // What all kernels share: types, loads of 16 bytes, reductions within the threads of a row, random bits.
 //
-// half_t and bfloat_t are storage only: wide() makes a float of them, narrow<T>() rounds to the nearest even. They stand
-// here so that no header of CUDA's is needed. Sums are of type Wide<T>: float, or double for double.
+// half_t and bfloat_t are storage only: wide() makes a float of them, narrow<T>() rounds to the nearest even. They
+// stand here so that no header of CUDA's is needed. Sums are of type Wide<T>: float, or double for double.
 #pragma once
 
 typedef signed char i8;

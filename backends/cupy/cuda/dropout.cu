@@ -1,4 +1,4 @@
-// Dropout by hashes of a seed and of positions (backends/hashing.py: the same bits as on a CPU), and what is added to it.
+// Dropout by hashes of a seed and of positions (backends/hashing.py: the same bits as on a CPU), and what is added.
 //
 // Nothing is kept for backward, which is the same kernel on the gradient: 2 bytes in and 2 out for each element of 16
 // bits, 2 more for a residual branch: the floor. It has not run on a GPU yet.

@@ -3,8 +3,8 @@
 //
 // Forward goes over the logits once: maximum and sum of exponentials grow together (online softmax; M. Milakov and
 // N. Gimelshein, arXiv 1805.02867), and keeps one number for each row, log(sum(exp)). Backward goes over them once more
-// and writes the gradient. With logits of 16 bits that is 2 + (2 + 2) = 6 bytes for each, the floor; log_softmax, gather
-// and their gradients one after another move 32. Turned down: writing the gradient in forward, for 4 bytes: the factor
+// and writes the gradient. With logits of 16 bits that is 2 + (2 + 2) = 6 bytes for each, the floor; log_softmax,
+// gather and their gradients one after another move 32. Turned down: writing the gradient in forward, for 4 bytes: the factor
 // that backward brings (a loss scale) must come in before float16 rounds.
 //
 // A target that is no class makes its loss and its gradient NaN: nobody waits for a device to find it.
@@ -35,7 +35,8 @@ struct Row {
 };
 
 // A row's loss. `t` is a class, or any other number for NaN.
-template <class X> __device__ __forceinline__ A loss_of(const Row& r, A lse, X at, i64 t, i64 n, const A* weight, A smooth) {
+template <class X>
+__device__ __forceinline__ A loss_of(const Row& r, A lse, X at, i64 t, i64 n, const A* weight, A smooth) {
     if (t < 0 || t >= n) return not_a_number<A>();
     A loss = (A(1) - smooth) * (weight ? weight[t] : A(1)) * (lse - at(t));
     if (smooth > A(0)) loss += smooth / A(n) * (r.weights * lse - r.along);
@@ -112,10 +113,11 @@ entropy_across(const T* x, const I* target, const A* weight, A* loss, A* lse, i6
     loss[column] = loss_of(r, level, [&](i64 j) { return wide(x[start + j * inner]); }, t, n, weight, smooth);
 }
 
-// One block: out = sum(loss), or sum(loss) / count where `mean`; count = the sum of the targets' weights, which backward
-// divides by, too.
+// One block: out = sum(loss), or sum(loss) / count where `mean`; count = the sum of the targets' weights, which
+// backward divides by, too.
 extern "C" __global__ void __launch_bounds__(1024)
-entropy_total(const A* loss, const I* target, const A* weight, L* out, A* count, i64 rows, i64 n, i64 ignored, i64 mean) {
+entropy_total(const A* loss, const I* target, const A* weight, L* out, A* count, i64 rows, i64 n, i64 ignored,
+              i64 mean) {
     double total = 0, weights = 0;
     for (i64 i = threadIdx.x; i < rows; i += blockDim.x) {
         i64 t = (i64)target[i];
@@ -138,8 +140,8 @@ __device__ __forceinline__ Slope slope_of(A g, i64 t, i64 n, const A* weight, A 
 }
 
 template <int W>
-__device__ __forceinline__ void backward_row(const T* x, T* dx, const A* weight, i64 start, i64 n, A lse, Slope s, i64 t,
-                                             bool kept) {
+__device__ __forceinline__ void backward_row(const T* x, T* dx, const A* weight, i64 start, i64 n, A lse, Slope s,
+                                             i64 t, bool kept) {
     over_row<W>(start, n, threadIdx.x, blockDim.x, [&](auto count, i64 j) {
         constexpr int N = decltype(count)::value;
         A v[N] = {};
@@ -158,8 +160,8 @@ __device__ __forceinline__ void backward_row(const T* x, T* dx, const A* weight,
 
 // g: one number, or with `each` one for each row. dx may be x itself.
 extern "C" __global__ void __launch_bounds__(512)
-entropy_backward(const L* g, const T* x, const I* target, const A* weight, const A* lse, const A* count, T* dx, i64 rows,
-                 i64 n, i64 ignored, double smoothing, i64 each, i64 wide_loads) {
+entropy_backward(const L* g, const T* x, const I* target, const A* weight, const A* lse, const A* count, T* dx,
+                 i64 rows, i64 n, i64 ignored, double smoothing, i64 each, i64 wide_loads) {
     i64 row = (i64)blockIdx.x * blockDim.y + threadIdx.y;
     A smooth = (A)smoothing, weights = A(n);
     if (smooth > A(0) && weight) {

@@ -19,7 +19,7 @@ template <int V> __device__ __forceinline__ void copy_row(const T* from, T* to, 
         *reinterpret_cast<Pack<T, V>*>(to + j) = *reinterpret_cast<const Pack<T, V>*>(from + j);
 }
 
-// out (outer, count, n) = x (outer, rows, n) at index (count); a row of threads for a row. wide_loads: n in whole packs.
+// out (outer, count, n) = x (outer, rows, n) at index (count); threads in a row for a row. wide_loads: n is packs.
 extern "C" __global__ void __launch_bounds__(512)
 take_rows(const T* x, const I* index, T* out, i64 outer, i64 count, i64 rows, i64 n, i64 wide_loads) {
     i64 place = (i64)blockIdx.x * blockDim.y + threadIdx.y;
@@ -48,7 +48,8 @@ add_rows(const T* source, const I* index, A* table, i64 outer, i64 count, i64 ro
 // The same in the order of the indices, onto T: `sorted` are positions in ascending order (stable), `order` where each
 // came from. A block for each place and each of `outer`: it adds up the run that begins there.
 extern "C" __global__ void __launch_bounds__(256)
-add_sorted_rows(const T* source, const i64* sorted, const i64* order, T* table, i64 count, i64 rows, i64 n, i64 skipped) {
+add_sorted_rows(const T* source, const i64* sorted, const i64* order, T* table, i64 count, i64 rows, i64 n,
+                i64 skipped) {
     i64 first = blockIdx.x, r = sorted[first];
     if (r < 0 || r >= rows || r == skipped || (first && sorted[first - 1] == r)) return;
     const T* from = source + (i64)blockIdx.y * count * n;
