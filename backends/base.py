@@ -77,8 +77,8 @@ class Backend:
         """An op's forward on arrays of this backend, where it has no kernel."""
         return functools.partial(forward, self.xp)
 
-    def recorder(self) -> Any:
-        """A new `Recorder` for whole-step capture."""
+    def recorder(self, pool: Any = None) -> Any:
+        """A new `Recorder` for whole-step capture. `pool`: of a GPU, the memory of another one's to share."""
         raise NotImplementedError(f"the {self.name} backend has no whole-step capture")
 
     def generator(self, seed: int | None) -> Any:

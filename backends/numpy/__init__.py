@@ -127,7 +127,7 @@ class NumpyBackend(Backend):
     def set_threads(self, n: int) -> None:
         set_threads(n)
 
-    def recorder(self) -> Any:
+    def recorder(self, pool: Any = None) -> Any:
         from .. import by_name
         from .recorder import NumpyRecorder
 

@@ -118,7 +118,8 @@ class Event:
     def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
         if enable_timing and interprocess:
             raise RuntimeError("an event between processes notes no time: enable_timing=False")
-        self._options, self._event, self._index = (enable_timing, blocking, interprocess), None, -1
+        self._options, self._index = (enable_timing, blocking, interprocess), -1
+        self._event: Any = None
 
     def record(self, stream: Any = None) -> None:
         """Put the mark behind the work that a stream (default: the current one) has been given so far."""
