@@ -20,6 +20,11 @@ __all__ = ["Arguments", "flags_of", "modules_reached", "results_of"]
 _VALUES = (bool, int, float, str, bytes, complex, type(None), dtype, device, enum.Enum, np.dtype, range, type(...))
 
 
+def _layout(array: Any) -> Any:
+    """How the elements lie in memory, which decides the order in which a sum is taken."""
+    return None if array.flags.c_contiguous else array.strides
+
+
 class _Same:
     """An object as part of a key: equal to itself alone, and kept."""
 
@@ -54,10 +59,10 @@ class Arguments:
         if isinstance(x, Tensor):
             array = x.array
             self.arrays.append(array)
-            return kind, array.shape, array.dtype, type(array), x.leaf or x.node is not None
+            return kind, array.shape, array.dtype, _layout(array), type(array), x.leaf or x.node is not None
         if isinstance(x, (np.ndarray, np.generic)):
             self.arrays.append(x)
-            return kind, x.shape, x.dtype
+            return kind, x.shape, x.dtype, _layout(x)
         if kind is float and x != x:
             return "nan"
         if isinstance(x, _VALUES):
@@ -190,12 +195,12 @@ def flags_of(modules: list[Any]) -> list[Any]:
 def modules_reached(step: Any, *arguments: Any) -> tuple[list[Any], _Watched]:
     """The modules that a function can name: in its arguments, its closure, its globals, its object, and below those."""
     found: dict[int, Any] = {}
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # by id, and kept: the number of an object that is gone may be another's
 
     def visit(x: Any, depth: int) -> None:
         if depth > 4 or id(x) in seen or isinstance(x, (str, bytes, int, float, Tensor, type, types.ModuleType)):
             return
-        seen.add(id(x))
+        seen[id(x)] = x
         if isinstance(x, functools.partial):
             visit((x.func, x.args, x.keywords), depth)
         elif isinstance(x, types.MethodType):

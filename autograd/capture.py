@@ -11,6 +11,7 @@ import functools
 import threading
 import traceback
 from collections.abc import Callable
+from itertools import repeat
 from operator import attrgetter, is_
 from typing import Any
 
@@ -40,9 +41,13 @@ class _Recording:
         self.listing = recorder.listing()
         self.tensors, self.arrays = [m.tensor for m in met], [m.array for m in met]
         self.leaves = [m.leaf for m in met]
+        known = {id(m.tensor) for m in met}
         first = [m for m in met if m.grad_first == "read"]
-        #: tensors whose gradient the step looked at before it set it, and what it found
-        self.asked, self.found = [m.tensor for m in first], [m.grad for m in first]
+        looked_into = [m for m in first if m.grad is None or id(m.grad) in known]
+        #: tensors whose gradient the step looked at before it set it, and what it found: none, or one that it read
+        self.asked, self.found = [m.tensor for m in looked_into], [m.grad for m in looked_into]
+        #: those that had a gradient, which the step did not read
+        self.graded_before = [m.tensor for m in first if m.grad is not None and id(m.grad) not in known]
         last = [(m.tensor, m.tensor._grad) for m in met if m.grad_first and m.tensor._grad is not m.grad]
         last += [(m.tensor, m.grad) for m in met if m.grad_first == "set" and m.tensor._grad is m.grad]
         #: tensors whose gradient the step set, and what it left
@@ -58,6 +63,7 @@ class _Recording:
             all(map(is_, map(_array_of, self.tensors), self.arrays))
             and all(map(is_, map(_leaf_of, self.tensors), self.leaves))
             and all(map(is_, map(_grad_of, self.asked), self.found))
+            and not any(map(is_, map(_grad_of, self.graded_before), repeat(None)))
             and flags_of(self.modules) == self.flags
             and all(guard() for guard in self.guards)
         )
@@ -196,15 +202,14 @@ class Captured:
 _LIBRARIES = (_INSIDE, "numpy.", "cupy.", "cupy_backends.", "contextlib.")
 
 
-def _place(error: BaseException) -> str:
+def _place(error: BaseException | None) -> str:
     """Where in the user's program an error came from."""
-    frames = [
-        frame
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-        if not (frame.f_globals.get("__name__", "") + ".").startswith(_LIBRARIES)
-    ]
-    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frames and frame is frames[-1]]
-    return f" (at {frames[-1].f_code.co_filename}:{lines[-1]})" if frames else ""
+    while error is not None:
+        for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+            if not (frame.f_globals.get("__name__", "") + ".").startswith(_INSIDE):
+                return f" (at {frame.f_code.co_filename}:{line})"
+        error = error.__cause__
+    return ""
 
 
 def _backend_for(given: Arguments) -> Any:

@@ -23,6 +23,7 @@ from .errors import OpError
 from .layout import channels_last, channels_last_3d, contiguous_format, preserve_format
 from .public import function, signed
 from .tensor import Tensor, method, wrap
+from .tracking import Recorded
 
 __all__ = ["as_tensor", "factory", "finish", "from_numpy", "legacy_tensor", "shape_of", "tensor"]
 
@@ -111,7 +112,7 @@ def to_array(data: Any, dtype: Any = None) -> Any:
     """Data of any kind as an array, in `dtype` where one is given; on the memory of arrays and Tensors where it can."""
     if isinstance(data, Tensor):
         array = data.array
-    elif isinstance(data, (np.ndarray, np.generic)):
+    elif isinstance(data, (np.ndarray, np.generic, Recorded)):
         array = data
     elif hasattr(data, "__array__"):
         array = np.asarray(data)

@@ -150,6 +150,19 @@ def _rebuilt(x: Any, change: Callable[[Any], Any]) -> Any:
     return made
 
 
+def _alike(array: Any) -> Any:
+    """A copy whose elements lie as far from one another: the order in which NumPy takes them is the same."""
+    strides = array.strides
+    if array.flags.forc or not array.size or 0 in strides:
+        return np.array(array, copy=True, order="K")
+    reach = [(n - 1) * step for n, step in zip(array.shape, strides)]
+    below = -sum(r for r in reach if r < 0)
+    memory = np.zeros(below + sum(r for r in reach if r > 0) + array.itemsize, "u1")
+    buffer = np.ndarray(array.shape, array.dtype, memory, below, strides)
+    buffer[...] = array
+    return buffer
+
+
 def _held(x: Any) -> Any:
     return x.held if isinstance(x, Recorded) else x
 
@@ -202,7 +215,7 @@ class NumpyRecorder(Recorder):
     # -- arrays -------------------------------------------------------------------------------------------------------
 
     def static(self, array: Any) -> Any:
-        buffer = np.array(array, copy=True, order="K")
+        buffer = _alike(array)
         self._statics.append(buffer)
         self._entered[id(buffer)] = self._view(buffer, isinstance(array, np.generic), outside=False)
         return buffer
@@ -284,7 +297,7 @@ class NumpyRecorder(Recorder):
             held = _held(out)
             with paused():
                 ufunc(*map(_now, late), out=held)
-            self._note(ufunc.__name__, inputs, (held,), [self._again(ufunc, (*late, held), {}, None)])
+            self._note(ufunc.__name__, inputs, (held,), [self._again(ufunc, late, {"out": held}, None)])
             return out
         with paused():
             value = ufunc(*map(_now, late))
@@ -292,7 +305,7 @@ class NumpyRecorder(Recorder):
             return self._results(ufunc.__name__, ufunc, inputs, late, {}, value)
         # a 0-d array stands for a scalar: they have the same dtype, and the elements of an array are computed alike
         late = tuple([x.array if type(x) is _Scalar else x for x in late])
-        self._note(ufunc.__name__, inputs, (value,), [self._again(ufunc, (*late, value), {}, None)])
+        self._note(ufunc.__name__, inputs, (value,), [self._again(ufunc, late, {"out": value}, None)])
         return self._view(value, False, outside=False)
 
     def kernel(self, name: str, kernel: Callable[..., Any], args: Any, params: dict[str, Any]) -> Any:
@@ -354,14 +367,18 @@ class NumpyRecorder(Recorder):
         return Call(function, args, kwargs) if put is None else Call(_Plainly(function, args, kwargs, put))
 
     def _wrapped(self, given: Any, out: Any) -> Any:
-        """A result as the step sees it."""
+        """A result as the step sees it: an array that was given, or comes twice, is one array there, too."""
+        return self._seen({id(x.held): x for x in _arrays(given) if isinstance(x, Recorded) and not x.scalar}, out)
+
+    def _seen(self, known: dict[int, Any], out: Any) -> Any:
         if isinstance(out, np.ndarray):
-            same = next((x for x in _arrays(given) if isinstance(x, Recorded) and x.held is out), None)
-            return self._view(out, False, outside=False) if same is None else same
+            if id(out) not in known:
+                known[id(out)] = self._view(out, False, outside=False)
+            return known[id(out)]
         if isinstance(out, np.generic):
             return self._view(np.asarray(out), True, outside=False)
         if isinstance(out, (tuple, list)):
-            return _rebuilt(out, lambda x: self._wrapped(given, x))
+            return _rebuilt(out, lambda x: self._seen(known, x))
         if out is None or isinstance(out, (bool, str)):
             return out
         raise CaptureError(
