@@ -313,9 +313,10 @@ def test_sums_over_leading_dimensions(machine):
     for dim, keepdim in ((0, False), ((0, 1), True), ((1, -4), False)):
         expected = wide(x)[0].sum(dim, keepdims=keepdim)
         close(KERNELS["sum"](x, dim, keepdim), expected, "float32")
-    for dim in (None, 1, (), (0, 2), (0, 1, 2, 3)):
+    for dim in (None, 1, (), (0, 2), (0, 1, 2, 3), 4, -5, (0, 0)):
         assert KERNELS["sum"](x, dim) is NotImplemented
     assert KERNELS["sum"](x[:2], 0) is NotImplemented, "a small array"
+    assert KERNELS["sum"](x[0, 0, 0, 0], -1) is NotImplemented
     assert KERNELS["sum"](x.T, 0) is NotImplemented, "in another order"
 
 

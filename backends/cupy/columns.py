@@ -50,18 +50,18 @@ def column_sums_of_parts(parts: Any, dtype: Any) -> Any:
 
 def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """As the op, over the leading dimensions of a large array."""
-    if (
-        dim is None
-        or not input.ndim
-        or dtype is not None
-        or input.dtype.name not in FLOATS
-        or not input.flags.c_contiguous
-    ):
+    if dim is None or dtype is not None or input.size < _WORTH or input.dtype.name not in FLOATS:
         return NotImplemented
-    dims = sorted(d % input.ndim for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
-    k = len(dims)
+    given, ndim = dim if isinstance(dim, (tuple, list)) else (dim,), input.ndim
+    k = len(given)
     n = math.prod(input.shape[k:])
-    if dims != list(range(k)) or not k or input.size < _WORTH or n < _COLUMNS:
+    if (
+        not k
+        or n < _COLUMNS
+        or not input.flags.c_contiguous
+        or any(not -ndim <= d < ndim for d in given)
+        or sorted(d % ndim for d in given) != list(range(k))
+    ):
         return NotImplemented
     out = column_sums(input.reshape(-1, n), input.dtype)
     return out.reshape((*(1,) * k, *input.shape[k:]) if keepdim else input.shape[k:])
