@@ -159,7 +159,7 @@ class _FusedPlan(Plan):
 
     def __missing__(self, F: Any) -> tuple[Any, ...]:
         op: Any = self.op  # a Composite
-        targets = tuple(range(len(op.inputs)))
+        targets = None if op.variadic else tuple(range(len(op.inputs)))
         if F is GRAPH:
 
             def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:

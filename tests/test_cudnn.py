@@ -7,6 +7,7 @@ what is kept in between are proved. That the real library takes these graphs, `m
 import itertools
 import pickle
 
+import cudnn_rnn_stand_in as rnn_stand_in
 import cudnn_stand_in as stand_in
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import chainrule
 from chainrule.autograd.ops.convolution import conv, conv_input, conv_weight
 from chainrule.backends import cudnn as settings
 from chainrule.backends import windows
-from chainrule.backends.cudnn import attention, graphs, layouts, library, normalisation, plans
+from chainrule.backends.cudnn import attention, graphs, layouts, library, normalisation, plans, recurrent
 from chainrule.backends.cudnn import convolution as convolution
 from chainrule.backends.numpy.attention import ATTENTION as HOST_ATTENTION
 from chainrule.backends.numpy.normalisation import NORMALISATION as HOST_NORMALISATION
@@ -29,7 +30,7 @@ def serving(monkeypatch, tmp_path):
     """A fresh runtime on the stand-in, an empty cache folder, and the settings as they were."""
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
     found = plans.Runtime(stand_in.module(), stand_in.HostArrays())
-    monkeypatch.setattr(plans, "_PROVIDERS", [lambda: found])
+    monkeypatch.setattr(plans, "_PROVIDERS", [(lambda: found, lambda: (None, None))])
     with settings.flags(enabled=True):
         yield found
 
@@ -557,3 +558,104 @@ def test_library_says_why(monkeypatch):
         assert not settings.is_acceptable(chainrule.zeros(3))
     finally:
         library._found.cache_clear()
+
+
+# -- recurrent layers -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rnn(monkeypatch):
+    """The library's own interface, for recurrent layers."""
+    dll, arrays = rnn_stand_in.Library(), stand_in.HostArrays()
+    monkeypatch.setattr(plans, "_PROVIDERS", [(lambda: None, lambda: (dll, arrays))])
+    monkeypatch.setattr(recurrent, "_OWNERS", {})
+    return dll
+
+
+NETWORKS = {
+    "LSTM": {"kind": "LSTM"},
+    "LSTM of two layers": {"kind": "LSTM", "layers": 2},
+    "both directions": {"kind": "LSTM", "layers": 2, "bidirectional": True},
+    "packed": {"kind": "LSTM", "layers": 2, "bidirectional": True, "sizes": (3, 3, 2, 1)},
+    "no biases": {"kind": "LSTM", "biases": False},
+    "projection": {"kind": "LSTM", "layers": 2, "projection": 2},
+    "GRU": {"kind": "GRU", "layers": 2, "sizes": (2, 1, 1)},
+    "GRU, both directions": {"kind": "GRU", "bidirectional": True, "states": False},
+    "tanh": {"kind": "RNN_TANH", "layers": 2},
+    "relu, no states": {"kind": "RNN_RELU", "states": False},
+}
+
+
+def network(
+    rng, kind, layers=1, bidirectional=False, biases=True, projection=None, sizes=(3,) * 4, states=True, dtype="float32"
+):
+    features, hidden = 5, 4
+    spec = recurrent.Spec(kind, dtype, features, hidden, projection or hidden, layers, bidirectional, biases)
+    lead = (layers * spec.directions, sizes[0])
+    tensors = [random(rng, (sum(sizes), features), dtype)]
+    widths = (spec.projection, hidden)[: 2 if kind == "LSTM" else 1]
+    tensors += [random(rng, (*lead, width), dtype) if states else None for width in widths]
+    for depth in range(layers):
+        for _ in range(spec.directions):
+            tensors += [random(rng, shape, dtype) * dtype_of(dtype).type(0.4) for _, shape, _, _ in spec.pieces(depth)]
+    options = {"kind": kind, "batch_sizes": sizes, "has_biases": biases, "num_layers": layers}
+    return tensors, {**options, "bidirectional": bidirectional}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("case", NETWORKS)
+def test_recurrent(case, dtype, rng, rnn):
+    tensors, options = network(rng, **NETWORKS[case], dtype=dtype)
+    states = 2 if options["kind"] == "LSTM" else 1
+    (output, *finals), residual = recurrent.recurrent(*tensors, **options)
+    leaves = [None if x is None else chainrule.tensor(x.astype(float)).requires_grad_() for x in tensors]
+    expected = chainrule.autograd.OPS["recurrent"].compose(leaves, options)
+    for got, wanted in zip((output, *finals), expected, strict=True):
+        assert got.dtype == tensors[0].dtype
+        close(got, wanted.detach().numpy(), dtype, 3)
+    g = [random(rng, x.shape, dtype) for x in (output, *finals)]
+    needs = tuple(x is not None for x in tensors)
+    # what the library would find in its reserve
+    net, _, x, _, given, block, _, _ = residual
+    rnn.input, rnn.block = x.ctypes.data, block.ctypes.data
+    batch = net.batch(options["batch_sizes"])
+    at = [None if s is None else s.ctypes.data for s in [*given, None][:2]]
+    rnn.states = (batch.states[0], at[0], batch.states[1], at[1] if states == 2 else None)
+    wanted = chainrule.autograd.grad(
+        expected, [leaf for leaf in leaves if leaf is not None], [chainrule.tensor(v.astype(float)) for v in g]
+    )
+    for _ in range(2):  # a graph may be walked twice
+        found = recurrent.recurrent_grad(g, residual, needs)
+        assert [d is not None for d in found] == list(needs)
+        for got, one in zip([d for d in found if d is not None], wanted, strict=True):
+            close(got, one.numpy(), dtype, 20)
+    assert rnn.log == ["forward", "data", "weights", "data", "weights"]
+    found = recurrent.recurrent_grad(g, residual, (True, *(False,) * (len(tensors) - 1)))
+    assert rnn.log[-1] == "data"
+    assert [d is not None for d in found] == [True] + [False] * (len(tensors) - 1)
+
+
+def test_descriptors_of_batches_are_given_back(rng, rnn):
+    for rows in range(1, 70):
+        tensors, options = network(rng, "GRU", sizes=(rows, 1))
+        recurrent.recurrent(*tensors, **options)
+    assert len(rnn.kept) == 1 + 1 + 64 * 4  # a handle, a network, and four for each batch
+
+
+def test_recurrent_not_served(rng, rnn):
+    tensors, options = network(rng, "GRU")
+    rnn.refuses = {"GRU"}
+    assert recurrent.recurrent(*tensors, **options) is NotImplemented
+    tensors, options = network(rng, "LSTM")
+    assert recurrent.recurrent(tensors[0].astype(np.float64), *tensors[1:], **options) is NotImplemented
+    with settings.flags(enabled=False):
+        assert recurrent.recurrent(*tensors, **options) is NotImplemented
+    assert recurrent.recurrent(*tensors, **options) is not NotImplemented
+
+
+def test_precision_of_recurrent_layers(rng, rnn):
+    for allowed, math in ((True, recurrent.DEFAULT_MATH), (False, recurrent.FMA_MATH)):
+        tensors, options = network(rng, "RNN_TANH")
+        with settings.flags(enabled=True, allow_tf32=allowed):
+            recurrent.recurrent(*tensors, **options)
+        assert [d["math"] for d in rnn.kept.values() if "math" in d][-1] == math

@@ -4,15 +4,18 @@
 library takes the graphs and has kernels for them; what they compute, tests/test_cudnn.py proves on a stand-in.
 """
 
+import ctypes
 import itertools
+import re
 import time
+from pathlib import Path
 
 import cudnn_deviceless as deviceless
 import numpy as np
 import pytest
 
 from chainrule.backends import cudnn as settings
-from chainrule.backends.cudnn import attention, convolution, library, normalisation, plans
+from chainrule.backends.cudnn import attention, convolution, library, normalisation, plans, recurrent
 
 if library.library() is None:
     pytest.skip("cuDNN is not installed; `make test-cudnn-static` runs this", allow_module_level=True)
@@ -44,7 +47,7 @@ def table(tmp_path_factory, request):
 def serving(monkeypatch, tmp_path):
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
     found = deviceless.Deviceless(library.library(), deviceless.EmptyArrays())
-    monkeypatch.setattr(plans, "_PROVIDERS", [lambda: found])
+    monkeypatch.setattr(plans, "_PROVIDERS", [(lambda: found, lambda: (None, None))])
     with settings.flags(enabled=True):
         yield found
 
@@ -313,3 +316,92 @@ def test_plans_by_engine(serving):
     chosen = plans.alone(serving.cudnn, description, graph, min(times, key=times.get), **serving.where())
     assert chosen.serialize() != graph.serialize()
     assert first.uids == tuple(range(1, 4))
+
+
+# -- recurrent layers -------------------------------------------------------------------------------------------------
+
+
+def header():
+    """The declarations of cuDNN's headers, as text without comments."""
+    folders = [place.parent / "include" for place in library._folders() if (place / "libcudnn.so.9").exists()]
+    texts = [file.read_text() for folder in folders for file in sorted(Path(folder).glob("cudnn_*.h"))]
+    return re.sub(r"/\*.*?\*/|//[^\n]*", "", "\n".join(texts), flags=re.DOTALL)
+
+
+def letter(parameter):
+    """How ctypes is to pass a parameter of the header's."""
+    if "*" in parameter or "[" in parameter or re.search(r"cudnn(Handle|\w+Descriptor)_t|cudaStream_t", parameter):
+        return "p"
+    if "size_t" in parameter:
+        return "z"
+    return "u" if "uint32_t" in parameter else "i"
+
+
+@pytest.mark.parametrize("name", recurrent.PROTOTYPES)
+def test_prototypes(name):
+    found = re.search(rf"\b{name}\s*\(([^)]*)\)", header())
+    assert found, name
+    parameters = [p.strip() for p in found.group(1).split(",")]
+    assert "".join(map(letter, parameters)) == recurrent.PROTOTYPES[name]
+
+
+def test_numbers_of_the_header():
+    text = header()
+    for name, number in {
+        **{f"CUDNN_DATA_{n}": recurrent.DTYPES[d] for n, d in (("FLOAT", "float32"), ("DOUBLE", "float64"))},
+        **{f"CUDNN_DATA_{n}": recurrent.DTYPES[d] for n, d in (("HALF", "float16"), ("BFLOAT16", "bfloat16"))},
+        **{f"CUDNN_{name}": number for name, (number, _) in recurrent.MODES.items()},
+        "CUDNN_RNN_NO_BIAS": recurrent.NO_BIAS,
+        "CUDNN_RNN_DOUBLE_BIAS": recurrent.DOUBLE_BIAS,
+        "CUDNN_TENSOR_OP_MATH": recurrent.TENSOR_OPS,
+        "CUDNN_DEFAULT_MATH": recurrent.DEFAULT_MATH,
+        "CUDNN_FMA_MATH": recurrent.FMA_MATH,
+        "CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_UNPACKED": recurrent.UNPACKED,
+        "CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_PACKED": recurrent.PACKED,
+        "CUDNN_FWD_MODE_TRAINING": recurrent.TRAINING,
+        "CUDNN_WGRAD_MODE_ADD": recurrent.ADD,
+        "CUDNN_BIDIRECTIONAL": 1,
+        "CUDNN_RNN_ALGO_STANDARD": 0,
+        "CUDNN_LINEAR_INPUT": 0,
+    }.items():
+        assert re.search(rf"\b{name}\s*=\s*{number}\b", text), name
+    assert re.search(r"CUDNN_RNN_PADDED_IO_ENABLED \(1U << 0\)", text)
+
+
+@pytest.mark.parametrize("dtype", recurrent.DTYPES)
+@pytest.mark.parametrize("kind", recurrent.MODES)
+def test_descriptors(kind, dtype):
+    calls = recurrent.Calls(library.dynamic())
+    count = 0
+    for layers, bidirectional, biases, projection in itertools.product(
+        (1, 3), (False, True), (False, True), (650, 300)
+    ):
+        if projection != 650 and kind != "LSTM":
+            continue
+        for tf32 in (False, True):
+            spec = recurrent.Spec(kind, dtype, 200, 650, projection, layers, bidirectional, biases)
+            assert recurrent.describe(calls, spec, tf32)
+            count += 1
+    VERDICTS.setdefault(f"recurrent descriptors {dtype}", []).append((count, 0, 0, 0))
+
+
+def test_batches():
+    """Descriptors of rows and states are made; what needs a handle cannot be, without a GPU."""
+    calls = recurrent.Calls(library.dynamic())
+
+    class Network:
+        spec = recurrent.Spec("LSTM", "float16", 200, 650, 650, 2, True, True)
+        descriptor = recurrent.describe(calls, spec, True)
+
+        def __init__(self):
+            self.calls = calls
+
+        def handle(self):
+            return calls.made("")
+
+    for sizes in ((4,) * 7, (4, 4, 2, 1)):
+        with pytest.raises(recurrent.Refused, match="cudnnCreate: "):  # after all others
+            recurrent._Batch(Network(), sizes)
+    with pytest.raises(recurrent.Refused, match="cudnnSetRNNDescriptor_v8"):
+        recurrent.describe(calls, Network.spec._replace(hidden=-1), True)
+    assert ctypes.sizeof(ctypes.c_size_t) == 8

@@ -6,7 +6,8 @@ to short, needs no padding: those that still run are the first rows of the state
 is thrown away.
 
 Each op is a composition over the time steps, the reference; NumPy's kernels do a layer in one product for all inputs,
-one per step for the state, and one per weight gradient.
+one per step for the state, and one per weight gradient. `recurrent` is all layers and directions as one op, for
+backends that have a kernel of these (cuDNN).
 
 Sources: Elman 1990; Hochreiter & Schmidhuber 1997 and Gers et al. 2000 (LSTM); Sak et al. 2014 (projection); Cho et al.
 2014 (GRU). The order of the gates, the GRU's second bias inside the reset gate, and all names are PyTorch's.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
+from ... import backends
 from ..autocast import listed
 from ..composite import composite
 from ..errors import OpError
@@ -133,11 +135,43 @@ def rnn_layer(
 # -- layers and directions --------------------------------------------------------------------------------------------
 
 _LAYERS = {
-    "LSTM": lambda x, hx, w, **o: GRAPH.lstm(x, *hx, *w, **o),
-    "GRU": lambda x, hx, w, **o: GRAPH.gru(x, *hx, *w, **o),
-    "RNN_TANH": lambda x, hx, w, **o: GRAPH.rnn(x, *hx, *w, **o),
-    "RNN_RELU": lambda x, hx, w, **o: GRAPH.rnn(x, *hx, *w, **o, nonlinearity="relu"),
+    "LSTM": lambda F, x, hx, w, **o: F.lstm(x, *hx, *w, **o),
+    "GRU": lambda F, x, hx, w, **o: F.gru(x, *hx, *w, **o),
+    "RNN_TANH": lambda F, x, hx, w, **o: F.rnn(x, *hx, *w, **o),
+    "RNN_RELU": lambda F, x, hx, w, **o: F.rnn(x, *hx, *w, **o, nonlinearity="relu"),
 }
+
+
+def _in_turn(F, kind, rows, batch_sizes, hx, params, has_biases, num_layers, bidirectional, between=None):
+    """Layer after layer, and one direction after the other; `between` is done to the rows between layers."""
+    layer, directions = _LAYERS[kind], 2 if bidirectional else 1
+    per_layer, finals = len(params) // (num_layers * directions), []
+    for depth in range(num_layers):
+        found = []
+        for d in range(directions):
+            i = depth * directions + d
+            state = [None if s is None else F.select(s, 0, i) for s in hx]
+            w = list(params[i * per_layer : (i + 1) * per_layer])
+            if not has_biases:
+                w[2:2] = [None, None]
+            found.append(layer(F, rows, state, w, batch_sizes=batch_sizes, reverse=d == 1))
+        finals += [final for _, *final in found]
+        rows = found[0][0] if directions == 1 else F.concat(found[0][0], found[1][0], dim=1)
+        if between is not None and depth < num_layers - 1:
+            rows = between(rows)
+    return rows, *[F.stack(*states, dim=0) for states in zip(*finals)]
+
+
+@composite(outputs=None)
+def recurrent(F, *tensors, kind="LSTM", batch_sizes=(), has_biases=True, num_layers=1, bidirectional=False):
+    """All layers in one: (output (N, D * P), one final state (layers * D, B, size) for each state of the kind).
+
+    tensors: rows (N, C), the states at the start, each (layers * D, B, size) or None, and the parameters of each layer
+    and direction. kind: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU". For backends that have a kernel of all layers.
+    """
+    count = 2 if kind == "LSTM" else 1
+    hx, params = tensors[1 : 1 + count], tensors[1 + count :]
+    return _in_turn(F, kind, tensors[0], batch_sizes, hx, params, has_biases, num_layers, bidirectional)
 
 
 def stacked(kind, rows, batch_sizes, hx, params, has_biases, num_layers, dropout_p, train, bidirectional):
@@ -145,22 +179,24 @@ def stacked(kind, rows, batch_sizes, hx, params, has_biases, num_layers, dropout
 
     hx: states (layers * D, B, H), or None for zeros. Between layers is dropout, in training.
     """
-    layer, directions = _LAYERS[kind], 2 if bidirectional else 1
-    per_layer, finals = len(params) // (num_layers * directions), []
+    options = {"has_biases": has_biases, "num_layers": num_layers, "bidirectional": bidirectional}
+    if "recurrent" not in backends.of(rows.array).kernels:
+        between = lambda rows: dropout(rows, dropout_p, train)
+        return _in_turn(GRAPH, kind, rows, batch_sizes, hx, params, **options, between=between)
+    if num_layers == 1 or not (train and dropout_p):
+        return GRAPH.recurrent(rows, *hx, *params, kind=kind, batch_sizes=batch_sizes, **options)
+    directions = 2 if bidirectional else 1
+    per_layer, finals = len(params) // num_layers, []
     for depth in range(num_layers):
-        found = []
-        for d in range(directions):
-            i = depth * directions + d
-            state = [None if s is None else GRAPH.select(s, 0, i) for s in hx]
-            w = list(params[i * per_layer : (i + 1) * per_layer])
-            if not has_biases:
-                w[2:2] = [None, None]
-            found.append(layer(rows, state, w, batch_sizes=batch_sizes, reverse=d == 1))
-        finals += [final for _, *final in found]
-        rows = found[0][0] if directions == 1 else GRAPH.concat(found[0][0], found[1][0], dim=1)
-        if depth < num_layers - 1:
+        state = [None if s is None else GRAPH.narrow(s, 0, depth * directions, directions) for s in hx]
+        w = params[depth * per_layer : (depth + 1) * per_layer]
+        if depth:
             rows = dropout(rows, dropout_p, train)
-    return rows, *[GRAPH.stack(*states, dim=0) for states in zip(*finals)]
+        rows, *found = GRAPH.recurrent(
+            rows, *state, *w, kind=kind, batch_sizes=batch_sizes, has_biases=has_biases, bidirectional=bidirectional
+        )
+        finals.append(found)
+    return rows, *[GRAPH.concat(*states, dim=0) for states in zip(*finals)]
 
 
 def _call(kind, args):
@@ -230,7 +266,7 @@ def rnn_relu(*args):
 
 def _cell(kind, input, hx, weights):
     """The new states of one step on input (B, C)."""
-    return _LAYERS[kind](input, hx, weights, batch_sizes=(input.shape[0],))[1:]
+    return _LAYERS[kind](GRAPH, input, hx, weights, batch_sizes=(input.shape[0],))[1:]
 
 
 @function

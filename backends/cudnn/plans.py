@@ -27,7 +27,7 @@ from typing import Any
 from .. import cudnn as settings
 from .graphs import Description, build
 
-__all__ = ["Plan", "Runtime", "folder", "runtime", "serve"]
+__all__ = ["Plan", "Runtime", "direct", "folder", "runtime", "serve"]
 
 #: of what a plan may take as workspace, in bytes
 LIMIT = 4 << 30
@@ -235,17 +235,26 @@ def planned(cudnn: Any, description: Description, every: bool = False, **where: 
 
 # -- the one in use ---------------------------------------------------------------------------------------------------
 
-_PROVIDERS: list[Callable[[], Runtime | None]] = []
+_PROVIDERS: list[tuple[Callable[[], Runtime | None], Callable[[], tuple[Any, Any]]]] = []
 
 
-def serve(provider: Callable[[], Runtime | None]) -> None:
-    """Let kernels compute by what `provider()` gives from now on; it is asked at each call."""
-    _PROVIDERS[:] = [provider]
+def serve(provider: Callable[[], Runtime | None], interface: Callable[[], tuple[Any, Any]]) -> None:
+    """Let kernels compute by what these give from now on; they are asked at each call.
+
+    provider: what graphs are planned and run by. interface: the library itself (None: there is none) and the array
+    library, as `Runtime` wants it.
+    """
+    _PROVIDERS[:] = [(provider, interface)]
 
 
 def runtime() -> Runtime | None:
-    """What kernels compute by; None where cuDNN is not to be had, or is switched off."""
-    return _PROVIDERS[0]() if _PROVIDERS and settings.enabled else None
+    """What graphs are computed by; None where cuDNN is not to be had, or is switched off."""
+    return _PROVIDERS[0][0]() if _PROVIDERS and settings.enabled else None
+
+
+def direct() -> tuple[Any, Any]:
+    """The library itself and the array library; (None, None) where cuDNN is not to be had, or is switched off."""
+    return _PROVIDERS[0][1]() if _PROVIDERS and settings.enabled else (None, None)
 
 
 # -- on disk ----------------------------------------------------------------------------------------------------------

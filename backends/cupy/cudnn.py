@@ -16,7 +16,7 @@ from ..cudnn import library
 from ..cudnn.layouts import steps
 from ..cudnn.plans import Runtime
 
-__all__ = ["DeviceArrays", "chained", "runtime"]
+__all__ = ["DeviceArrays", "chained", "interface", "runtime"]
 
 
 class DeviceArrays:
@@ -70,11 +70,20 @@ def _described(index: int) -> str:
     return f"{found['name'].decode()} {found['major']}.{found['minor']} x{found['multiProcessorCount']}#{index}"
 
 
+_ARRAYS = DeviceArrays()
+
+
+def interface() -> tuple[Any, Any]:
+    """cuDNN's own functions, and CuPy; (None, None) where it is not installed."""
+    found = library.dynamic()
+    return (None, None) if found is None else (found, _ARRAYS)
+
+
 @functools.cache
 def runtime() -> Runtime | None:
     """cuDNN on CuPy's arrays; None where it is not installed."""
     found = library.library()
-    return None if found is None else Runtime(found, DeviceArrays())
+    return None if found is None else Runtime(found, _ARRAYS)
 
 
 def chained(name: str, first: dict[str, Any], second: dict[str, Any]) -> dict[str, Callable[..., Any]]:

@@ -15,10 +15,11 @@ import cupyx.scipy.special as special
 from ..cudnn import plans
 from ..cudnn.attention import ATTENTION
 from ..cudnn.normalisation import BATCH_NORM, LAYER_NORM
+from ..cudnn.recurrent import RECURRENT
 from ..recorder import recording
 from . import gemm
 from .convolution import CONVOLUTION
-from .cudnn import chained, runtime
+from .cudnn import chained, interface, runtime
 from .namespace import check_along, check_indices, only_masks
 from .own import OWN
 
@@ -145,7 +146,8 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **ATTENTION,
     **BATCH_NORM,
     **CONVOLUTION,
+    **RECURRENT,
     **chained("layer_norm", LAYER_NORM, OWN),
     **chained("rms_norm", LAYER_NORM, OWN),
 }
-plans.serve(runtime)
+plans.serve(runtime, interface)

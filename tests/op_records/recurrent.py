@@ -99,7 +99,61 @@ def _projected():
     return Sample(floats((3, 2)), *states, *weights, batch_sizes=(2, 1))
 
 
+def _stacked(x, *tensors, kind, batch_sizes, has_biases=True, num_layers=1, bidirectional=False):
+    """Layer on layer, of the functions above."""
+    count, directions = 2 if kind == "LSTM" else 1, 1 + bidirectional
+    hx, params = tensors[:count], tensors[count:]
+    per, finals = len(params) // (num_layers * directions), []
+    layer = {"LSTM": _lstm, "GRU": _gru}.get(kind, _rnn)
+    options = {"nonlinearity": "relu"} if kind == "RNN_RELU" else {}
+    for depth in range(num_layers):
+        outputs = []
+        for d in range(directions):
+            i = depth * directions + d
+            w = list(params[i * per : (i + 1) * per])
+            if not has_biases:
+                w[2:2] = [None, None]
+            state = [None if s is None else s[i] for s in hx]
+            out, *final = layer(x, *state, *w, batch_sizes=batch_sizes, reverse=bool(d), **options)
+            outputs.append(out)
+            finals.append(final)
+        x = np.concatenate(outputs, 1)
+    return x, *map(np.stack, zip(*finals))
+
+
+def _stacks():
+    """Two layers, both directions, a projection, packed rows."""
+
+    def sample(kind, gates, layers, directions, batch_sizes, biases=True, states=True, projection=None):
+        size, out = 2, projection or 2
+        lead = (layers * directions, batch_sizes[0])
+        given = [floats((sum(batch_sizes), 2))]
+        widths = (out, size)[: 2 if kind == "LSTM" else 1]
+        given += [floats((*lead, n), -1, 1, seed=4 + n) if states else None for n in widths]
+        for depth in range(layers):
+            for d in range(directions):
+                shapes = [(gates * size, 2 if not depth else out * directions), (gates * size, out)]
+                shapes += [(gates * size,)] * 2 * biases + [(projection, size)] * bool(projection)
+                given += [floats(s, -0.9, 0.9, seed=9 * depth + 5 * d + k) for k, s in enumerate(shapes)]
+        return Sample(
+            *given,
+            kind=kind,
+            batch_sizes=batch_sizes,
+            has_biases=biases,
+            num_layers=layers,
+            bidirectional=directions == 2,
+        )
+
+    return [
+        sample("LSTM", 4, 2, 1, (1, 1), False, projection=1),
+        sample("GRU", 3, 1, 2, (2, 1), False, states=False),
+        sample("RNN_TANH", 1, 2, 2, (2, 1)),
+        sample("RNN_RELU", 1, 2, 1, (1, 1), False),
+    ]
+
+
 RECORDS = [
+    OpRecord("recurrent", samples=_stacks, reference=_stacked, close=KERNEL),
     OpRecord(
         "lstm", samples=lambda: [*_samples(4), _projected()], reference=_lstm, large=lambda: _large(4), close=KERNEL
     ),
