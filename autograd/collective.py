@@ -12,6 +12,7 @@ from typing import Any
 from .. import backends
 from ..backends import communication, np
 from ..backends.communication import ReduceOp, Work
+from ..backends.recorder import recording, refused
 from .function import Function
 from .namespaces import GRAPH
 from .ops.normalisation import update_running
@@ -76,14 +77,42 @@ class Call:
         for raw, copy in self.back:
             raw[...] = copy if self.kind == "cpu" or self.on_gpu else backends.of(raw).asarray(copy)
 
+    def _record(self, recorder: Any, engine: Any, name: str, args: Any) -> None:
+        """Within a captured step: the call is made now and at each replay, and waited for."""
+        if self.back:
+            raise refused(f"{name} of a tensor that is not contiguous, or not on the host,")
+        arrays = [x for arg in args for x in (arg if isinstance(arg, list) else [arg]) if hasattr(x, "dtype")]
+
+        def again(*held: Any) -> None:
+            rest = iter(held)
+            real = [
+                [next(rest) for _ in arg] if isinstance(arg, list) else next(rest) if hasattr(arg, "dtype") else arg
+                for arg in args
+            ]
+            getattr(engine, name)(*real)
+
+        recorder.update(name, again, *arrays, writes=arrays)  # what is only sent, too: the call must not be left out
+
     def run(self, name: str, async_op: bool, *args: Any) -> Work | None:
         """Call the operation of the group."""
         engine = device_group(self.group) if self.on_gpu else self.group
+        recorder = recording()
+        if recorder is not None and not self.on_gpu:
+            self._record(recorder, engine, name, args)
+            return _Done() if async_op else None
         for t in self.written:
             mark_written(t.array)
         work: Work = getattr(engine, name)(*args, block=not async_op, after=self.give_back if self.back else None)
         work.outputs = self.written
         return work if async_op else None
+
+
+class _Done(Work):
+    """Work that was waited for."""
+
+    def __init__(self) -> None:
+        super().__init__("recorded")
+        self._finish()
 
 
 def _rows(array: Any, group: Any) -> list[Any]:

@@ -21,6 +21,7 @@ from ..autograd.tape import when_done
 from ..autograd.tensor import Node, wrap
 from ..backends import np
 from ..backends.communication import ReduceOp
+from ..backends.recorder import recording, refused
 
 __all__ = ["GradBucket", "Reducer"]
 
@@ -33,7 +34,7 @@ class GradBucket:
 
     def __init__(self, bucket: _Bucket, index: int, last: bool) -> None:
         self._bucket, self._index, self._last = bucket, index, last
-        self._buffer = wrap(bucket.flat, None)
+        self._buffer = bucket.tensor
 
     def index(self) -> int:
         """The place of the bucket in the order of buckets; 0 is the first to be complete."""
@@ -65,9 +66,10 @@ class _Bucket:
         self.params = params
         first = params[0].array
         sizes = [p.array.size for p in params]
-        self.flat = backends.of(first).xp.zeros(sum(sizes), first.dtype)
+        self.tensor = wrap(backends.of(first).xp.zeros(sum(sizes), first.dtype), None)
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-        self.views = [wrap(_view(self.flat[end - n : end], p.array), None) for end, n, p in zip(ends, sizes, params)]
+        flat = self.tensor.array
+        self.views = [wrap(_view(flat[end - n : end], p.array), None) for end, n, p in zip(ends, sizes, params)]
         self.missing = set(range(len(params)))
         self.pending: Any = None
 
@@ -231,14 +233,14 @@ class Reducer:
             def result() -> None:
                 found = future.wait()
                 found = found[0] if isinstance(found, (list, tuple)) else found
-                if found.array is not bucket.flat:
-                    bucket.flat[...] = found.array.reshape(-1)
+                if found is not bucket.tensor:
+                    bucket.tensor.array[...] = found.array.reshape(-1)
 
             bucket.pending = result
             return
         op = ReduceOp.AVG if self.join is None else ReduceOp.SUM
-        call = Call(self.group, bucket.views[0])
-        work: Any = call.run("all_reduce", True, call.array(wrap(bucket.flat, None), True), op)
+        call = Call(self.group, bucket.tensor)
+        work: Any = call.run("all_reduce", True, call.array(bucket.tensor, True), op)
         bucket.pending = work.wait
 
     def finish(self) -> None:
@@ -252,8 +254,8 @@ class Reducer:
             pending, bucket.pending = bucket.pending, None
             pending()
             if self.join is not None and self.hook is None:
-                bucket.flat /= self.join.divisor
-            mark_written(bucket.flat)
+                bucket.tensor.array /= self.join.divisor
+            mark_written(bucket.tensor.array)
         for i in self.unused:
             if used is None or used[i]:
                 p = self.params[i]
@@ -264,6 +266,8 @@ class Reducer:
         self.reset()
 
     def _used_anywhere(self) -> Any:
+        if recording() is not None:
+            raise refused("find_unused_parameters")
         used = np.ones(len(self.params), np.int32)
         used[self.unused] = 0
         self.group.all_reduce(used)
@@ -272,7 +276,7 @@ class Reducer:
     def shadow(self) -> None:
         """Take part in the backward of the others, with gradients of zero."""
         for bucket in self.buckets:
-            bucket.flat[...] = 0
+            bucket.tensor.array[...] = 0
             bucket.missing = set()
         self._launch()
         if self.find_unused and self.used is None:

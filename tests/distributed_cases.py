@@ -3,7 +3,9 @@
 Each process knows the numbers of all of them, so each compares with NumPy, or with a training in one process.
 """
 
+import copy
 import os
+import pickle
 import sys
 import time
 
@@ -16,6 +18,7 @@ from chainrule import nn
 from chainrule.distributed import ReduceOp
 from chainrule.nn import functional as F
 from chainrule.nn.parallel import DistributedDataParallel as DDP
+from chainrule.utils.checkpoint import checkpoint
 
 FLOATS = (cr.float32, cr.float64, cr.float16, cr.bfloat16)
 NUMPY = {
@@ -410,7 +413,7 @@ def training(rank, size):
         same_everywhere(net, size)
         for bucket in model.reducer.buckets:  # gradients are views of the buckets
             for p in bucket.params:
-                assert np.shares_memory(p.grad.array, bucket.flat)
+                assert np.shares_memory(p.grad.array, bucket.tensor.array)
         first = {id(p) for p in model.reducer.buckets[0].params}
         assert id(next(iter(net.parameters()))) not in first  # the last layer's come first
 
@@ -629,6 +632,75 @@ def uneven(rank, size):
         model(x[mine]).sum().backward()
 
 
+def captured(rank, size):
+    """A captured step does its calls at each replay, and ends with the bits of one that is not captured."""
+    x, y = data("mlp")
+    mine = part(rank, size, len(x))
+
+    def steps(capture):
+        cr.manual_seed(7)
+        net = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+        model = DDP(net, bucket_cap_mb=0.0002)
+        optimizer = cr.optim.Adam(model.parameters())
+
+        def step(x, y):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        taken = cr.capture(step, strict=True) if capture else step
+        losses = [taken(x[mine] + i, y[mine]).item() for i in range(6)]
+        assert not capture or taken.recordings == 1
+        return losses, [p.detach().numpy().copy() for p in model.parameters()]
+
+    (losses, weights), (want, expected) = steps(True), steps(False)
+    assert losses == want
+    assert all(np.array_equal(a, b) for a, b in zip(weights, expected))
+
+    @cr.capture(strict=True)
+    def total(t):
+        t = t.clone()
+        dist.all_reduce(t)
+        return t * 1
+
+    for i in range(5):
+        assert total(cr.full((3,), float(i + rank))).tolist() == [i * size + size * (size - 1) / 2] * 3
+    refused = DDP(Branches(), find_unused_parameters=True)
+    step = cr.capture(lambda x: refused(x, (0,))["out"][0].sum().backward(), warmup=0, strict=True)
+    raises(cr.autograd.capture.CaptureError, "find_unused_parameters", step, x)
+
+
+class Recomputed(nn.Module):
+    """Layers whose activations are computed anew in backward."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = mlp(), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.b(checkpoint(self.a, x, use_reentrant=False))
+
+
+def checkpointed(rank, size):
+    """Recomputed layers, copies of the wrapper, and hooks of the user's own."""
+    x, y = data("mlp")
+    mine = part(rank, size, len(x))
+    cr.manual_seed(8)
+    alone = Recomputed()
+    F.cross_entropy(alone(x), y).backward()
+    model = DDP(Recomputed(), bucket_cap_mb=0.001)
+    model.module.load_state_dict(alone.state_dict())
+    for wrapped in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        calls = []
+        wrapped.module.b.weight.register_hook(lambda g, calls=calls: calls.append(g.shape))
+        F.cross_entropy(wrapped(x[mine]), y[mine]).backward()
+        assert calls == [(3, 3)]
+        for a, b in zip(alone.parameters(), wrapped.parameters()):
+            close(b.grad, a.grad)
+
+
 def batch_norm(rank, size):
     """Values, gradients and statistics over unequal parts of a batch, in float64."""
     cuts = [0, 5, 12] if size == 2 else [0, 1, 4, 5, 12]
@@ -639,7 +711,7 @@ def batch_norm(rank, size):
         alone = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[len(shape)](3, dtype=dtype)
         with cr.no_grad():
             alone.weight.copy_(cr.tensor([1.0, -2.0, 3.0]))
-        net = nn.SyncBatchNorm.convert_sync_batchnorm(__import__("copy").deepcopy(alone))
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(alone))
         tolerance = 1e-10 if dtype == cr.float64 else 2e-5
         whole, piece = x.clone().requires_grad_(), x[mine].clone().requires_grad_()
         for _ in range(2):
@@ -697,7 +769,7 @@ def again(rank, size):
 CASES = {
     "calls": (reductions, copies, objects, letters, asynchronous, groups),
     "gradients": (gradients, batch_norm, sampling),
-    "training": (training, overlap, accumulation, unused, refusals, buffers, hooks, uneven),
+    "training": (training, overlap, accumulation, unused, refusals, buffers, hooks, uneven, captured, checkpointed),
     "again": (again, again),
 }
 
