@@ -16,6 +16,8 @@ class Adadelta(Optimizer):
     to g; maximize climbs. foreach and capturable are PyTorch's choices of an implementation: here there is one.
     differentiable: the step is recorded.
 
+    master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
+
     Source: M. Zeiler, "ADADELTA: an adaptive learning rate method", 2012.
     """
 
@@ -33,6 +35,7 @@ class Adadelta(Optimizer):
         capturable: bool = False,
         maximize: bool = False,
         differentiable: bool = False,
+        master_weights: bool = False,
     ) -> None:
         check({"learning rate": lr})
         if not 0.0 <= rho <= 1.0:
@@ -48,7 +51,7 @@ class Adadelta(Optimizer):
             "foreach": foreach,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return "square_avg", "acc_delta"

@@ -16,6 +16,8 @@ class Adagrad(Optimizer):
     weight_decay · p to g; maximize climbs. foreach and fused are PyTorch's choices of an implementation: here there is
     one. differentiable: the step is recorded.
 
+    master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
+
     Source: J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods for online learning and stochastic
     optimization", 2011.
     """
@@ -35,6 +37,7 @@ class Adagrad(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        master_weights: bool = False,
     ) -> None:
         check(
             {
@@ -57,7 +60,7 @@ class Adagrad(Optimizer):
             "differentiable": differentiable,
             "fused": fused,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
         for group in self.param_groups:
             for p in group["params"]:
                 self.started(p, group)

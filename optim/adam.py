@@ -18,6 +18,8 @@ class Adam(Optimizer):
     instead (AdamW). amsgrad: the largest v so far takes v's place. maximize climbs. foreach, fused and capturable are
     PyTorch's choices of an implementation: here there is one. differentiable: the step is recorded.
 
+    master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
+
     Sources: D. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015; S. Reddi et al., "On the convergence
     of Adam and beyond", 2018 (amsgrad: the maximum is over the second moment).
     """
@@ -39,6 +41,7 @@ class Adam(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        master_weights: bool = False,
     ) -> None:
         check({"learning rate": lr, "epsilon value": eps}, betas)
         check({"weight_decay value": weight_decay})
@@ -62,7 +65,7 @@ class Adam(Optimizer):
             "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")

@@ -16,6 +16,8 @@ class Adamax(Optimizer):
     foreach and capturable are PyTorch's choices of an implementation: here there is one. differentiable: the step is
     recorded.
 
+    master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
+
     Source: D. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015, section 7.1.
     """
 
@@ -33,6 +35,7 @@ class Adamax(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
+        master_weights: bool = False,
     ) -> None:
         check({"learning rate": lr, "epsilon value": eps}, betas)
         check({"weight_decay value": weight_decay})
@@ -46,7 +49,7 @@ class Adamax(Optimizer):
             "differentiable": differentiable,
             "capturable": capturable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return "exp_avg", "exp_inf"

@@ -16,6 +16,8 @@ class Lion(Optimizer):
     climbs. foreach is accepted as elsewhere; differentiable: the step is recorded (its derivative by g is 0 but for m).
     PyTorch has no Lion.
 
+    master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
+
     Source: X. Chen et al., "Symbolic discovery of optimization algorithms", 2023.
     """
 
@@ -33,6 +35,7 @@ class Lion(Optimizer):
         maximize: bool = False,
         foreach: bool | None = None,
         differentiable: bool = False,
+        master_weights: bool = False,
     ) -> None:
         check({"learning rate": lr, "weight_decay value": weight_decay}, betas)
         defaults = {
@@ -43,7 +46,7 @@ class Lion(Optimizer):
             "foreach": foreach,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg",)

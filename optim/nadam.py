@@ -16,6 +16,8 @@ class NAdam(Optimizer):
     decoupled_weight_decay shrinks p by 1 - lr · weight_decay instead. maximize climbs. foreach and capturable are
     PyTorch's choices of an implementation: here there is one. differentiable: the step is recorded.
 
+    master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
+
     Source: T. Dozat, "Incorporating Nesterov momentum into Adam", 2016.
     """
 
@@ -35,6 +37,7 @@ class NAdam(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        master_weights: bool = False,
     ) -> None:
         check({"learning rate": lr, "epsilon value": eps}, betas)
         check({"weight_decay value": weight_decay, "momentum_decay value": momentum_decay})
@@ -50,7 +53,7 @@ class NAdam(Optimizer):
             "capturable": capturable,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return "exp_avg", "exp_avg_sq"

@@ -25,7 +25,9 @@ from ..autograd.op import GRAPH, raw
 from ..autograd.storage import as_memory, assign
 from ..autograd.tensor import wrap
 from ..autograd.tracking import paused, recording
+from .master import MASTER, fresh_master, keeps_master
 from .plan import Plan
+from .together import Together
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
 
@@ -136,13 +138,25 @@ class Optimizer:
 
     `param_groups` is the list of the groups' dicts, `state` maps a parameter to its state. A subclass of one's own may
     simply define `step`; the ones here define `slots` and `update`.
+
+    master_weights (no option of PyTorch's): parameters in float16 and bfloat16 have float32 copies, which are updated
+    and kept in `state[p]["master_param"]`; other state is in float32 too, and the parameters are written from it.
+    foreach, fused and capturable: on a GPU one kernel updates all parameters of a group and counts the steps there,
+    whatever they say, but for fused=False (one parameter after another); on the CPU there is one implementation. With
+    `fused` or `capturable` a GradScaler leaves it to `step` to leave itself out, as it does on a GPU unless `foreach`.
     """
 
     #: the name of the backends' in-place step
     kernel = ""
+    #: what a GradScaler found in the gradients, and what it scaled the loss by: tensors, while it calls `step`
+    found_inf: Tensor | None = None
+    grad_scale: Tensor | None = None
+
     #: False: the formula looks at a parameter as a whole, so each goes alone, in its shape
     elementwise = True
 
+    #: groups (by number) that the backend's kernel over all parameters does not serve after all
+    _apart: set[int] = set()
     _hooks: Any = None
     _inside = False
     _stepped = False
@@ -154,16 +168,20 @@ class Optimizer:
         if "step" in cls.__dict__:
             cls.step = _counted(cls.__dict__["step"])  # type: ignore[method-assign]
 
-    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+    def __init__(self, params: Any, defaults: dict[str, Any], master_weights: bool = False) -> None:
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
                 f"{type(params).__name__}"
             )
+        if master_weights:
+            if defaults.get("differentiable"):
+                raise RuntimeError("`master_weights` does not support `differentiable`")
+            defaults = {**defaults, "master_weights": True}
         self.defaults = defaults
         self.state: Any = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, Plan | Together] = {}
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -227,14 +245,38 @@ class Optimizer:
                 with paused():
                     plan = self._plan(index, group, params)
                 plan.guard(recorder, self, index)
-            plan.run(self, group)
+            if plan.run(self, group) is False:
+                self._apart = self._apart | {index}
+                plan = self._plan(index, group, params)
+                plan.run(self, group)
         return loss
 
-    def _plan(self, index: int, group: dict[str, Any], params: list[Tensor]) -> Plan:
+    def _plan(self, index: int, group: dict[str, Any], params: list[Tensor]) -> Plan | Together:
         plan = self._plans.get(index)
         if plan is None or not plan.fits(params, self, group):
-            plan = self._plans[index] = Plan(self, group, params)
+            together = index not in self._apart and Together.serves(self, group, params)
+            plan = self._plans[index] = (Together if together else Plan)(self, group, params)
         return plan
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether `step` leaves itself out where `self.found_inf` (a tensor, set by a GradScaler) is not 0.
+
+        So it is where a kernel reads it on the device, in a recorded step, and where `fused` or `capturable` asks for
+        it: then the host reads nothing, or (without such a kernel) one number here instead of in the GradScaler.
+        """
+        if type(self).step is not Optimizer.step:
+            return False
+
+        def takes(group: dict[str, Any]) -> bool:
+            if group.get("differentiable"):
+                return False
+            if group.get("fused") or group.get("capturable") or recording() is not None:
+                return True
+            params = [p for p in group["params"] if p.grad is not None]
+            return bool(params) and not group.get("foreach") and Together.serves(self, group, params)
+
+        return all(map(takes, self.param_groups))
 
     @staticmethod
     def _group_tensors_by_device_and_dtype(tensorlistlist: Any, with_indices: bool = False) -> dict[Any, Any]:
@@ -246,12 +288,16 @@ class Optimizer:
     def started(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of `p`, made where there is none yet; counters are 0-d tensors on the host, as in PyTorch."""
         state, slots = self.state[p], self.slots(group)
+        if keeps_master(p, group) and not isinstance(state.get(MASTER), Tensor):
+            as_memory(p)
+            state[MASTER] = fresh_master(p)
         for name, first in self.counters(group).items():
             if not isinstance(state.get(name), Tensor):
                 state[name] = _counter(state.get(name, first))
         if any(state.get(name) is None for name in slots):
             as_memory(p)
-            arrays = self.init(raw(p.array).backend.xp, p.array, group)
+            like = state[MASTER].array if keeps_master(p, group) else p.array
+            arrays = self.init(raw(like).backend.xp, like, group)
             if not self.counts:
                 state["fresh"] = True
             for name, array in zip(slots, arrays):
@@ -378,10 +424,13 @@ class Optimizer:
         params = {i: p for s, g in zip(saved, self.param_groups) for i, p in zip(s["params"], g["params"])}
         state: Any = defaultdict(dict)
         counters = {i: self.counters(g) for s, g in zip(saved, self.param_groups) for i in s["params"]}
+        options = {i: s for s in saved for i in s["params"]}
         for key, entry in state_dict["state"].items():
             if key in params:
                 state[params[key]] = {
-                    name: _copied_counter(value) if name in ("step", *counters[key]) else _fitted(value, params[key])
+                    name: _copied_counter(value)
+                    if name in ("step", *counters[key])
+                    else _fitted(value, params[key], keeps_master(params[key], options[key]))
                     for name, value in entry.items()
                 }
             else:
@@ -396,7 +445,7 @@ class Optimizer:
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {k: v for k, v in self.__dict__.items() if k not in ("_plans", "_inside")}
+        kept = {k: v for k, v in self.__dict__.items() if k not in ("_plans", "_inside", "_apart")}
         return {**kept, "_plans": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -473,13 +522,13 @@ def _copied_counter(value: Any) -> Any:
     return _counter(number(value), value.dtype) if isinstance(value, Tensor) else value
 
 
-def _fitted(value: Any, p: Tensor) -> Any:
-    """A loaded entry of p's state: on p's device, in p's dtype, on memory of its own."""
+def _fitted(value: Any, p: Tensor, wide: bool) -> Any:
+    """A loaded entry of p's state: on p's device, in p's dtype (`wide`: in float32), on memory of its own."""
     if isinstance(value, Tensor):
         dtype = p.dtype if p.is_floating_point() else None
-        return value.detach().to(device=p.device, dtype=dtype, copy=True)
+        return value.detach().to(device=p.device, dtype=float32 if wide else dtype, copy=True)
     if isinstance(value, dict):
-        return {k: _fitted(v, p) for k, v in value.items()}
+        return {k: _fitted(v, p, wide) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)([_fitted(v, p) for v in value])
+        return type(value)([_fitted(v, p, wide) for v in value])
     return value

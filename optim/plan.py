@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import FUNCTIONS, Tensor
 from ..autograd.op import raw
-from ..autograd.storage import as_memory, mark_all_written
+from ..autograd.storage import as_memory, mark_all_written, version
 from ..autograd.tensor import wrap
 from ..autograd.tracking import recording
+from .master import MASTER, keeps_master, refreshed
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -33,18 +34,26 @@ class _Bundle:
     `rows` are their counters, one host array per name; each parameter's counter tensor is a view of its element.
     """
 
-    __slots__ = ("alone", "grad", "memory", "params", "rows", "states", "values", "views")
+    __slots__ = ("alone", "grad", "master", "memory", "params", "rows", "states", "values", "version", "views")
 
     def __init__(
-        self, optimizer: Optimizer, params: list[Tensor], slots: tuple[str, ...], counters: tuple[str, ...]
+        self,
+        optimizer: Optimizer,
+        params: list[Tensor],
+        slots: tuple[str, ...],
+        counters: tuple[str, ...],
+        master: bool = False,
     ) -> None:
         self.params = params
-        self.states = states = [optimizer.state[p] for p in params] if slots or counters else []
+        self.states = states = [optimizer.state[p] for p in params] if slots or counters or master else []
         self.rows = [_row(states, name) for name in counters]
         first = params[0].array
         xp = raw(first).backend.xp
         sizes = [p.array.size for p in params]
-        self.alone = len(params) == 1 and _alone(optimizer, first)
+        #: the float32 copy of a parameter in 16 bits, which then is alone
+        self.master: Any = self.states[0].get(MASTER) if master else None
+        self.version = version(first) if master else 0
+        self.alone = master or (len(params) == 1 and _alone(optimizer, first))
         self.views: tuple[Any, ...] = ()
         if self.alone:
             self.memory, self.grad = None, None
@@ -74,6 +83,13 @@ class _Bundle:
                     state["fresh"] = flag
 
         return restore
+
+    def update_master(self, optimizer: Optimizer, g: Any, numbers: dict[str, Any]) -> None:
+        """Update the float32 copy, and write the parameter from it."""
+        p, master = self.params[0], self.master
+        refreshed([p], [master], [self.version])
+        _run(optimizer, master.array, g.astype(master.array.dtype), self.values, numbers)
+        p.array[...] = master.array
 
     def agrees(self) -> bool:
         """Whether the counters of all its parameters still are the same."""
@@ -116,11 +132,22 @@ class Plan:
         for p in params:
             as_memory(p)
             a = p.array
-            state = optimizer.started(p, group) if self.slots or counters else {}
+            master = keeps_master(p, group)
+            state = optimizer.started(p, group) if self.slots or counters or master else {}
             counts = tuple([(state[name].dtype, state[name].item()) for name in counters])
-            key = (id(p) if _alone(optimizer, a) else None, a.dtype, str(p.device), state.get("fresh"), counts)
+            key = (
+                id(p) if master or _alone(optimizer, a) else None,
+                master,
+                a.dtype,
+                str(p.device),
+                state.get("fresh"),
+                counts,
+            )
             together.setdefault(key, []).append(p)
-        self.bundles = [_Bundle(optimizer, members, self.slots, counters) for members in together.values()]
+        self.bundles = [
+            _Bundle(optimizer, members, self.slots, counters, master) for (_, master, *_), members in together.items()
+        ]
+        self.masters = bool(group.get("master_weights"))
         self.layouts = [(p.array.shape, p.array.dtype, type(p.array), _flat(p.array)) for p in params]
         self.names = self.slots + counters
         self.states = [optimizer.state[p] for p in params] if self.names else []
@@ -133,6 +160,7 @@ class Plan:
             len(params) != len(self.params)
             or not all(map(is_, params, self.params))
             or optimizer.slots(group) != self.slots
+            or bool(group.get("master_weights")) != self.masters
         ):
             return False
         for p, (shape, dtype, kind, flat) in zip(params, self.layouts):
@@ -173,15 +201,27 @@ class Plan:
     def run(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
         """Take the step."""
         recorder = recording()
+        found, scale = optimizer.found_inf, optimizer.grad_scale
+        if found is not None and recorder is None and found.item():
+            return
+        if scale is not None and recorder is None:
+            for p in self.params:
+                p.grad.div_(scale.to(p.grad.device))
         for bundle in self.bundles:
             arrays = [p.array for p in bundle.params]
             grads = [p.grad.array for p in bundle.params]
             for a, g in zip(arrays, grads):
                 if a.shape != g.shape:
                     raise RuntimeError(f"a gradient has shape {list(g.shape)} and its parameter {list(a.shape)}")
+            if recorder is not None and found is not None:
+                self._guarded(recorder, optimizer, group, bundle, arrays, grads)
+                continue
             backend = raw(arrays[0]).backend
             counted = functools.partial(optimizer.counted, group, bundle.rows, bundle.states)
             numbers = counted() if recorder is None else recorder.live(counted, bundle.restorer())
+            if bundle.master is not None:
+                bundle.update_master(optimizer, grads[0], numbers)
+                continue
             if bundle.alone:
                 _run(optimizer, arrays[0], grads[0], bundle.values, numbers)
                 continue
@@ -197,6 +237,35 @@ class Plan:
             for a, view in zip(arrays, bundle.views):
                 a[...] = view
         mark_all_written([p.array for p in self.params])
+        for bundle in self.bundles:
+            if bundle.master is not None:
+                bundle.version = version(bundle.params[0].array)
+
+    def _guarded(
+        self, recorder: Any, optimizer: Optimizer, group: dict[str, Any], bundle: _Bundle, arrays: Any, grads: Any
+    ) -> None:
+        """Record a step that is left out in the replays in which `found_inf` is not 0, counters and all."""
+
+        def step(found: Any, scale: Any, *arrays: Any) -> None:
+            if found > 0:
+                return
+            params, grads = arrays[: len(bundle.params)], arrays[len(bundle.params) : 2 * len(bundle.params)]
+            if scale is not None:
+                for g in grads:
+                    g /= scale.astype(g.dtype)
+            numbers = optimizer.counted(group, bundle.rows, bundle.states)
+            if bundle.master is not None:
+                _update(optimizer, arrays[-1], grads[0].astype(arrays[-1].dtype), *bundle.values, **numbers)
+                params[0][...] = arrays[-1]
+                return
+            for i, (a, g) in enumerate(zip(params, grads)):
+                state = [bundle.states[i][name].array for name in self.slots]
+                _update(optimizer, a, g, *state, **numbers)
+
+        found, scale = (None if t is None else t.array for t in (optimizer.found_inf, optimizer.grad_scale))
+        master = [] if bundle.master is None else [bundle.master.array]
+        writes = [*arrays, *(grads if scale is not None else ()), *master, *bundle.rows, *bundle.values]
+        recorder.update("guarded step", step, found, scale, *arrays, *grads, *master, writes=writes)
 
 
 def _run(optimizer: Optimizer, p: Any, g: Any, values: tuple[Any, ...], numbers: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ class RAdam(Optimizer):
     shrinks p by 1 - lr · weight_decay instead. maximize climbs. foreach and capturable are PyTorch's choices of an
     implementation: here there is one. differentiable: the step is recorded.
 
+    master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
+
     Source: L. Liu et al., "On the variance of the adaptive learning rate and beyond", 2020.
     """
 
@@ -36,6 +38,7 @@ class RAdam(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        master_weights: bool = False,
     ) -> None:
         check({"learning rate": lr, "epsilon value": eps}, betas)
         check({"weight_decay value": weight_decay})
@@ -50,7 +53,7 @@ class RAdam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return "exp_avg", "exp_avg_sq"

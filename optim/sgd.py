@@ -17,6 +17,8 @@ class SGD(Optimizer):
 
     The velocity holds no lr: v ← μ v - lr g, p ← p + v of some texts is the same only while lr does not change.
 
+    master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
+
     Sources: B. Polyak, 1964; I. Sutskever et al., "On the importance of initialization and momentum in deep learning",
     2013.
     """
@@ -37,6 +39,7 @@ class SGD(Optimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
+        master_weights: bool = False,
     ) -> None:
         check({"learning rate": lr, "momentum value": momentum, "weight_decay value": weight_decay})
         if nesterov and (momentum <= 0 or dampening != 0):
@@ -53,7 +56,7 @@ class SGD(Optimizer):
             "differentiable": differentiable,
             "fused": fused,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] != 0 else ()

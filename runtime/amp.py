@@ -33,7 +33,8 @@ class _Round:
     """
 
     def __init__(self) -> None:
-        self.stage, self.found = _READY, {}
+        self.stage = _READY
+        self.found: dict[Any, Tensor] = {}
 
     def found_inf(self, device: Any) -> Tensor:
         """What was found on all devices, on this one; 0 where no gradient was looked at."""

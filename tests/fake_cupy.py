@@ -695,7 +695,10 @@ def _connect():
         _simulate(importlib.import_module("chainrule.backends.cupy.launch"))
     else:
         _without_cuda(backend.kernels)
-        _without_cuda(backend.steps)
+        backend.steps.clear()
+        for name in ("random", "standard_normal", "integers", "permutation"):
+            random = importlib.import_module("chainrule.backends.cupy.random")
+            setattr(random.DeviceGenerator, name, getattr(random.CounterGenerator, name))
 
 
 def _without_cuda(kernels):
@@ -717,6 +720,11 @@ def _simulate(launch):
     """Let the module backends/cupy/launch.py run its kernels in the simulation."""
     from cuda_simulation import simulation
 
+    def plain(a):
+        if hasattr(a, "columns"):
+            return type(a)(*[[x._a for x in column] for column in a.columns])
+        return a._a if isinstance(a, ndarray) else a
+
     class Machine(simulation.Simulation):
         xp = sys.modules["cupy"]
 
@@ -724,7 +732,7 @@ def _simulate(launch):
             return super().pointer(array._a)
 
         def launch(self, kernel, grid, block, args, shared):
-            args = [a._a if isinstance(a, ndarray) else a for a in args]
+            args = [plain(a) for a in args]
             super().launch(kernel, grid, block, args, shared)
 
     launch.machine = Machine()

@@ -104,7 +104,7 @@ class Group:
 
 
 def _six(numbers: Sequence[Any]) -> tuple[Any, ...]:
-    return (*numbers, *[0.0] * (6 - len(numbers)))
+    return (*[x if hasattr(x, "dtype") else float(x) for x in numbers], *[0.0] * (6 - len(numbers)))
 
 
 def _together(numbers: Sequence[Any]) -> tuple[Any, tuple[float, ...]]:
