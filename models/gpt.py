@@ -14,6 +14,7 @@ from ..autograd import FUNCTIONS, Tensor, no_grad
 from ..autograd.creation import arange
 from ..autograd.ops.joining import cat
 from ..nn import functional as F
+from ..nn.normalization import add_norm
 
 
 @dataclasses.dataclass
@@ -73,8 +74,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
+        normal, x = add_norm(self.ln_2, x, self.attn(self.ln_1(x)))
+        return x + self.mlp(normal)
 
 
 class GPT(nn.Module):

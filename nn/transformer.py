@@ -23,7 +23,7 @@ from .dropout import Dropout
 from .linear import Linear
 from .module import Module
 from .multihead import MultiheadAttention
-from .normalization import LayerNorm
+from .normalization import LayerNorm, add_norm
 
 __all__ = [
     "Transformer",
@@ -66,7 +66,7 @@ class _Layer(Module):
     """What the layers of encoder and decoder share: where the norms stand, and attention without its weights."""
 
     def _residual(self, x: Tensor, norm: Module, block: Callable[..., Tensor], *masks: Any) -> Tensor:
-        return x + block(norm(x), *masks) if self.norm_first else norm(x + block(x, *masks))
+        return x + block(norm(x), *masks) if self.norm_first else add_norm(norm, x, block(x, *masks))[0]
 
     def _sa_block(
         self, x: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None, is_causal: bool = False

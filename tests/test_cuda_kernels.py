@@ -21,6 +21,7 @@ from cupy.cuda import nvrtc  # noqa: E402
 import chainrule  # noqa: E402
 from chainrule.autograd import OPS  # noqa: E402
 from chainrule.backends import by_name, hashing, philox, recorder  # noqa: E402
+from chainrule.models.gpt import GPT, GPTConfig  # noqa: E402
 
 by_name("cupy")
 launch, kernels, activation, columns, dropout, rows, namespace, device_random = (
@@ -599,3 +600,14 @@ def test_residual_branches_and_norms(served, machine, kinds, both, seed):
         rounded = stream == "bfloat16" and dtype == "float32"  # made of a sum in 16 bits
         close(got, want, dtype, 8000 if rounded else 4)
     assert {name for name, _ in machine.launches} == {"norm_forward", "norm_backward", "column_sums"}
+
+
+@simulated
+def test_layers_that_add_and_normalise(served, machine):
+    served("add_layer_norm", "add_layer_norm.grad")
+    layer = chainrule.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
+    layer(chainrule.randn(3, 2, 8)).sum().backward()
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=16))
+    model(chainrule.randint(0, 11, (2, 8)))[0].sum().backward()
+    names = [name for name, _ in machine.launches]
+    assert (names.count("norm_forward"), names.count("norm_backward")) == (3, 3)

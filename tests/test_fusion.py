@@ -7,6 +7,7 @@ import chainrule
 from chainrule import nn
 from chainrule.autograd import fusion
 from chainrule.autograd.tensor import Node
+from chainrule.nn.normalization import add_norm
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +187,26 @@ def test_an_error_in_a_joined_batch_norm_says_where_it_is():
     with pytest.raises(RuntimeError) as caught:
         model(chainrule.ones(2, 3, 4, 4))
     assert "BatchNorm2d" in "".join(caught.value.__notes__)
+
+
+# -- a residual branch and its norm ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["fused", "watched"])
+def test_a_norm_after_a_residual_branch(watched):
+    chainrule.manual_seed(0)
+    norm, seen = nn.LayerNorm(6), []
+    with chainrule.no_grad():
+        norm.weight.uniform_()
+    if watched:
+        norm.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    x, y = (chainrule.randn(4, 6, requires_grad=True) for _ in range(2))
+    out, total = add_norm(norm, x, y)
+    assert len(seen) == watched
+    (out * total).sum().backward()
+    found = x.grad, y.grad, norm.weight.grad
+    x.grad = y.grad = norm.weight.grad = norm.bias.grad = None
+    total = x + y
+    (chainrule.nn.functional.layer_norm(total, (6,), norm.weight, norm.bias) * total).sum().backward()
+    for got, want in zip(found, (x.grad, y.grad, norm.weight.grad)):
+        chainrule.testing.assert_close(got, want)
