@@ -23,7 +23,19 @@ from ..backends import np
 from .errors import OpError, describe, device_name, user_place
 from .tensor import Node, Tensor, next_serial, wrap
 
-__all__ = ["SHARED", "Family", "as_memory", "assign", "last_write", "link", "protect", "share", "verify", "write"]
+__all__ = [
+    "SHARED",
+    "Family",
+    "as_memory",
+    "assign",
+    "dense_order",
+    "last_write",
+    "link",
+    "protect",
+    "share",
+    "verify",
+    "write",
+]
 
 #: id of the owner of memory -> (weak reference to it, serial of the last write, number of writes, the user's file and
 #: line, the parts that writes went to: see `_parts`)
@@ -347,6 +359,23 @@ def write(t: Tensor, value: Any) -> None:
         )
     array[...] = value
     _note(array, backend, user_place())
+
+
+def dense_order(array: Any) -> tuple[int, ...] | None:
+    """The dimensions of an array from the one with the largest step to the one with the smallest.
+
+    None where its elements do not fill their memory.
+    """
+    if array.flags.c_contiguous:
+        return tuple(range(array.ndim))
+    order = tuple(sorted(range(array.ndim), key=lambda d: (-array.strides[d], d)))
+    span = array.itemsize
+    for d in reversed(order):
+        if array.shape[d] != 1:
+            if array.strides[d] != span:
+                return None
+            span *= array.shape[d]
+    return order
 
 
 def scale(t: Tensor, factor: Any) -> None:

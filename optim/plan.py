@@ -48,7 +48,9 @@ class _Bundle:
         self.states = states = [optimizer.state[p] for p in params] if slots or counters or master else []
         self.rows = [_row(states, name) for name in counters]
         first = params[0].array
-        xp = raw(first).backend.xp
+        backend = raw(first).backend
+        backend.select(backend.device_of(first)[1])
+        xp = backend.xp
         sizes = [p.array.size for p in params]
         #: the float32 copy of a parameter in 16 bits, which then is alone
         self.master: Any = self.states[0].get(MASTER) if master else None
@@ -217,6 +219,8 @@ class Plan:
                 self._guarded(recorder, optimizer, group, bundle, arrays, grads)
                 continue
             backend = raw(arrays[0]).backend
+            if backend.device_type != "cpu":
+                backend.select(backend.device_of(arrays[0])[1])
             counted = functools.partial(optimizer.counted, group, bundle.rows, bundle.states)
             numbers = counted() if recorder is None else recorder.live(counted, bundle.restorer())
             if bundle.master is not None:

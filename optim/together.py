@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import Tensor
 from ..autograd.op import raw
-from ..autograd.storage import as_memory, mark_all_written, version
+from ..autograd.storage import as_memory, dense_order, mark_all_written, version
 from ..autograd.tensor import wrap
 from .master import MASTER, refreshed
 
@@ -33,8 +33,9 @@ class _Part:
     """Parameters of one dtype on one device, and the backend's `Group` of them."""
 
     def __init__(self, optimizer: Optimizer, group: dict[str, Any], params: list[Tensor], master: bool) -> None:
-        self.params, self.orders = params, [_order(p.array) for p in params]
+        self.params, self.orders = params, [dense_order(p.array) for p in params]
         backend = raw(params[0].array).backend
+        backend.select(backend.device_of(params[0].array)[1])
         xp = backend.xp
         sizes = [p.array.size for p in params]
         starts = [0]
@@ -80,7 +81,8 @@ class _Part:
             refreshed(self.params, self.master, self.versions)
         grads = [_alike(p.grad.array, p.array, order) for p, order in zip(self.params, self.orders)]
         arrays = [p.array for p in self.params]
-        device = self.params[0].device
+        device, backend = self.params[0].device, raw(arrays[0]).backend
+        backend.select(backend.device_of(arrays[0])[1])
         found, scale = (None if t is None else t.to(device).array for t in (found, scale))
         done = self.update(self.group, optimizer.kernel, arrays, grads, lambda: _plain(group), found, scale)
         if done is NotImplemented:
@@ -106,8 +108,7 @@ class Together:
         for p in params:
             as_memory(p)
             optimizer.started(p, group)
-            if p.array.size:
-                parts.setdefault((p.array.dtype, str(p.device)), []).append(p)
+            parts.setdefault((p.array.dtype, str(p.device)), []).append(p)
         self.parts = [
             _Part(optimizer, group, members, self.masters and dtype.itemsize == 2)
             for (dtype, _), members in parts.items()
@@ -123,7 +124,7 @@ class Together:
         for p in params:
             a, g = p.array, p.grad.array
             steps = raw(a).backend.steps
-            if "group" not in steps or a.dtype != g.dtype or a.shape != g.shape or _order(a) is None:
+            if "group" not in steps or a.dtype != g.dtype or a.shape != g.shape or dense_order(a) is None:
                 return False
         if not optimizer.kernel or group.get("fused") is False:
             return False
@@ -183,20 +184,6 @@ def _plain(group: dict[str, Any]) -> dict[str, Any]:
         return tuple(map(plain, x)) if isinstance(x, tuple) else x
 
     return {k: plain(v) for k, v in group.items() if k != "params"}
-
-
-def _order(array: Any) -> tuple[int, ...] | None:
-    """The dimensions from the one with the largest step to the one with the smallest; None where there are gaps."""
-    if array.flags.c_contiguous:
-        return tuple(range(array.ndim))
-    order = tuple(sorted(range(array.ndim), key=lambda d: (-array.strides[d], d)))
-    span = array.itemsize
-    for d in reversed(order):
-        if array.shape[d] != 1:
-            if array.strides[d] != span:
-                return None
-            span *= array.shape[d]
-    return order
 
 
 def _view(memory: Any, shape: tuple[int, ...], order: tuple[int, ...] | None) -> Any:

@@ -22,6 +22,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 #: options that put the tests' tensors on a GPU, or what stands for one
 GPU = ("cupy", "fake")
+ON_DEVICE = ("test_agreement.py", "test_cuda_devices.py", "test_together.py")
 REAL = (
     *("test_cupy_static.py", "test_cuda_kernels.py", "test_cuda_many.py", "test_cublaslt.py", "test_gemm.py"),
     "test_xp.py",
@@ -62,7 +63,9 @@ def pytest_report_header(config):
 def pytest_ignore_collect(collection_path, config):
     """What looks at the real CuPy has nothing to look at beside a fake, and NumPy nothing to agree with but itself."""
     backend, name = config.getoption("backend"), collection_path.name
-    return (backend == "fake" and name in REAL) or (backend == "numpy" and name == "test_agreement.py") or None
+    if name in ON_DEVICE:
+        return backend == "numpy" or (backend == "strict" and name != "test_agreement.py")
+    return (backend == "fake" and name in REAL) or None
 
 
 def pytest_collection_modifyitems(items):

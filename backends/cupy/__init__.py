@@ -53,7 +53,7 @@ class CupyBackend(Backend):
     device_type = "cuda"
     array_types = (cupy.ndarray,)
     kernels = KERNELS
-    steps = STEPS
+    steps = {**STEPS}
 
     def __init__(self) -> None:
         self.xp = Namespace()
@@ -97,6 +97,9 @@ class CupyBackend(Backend):
     def select(self, index: int | None = None) -> None:
         if self.device_count() > 1:
             cupy.cuda.Device(self._checked(index)).use()
+
+    def selected(self) -> int:
+        return cupy.cuda.runtime.getDevice() if self.device_count() > 1 else 0
 
     def _checked(self, index: int | None) -> int:
         if index is None:

@@ -1,4 +1,8 @@
-"""Clipping of gradients."""
+"""Clipping of gradients.
+
+On a GPU the norm is one pass over all gradients and the scaling another (backends/cupy/many.py), whose coefficient the
+host never sees.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ from typing import Any
 
 from ...autograd import FUNCTIONS, Tensor, no_grad
 from ...autograd.errors import warn
-from ...autograd.op import GRAPH
-from ...autograd.storage import scale
+from ...autograd.op import GRAPH, raw
+from ...autograd.storage import dense_order, mark_all_written, scale
+from ...autograd.tensor import wrap
 from ...autograd.tracking import recording
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
@@ -29,14 +34,28 @@ def get_total_norm(
     if not tensors:
         return FUNCTIONS["tensor"](0.0)
     with no_grad():
-        norms = [_norm(t, norm_type) for t in tensors]
-        total = _norm(FUNCTIONS["stack"]([n.to(norms[0].device) for n in norms]), norm_type)
+        step = _together("total_norm", tensors) if norm_type >= 0 else None
+        whole = NotImplemented if step is None else step([t.array for t in tensors], norm_type)
+        if whole is not NotImplemented:
+            total = wrap(whole, None)
+        else:
+            norms = [_norm(t, norm_type) for t in tensors]
+            total = _norm(FUNCTIONS["stack"]([n.to(norms[0].device) for n in norms]), norm_type)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
             "clipped. To disable this error and scale by it anyway, set `error_if_nonfinite=False`"
         )
     return total
+
+
+def _together(name: str, tensors: list[Tensor]) -> Any:
+    """The backend's kernel over many arrays, where it has one, and all fill memory on one device, in one dtype."""
+    first = tensors[0]
+    step = raw(first.array).backend.steps.get(name)
+    if step is None or not first.is_floating_point() or len({(t.dtype, t.device) for t in tensors}) > 1:
+        return None
+    return None if any(t.requires_grad or dense_order(t.array) is None for t in tensors) else step
 
 
 def _norm(t: Any, order: float) -> Any:
@@ -49,14 +68,18 @@ def _norm(t: Any, order: float) -> Any:
 
 def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None) -> None:
     """Scale the gradients in place by max_norm / total_norm where that is below 1."""
+    grads = [p.grad for p in _list(parameters) if p.grad is not None]
     with no_grad():
+        step = _together("clip_by_norm", [*grads, total_norm]) if grads and isinstance(total_norm, Tensor) else None
+        if step is not None:
+            arrays = [g.array for g in grads]
+            if step(arrays, total_norm.array, float(max_norm)) is not NotImplemented:
+                mark_all_written(arrays)
+                return
         factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
         if factor.device.type == "cpu" and recording() is None and factor.item() == 1.0:
             return  # on a GPU the host would have to wait to learn it, and a recorded step does the same in each replay
-        for p in _list(parameters):
-            g = p.grad
-            if g is None:
-                continue
+        for g in grads:
             if g.requires_grad:
                 g.mul_(factor.to(g.device))
             else:
@@ -97,7 +120,13 @@ def clip_grad_norm(
 
 def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
     """Clamp each element of the gradients in place to ±clip_value."""
+    grads = [p.grad for p in _list(parameters) if p.grad is not None]
     with no_grad():
-        for p in _list(parameters):
-            if p.grad is not None:
-                p.grad.clamp_(-float(clip_value), float(clip_value))
+        step = _together("clip_by_value", grads) if grads else None
+        if step is not None:
+            arrays = [g.array for g in grads]
+            if step(arrays, float(clip_value)) is not NotImplemented:
+                mark_all_written(arrays)
+                return
+        for g in grads:
+            g.clamp_(-float(clip_value), float(clip_value))
