@@ -70,6 +70,7 @@ from .autograd import (
     uint64,
 )
 from .autograd.attributes import layout
+from .autograd.capture import CaptureError
 from .autograd.dtypes import bool_ as bool
 from .autograd.dtypes import cdouble, cfloat, double, half, long, short
 from .autograd.dtypes import float_ as float

@@ -9,17 +9,16 @@ each op, which would cost every call and miss what is done to arrays between ops
 from __future__ import annotations
 
 import contextlib
-import threading
 import weakref
+from _thread import allocate_lock
 from collections.abc import Iterator
 from typing import Any
 
-from ..backends.recorder import CaptureError, Live, Recorded, check, host, paused, recording, refused
+from ..backends.recorder import CaptureError, Recorded, check, host, paused, recording, refused
 from .tensor import Tensor
 
 __all__ = [
     "CaptureError",
-    "Live",
     "Recorded",
     "Tensors",
     "check",
@@ -145,11 +144,11 @@ class Tensors:
             _array.__set__(t, met.array)
             t.node = met.node
             _leave_family(t)
-        for t in [t for r in self._made.values() if (t := r()) is not None]:
-            _array.__set__(t, _plain(_array.__get__(t)))
-            t.node = None
-            if t.family is not None:
-                t.family, t.chain = None, ()
+        for made in [x for r in self._made.values() if (x := r()) is not None]:
+            _array.__set__(made, _plain(_array.__get__(made)))
+            made.node = None
+            if made.family is not None:
+                made.family, made.chain = None, ()
 
     def restore(self) -> None:
         """After a step that failed: all tensors from outside are what they were."""
@@ -193,7 +192,7 @@ def _set_grad(self: Tensor, grad: Any) -> None:
         recorder.tensors.set_grad(self, grad)
 
 
-_lock = threading.Lock()
+_lock = allocate_lock()  # threading's, without the import
 _recordings = 0
 
 

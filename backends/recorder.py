@@ -22,12 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from .compiled.listed import Live
-
 __all__ = [
     "CaptureError",
     "Entry",
-    "Live",
     "Recorded",
     "Recorder",
     "check",

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from ..compiled import program
-from ..compiled.program import Call, Host, Program
+from ..compiled.program import Call, Host, Live, Program
 from ..recorded import RecordedArray
-from ..recorder import CaptureError, Entry, Live, Recorded, Recorder, paused, within
+from ..recorder import CaptureError, Entry, Recorded, Recorder, paused, within
 from .steps import STEPS
 
 __all__ = ["NumpyRecorder"]
@@ -181,7 +181,8 @@ def _arrays(x: Any) -> Iterator[Any]:
 
 def _putter(target: Any) -> Callable[[Any], None]:
     """What copies a new result into the array of the first one."""
-    shape, dtype, part = target.shape, target.dtype, ...
+    shape, dtype = target.shape, target.dtype
+    part: Any = ...
     if not target.flags.writeable:  # repeated by strides of 0: the memory under it holds each element once
         part = tuple([slice(0, 1) if step == 0 else slice(None) for step in target.strides])
         target = target[part]
@@ -388,8 +389,8 @@ class NumpyRecorder(Recorder):
     def _putting(self, given: Any, out: Any, result: Any) -> Callable[[Any], None] | None:
         """What puts a new result into the buffers of the first one; None where all of it is in given memory."""
         if isinstance(out, (tuple, list)):
-            parts = [(i, self._putting(given, x, r)) for i, (x, r) in enumerate(zip(out, result, strict=True))]
-            parts = [(i, put) for i, put in parts if put is not None]
+            found = [(i, self._putting(given, x, r)) for i, (x, r) in enumerate(zip(out, result, strict=True))]
+            parts = [(i, put) for i, put in found if put is not None]
 
             def put_all(new: Any) -> None:
                 for i, put in parts:
@@ -407,6 +408,10 @@ class NumpyRecorder(Recorder):
     def _note(self, name: str, given: Any, outputs: Sequence[Any], calls: list[Call]) -> None:
         self.entries.append(Entry(name, [*map(_held, _arrays(given))], [*map(_held, outputs)], calls))
 
+    def _note_host(self, name: str, action: Callable[[], None]) -> None:
+        function: Any = Host(action)
+        self.entries.append(Entry(name, (), (), [Call(function)]))
+
     # -- the host -----------------------------------------------------------------------------------------------------
 
     def host(self, action: Callable[[], Any], undo: Callable[[], Any] | None = None) -> Any:
@@ -418,7 +423,7 @@ class NumpyRecorder(Recorder):
         def again() -> None:
             action()
 
-        self.entries.append(Entry("host", (), (), [Call(Host(again))]))
+        self._note_host("host", again)
         return result
 
     def live(self, compute: Callable[[], Any], undo: Callable[[], Any] | None = None) -> Any:
@@ -438,7 +443,7 @@ class NumpyRecorder(Recorder):
             self._undo.append(undo)
         with paused():
             found = cell(compute())
-        self.entries.append(Entry("numbers", (), (), [Call(Host(again))]))
+        self._note_host("numbers", again)
         return found
 
     def update(self, name: str, function: Callable[..., Any], *args: Any, writes: Sequence[Any], **numbers: Any) -> Any:
