@@ -283,6 +283,7 @@ class PrefixStore(Store):
         self.underlying_store.append(self._of(key), value)
 
     def get(self, key: str) -> bytes:
+        self.wait([key])
         return self.underlying_store.get(self._of(key))
 
     def add(self, key: str, amount: int) -> int:
@@ -451,6 +452,7 @@ class TCPStore(Store):
             end = time.monotonic() + seconds(timeout)
             while (here := self.add("init/", 0)) < world_size:
                 if time.monotonic() > end:
+                    self.close()
                     raise DistStoreError(
                         f"Timed out after {seconds(timeout):g} seconds waiting for clients. {here}/{world_size} "
                         "clients joined."

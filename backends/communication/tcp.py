@@ -148,6 +148,8 @@ class Mesh:
         except OSError:
             if peer not in self.gone:
                 self._lost(peer, f"rank {peer} closed its connection: its process was killed, or ended without a word")
+        finally:
+            connection.close()
 
     def _lost(self, peer: int, how: str) -> None:
         with self.changed:
