@@ -57,7 +57,9 @@ def convert(
     result = t
     if place is not None:
         here = device_of(t.array)
-        if place.type != here.type or (place.type != "cpu" and _index(place) != here.index):
+        if place.type != "cpu" and place.index is None:
+            place = device(place.type, place.backend.current_device())
+        if place.type != here.type or (place.type != "cpu" and place.index != here.index):
             result = OPS["to_device"](result, device=place, source=here, non_blocking=non_blocking)
     if kind is not None and kind != result.array.dtype:
         result = OPS["cast"](result, dtype=kind) if is_floating(kind) else wrap(result.array.astype(kind), None)
@@ -65,11 +67,6 @@ def convert(
         arranged = result.contiguous(memory_format=memory_format)
         result = arranged if arranged is not result or not copy else result
     return OPS["clone"](result) if copy and result is t else result
-
-
-def _index(place: device) -> int:
-    """That of a GPU; of the current one where none is named."""
-    return place.backend.current_device() if place.index is None else place.index
 
 
 def _is_dtype(x: Any) -> bool:

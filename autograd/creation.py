@@ -112,7 +112,7 @@ def to_array(data: Any, dtype: Any = None) -> Any:
     """Data of any kind as an array, in `dtype` where one is given; on the memory of arrays and Tensors where it can."""
     if isinstance(data, Tensor):
         array = data.array
-    elif isinstance(data, (np.ndarray, np.generic, Recorded)):
+    elif isinstance(data, (np.ndarray, np.generic, Recorded)) or type(data).__module__ == "cupy":
         array = data
     elif hasattr(data, "__array__"):
         array = np.asarray(data)

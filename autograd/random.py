@@ -125,7 +125,7 @@ def _system_seed() -> int:
 
 
 class _Defaults(dict[str, Generator]):
-    """The default generators of one thread, by type of device."""
+    """The default generators of one thread, by device: 'cpu', 'cuda:1'."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -171,7 +171,9 @@ def _defaults() -> _Defaults:
 
 
 def default_generator(kind: str = "cpu") -> Generator:
-    """The generator from which this thread draws where it is given none, for a type of device."""
+    """The generator from which this thread draws where it is given none: 'cpu', 'cuda:1', 'cuda' (the current one)."""
+    if kind == "cuda":
+        kind = f"cuda:{backends.by_device(kind).current_device()}"
     return _defaults()[kind]
 
 
@@ -232,11 +234,13 @@ def fork_rng(devices: Any = None, enabled: bool = True, device_type: str = "cuda
 def _source(generator: Any, backend: Any) -> Any:
     """What to draw arrays of `backend` from: the given generator, or the default one."""
     kind = backend.device_type
+    if kind != "cpu":
+        kind = f"{kind}:{backend.selected()}"
     if generator is not None:
         if not isinstance(generator, Generator):
             raise TypeError(f"expected a chainrule.Generator, not {type(generator).__name__}")
-        if generator.device.type != kind:
-            raise OpError(f"expected a generator on {kind!r}, where the tensor is, not on {generator.device.type!r}")
+        if str(generator.device) not in (kind, backend.device_type):
+            raise OpError(f"expected a generator on {kind!r}, where the tensor is, not on '{generator.device}'")
     recorder = recording()
     if recorder is not None:
         return recorder.source(lambda: (default_generator(kind) if generator is None else generator).source)
@@ -493,6 +497,8 @@ def _drawn(draw: Callable[..., Any]) -> Callable[..., Any]:
         if MODES.get().grad and self.leaf and self.node is None:
             storage.check_assignable(self, self, name, True)
         backend = backends.of(self.array)
+        if backend.device_type != "cpu":
+            backend.select(backend.device_of(self.array)[1])
         values = draw(self.array, _source(generator, backend), backend.xp, *args, **kwargs)
         return overwrite(self, backend.asarray(values), name)
 

@@ -297,7 +297,9 @@ class Optimizer:
         if any(state.get(name) is None for name in slots):
             as_memory(p)
             like = state[MASTER].array if keeps_master(p, group) else p.array
-            arrays = self.init(raw(like).backend.xp, like, group)
+            backend = raw(like).backend
+            backend.select(backend.device_of(like)[1])
+            arrays = self.init(backend.xp, like, group)
             if not self.counts:
                 state["fresh"] = True
             for name, array in zip(slots, arrays):

@@ -1,7 +1,7 @@
 """A device and the CPU agree, for every op of the table: in every precision, and in every layout of the inputs.
 
-What is true is NumPy's result in float64, for the same inputs (rounded to the dtype first). The device, computing in the
-dtype, may be off by what TOLERANCE says of the size of the result, or by four times as much as NumPy is in that dtype.
+What is true is NumPy's result in float64, for the same inputs (rounded to the dtype first). The device, computing in
+the dtype, may be off by what TOLERANCE says of the size of the result, and by four times as much as NumPy in it.
 Values and first gradients; integers and truth values are equal to NumPy's in that dtype.
 
 Runs under --backend=cupy, strict and fake alone: NumPy always agrees with itself.
@@ -17,11 +17,11 @@ from chainrule.autograd.dtypes import is_floating
 from chainrule.testing import calls_of
 from chainrule.testing.calls import host
 
-ml_dtypes = pytest.importorskip("ml_dtypes")
+pytest.importorskip("ml_dtypes")
 
 #: error relative to the largest element of a result; sums of a few dozen products lie well below
 TOLERANCE = {"float32": 2e-5, "tf32": 4e-3, "float16": 1e-2, "bfloat16": 6e-2}
-KINDS = {"float32": np.float32, "tf32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+KINDS = {"float32": np.float32, "tf32": np.float32, "float16": np.float16, "bfloat16": chainrule.bfloat16.dtype}
 
 
 # -- layouts, made on the device: a copy to it may straighten them -----------------------------------------------------

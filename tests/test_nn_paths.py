@@ -68,14 +68,15 @@ def test_a_prefix_is_taken_off_a_state_dict():
 
 
 def test_data_parallel_wraps_the_module():
-    net = nn.Linear(3, 2)
+    place = "cuda:0" if cr.cuda.is_available() else "cpu"
+    net = nn.Linear(3, 2).to(place)
     wrapped = nn.DataParallel(net)
     assert wrapped.module is net
     assert list(wrapped.state_dict()) == ["module.weight", "module.bias"]
-    x = cr.randn(4, 3)
+    x = cr.randn(4, 3, device=place)
     assert cr.equal(wrapped(x), net(x))
     assert cr.equal(nn.parallel.data_parallel(net, x), net(x))
-    two = nn.Bilinear(3, 3, 1)
+    two = nn.Bilinear(3, 3, 1).to(place)
     assert cr.equal(nn.parallel.data_parallel(two, (x, x)), two(x, x))
     assert cr.equal(nn.parallel.data_parallel(net, (), module_kwargs={"input": x}), net(x))
     assert repr(wrapped) == "DataParallel(\n  (module): Linear(in_features=3, out_features=2, bias=True)\n)"

@@ -1,4 +1,4 @@
-"""The GPU's random numbers: one default generator for all of them."""
+"""The GPUs' random numbers: each has a default generator."""
 
 from __future__ import annotations
 
@@ -21,41 +21,43 @@ __all__ = [
 
 
 def manual_seed(seed: int) -> None:
-    """Seed the GPU's default generator."""
+    """Seed the current GPU's default generator."""
     if is_available():
         default_generator("cuda").manual_seed(seed)
 
 
 def manual_seed_all(seed: int) -> None:
-    """Seed the default generators of all GPUs; they have one in common."""
-    manual_seed(seed)
+    """Seed the default generators of all GPUs."""
+    for i in range(device_count()):
+        default_generator(f"cuda:{i}").manual_seed(seed)
 
 
 def seed() -> None:
-    """Seed the GPU's default generator by chance."""
+    """Seed the current GPU's default generator by chance."""
     if is_available():
         default_generator("cuda").seed()
 
 
-seed_all = seed
+def seed_all() -> None:
+    """Seed the default generators of all GPUs by chance, alike."""
+    if is_available():
+        manual_seed_all(default_generator("cuda").seed())
 
 
 def initial_seed() -> int:
-    """The seed of the GPU's default generator."""
+    """The seed of the current GPU's default generator."""
     need()
     return default_generator("cuda").initial_seed()
 
 
 def get_rng_state(device: Any = "cuda") -> Any:
-    """The state of the GPU's default generator."""
-    need(device)
-    return default_generator("cuda").get_state()
+    """The state of a GPU's default generator."""
+    return default_generator(f"cuda:{need(device)}").get_state()
 
 
 def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
-    """Set the state of the GPU's default generator."""
-    need(device)
-    default_generator("cuda").set_state(new_state)
+    """Set the state of a GPU's default generator."""
+    default_generator(f"cuda:{need(device)}").set_state(new_state)
 
 
 def get_rng_state_all() -> list[Any]:
