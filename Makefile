@@ -14,14 +14,14 @@ HYPOTHESIS_PROFILE ?= dev
 
 export HYPOTHESIS_PROFILE
 # The tests run in $(JOBS) processes: a pool of BLAS threads in each of them would only get in the others' way.
-test test-deep test-slow test-torch test-strict test-fast: export OPENBLAS_NUM_THREADS = 1
+test test-deep test-slow test-torch test-strict test-fake test-fast: export OPENBLAS_NUM_THREADS = 1
 PYTEST := pytest -n $(JOBS) --dist worksteal
 # run once more between zones that no kernel may touch (tests/redzones.py)
 KERNELS := tests/test_compiled*.py tests/test_program.py tests/test_ops.py tests/test_modules.py tests/test_models_more.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deep test-slow test-torch test-strict test-fast test-distributed test-gpu test-gpu-static test-cudnn-static notebooks lint format types wheel bench clean
+.PHONY: help demo test test-deep test-slow test-torch test-strict test-fake test-fast test-distributed test-gpu test-gpu-static test-cudnn-static notebooks lint format types wheel bench bench-gpu clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,8 +41,13 @@ test-slow: $(VENV)/.dev ## only the tests that `make test` leaves out: the built
 test-torch: $(VENV_TORCH)/.dev ## compare with PyTorch
 	$(VENV_TORCH)/bin/$(PYTEST) -m torch $(PYTEST_ARGS)
 
-test-strict: $(VENV)/.dev ## the op table on a stand-in for a GPU's arrays, which knows what NumPy and CuPy share
+test-strict: $(VENV)/.dev ## the op table on stand-ins for a GPU's arrays, and on CuPy's backend with a CuPy on NumPy
 	$(VENV)/bin/$(PYTEST) tests/test_ops.py tests/test_strict.py --backend strict $(PYTEST_ARGS)
+	$(VENV)/bin/$(PYTEST) tests/test_ops.py tests/test_agreement.py tests/test_cuda_devices.py tests/test_together.py --backend fake $(PYTEST_ARGS)
+
+# What fails here for a reason of the test's own would hide what fails on a GPU.
+test-fake: $(VENV)/.dev ## rehearse test-gpu: the whole suite on CuPy's backend with a CuPy on NumPy
+	$(VENV)/bin/$(PYTEST) -m "not slow and not torch" --backend fake $(PYTEST_ARGS)
 
 test-fast: $(VENV_TORCH)/.dev $(VENV_TORCH)/.fast ## the test suite on compiled kernels (the extra `fast`), small arrays too
 	CHAINRULE_FAST=always $(VENV_TORCH)/bin/$(PYTEST) -m "not slow and not torch" $(PYTEST_ARGS)
@@ -81,6 +86,9 @@ types: $(VENV)/.dev ## check the annotations
 wheel: $(VENV)/.dev ## dist/chainrule-*.whl
 	$(VENV)/bin/python -m build
 
+bench-gpu: $(VENV_GPU)/.$(CUDA) $(VENV_GPU)/.torch ## time chainrule beside PyTorch on a GPU
+	$(VENV_GPU)/bin/python benchmarks/run.py --device cuda $(BENCH_ARGS)
+
 bench: $(VENV_TORCH)/.benchmarks ## time chainrule beside its peers
 	$(VENV_TORCH)/bin/python benchmarks/run.py $(BENCH_ARGS)
 
@@ -95,6 +103,11 @@ $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 $(VENV_TORCH)/.%: pyproject.toml | $(VENV_TORCH)/bin/python
 	$(VENV_TORCH)/bin/python -m pip install --quiet $(TORCH)
 	$(VENV_TORCH)/bin/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+
+# PyTorch with its own CUDA libraries, for the benchmarks alone
+$(VENV_GPU)/.torch: | $(VENV_GPU)/bin/python
+	$(VENV_GPU)/bin/python -m pip install --quiet $(TORCH) tqdm packaging
 	@touch $@
 
 $(VENV_GPU)/.%: pyproject.toml | $(VENV_GPU)/bin/python

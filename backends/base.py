@@ -115,6 +115,10 @@ class Backend:
     def select(self, index: int | None = None) -> None:
         """Let the library make its next arrays on device `index`; None: on the current one."""
 
+    def selected(self) -> int:
+        """The index of the device on which the library makes its next arrays."""
+        return self.current_device()
+
     def get_threads(self) -> int:
         """How many threads of the host the library's matrix products use."""
         return 1
