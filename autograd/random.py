@@ -27,7 +27,7 @@ from typing import Any
 
 from .. import backends
 from ..backends import np
-from ..backends.recorder import check, recording
+from ..backends.recorder import check, host, recording, refused
 from . import storage
 from .creation import factory, finish, like, shape_of
 from .device import place_of
@@ -73,8 +73,15 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start over from `seed`, an integer between -2**63 and 2**64 - 1. Returns the generator."""
-        self._seed = _seed_number(seed)
-        self.source = self.device.backend.generator(self._seed)
+        number, before = _seed_number(seed), (getattr(self, "_seed", 0), getattr(self, "source", None))
+
+        def start() -> None:
+            self._seed, self.source = number, self.device.backend.generator(number)
+
+        def undo() -> None:
+            self._seed, self.source = before
+
+        host(start, undo)
         return self
 
     def seed(self) -> int:
@@ -88,6 +95,9 @@ class Generator:
 
     def get_state(self) -> Tensor:
         """What the next numbers follow from, as a uint8 tensor on the host."""
+        recorder = recording()
+        if recorder is not None:
+            return wrap(recorder.state(lambda: self), None)
         data = self._seed.to_bytes(8, "little") + self.source.get_state()
         return wrap(np.frombuffer(data, np.uint8).copy(), None)
 
@@ -95,12 +105,20 @@ class Generator:
         """Go on from a state that `get_state` gave. Returns the generator."""
         if not isinstance(new_state, Tensor) or new_state.array.dtype != np.uint8:
             raise TypeError("expected a uint8 tensor from get_state()")
-        data = backends.of(new_state.array).to_host(new_state.array).tobytes()
+        recorder = recording()
+        if recorder is None:
+            self.go_on(new_state.array)
+        else:
+            recorder.set_state(lambda: self, new_state.array)
+        return self
+
+    def go_on(self, state: Any) -> None:
+        """`set_state` from the array."""
+        data = backends.of(state).to_host(state).tobytes()
         if len(data) < 9:
             raise OpError("this is not a generator's state")
         self.source.set_state(data[8:])
         self._seed = int.from_bytes(data[:8], "little")
-        return self
 
     def clone_state(self) -> Generator:
         """Another generator that goes on from the same state."""
@@ -174,18 +192,24 @@ def default_generator(kind: str = "cpu") -> Generator:
     """The generator from which this thread draws where it is given none: 'cpu', 'cuda:1', 'cuda' (the current one)."""
     if kind == "cuda":
         kind = f"cuda:{backends.by_device(kind).current_device()}"
+    if recording() is not None:
+        raise refused("what the default generator is asked for on the host")
     return _defaults()[kind]
 
 
 @function
 def manual_seed(seed: int) -> Generator:
     """Seed the default generators of all devices, in this context. Returns the CPU's."""
-    global _root
-    number = _seed_number(seed)
-    if _in_main_thread():
-        _root = _Root(number)
-    _DEFAULTS.set(_Defaults(number))
-    return default_generator()
+    number, before = _seed_number(seed), _DEFAULTS.get()
+
+    def start() -> Generator:
+        global _root
+        if _in_main_thread():
+            _root = _Root(number)
+        _DEFAULTS.set(_Defaults(number))
+        return default_generator()
+
+    return host(start, lambda: _DEFAULTS.set(before))
 
 
 @function
@@ -203,13 +227,18 @@ def initial_seed() -> int:
 @function
 def get_rng_state() -> Tensor:
     """The state of the CPU's default generator, a uint8 tensor."""
-    return default_generator().get_state()
+    recorder = recording()
+    return default_generator().get_state() if recorder is None else wrap(recorder.state(default_generator), None)
 
 
 @function
 def set_rng_state(new_state: Tensor) -> None:
     """Let the CPU's default generator go on from a state of `get_rng_state`."""
-    default_generator().set_state(new_state)
+    recorder = recording()
+    if recorder is None:
+        default_generator().set_state(new_state)
+    else:
+        recorder.set_state(default_generator, new_state.array)
 
 
 @contextlib.contextmanager
@@ -218,14 +247,19 @@ def fork_rng(devices: Any = None, enabled: bool = True, device_type: str = "cuda
     if not enabled:
         yield
         return
-    mine = _defaults()
-    own = _Defaults(mine.seed)
-    own.update({kind: g.clone_state() for kind, g in mine.items()})
-    token = _DEFAULTS.set(own)
+    tokens = []
+
+    def enter() -> None:
+        mine = _defaults()
+        own = _Defaults(mine.seed)
+        own.update({kind: g.clone_state() for kind, g in mine.items()})
+        tokens.append(_DEFAULTS.set(own))
+
+    host(enter)
     try:
         yield
     finally:
-        _DEFAULTS.reset(token)
+        host(lambda: _DEFAULTS.reset(tokens.pop()))
 
 
 # -- raw draws --------------------------------------------------------------------------------------------------------

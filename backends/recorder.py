@@ -143,6 +143,14 @@ class Recorder:
         """A block that is not recorded, but carried out at once and never again."""
         return within(None)
 
+    def state(self, find: Callable[[], Any]) -> Any:
+        """The state of the generator that `find()` gives, as the array of bytes of its `get_state()`."""
+        raise refused("the state of a generator")
+
+    def set_state(self, find: Callable[[], Any], state: Any) -> None:
+        """Let the generator that `find()` gives go on from the state in an array, by its `go_on`."""
+        raise refused("the state of a generator")
+
     def guard(self, holds: Callable[[], bool]) -> None:
         """What was recorded holds as long as `holds()`: asked before each replay, and where it says no, the step is
         recorded anew.

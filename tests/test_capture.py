@@ -18,6 +18,7 @@ from optimizer_table import TABLE as OPTIMIZERS
 import chainrule
 from chainrule import nn, optim
 from chainrule.testing import calls_of
+from chainrule.utils.checkpoint import checkpoint
 
 F = nn.functional
 
@@ -280,34 +281,61 @@ def test_autocast():
     check(make, batches(5, 8, 12, classes=5))
 
 
-def test_random_numbers_of_a_generator_given():
-    generator = chainrule.Generator()
+given = chainrule.Generator()
+layer = nn.Linear(6, 6)
 
-    def make():
-        weight = nn.Parameter(chainrule.ones(4))
-        model = nn.ParameterList([weight])
 
-        def step(x, _):
-            generator.manual_seed(7) if fresh else None
-            noise = chainrule.randn(4, generator=generator) + chainrule.rand_like(x[0])
-            return (x * weight + noise + chainrule.empty(4).uniform_(-1, 1)).sum()
+def drawn(x):
+    noise = chainrule.randn(6, generator=given) + chainrule.rand_like(x[0])
+    return F.dropout(x, 0.5) * noise, chainrule.empty(6).uniform_(-1, 1), chainrule.randperm(4), x.bernoulli(0.3)
 
-        return step, model
 
-    fresh = True
-    chainrule.manual_seed(0)
-    eager = make()[0]
-    fresh = False
-    step = chainrule.capture(eager, strict=True)
-    for k, (x, y) in enumerate(batches(6, 3, 4)):
-        generator.manual_seed(k)
-        chainrule.manual_seed(k)
-        expected = eager(x, y).item()
-        after = generator.get_state()
-        generator.manual_seed(k)
-        chainrule.manual_seed(k)
-        assert step(x, y).item() == expected
-        assert equal(generator.get_state(), after)
+def forked(x):
+    a = chainrule.randn(3)
+    with chainrule.random.fork_rng():
+        b, c = chainrule.randn(3), F.dropout(x, 0.5)
+    return a, b, c, chainrule.randn(3)
+
+
+def seeded(x):
+    a = chainrule.randn(3)
+    chainrule.manual_seed(5)
+    given.manual_seed(6)
+    return a, chainrule.randn(3) + x.sum(), F.dropout(x, 0.4), chainrule.rand(2, generator=given)
+
+
+def stated(x):
+    state, other = chainrule.get_rng_state(), given.get_state()
+    a, b, c = chainrule.randn(2), F.dropout(x, 0.5), chainrule.rand(2, generator=given)
+    chainrule.set_rng_state(state)
+    given.set_state(other)
+    return a, b, c, chainrule.randn(2), F.dropout(x, 0.5), chainrule.rand(2, generator=given)
+
+
+def recomputed(x):
+    layer.zero_grad()
+    out = checkpoint(lambda y: F.dropout(layer(y).relu(), 0.5) + chainrule.randn(6), x, use_reentrant=False)
+    F.dropout(out, 0.3).square().sum().backward()
+    return out, layer.weight.grad
+
+
+def mapped(x):
+    return chainrule.func.vmap(lambda row: F.dropout(row, 0.5) + chainrule.rand(6), randomness="same")(x), x
+
+
+@pytest.mark.parametrize("function", [drawn, forked, seeded, stated, recomputed, mapped])
+def test_random_numbers(function):
+    """Those of an eager call from the same state, which are followed by the same ones, too."""
+    step = chainrule.capture(function, strict=True, warmup=0)
+    x = chainrule.randn(4, 6)
+    for k in range(4):
+        found = []
+        for call in (function, step):
+            chainrule.manual_seed(k)
+            given.manual_seed(k)
+            found.append([t.detach().clone() for t in call(x)] + [chainrule.get_rng_state(), given.get_state()])
+        assert all(map(equal, *found)), k
+        x = x * 1.1
     assert step.recordings == 1
 
 

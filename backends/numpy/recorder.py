@@ -472,11 +472,7 @@ class NumpyRecorder(Recorder):
 
     def draw(self, name: str, find: Callable[[], Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """Numbers of the generator that `find()` gives: other ones at each replay."""
-        source = find()
-        if not any(source is s for s in self._sources):
-            self._sources.append(source)
-            before = source.get_state()
-            self._undo.append(lambda: source.set_state(before))
+        self._undo_draws(find)
         if name == "seed_of_hash":
             return self.live(lambda: find().seed_of_hash())
 
@@ -484,6 +480,22 @@ class NumpyRecorder(Recorder):
             return getattr(find(), name)(*args, **kwargs)
 
         return self.call(name, drawn, args, kwargs)
+
+    def state(self, find: Callable[[], Any]) -> Any:
+        return self.call("get_state", lambda: find().get_state().array, (), {})
+
+    def set_state(self, find: Callable[[], Any], state: Any) -> None:
+        self._undo_draws(lambda: find().source)
+        self.check(lambda array: find().go_on(array), state)
+
+    def _undo_draws(self, find: Callable[[], Any]) -> None:
+        """See that a recording that fails has drawn nothing."""
+        with paused():
+            source = find()
+            if not any(source is s for s in self._sources):
+                self._sources.append(source)
+                before = source.get_state()
+                self._undo.append(lambda: source.set_state(before))
 
     def guard(self, holds: Callable[[], bool]) -> None:
         self.guards.append(holds)
