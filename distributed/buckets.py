@@ -74,6 +74,10 @@ class _Bucket:
         self.pending: Any = None
 
 
+def _nothing() -> None:
+    """What is left to wait for where all is done."""
+
+
 def _view(flat: Any, like: Any) -> Any:
     """A flat array in the shape of a parameter, and in the order in which its elements lie in memory."""
     order = sorted(range(like.ndim), key=lambda d: -like.strides[d])
@@ -240,8 +244,10 @@ class Reducer:
             return
         op = ReduceOp.AVG if self.join is None else ReduceOp.SUM
         call = Call(self.group, bucket.tensor)
-        work: Any = call.run("all_reduce", True, call.array(bucket.tensor, True), op)
-        bucket.pending = work.wait
+        # behind the last bucket there is next to nothing left to compute: the caller's own thread is the quickest
+        behind = call.on_gpu or index < len(self.buckets) - 1
+        work = call.run("all_reduce", behind, call.array(bucket.tensor, True), op)
+        bucket.pending = _nothing if work is None else work.wait
 
     def finish(self) -> None:
         """At the end of backward: all sums are there, and gradients are views of them."""
