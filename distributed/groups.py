@@ -115,9 +115,10 @@ def is_torchelastic_launched() -> bool:
 
 
 def get_node_local_rank(fallback_rank: int | None = None) -> int:
-    """LOCAL_RANK of the environment: the number of this process on its machine."""
-    if "LOCAL_RANK" in os.environ:
-        return int(os.environ["LOCAL_RANK"])
+    """The number of this process on its machine, which the launcher or mpiexec has put into the environment."""
+    for name in ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK"):
+        if name in os.environ:
+            return int(os.environ[name])
     if fallback_rank is None:
         raise RuntimeError("LOCAL_RANK is not in the environment. Consider passing fallback_rank")
     return fallback_rank
@@ -165,7 +166,7 @@ def init_process_group(
     host = parts.get("cpu", "" if name in ("nccl", "undefined") else str(name))
     if not host:  # who asks for nothing gets what the launcher offers
         told = init_method or store or "RANK" in os.environ or rank >= 0
-        host = "mpi" if not told and any(int(os.environ.get(key, 1)) > 1 for key in _MPI_SIZES) else "gloo"
+        host = "mpi" if not told and _under_mpiexec() else "gloo"
     if host == "mpi":
         world = _join_mpi(limit, world_size, rank)
     else:
@@ -173,6 +174,10 @@ def init_process_group(
     world.default.shown = Backend(host) if name == "undefined" else name
     world.default.nccl = name == "nccl" or parts.get("cuda") == "nccl" or (name == "undefined" and is_nccl_available())
     group.WORLD = GroupMember.WORLD = world.default
+
+
+def _under_mpiexec() -> bool:
+    return any(int(os.environ.get(name, 1)) > 1 for name in _MPI_SIZES)
 
 
 def _join_mpi(limit: float, size: int, rank: int) -> Any:
@@ -197,6 +202,11 @@ def _join_tcp(method: str | None, limit: float, size: int, rank: int, store: Sto
     size = int(query.get("world_size", os.environ.get("WORLD_SIZE", -1) if by_env else -1)) if size < 0 else size
     rank = int(query.get("rank", os.environ.get("RANK", -1) if by_env else -1)) if rank < 0 else rank
     if by_env and size < 0 and rank < 0:
+        if _under_mpiexec():  # each of its processes would train by itself
+            raise ValueError(
+                "mpiexec started this process with others, and 'gloo' knows nothing of them: take the backend 'mpi', or "
+                "set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
+            )
         size, rank = 1, 0  # a program that says nothing of others is alone
     if size == 1 and rank < 0:
         rank = 0

@@ -9,7 +9,6 @@ altogether, and the run makes about the same network.
 """
 
 import argparse
-import os
 
 from digits import LeNet, load_data
 
@@ -38,7 +37,7 @@ def main(argv=None):
 
     dist.init_process_group()  # 1: meet the other processes
     rank, size = dist.get_rank(), dist.get_world_size()
-    local = int(os.environ.get("LOCAL_RANK", os.environ.get("MPI_LOCALRANKID", 0)))
+    local = dist.get_node_local_rank(0)
     device = f"cuda:{local}" if args.device == "cuda" else "cpu"
     (images, classes), _, test = load_data(device)
 

@@ -1,14 +1,19 @@
 """A stand-in for CuPy and NCCL: ranks are threads, "GPU" arrays are NumPy's, pointers are real addresses.
 
-Signatures are CuPy's (tests/test_nccl.py compares them where CuPy is installed). What is put on a stream is done at
-once, and noted: `log` has (stream, what) in order, so a test sees who waits for whom.
+With `between_processes` ranks are processes, which talk over a group on the host, and arrays those of fake_cupy.py.
+Signatures are CuPy's (tests/test_communication.py compares them where CuPy is installed). What is put on a stream is done
+at once, and noted: `log` has (stream, what) in order, so a test sees who waits for whom.
 """
 
 import ctypes
+import sys
 import threading
 import types
+from queue import SimpleQueue
 
 import numpy as np
+
+import chainrule.distributed as dist
 
 TYPES = {0: "i1", 1: "u1", 2: "i4", 3: "u4", 4: "i8", 5: "u8", 6: "f2", 7: "f4", 8: "f8", 9: "u2"}
 NAMES = ["INT8", "UINT8", "INT32", "UINT32", "INT64", "UINT64", "FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"]
@@ -83,6 +88,57 @@ class World:
         return found
 
 
+class ProcessWorld:
+    """The same between processes: `group` is one on the host, of the same ranks."""
+
+    def __init__(self, group):
+        self.group = group
+        self.mail = self
+
+    def all(self, rank, item):
+        found = [None] * len(self.group.ranks)
+        dist.all_gather_object(found, item, self.group)
+        return found
+
+    def setdefault(self, key, _):
+        return ProcessBox(self.group, key)
+
+
+class ProcessBox:
+    """Letters from one process to another."""
+
+    def __init__(self, group, key):
+        self.group, (self.source, self.to) = group, key
+
+    def put(self, data):
+        data = np.ascontiguousarray(data).view(np.uint8)
+        if self.to == self.source:
+            self.group.__dict__.setdefault("own", []).append(data)
+            return
+        self.group.send(np.array([data.size]), self.to).wait()
+        self.group.send(data, self.to).wait()
+
+    def get(self, timeout):
+        if self.to == self.source:
+            return self.group.own.pop(0)
+        size = np.empty(1, np.int64)
+        self.group.receive(size, self.source).wait()
+        data = np.empty(int(size[0]), np.uint8)
+        self.group.receive(data, self.source).wait()
+        return data
+
+
+def between_processes(group):
+    """Put the fake CuPy in place, with an NCCL whose processes are those of `group`."""
+    import fake_cupy
+
+    cupy = fake_cupy.install()
+    nccl = modules()["cupy.cuda.nccl"]
+    sys.modules["cupy.cuda.nccl"] = cupy.cuda.nccl = nccl
+    world = ProcessWorld(group.twin())
+    NcclCommunicator.found = staticmethod(lambda commId, ndev: world)
+
+
 class NcclCommunicator:
     worlds: dict = {}
     lock = threading.Lock()
@@ -90,9 +146,13 @@ class NcclCommunicator:
     def __init__(self, ndev, commId, rank, config=None):
         assert isinstance(commId, bytes)
         assert len(commId) == 128
-        with self.lock:
-            self.world = self.worlds.setdefault(commId, World(ndev))
+        self.world = self.found(commId, ndev)
         self.size, self.rank, self.calls = ndev, rank, []
+
+    @classmethod
+    def found(cls, commId, ndev):
+        with cls.lock:
+            return cls.worlds.setdefault(commId, World(ndev))
 
     def _note(self, name, stream):
         self.calls.append((name, stream))
@@ -159,7 +219,7 @@ def groupEnd():
     for kind, comm, peer, act in sorted(Queue.calls, key=lambda c: c[0]):
         key = (peer, comm.rank) if kind else (comm.rank, peer)
         with comm.lock:
-            box = comm.world.mail.setdefault(key, __import__("queue").SimpleQueue())
+            box = comm.world.mail.setdefault(key, SimpleQueue())
         if kind:
             act(box.get(timeout=10))
         else:

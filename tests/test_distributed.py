@@ -83,6 +83,13 @@ def test_case(case, way, size):
 
 
 @pytest.mark.parametrize("way", START)
+def test_gpus_on_stand_ins(way):
+    code, out, err, _ = run([*START[way](2), HERE / "distributed_cases.py", "gpu"])
+    assert code == 0, err
+    assert out == "gpu passed in 2 processes\n"
+
+
+@pytest.mark.parametrize("way", START)
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

@@ -237,6 +237,10 @@ def test_what_a_larger_world_needs(monkeypatch):
         init("gloo", rank=2, world_size=2)
     with pytest.raises(ValueError, match="No rendezvous handler for udp"):
         init("gloo", "udp://127.0.0.1:1", rank=0, world_size=2)
+    with monkeypatch.context() as started:
+        started.setenv("PMI_SIZE", "2")
+        with pytest.raises(ValueError, match="take the backend 'mpi'"):
+            init("gloo")
     with pytest.raises(ValueError, match="Unknown backend type 'ucc'"):
         init("ucc")
     with pytest.raises(RuntimeError, match=r"rank 0 waited 0\.2 s for ranks \[1\]"):

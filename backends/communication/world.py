@@ -171,8 +171,7 @@ def _tell(kind: Any, error: Any, trace: Any) -> None:
         sys.stderr.write("".join(lines) + f"{kind.__name__}: {error}\n")
     else:
         _installed[0](kind, error, trace)
-    if not issubclass(kind, KeyboardInterrupt) or _world is not None:
-        fail("".join(traceback.format_exception(kind, error, trace)), issubclass(kind, PeerError))
+    fail("".join(traceback.format_exception(kind, error, trace)), issubclass(kind, PeerError))
 
 
 def fail(text: str, secondary: bool = False) -> None:
