@@ -39,7 +39,7 @@ _TABLE: dict[str, dict[str, str]] = {
         FIRST: "gru lstm_cell gru_cell",
     },
     "cuda": {
-        NARROW: f"{_PRODUCTS} addr gru recurrent",
+        NARROW: f"{_PRODUCTS} addr attention_by_seed gru recurrent",
         WIDE: f"""{_LOSSES} multilabel_soft_margin_loss gaussian_nll_loss
             acos asin cdist cosh cosine_similarity cumprod cumsum dist erfinv exp expm1 group_norm layer_norm
             local_response_norm log log10 log1p log2 log_softmax logsumexp matrix_norm normalize pairwise_distance

@@ -178,6 +178,19 @@ def _probabilities(q, k, bias, attn_scale, diagonal_band_right_bound):
     return np.exp(scores - sums), sums
 
 
+def by_seed(shape, p, seed):
+    """Which probabilities are kept: any function of the seed will do."""
+    return np.random.default_rng(int(seed) % 2**32).random(shape) >= p
+
+
+def _kept(shape, *dropout):
+    if isinstance(dropout[0], float):
+        p, seed, offset = dropout
+        assert offset.item() == 0
+        return by_seed(shape, p, seed.item()) / (1 - p)
+    return dropout[0] * dropout[1]
+
+
 def sdpa(
     results,
     q,
@@ -193,7 +206,7 @@ def sdpa(
     assert generate_stats
     p, sums = _probabilities(q, k, bias, attn_scale, diagonal_band_right_bound)
     if dropout is not None:
-        p = p * dropout[0] * dropout[1]
+        p = p * _kept(p.shape, *dropout[:3])
     return [np.einsum("bhls,bhse->bhle", p, np.repeat(v, q.shape[1] // v.shape[1], 1)), sums]
 
 
@@ -218,8 +231,9 @@ def sdpa_backward(
     times = q.shape[1] // k.shape[1]
     kept = 1.0
     if dropout is not None:
-        kept = dropout[0] * dropout[1]
-        np.testing.assert_allclose(dropout[1] * dropout[2], 1, 1e-6)
+        kept = _kept(p.shape, *dropout)
+        if not isinstance(dropout[0], float):
+            np.testing.assert_allclose(dropout[1] * dropout[2], 1, 1e-6)
     dp = np.einsum("bhle,bhse->bhls", dO, np.repeat(v, times, 1)) * kept
     ds = p * (dp - (dO * o).sum(-1, keepdims=True))
 

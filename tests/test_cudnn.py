@@ -389,6 +389,31 @@ def test_attention(form, packed, rng):
     assert out.transpose(0, 2, 1, 3).flags.c_contiguous  # joining heads needs no copy
 
 
+@pytest.mark.parametrize("seed", [5, 2**64 - 7, "on the device"])
+def test_attention_with_dropout_by_seed(seed, rng):
+    q, k, v = (random(rng, (2, 3, n, 8), "float16") for n in (5, 7, 7))
+    mask = random(rng, (5, 7), "float16")
+    own = []
+    given = np.array([2**52 + 3]) if seed == "on the device" else seed
+    signed = given if isinstance(given, np.ndarray) else np.array([given]).astype(np.uint64).astype(np.int64)
+    out, residual = attention.attention_by_seed(q, k, v, mask, given, 0.25, scale=0.5, own=own)
+    g, needs = random(rng, out.shape, "float16"), (True,) * 4
+    found = attention.attention_by_seed_grad(g, residual, needs)
+    assert own == [True]
+    kept = chainrule.tensor(stand_in.by_seed((2, 3, 5, 7), 0.25, signed.item()))
+    leaves = [chainrule.tensor(x.astype(float)).requires_grad_() for x in (q, k, v, mask)]
+    op = chainrule.autograd.OPS["scaled_dot_product_attention"]
+    expected = op.compose([*leaves, kept], {"keep_scale": 1 / 0.75, "scale": 0.5})
+    expected.backward(chainrule.tensor(g.astype(float)))
+    close(out, expected.detach().numpy(), "float16", 3)
+    for got, leaf in zip(found, leaves, strict=True):
+        close(got, leaf.grad.numpy(), "float16", 10)
+    op = chainrule.autograd.OPS["attention_by_seed"]
+    with pytest.raises(RuntimeError, match="first derivatives alone"):
+        op.compose(leaves[:3], {"seed": 5, "p": 0.25, "own": own})
+    assert attention.attention_by_seed(q, k, v, None, 5, 0.25) is NotImplemented
+
+
 def test_attention_of_fewer_dimensions(rng):
     for lead in ((), (3,)):
         q, k, v = (random(rng, (*lead, n, 8), "float16") for n in (5, 7, 7))

@@ -2,18 +2,19 @@
 
 A query whose keys are all masked attends to nothing: its output is zero and so are its gradients, as in PyTorch's
 attention since 2.5 (`softmax` itself gives NaN there). What dropout drops is drawn first and handed to the composition
-as a mask.
+as a mask; or as a seed, for a backend that has a kernel which needs no mask.
 """
 
 from __future__ import annotations
 
 import math
 
+from ... import backends
 from ...backends import np
 from ..composite import composite
 from ..errors import OpError
 from ..op import GRAPH, op
-from .dropout import check_probability, keep_mask
+from .dropout import check_probability, keep_mask, source
 
 __all__ = ["scaled_dot_product_attention"]
 
@@ -61,6 +62,25 @@ def attended(
     return F.matmul(p, value)
 
 
+@composite
+def attention_by_seed(
+    F, query, key, value, attn_mask=None, /, seed=0, p=0.0, is_causal=False, scale=None, enable_gqa=False, own=None
+):
+    """Attention whose probabilities are dropped with probability p < 1: which ones, `keep_by_seed` says.
+
+    A backend's kernel may draw them from the seed in a way of its own, so that no mask is stored. It then says so in
+    the list `own`, and the composition, by which alone there are second derivatives, is refused.
+    """
+    if own:
+        raise OpError(
+            "scaled_dot_product_attention: with dropout, attention by cuDNN has first derivatives alone; with "
+            "chainrule.backends.cudnn.flags(enabled=False) around the forward pass it has all of them"
+        )
+    shapes = tuple(query.shape), tuple(key.shape), tuple(value.shape)
+    kept = F.keep_by_seed(query, _scores_shape(*shapes, attn_mask, enable_gqa), seed, p)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask, kept, 1 / (1 - p), is_causal, scale, enable_gqa)
+
+
 def _for_heads(F, x, heads):
     """Keys or values with each head repeated, for `heads` heads of queries."""
     shape = tuple(x.shape)
@@ -93,6 +113,13 @@ def scaled_dot_product_attention(
             f"{', '.join(str(list(s)) for s in shapes)}"
         )
     kept, keep_scale = None, 1.0
+    if 0 < dropout_p < 1:
+        backend = backends.of(query.array)
+        if "attention_by_seed" in backend.kernels:
+            seed = source(generator, backend).seed_of_hash()
+            return GRAPH.attention_by_seed(
+                query, key, value, attn_mask, seed, dropout_p, is_causal, scale, enable_gqa, own=[]
+            )
     if dropout_p:
         kept = keep_mask(query, _scores_shape(*shapes, attn_mask, enable_gqa), dropout_p, generator)
         keep_scale = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0

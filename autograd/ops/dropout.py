@@ -69,15 +69,20 @@ def check_probability(p):
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
-def keep_mask(input, shape, p, generator=None):
-    """A bool tensor of `shape` where `input` lives, False with probability p."""
+def source(generator, backend):
+    """The generator to draw from: the one given, or the default one of the backend."""
     from ..random import _source  # which imports ops itself
 
+    return _source(generator, backend)
+
+
+def keep_mask(input, shape, p, generator=None):
+    """A bool tensor of `shape` where `input` lives, False with probability p."""
     array = input.array
     backend = backends.of(array)
     if p == 1:
         return wrap(backend.xp.zeros(tuple(shape), "bool"), None)
-    seed = _source(generator, backend).seed_of_hash()
+    seed = source(generator, backend).seed_of_hash()
     return wrap(raw(array).keep_by_seed(array, tuple(shape), seed, p), None)
 
 
@@ -104,9 +109,7 @@ def dropout(input, p=0.5, training=True, inplace=False, generator=None):
     check_probability(p)
     if p == 1 or not training or p == 0 or not math.prod(input.shape):
         return _drop(input, input.shape, p, training, inplace, generator)
-    from ..random import _source  # which imports ops itself
-
-    seed = _source(generator, backends.of(input.array)).seed_of_hash()
+    seed = source(generator, backends.of(input.array)).seed_of_hash()
     if inplace:
         return in_place(input, GRAPH.dropout_by_seed, seed, p)
     return GRAPH.dropout_by_seed(input, seed, p)

@@ -6,15 +6,15 @@ and gradients lie with heads inside positions, (B, L, H, E) in memory, so that j
 
 A bool mask is handed over as numbers to add. Where a mask forbids, the number is the least finite float16, not -inf, of
 which cuDNN makes NaN where a query may attend to nothing; such a query's result and gradients are set to 0 after and
-before. Dropout takes the mask that the op was given, so what is dropped is the same on every backend. float32 is left
-to the composition: cuDNN has no gradient for it. It has not run on a GPU yet.
+before. Dropout is drawn from a seed within the kernel; or it takes the mask that the op was given. float32 is left to
+the composition: cuDNN has no gradient for it. It has not run on a GPU yet.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import cudnn as settings
 from .graphs import Description, Slot
@@ -89,6 +89,27 @@ def _as_bias(found: Runtime, mask: Any, scores: Any, dtype: Any) -> Any:
     return xp.ascontiguousarray(bias), some
 
 
+class _Dropout(NamedTuple):
+    """What is dropped: by a mask with the factor for what is kept, or by a seed with the probability."""
+
+    slots: tuple[tuple[str, Slot], ...]
+    operands: tuple[Any, ...]
+    probability: float | None
+
+
+def _by_mask(found: Runtime, kept: Any, keep_scale: float, scores: Any, dtype: Any) -> _Dropout:
+    mask = found.xp.broadcast_to(kept.reshape((1,) * (4 - kept.ndim) + kept.shape), scores).astype(dtype)
+    slots = (("kept", _slot(mask)), ("keep_scale", _ONE), ("keep_inverse", _ONE))
+    return _Dropout(slots, (mask, found.constant(keep_scale, (1,)), found.constant(1 / keep_scale, (1,))), None)
+
+
+def _by_seed(found: Runtime, seed: Any, p: float) -> _Dropout:
+    if isinstance(seed, int):  # of a captured step it is in the device's memory already
+        seed = found.xp.full((1,), seed - (seed >> 63 << 64), "int64")
+    one = _ONE._replace(dtype="int64")
+    return _Dropout((("seed", one), ("offset", one)), (seed, found.constant(0, (1,), "int64")), p)
+
+
 def attention(
     query: Any,
     key: Any,
@@ -101,8 +122,40 @@ def attention(
     enable_gqa: bool = False,
 ) -> Any:
     """The composite `scaled_dot_product_attention`."""
+    if kept is not None and not keep_scale:
+        return NotImplemented
+    drop = None if kept is None else lambda *given: _by_mask(given[0], kept, keep_scale, *given[1:])
+    return _attended(query, key, value, attn_mask, drop, is_causal, scale, enable_gqa)
+
+
+def attention_by_seed(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    seed: Any = 0,
+    p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    own: list[bool] | None = None,
+) -> Any:
+    """The composite of that name; what is dropped is drawn by cuDNN's generator (Philox), from the seed."""
+    if own is None:
+        return NotImplemented
+    found = _attended(
+        query, key, value, attn_mask, lambda runtime, *_: _by_seed(runtime, seed, p), is_causal, scale, enable_gqa
+    )
+    if found is not NotImplemented:
+        own.append(True)
+    return found
+
+
+def _attended(
+    query: Any, key: Any, value: Any, attn_mask: Any, drop: Any, is_causal: bool, scale: float | None, enable_gqa: bool
+) -> Any:
     found = _serves(query, key, value, enable_gqa)
-    if found is None or (kept is not None and not keep_scale):
+    if found is None:
         return NotImplemented
     q, k, v = (_rows(found, _four(x)) for x in (query, key, value))
     scores = (*q.shape[:3], k.shape[2])
@@ -115,19 +168,19 @@ def attention(
             return NotImplemented
         bias, some = _as_bias(found, attn_mask, scores, q.dtype)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
-    if kept is not None:
-        kept = found.xp.broadcast_to(kept.reshape((1,) * (4 - kept.ndim) + kept.shape), scores).astype(q.dtype)
+    dropped = None if drop is None else drop(found, scores, q.dtype)
     o = _heads_inside(found, (*q.shape[:3], v.shape[3]), q.dtype)
     sums = found.empty((*q.shape[:3], 1), "float32")
-    options = (("scale", scale), ("causal", is_causal))
+    options: tuple[tuple[str, Any], ...] = (("scale", scale), ("causal", is_causal))
     slots = [("q", _slot(q)), ("k", _slot(k)), ("v", _slot(v))]
     operands = [q, k, v]
     if bias is not None:
         slots.append(("bias", _slot(bias)))
         operands.append(bias)
-    if kept is not None:
-        slots += [("kept", _slot(kept)), ("keep_scale", _ONE)]
-        operands += [kept, found.constant(keep_scale, (1,))]
+    if dropped is not None:
+        options = (*options, ("dropout", dropped.probability))
+        slots += dropped.slots[:2]
+        operands += dropped.operands[:2]
     slots += [("o", _slot(o)), ("sums", Slot(sums.shape, steps(sums.shape), "float32"))]
     operands += [o, sums]
     description = Description("attention", tuple(slots), options)
@@ -138,7 +191,7 @@ def attention(
     if some is not None:
         o *= some
     out = o.reshape(*query.shape[:-1], value.shape[-1]) if query.ndim < 4 else o
-    return out, (query, key, value, q, k, v, bias, some, attn_mask, kept, keep_scale, o, sums, options)
+    return out, (query, key, value, q, k, v, bias, some, attn_mask, dropped, o, sums, options)
 
 
 _ONE = Slot((1, 1, 1, 1), (1, 1, 1, 1), "float32")
@@ -146,7 +199,7 @@ _ONE = Slot((1, 1, 1, 1), (1, 1, 1, 1), "float32")
 
 def attention_grad(g: Any, residual: Any, needs: Any) -> Any:
     """Gradients of query, key, value and of a mask of numbers."""
-    query, key, value, q, k, v, bias, some, attn_mask, kept, keep_scale, o, sums, options = residual
+    query, key, value, q, k, v, bias, some, attn_mask, dropped, o, sums, options = residual
     found = runtime()
     if found is None or g.dtype != q.dtype:
         return NotImplemented
@@ -159,9 +212,9 @@ def attention_grad(g: Any, residual: Any, needs: Any) -> Any:
     if bias is not None:
         slots.append(("bias", _slot(bias)))
         operands.append(bias)
-    if kept is not None:
-        slots += [("kept", _slot(kept)), ("keep_scale", _ONE), ("keep_inverse", _ONE)]
-        operands += [kept, found.constant(keep_scale, (1,)), found.constant(1 / keep_scale, (1,))]
+    if dropped is not None:
+        slots += dropped.slots
+        operands += dropped.operands
     dbias = None
     if needs[3] and bias is not None:
         dbias = found.xp.zeros(bias.shape, bias.dtype)
@@ -189,7 +242,15 @@ def attention_grad(g: Any, residual: Any, needs: Any) -> Any:
     return (*gradients, dbias, None)
 
 
+def attention_by_seed_grad(g: Any, residual: Any, needs: Any) -> Any:
+    """Gradients of query, key, value and of a mask of numbers."""
+    found = attention_grad(g, residual, needs)
+    return found if found is NotImplemented else found[:4]
+
+
 ATTENTION: dict[str, Callable[..., Any]] = {
+    "attention_by_seed": attention_by_seed,
+    "attention_by_seed.grad": attention_by_seed_grad,
     "scaled_dot_product_attention": attention,
     "scaled_dot_product_attention.grad": attention_grad,
 }

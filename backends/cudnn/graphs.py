@@ -216,14 +216,17 @@ def _attending(m: _Maker) -> dict[str, Any]:
         told |= {"diagonal_alignment": m.cudnn.diagonal_alignment.TOP_LEFT, "diagonal_band_right_bound": 0}
     if "bias" in m:
         told["bias"] = m.given("bias")
+    if "seed" in m:
+        told["dropout"] = (m.option("dropout"), m.given("seed"), m.given("offset"))
+    elif "kept" in m:
+        scales = [m.given(name) for name in ("keep_scale", "keep_inverse") if name in m]
+        told["dropout"] = (m.given("kept"), *scales)
     return told
 
 
 def _attention(m: _Maker) -> None:
-    """o = softmax(q kᵀ scale [+ bias]) [* kept * keep_scale] v, and the logarithms of the sums."""
+    """o = dropout(softmax(q kᵀ scale [+ bias])) v, and the logarithms of the sums."""
     told = _attending(m)
-    if "kept" in m:
-        told["dropout"] = (m.given("kept"), m.given("keep_scale"))
     o, sums = m.graph.sdpa(q=m.given("q"), k=m.given("k"), v=m.given("v"), generate_stats=True, **told)
     m.result("o", o)
     m.result("sums", sums)
@@ -231,8 +234,6 @@ def _attention(m: _Maker) -> None:
 
 def _attention_grad(m: _Maker) -> None:
     told = _attending(m)
-    if "kept" in m:
-        told["dropout"] = (m.given("kept"), m.given("keep_scale"), m.given("keep_inverse"))
     if "dbias" in m:
         slot = m.slots["dbias"]
         told["dBias"] = m.graph.tensor(

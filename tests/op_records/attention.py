@@ -6,6 +6,8 @@ from scipy import special
 from chainrule.testing import OpRecord, Sample
 from chainrule.testing.samples import bools, floats
 
+from .dropout import by_seed
+
 
 def _masked_softmax(x, dim):
     if not x.size:
@@ -58,7 +60,25 @@ def _attention_samples():
     ]
 
 
+def _attention_by_seed(q, k, v, mask=None, seed=0, p=0.0, is_causal=False, scale=None, enable_gqa=False):
+    shape = (*np.broadcast_shapes(q.shape[:-2], () if mask is None else mask.shape[:-2]), q.shape[-2], k.shape[-2])
+    kept = by_seed(np.ones(shape), seed, p) != 0
+    return _attention(q, k, v, mask, kept, 1 / (1 - p), is_causal, scale, enable_gqa)
+
+
+def _attention_by_seed_samples():
+    q, k, v = floats((1, 2, 2)), floats((1, 3, 2), seed=1), floats((1, 3, 2), seed=2)
+    return [
+        Sample(q, k, v, None, 5, 0.25),
+        Sample(q, k, v, floats((2, 3), seed=3), seed=0xFEDCBA9876543210, p=0.5, scale=0.3),
+        Sample(floats((2, 2, 2)), k, v, seed=7, p=0.4, is_causal=True, enable_gqa=True),
+    ]
+
+
 RECORDS = [
+    OpRecord(
+        "attention_by_seed", samples=_attention_by_seed_samples, reference=_attention_by_seed, grad_tolerance=3e-5
+    ),
     OpRecord(
         "masked_softmax",
         samples=lambda: [
