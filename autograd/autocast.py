@@ -85,6 +85,10 @@ class _State:
         targets = {**self.targets, place: target}
         return _state({p: kind for p, kind in targets.items() if kind is not None})
 
+    def without(self) -> _State | None:
+        """This state with nothing cast."""
+        return None
+
     def _wanted(self, name: str, arrays: list[Any], params: dict[str, Any]) -> tuple[Any, set[Any]] | None:
         """(the dtype for the inputs of this op, the dtypes to cast to it), or None: they stay as they are."""
         place = _place(arrays)

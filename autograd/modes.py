@@ -72,7 +72,8 @@ def recording(grad: bool) -> Token[Modes]:
 
 def uncast(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """`function(...)` without autocast."""
-    token = with_modes(autocast=None)
+    state = MODES.get().autocast
+    token = with_modes(autocast=None if state is None else state.without())
     try:
         return function(*args, **kwargs)
     finally:

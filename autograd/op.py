@@ -282,7 +282,8 @@ class Op:
                     return self.direct(*args, *self._absent_all[len(args) :])
                 return self.apply([*args, *self._absent[len(args) :]], {})  # inputs alone
             target = kwargs.pop("out", None)
-            if target is not None and MODES.get().autocast is not None:
+            state = MODES.get().autocast
+            if target is not None and state is not None and state.targets:
                 return uncast(self.general, args, {**kwargs, "out": target})
             inputs, params = self.bind(args, kwargs)
             result = self.apply(inputs, params)

@@ -105,7 +105,8 @@ def _inplace_method(name: str, target: Callable[..., Any]) -> None:
 
 def inplace(t: Tensor, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """Compute `target(t, ...)` and let `t` hold the result, in t's dtype: the in-place form of any function."""
-    if MODES.get().autocast is not None:
+    state = MODES.get().autocast
+    if state is not None and state.targets:
         return uncast(inplace, t, target, *args, **kwargs)
     if t.node is not None and (into := IN_PLACE.get(target)) is not None and into(t, *args, **kwargs):
         return t

@@ -20,6 +20,11 @@ class _Watching(_State):
     def __init__(self, outside: _State | None) -> None:
         super().__init__({} if outside is None else outside.targets)
 
+        self._nothing = self if not self.targets else _Watching(None)
+
+    def without(self) -> _State:
+        return self._nothing
+
 
 @contextlib.contextmanager
 def watched(around: Callable[[Any, list[Any], dict[str, Any], Callable[[], Any]], Any]) -> Iterator[None]:
