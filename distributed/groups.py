@@ -204,8 +204,8 @@ def _join_tcp(method: str | None, limit: float, size: int, rank: int, store: Sto
     if by_env and size < 0 and rank < 0:
         if _under_mpiexec():  # each of its processes would train by itself
             raise ValueError(
-                "mpiexec started this process with others, and 'gloo' knows nothing of them: take the backend 'mpi', or "
-                "set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
+                "mpiexec started this process with others, and 'gloo' knows nothing of them: take the backend 'mpi', "
+                "or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
             )
         size, rank = 1, 0  # a program that says nothing of others is alone
     if size == 1 and rank < 0:

@@ -1,8 +1,8 @@
 """A stand-in for CuPy and NCCL: ranks are threads, "GPU" arrays are NumPy's, pointers are real addresses.
 
 With `between_processes` ranks are processes, which talk over a group on the host, and arrays those of fake_cupy.py.
-Signatures are CuPy's (tests/test_communication.py compares them where CuPy is installed). What is put on a stream is done
-at once, and noted: `log` has (stream, what) in order, so a test sees who waits for whom.
+Signatures are CuPy's (tests/test_communication.py compares them where CuPy is installed). What is put on a stream is
+done at once, and noted: `log` has (stream, what) in order, so a test sees who waits for whom.
 """
 
 import ctypes
