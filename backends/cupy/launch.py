@@ -55,7 +55,8 @@ __all__ = [
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 INDICES = ("int64", "int32")
-#: what NVRTC is told: lambdas are the device's; exact division and square roots, no flushing of small numbers to zero
+#: what NVRTC is told: lambdas are the device's. CuPy adds -ftz=true: floats below 1e-38 count as zero, as in its own
+#: kernels; division and square roots are exact
 OPTIONS = ("--std=c++17", "--device-as-default-execution-space")
 #: addresses in a struct that is handed over by value: CUDA's parameters of a kernel take up to 4096 bytes
 ADDRESSES = 480
@@ -207,14 +208,14 @@ class Addresses:
         return found
 
 
+_NULL = np.uint64(0)  # None would be an argument that is not there
+
+
 def _argument(value: Any) -> Any:
-    if type(value) is Addresses:
-        return cupy.cuda.function.CNumpyArray(value.table(machine.pointer))
-    if type(value) is int:
-        return np.int64(value)
-    if type(value) is float:
-        return np.float64(value)
-    return np.uint64(0) if value is None else value
+    """What CuPy takes for it; of Python's int and float it makes int64 and float64 itself."""
+    if value is None:
+        return _NULL
+    return cupy.cuda.function.CNumpyArray(value.table(machine.pointer)) if type(value) is Addresses else value
 
 
 machine: Any = Machine()
