@@ -141,6 +141,7 @@ class _Launch:
                 end = time.monotonic() + _NOTICE  # the others notice, and say so
                 while any(p.poll() is None for p in self.running) and time.monotonic() < end:
                     time.sleep(0.02)
+                failed = [i for i, p in enumerate(self.running) if p.returncode not in (None, 0)]
             if failed or all(code == 0 for code in codes):
                 return failed
             time.sleep(self.options.monitor_interval)
