@@ -123,6 +123,9 @@ def _conv(e, batch, inputs, outputs, size, kernel, stride=1):
 
 def _lstm(e, batch, length, hidden):
     cell = e.place(e.nn.LSTM(hidden, hidden))
+    with e.lib.no_grad():
+        for i, p in enumerate(cell.parameters()):
+            p.copy_(_normal(e, tuple(p.shape), "float32", False, hidden**-0.5, seed=i))
     x = _normal(e, (length, batch, hidden), "float32")
     work = 2 * batch * length * 8 * hidden * hidden
     return Built(lambda: cell(x)[0], [x, *cell.parameters()], operations=(work, 2 * work))
