@@ -1,11 +1,9 @@
-"""Arguments, results and surroundings of a captured step: trees with arrays at their leaves, and modules with modes."""
+"""Arguments and results of a captured step: trees with arrays at their leaves."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +13,7 @@ from .dtypes import dtype
 from .tensor import Tensor, wrap
 from .tracking import CaptureError, Recorded
 
-__all__ = ["Arguments", "flags_of", "modules_reached", "results_of"]
+__all__ = ["Arguments", "results_of"]
 
 _VALUES = (bool, int, float, str, bytes, complex, type(None), dtype, device, enum.Enum, np.dtype, range, type(...))
 
@@ -154,82 +152,3 @@ def results_of(result: Any, check: bool = False) -> Callable[[], Any]:
 
 def _mapped_through(x: Any) -> Any:
     return x if isinstance(x, Tensor) else _mapped(_mapped_through, x)
-
-
-# -- modules ----------------------------------------------------------------------------------------------------------
-
-
-class _Watched:
-    """The attributes of the modules that a step reaches: a replay does not set them."""
-
-    def __init__(self, modules: list[Any]) -> None:
-        self._before = [(m, dict(vars(m))) for m in modules]
-
-    def check(self) -> None:
-        """CaptureError where one was set to another tensor or number."""
-        for module, before in self._before:
-            for name, value in vars(module).items():
-                old = before.get(name, value)
-                if value is not old and isinstance(value, (Tensor, int, float)) and not _equal(value, old):
-                    raise CaptureError(
-                        f"{type(module).__name__}.{name} was set within the step: a replay would not do that. Make it "
-                        "a buffer, and change it in place (copy_, add_)"
-                    )
-
-    def restore(self) -> None:
-        """Set all back."""
-        for module, before in self._before:
-            vars(module).clear()
-            vars(module).update(before)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
-
-
-def flags_of(modules: list[Any]) -> list[Any]:
-    """Whether each of `modules` is in training."""
-    return [m.training for m in modules]
-
-
-def modules_reached(step: Any, *arguments: Any) -> tuple[list[Any], _Watched]:
-    """The modules that a function can name: in its arguments, its closure, its globals, its object, and below those."""
-    found: dict[int, Any] = {}
-    seen: dict[int, Any] = {}  # by id, and kept: the number of an object that is gone may be another's
-
-    def visit(x: Any, depth: int) -> None:
-        if depth > 4 or id(x) in seen or isinstance(x, (str, bytes, int, float, Tensor, type, types.ModuleType)):
-            return
-        seen[id(x)] = x
-        if isinstance(x, functools.partial):
-            visit((x.func, x.args, x.keywords), depth)
-        elif isinstance(x, types.MethodType):
-            visit((x.__self__, x.__func__), depth)
-        elif isinstance(x, types.FunctionType):
-            names = x.__code__.co_names
-            visit([c.cell_contents for c in x.__closure__ or () if _filled(c)], depth)
-            visit([x.__globals__[n] for n in names if n in x.__globals__], depth + 1)
-            visit((x.__defaults__, x.__kwdefaults__), depth)
-        elif isinstance(x, dict):
-            for v in x.values():
-                visit(v, depth + 1)
-        elif isinstance(x, (tuple, list, set, frozenset)):
-            for v in x:
-                visit(v, depth + 1)
-        elif isinstance(getattr(x, "training", None), bool) and callable(getattr(x, "modules", None)):
-            for m in x.modules():
-                found[id(m)] = m
-        elif not isinstance(x, type) and hasattr(x, "__dict__"):
-            visit(list(vars(x).values()), depth + 1)
-
-    visit((step, *arguments), 0)
-    modules = list(found.values())
-    return modules, _Watched(modules)
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True

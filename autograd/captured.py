@@ -11,13 +11,15 @@ from operator import attrgetter, is_
 from typing import Any
 
 from .. import backends
-from .arguments import Arguments, flags_of, modules_reached, results_of
-from .device import place_of
+from ..backends.threads import get_threads
+from .arguments import Arguments, results_of
+from .device import get_default_device, place_of
 from .dtypes import default_dtype
 from .errors import _INSIDE, warn
 from .listing import Listing
 from .modes import MODES
 from .storage import Replayed
+from .surroundings import Surroundings
 from .tracking import CaptureError, Tensors, properties, recording
 
 __all__ = ["Captured"]
@@ -28,7 +30,7 @@ _array_of, _grad_of, _leaf_of = attrgetter("array"), attrgetter("_grad"), attrge
 class _Recording:
     """One recording, and what has to hold for it to serve a call."""
 
-    def __init__(self, recorder: Any, key: Any, given: Arguments, result: Any, modules: list[Any]) -> None:
+    def __init__(self, recorder: Any, key: Any, given: Arguments, result: Any, around: Surroundings) -> None:
         arguments = set(map(id, given.statics))
         met = [m for m in recorder.tensors.met.values() if id(m.tensor) not in arguments]
         self.recorder, self.key, self.results = recorder, key, results_of(result)
@@ -46,7 +48,7 @@ class _Recording:
         last += [(m.tensor, m.grad) for m in met if m.grad_first == "set" and m.tensor._grad is m.grad]
         #: tensors whose gradient the step set, and what it left
         self.graded, self.grads = [t for t, _ in last], [g for _, g in last]
-        self.modules, self.flags = modules, flags_of(modules)
+        self.around = around
         self.guards = getattr(recorder, "guards", ())
         self.replayed = Replayed(recorder.written())
         recorder.tensors = None
@@ -58,7 +60,7 @@ class _Recording:
             and all(map(is_, map(_leaf_of, self.tensors), self.leaves))
             and all(map(is_, map(_grad_of, self.asked), self.found))
             and not any(map(is_, map(_grad_of, self.graded_before), repeat(None)))
-            and flags_of(self.modules) == self.flags
+            and self.around.unchanged()
             and all(guard() for guard in self.guards)
         )
 
@@ -114,12 +116,15 @@ class Captured:
         instance.__dict__[self._step.__name__] = bound
         return bound
 
+    def __reduce__(self) -> Any:
+        return Captured, (self._step, self._strict, self._warmup)  # a copy has no recordings
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if recording() is not None:  # within another capture
             return self._step(*args, **kwargs)
         with self._lock:
             given = Arguments(args, kwargs)
-            key = (given.key, MODES.get(), default_dtype(), backends.by_name("numpy").get_threads())
+            key = (given.key, MODES.get(), default_dtype(), get_default_device(), get_threads())
             for i, found in enumerate(self._recordings):
                 if found.key == key and found.holds():
                     if i:
@@ -157,12 +162,12 @@ class Captured:
         recorder = _backend_for(given).recorder()
         tensors = recorder.tensors = Tensors(recorder)
         args, kwargs = given.static(recorder)
-        modules, watched = modules_reached(self._step, args, kwargs)
+        around = Surroundings(self._step, args, kwargs)
 
         def whole() -> Any:
             result = self._step(*args, **kwargs)
             given.check_untouched(tensors)
-            watched.check()
+            around.check()
             results_of(result, check=True)
             tensors.write_back()
             return result
@@ -172,10 +177,10 @@ class Captured:
                 result = recorder.record(whole)
             except BaseException:
                 tensors.restore()
-                watched.restore()
+                around.restore()
                 raise
             tensors.settle()
-        made = _Recording(recorder, key, given, result, modules)
+        made = _Recording(recorder, key, given, result, around)
         return made, made.results()
 
     def _failed(self, key: Any, given: Arguments, error: Exception) -> Any:
@@ -200,7 +205,7 @@ def _place(error: BaseException | None) -> str:
     """Where in the user's program an error came from."""
     while error is not None:
         for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-            if not (frame.f_globals.get("__name__", "") + ".").startswith(_INSIDE):
+            if not (frame.f_globals.get("__name__", "") + ".").startswith(_LIBRARIES):
                 return f" (at {frame.f_code.co_filename}:{line})"
         error = error.__cause__
     return ""

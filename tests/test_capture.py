@@ -608,6 +608,50 @@ def test_modes_are_part_of_the_key():
     assert step.recordings == 4
 
 
+scale, bias = 2.0, chainrule.zeros(2)
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.temperature, self.inner = 1.0, nn.Identity()
+
+    def forward(self, x):
+        return self.inner(x) * self.temperature * scale + bias
+
+
+def test_what_the_step_names_is_part_of_it(monkeypatch):
+    """Variables outside, attributes of modules, modules in modules: set to something else, they hold for the next."""
+    m, offset = Scaled(), 0.0
+
+    def step(x):
+        return m(x) + offset
+
+    captured, x = chainrule.capture(step, strict=True, warmup=0), chainrule.ones(2)
+
+    def found():
+        return [captured(x).tolist()[0] for _ in range(2)]
+
+    assert found() == [2, 2]
+    m.temperature = 3.0
+    assert found() == [6, 6]
+    monkeypatch.setitem(globals(), "scale", 4.0)
+    assert found() == [12, 12]
+    monkeypatch.setitem(globals(), "bias", chainrule.ones(2))
+    assert found() == [13, 13]
+    offset = 100.0
+    assert found() == [113, 113]
+    m.inner = nn.Threshold(5.0, 0.0)
+    assert found() == [101, 101]
+    m.other = 1  # a new attribute
+    made = captured._made
+    assert found() == [101, 101]
+    m.temperature = 1.0 + 2.0  # the same number
+    assert found() == [101, 101]
+    assert captured._made == made + 1
+    assert chainrule.capture(copy.deepcopy(captured))(x).tolist()[0] == 101
+
+
 def test_the_least_used_recording_goes_and_too_many_are_told():
     step = chainrule.capture(lambda x, k: x + k, strict=True, warmup=0)
     x = chainrule.zeros(2)
@@ -802,6 +846,27 @@ def counted(x):
     return x * kept.calls
 
 
+def global_set(x):
+    global total
+    total = total + x.sum()
+    return x
+
+
+total = chainrule.zeros(())
+
+
+class Trainer:
+    calls = 0
+
+    def step(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+trainer = Trainer()
+trainer.calls = 0
+
+
 REFUSED = {
     "item": (lambda x: x * x.sum().item(), r"item\(\)"),
     "bool": (lambda x: x if x.sum() > 0 else -x, r"item\(\)"),
@@ -823,11 +888,18 @@ REFUSED = {
     "argument's gradient": (lambda x: x.requires_grad_().sum().backward(), "argument's .grad"),
     "attribute": (assigned, "Kept.h was set"),
     "counter": (counted, "Kept.calls was set"),
+    "global": (global_set, "total was set"),
+    "object's counter": (trainer.step, "calls was set"),
 }
 
 
 #: what is found out at the end of the step
-NO_LINE = {"number", "argument", "argument's gradient", "attribute", "counter"}
+NO_LINE = {"number", "argument", "argument's gradient", "attribute", "counter", "global", "object's counter"}
+
+
+def afresh():
+    global total
+    kept.h, kept.calls, trainer.calls, total = chainrule.zeros(3), 0, 0, chainrule.zeros(())
 
 
 def attempt(x):
@@ -849,18 +921,19 @@ def test_refused(name):
     with pytest.raises(chainrule.CaptureError, match=message) as error:
         strict(fresh())
     assert ("test_capture.py:" in str(error.value)) == (name not in NO_LINE)
-    kept.h, kept.calls = chainrule.zeros(3), 0
+    afresh()
     expected = [function(fresh()) for _ in range(3)]
-    kept.h, kept.calls = chainrule.zeros(3), 0
+    afresh()
     lenient = chainrule.capture(function, warmup=0)
     with pytest.warns(UserWarning, match="falls back to eager") as told:
         got = [lenient(fresh()) for _ in range(3)]
     assert len(told) == 1
     assert lenient.recordings == 0
+    assert (kept.calls, trainer.calls) == ((name == "counter") * 3, (name == "object's counter") * 3)
     for a, b in zip(expected, got, strict=True):
         first = [a[0], b[0]] if isinstance(a, tuple) else [a, b]
         assert first[0] is first[1] or equal(*first)
-    kept.h, kept.calls = chainrule.zeros(3), 0
+    afresh()
 
 
 def test_a_failed_recording_leaves_everything_as_it_was():
