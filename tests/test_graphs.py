@@ -1,8 +1,10 @@
 """CUDA graphs and the CuPy recorder, on the fake CuPy (fake_cupy.py) with graphs (fake_graphs.py).
 
-`pytest --backend=fake` runs the tests in this process; without it one test runs them in another one.
+`pytest --backend=fake` runs the tests in this process; without it one test runs them in another one, but for the one
+that goes through all ops.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -17,7 +19,7 @@ if not FAKE:
 
     def test_on_the_fake():
         pytest.importorskip("scipy", reason="the fake CuPy needs SciPy")
-        options = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--backend=fake", __file__]
+        options = ["-q", "-p", "no:cacheprovider", "--backend=fake", "-k", "not test_ops", __file__]
         environment = {**os.environ, "PYTEST_ADDOPTS": ""}
         run = subprocess.run(
             [sys.executable, "-m", "pytest", *options], capture_output=True, text=True, env=environment,
@@ -32,11 +34,15 @@ else:
     fake_graphs.install()
     import cupy
     from cublaslt_simulation import Simulated
+    from op_table import TABLE
 
     import chainrule
     from chainrule import nn
+    from chainrule.autograd.tensor import wrap
     from chainrule.backends.cupy import graphs
-    from chainrule.backends.recorder import CaptureError
+    from chainrule.backends.recorder import CaptureError, host, live, paused
+    from chainrule.testing import calls_of
+    from chainrule.testing.calls import host as host_of
 
     fake_graphs.note(Simulated, "run")
 
@@ -240,28 +246,19 @@ else:
 
         same(both(lambda: nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)), make, batches()))
 
-    def test_live_numbers_and_host_actions(calls):
-        from chainrule.backends.recorder import host, live
-
-        state = {"step": 0}
-        x = chainrule.ones(2)
-
-        def count():
-            state["step"] += 1
+    def test_live_numbers_and_host_actions():
+        ran, counter = [], itertools.count(1)
 
         def step(t):
-            host(count)
-            rate = live(lambda: {"rate": 1.0 / state["step"]})["rate"]
-            return (
-                t * chainrule.tensor(rate)
-                if isinstance(rate, float)
-                else chainrule.autograd.tensor.wrap(t.array * rate.astype("float32"), None)
-            )
+            host(lambda: ran.append(len(ran)))
+            rate = live(lambda: {"rate": 1.0 / next(counter)})["rate"]
+            rate = chainrule.tensor(rate) if isinstance(rate, float) else wrap(rate.astype("float32"), None)
+            return t * rate
 
         run = chainrule.capture(step, strict=True)
-        found = [run(x).tolist()[0] for _ in range(6)]
+        found = [run(chainrule.ones(2)).tolist()[0] for _ in range(6)]
         np.testing.assert_allclose(found, [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6])
-        assert state["step"] == 6
+        assert ran == [0, 1, 2, 3, 4, 5]
 
     def test_what_the_host_reads_cannot_be_captured():
         x = chainrule.ones(3)
@@ -287,7 +284,7 @@ else:
             chainrule.capture(lambda a, b: a, strict=True, warmup=0)(x, there)
         with pytest.raises(CaptureError, match="CPU is used within the step"):
             chainrule.capture(lambda a: (there + 1).sum() and a, strict=True, warmup=0)(x)
-        with pytest.raises(CaptureError, match="random numbers of the CPU"):
+        with pytest.raises(CaptureError, match=r"random numbers of the CPU|generator is asked for on the host"):
             chainrule.capture(lambda a: (chainrule.rand(3, device="cpu"), a), strict=True, warmup=0)(x)
 
     def test_constants_of_the_host():
@@ -317,8 +314,6 @@ else:
             chainrule.capture(step, warmup=0)(chainrule.ones(2))
 
     def test_what_is_done_aside_is_not_captured(calls):
-        from chainrule.backends.recorder import paused
-
         made = []
 
         def step(t):
@@ -326,10 +321,77 @@ else:
                 with paused():
                     assert not cupy.cuda.get_current_stream().is_capturing()
                     made.append(cupy.asarray(np.full(2, 3.0)))
-            return chainrule.autograd.tensor.wrap(t.array * made[0], None)
+            return wrap(t.array * made[0], None)
 
         run = chainrule.capture(step, strict=True, warmup=0)
         assert [run(chainrule.ones(2)).tolist() for _ in range(2)] == [[3, 3]] * 2
+
+    def test_states_of_generators(monkeypatch):
+        """What is drawn after `set_state` is drawn again, at each replay anew; the host's generator counts on."""
+        from chainrule.backends.cupy.random import LiveSource
+
+        monkeypatch.setattr(LiveSource, "random", lambda self, size, dtype: self._take(1)[1].astype(dtype).reshape(1))
+        generator = chainrule.Generator("cuda").manual_seed(3)
+
+        def draw():
+            return chainrule.rand(1, generator=generator, device="cuda")
+
+        def step(t):
+            first, state = draw(), generator.get_state()
+            second = draw()
+            generator.set_state(state)
+            return first, second, draw(), draw()
+
+        run = chainrule.capture(step, strict=True, warmup=0)
+        x = chainrule.ones(1)
+        assert [[float(v) for v in run(x)] for _ in range(3)] == [[i, i + 1, i + 1, i + 2] for i in (0, 3, 6)]
+        before = generator.get_state().tolist()
+
+        def fail(t):
+            draw()
+            return t * t.sum().item()
+
+        with pytest.raises(CaptureError):
+            chainrule.capture(fail, strict=True, warmup=0)(x)
+        assert generator.get_state().tolist() == before
+
+    # -- every op -----------------------------------------------------------------------------------------------------
+
+    #: ops whose results have shapes that depend on the data, or whose algorithm looks at it on the host
+    READ = {
+        *("bag_members", "bincount", "histc", "nonzero", "occurrences", "one_hot", "to_device"),
+        *("cholesky", "cofactor", "det", "determined", "eigh", "matrix_exp", "svd"),
+        *("gammainc", "gammaincc", "zeta"),
+    }
+
+    @pytest.mark.parametrize("name", TABLE)
+    def test_ops(name):
+        """Forward and backward of each op are captured, and give at each replay what they give without."""
+        (call, *_) = calls_of(TABLE[name], "cupy")
+
+        def step(*tensors):
+            outputs = call.outputs(list(tensors))
+            live, roots = [t for t in tensors if t.requires_grad], [o for o in outputs if o.requires_grad]
+            if not (live and roots):
+                return outputs
+            ones = [chainrule.ones_like(o) for o in roots]
+            return outputs, [g for g in chainrule.grad(roots, live, ones, allow_unused=True) if g is not None]
+
+        def on_host(found):
+            return [host_of(t) for part in found for t in (part if isinstance(part, list) else [part])]
+
+        run = chainrule.capture(step, strict=True, warmup=0)
+        tensors = call.tensors(call.arrays)
+        if name in READ:
+            with pytest.raises(CaptureError, match=r"host|CPU"):
+                run(*tensors)
+            return
+        expected = on_host(step(*call.tensors(call.arrays)))
+        for _ in range(2):
+            found = on_host(run(*tensors))
+            assert len(found) == len(expected)
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(a, b)
 
     # -- chainrule.cuda: PyTorch's names ------------------------------------------------------------------------------
 

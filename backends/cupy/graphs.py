@@ -314,11 +314,33 @@ class CupyRecorder(Recorder):
         source = find()
         if not isinstance(source, DeviceGenerator):
             raise CaptureError("random numbers of the CPU are drawn within the step: draw them on the GPU")
+        self._undo_draws(source)
+        return LiveSource(find, self.live)
+
+    def _undo_draws(self, source: Any) -> None:
+        """See that a recording that fails has drawn nothing."""
         if not any(source is s for s in self._sources):
             self._sources.append(source)
             before = source.get_state()
             self._undo.append(lambda: source.set_state(before))
-        return LiveSource(find, self.live)
+
+    def state(self, find: Callable[[], Any]) -> Any:
+        found: list[Any] = []
+
+        def read() -> None:
+            now = find().get_state().array
+            if found:
+                found[0][...] = now
+            else:
+                found.append(now)
+
+        self.host(read)
+        return found[0]
+
+    def set_state(self, find: Callable[[], Any], state: Any) -> None:
+        with self.outside():
+            self._undo_draws(find().source)
+        self.host(lambda: find().go_on(state))
 
     def guard(self, holds: Callable[[], bool]) -> None:
         self.guards.append(holds)
@@ -370,7 +392,9 @@ def _explained(error: BaseException) -> CaptureError | None:
     CUDA's own are numbers 900 to 910 of cudaError_t (cudaErrorStreamCaptureUnsupported and kin).
     """
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         text, status = str(cause), getattr(cause, "status", 0)
         if isinstance(cause, CaptureError):
             return CaptureError(text)

@@ -4,6 +4,7 @@
   (while a step is captured, nothing may wait, and nothing is checked).
 * CuPy multiplies stacks of 16-bit matrices by casting or by a slow kernel for integers, and not in a graph: `matmul`.
 * `add.at` knows few dtypes, and adds float16 in float16.
+* Numbers of the host's cannot be copied while a step is captured: `asarray`.
 * A strided view does not say whose memory it shows: `as_strided`.
 * A singular matrix gives NaN without an error: `linalg`.
 """
@@ -103,6 +104,16 @@ class _Ufunc:
         a[...] = total.astype(a.dtype)
 
 
+def asarray(a: Any, dtype: Any = None) -> Any:
+    """As `cupy.asarray`; one number is no copy from the host, and in a captured step more of them are copied once."""
+    if type(a) in (int, float, bool) and dtype is not None:
+        return cupy.full((), a, dtype)
+    recorder: Any = recording()
+    if recorder is None or isinstance(a, cupy.ndarray):
+        return cupy.asarray(a, dtype)
+    return recorder.constant(np.asarray(a, dtype))
+
+
 # -- products ---------------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +200,7 @@ class _Linalg:
 class Namespace:
     """What forwards know as `xp`."""
 
+    asarray = staticmethod(asarray)
     take = staticmethod(take)
     take_along_axis = staticmethod(take_along_axis)
     put_along_axis = staticmethod(put_along_axis)
