@@ -24,8 +24,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 GPU = ("cupy", "fake")
 ON_DEVICE = ("test_agreement.py", "test_cuda_devices.py", "test_together.py")
 REAL = (
-    *("test_cupy_static.py", "test_cuda_kernels.py", "test_cuda_many.py", "test_cuda_pooling.py"),
-    *("test_cublaslt.py", "test_gemm.py", "test_xp.py"),
+    *("test_cupy_static.py", "test_cublaslt.py", "test_gemm.py", "test_xp.py"),
+    *[f"test_cuda_{name}.py" for name in ("batch_norm", "kernels", "many", "pooling")],
 )
 
 

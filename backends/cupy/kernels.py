@@ -106,14 +106,17 @@ def _positions(x: Any) -> Any:
 
 
 def _written(input: Any, places: Any, values: Any) -> Any:
-    """A copy of `input` with `values` at the flat positions `places`. CuPy leaves open which of several stays."""
+    """A copy of `input` with `values` at the flat positions `places`. CuPy leaves open which of several stays.
+
+    The others are written into an element beside the result: to leave them out by a mask, the host would count them.
+    """
     turns = _positions(places)
     last = cupy.zeros(input.size, turns.dtype)
     cupy.maximum.at(last, places, turns)
-    stays = last[places] == turns
-    out = cupy.array(input, copy=True, order="C")
-    out.reshape(-1)[places[stays]] = cupy.broadcast_to(values, places.shape)[stays]
-    return out
+    out = cupy.empty(input.size + 1, input.dtype)
+    out[:-1] = input.reshape(-1)
+    out[cupy.where(last[places] == turns, places, input.size)] = cupy.broadcast_to(values, places.shape)
+    return out[:-1].reshape(input.shape)
 
 
 def _first(kernel: Callable[..., Any], check: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,7 +147,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **{name: _first(OWN[name], check) for name, check in CHECKS.items()},
     **gemm.GEMM,
     **ATTENTION,
-    **BATCH_NORM,
+    **{name: _first(kernel, OWN[name]) for name, kernel in BATCH_NORM.items()},
     **CONVOLUTION,
     **RECURRENT,
     **chained("layer_norm", LAYER_NORM, OWN),
