@@ -31,7 +31,7 @@ class GPTConfig:
 
 
 class CausalSelfAttention(nn.Module):
-    """Each position attends to itself and those before it: (B, T, C) → (B, T, C)."""
+    """Each position attends to itself and those before it: (B, T, C) → (B, T, C). The block applies `resid_dropout`."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ class CausalSelfAttention(nn.Module):
         q, k, v = (y.view(b, t, self.n_head, c // self.n_head).transpose(1, 2) for y in self.c_attn(x).split(c, 2))
         p = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
-        return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(b, t, c)))
+        return self.c_proj(y.transpose(1, 2).reshape(b, t, c))
 
 
 class MLP(nn.Module):
-    """c_proj(gelu(c_fc(x))), four times as wide inside."""
+    """c_proj(gelu(c_fc(x))), four times as wide inside. The block applies `dropout`."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -60,11 +60,11 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")))
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
 
 
 class Block(nn.Module):
-    """x + attn(ln_1(x)), then x + mlp(ln_2(x))."""
+    """x + attn(ln_1(x)), then x + mlp(ln_2(x)), with dropout of what is added."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -74,8 +74,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
-        normal, x = add_norm(self.ln_2, x, self.attn(self.ln_1(x)))
-        return x + self.mlp(normal)
+        normal, x = add_norm(self.ln_2, x, self.attn(self.ln_1(x)), self.attn.resid_dropout)
+        return F.dropout_add(self.mlp(normal), x, self.mlp.dropout.p, self.training)
 
 
 class GPT(nn.Module):

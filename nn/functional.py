@@ -42,6 +42,7 @@ from ..autograd.ops.dropout import (
     dropout1d,
     dropout2d,
     dropout3d,
+    dropout_add,
     feature_alpha_dropout,
 )
 from ..autograd.ops.elementwise import sigmoid, tanh
@@ -174,6 +175,7 @@ __all__ = [
     "dropout1d",
     "dropout2d",
     "dropout3d",
+    "dropout_add",
     "elu",
     "elu_",
     "embedding",

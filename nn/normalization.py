@@ -9,10 +9,12 @@ from ..autograd import Tensor, no_grad
 from ..autograd.creation import empty, ones, tensor, zeros
 from ..autograd.errors import warn
 from ..autograd.modes import MODES
+from ..autograd.ops.dropout import drawn_seed
 from ..autograd.ops.normalisation import add_layer_norm, batch_norm_then_relu
 from . import functional as F
 from . import init
 from .activation import ReLU
+from .dropout import Dropout
 from .module import Module, _note_place
 from .parameter import Parameter
 from .tuples import shown
@@ -333,17 +335,20 @@ class LayerNorm(Module):
         return f"{self.normalized_shape}, {shown(self, 'eps', 'elementwise_affine')}, bias={self.bias is not None}"
 
 
-def add_norm(norm: Any, input: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """(norm(total), total) of total = input + other: in one pass where `norm` is a LayerNorm that nobody looks into."""
+def add_norm(norm: Any, input: Tensor, other: Tensor, dropout: Any = None) -> tuple[Tensor, Tensor]:
+    """(norm(total), total) of total = input + dropout(other), in one pass where nobody looks into the modules."""
     if (
         type(norm) is LayerNorm
-        and norm._hooks is None
-        and "forward" not in norm.__dict__
+        and (dropout is None or type(dropout) is Dropout)
+        and all(m is None or (m._hooks is None and "forward" not in m.__dict__) for m in (norm, dropout))
         and input.shape == other.shape
         and (input.dtype.itemsize > 2 or MODES.get().autocast is None)  # which may want the norm alone in float32
     ):
-        return add_layer_norm(input, other, norm.normalized_shape, norm.weight, norm.bias, eps=norm.eps)
-    total = input + other
+        seed = None if dropout is None else drawn_seed(other, dropout.p, dropout.training)
+        if dropout is None or seed is not None or dropout.p < 1 or not dropout.training:
+            more = {} if seed is None else {"seed": seed, "p": dropout.p}
+            return add_layer_norm(input, other, norm.normalized_shape, norm.weight, norm.bias, eps=norm.eps, **more)
+    total = input + (other if dropout is None else dropout(other))
     return norm(total), total
 
 

@@ -605,10 +605,27 @@ def test_residual_branches_and_norms(served, machine, kinds, both, seed):
 
 @simulated
 def test_layers_that_add_and_normalise(served, machine):
-    served("add_layer_norm", "add_layer_norm.grad")
-    layer = chainrule.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
-    layer(chainrule.randn(3, 2, 8)).sum().backward()
+    layer = chainrule.nn.TransformerEncoderLayer(8, 2, 16)
     model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=16))
-    model(chainrule.randint(0, 11, (2, 8)))[0].sum().backward()
+    tokens, src = chainrule.randint(0, 11, (2, 8)), chainrule.randn(3, 2, 8)
+
+    def losses():
+        chainrule.manual_seed(3)  # of dropout
+        found = []
+        for out, net in ((layer(src), layer), (model(tokens)[0], model)):
+            net.zero_grad()
+            (out * out).sum().backward()
+            found += [out.detach().numpy(), *[p.grad.numpy() for p in net.parameters()]]
+        return found
+
+    expected = losses()
+    served("add_layer_norm", "add_layer_norm.grad", "dropout_add", "dropout_add.grad")
+    for got, want in zip(losses(), expected):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
     names = [name for name, _ in machine.launches]
-    assert (names.count("norm_forward"), names.count("norm_backward")) == (3, 3)
+    assert {name: names.count(name) for name in names} == {
+        "norm_forward": 3,
+        "norm_backward": 3,
+        "column_sums": 6,
+        "dropout_forward": 2,
+    }

@@ -210,3 +210,22 @@ def test_a_norm_after_a_residual_branch(watched):
     (chainrule.nn.functional.layer_norm(total, (6,), norm.weight, norm.bias) * total).sum().backward()
     for got, want in zip(found, (x.grad, y.grad, norm.weight.grad)):
         chainrule.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_where_a_branch_is_added(p, training):
+    x, y = chainrule.randn(4, 6), chainrule.randn(4, 6)
+    norm, dropout = nn.LayerNorm(6), nn.Dropout(p).train(training)
+    for run in (
+        lambda: (nn.functional.dropout_add(y, x, p, training),),
+        lambda: add_norm(norm, x, y, dropout),
+    ):
+        chainrule.manual_seed(1)
+        found = run()
+        chainrule.manual_seed(1)
+        total = x + dropout(y)
+        for got, want in zip(found, (norm(total), total) if len(found) == 2 else (total,)):
+            chainrule.testing.assert_close(got, want)
+    with pytest.raises(ValueError, match="probability"):
+        nn.functional.dropout_add(y, x, 1.5)

@@ -13,6 +13,7 @@ import math
 
 from ... import backends
 from ...backends.hashing import hashed, limit
+from ..composite import composite
 from ..errors import OpError, warn
 from ..op import GRAPH, op, raw
 from ..public import inplace as in_place
@@ -26,6 +27,7 @@ __all__ = [
     "dropout1d",
     "dropout2d",
     "dropout3d",
+    "dropout_add",
     "feature_alpha_dropout",
     "keep_mask",
 ]
@@ -54,6 +56,12 @@ def dropout_by_seed(xp, input, /, seed, p):
 @dropout_by_seed.grad("input")
 def _(F, g, seed, p):
     return F.dropout_by_seed(g, seed, p)
+
+
+@composite(name="dropout_add")
+def dropped_and_added(F, input, other, /, seed, p):
+    """dropout_by_seed(input, seed, p) + other."""
+    return F.dropout_by_seed(input, seed, p) + other
 
 
 @op
@@ -113,6 +121,28 @@ def dropout(input, p=0.5, training=True, inplace=False, generator=None):
     if inplace:
         return in_place(input, GRAPH.dropout_by_seed, seed, p)
     return GRAPH.dropout_by_seed(input, seed, p)
+
+
+def drawn_seed(input, p, training, generator=None):
+    """The seed of `dropout` of these elements; None where none is dropped, or all are."""
+    check_probability(p)
+    if not training or p in (0, 1) or not math.prod(input.shape):
+        return None
+    from ..random import _source  # which imports ops itself
+
+    return _source(generator, backends.of(input.array)).seed_of_hash()
+
+
+def dropout_add(input, other, p=0.5, training=True, generator=None):
+    """dropout(input, p, training) + other: the end of a residual branch, where it is added. An extra of ours.
+
+    On a GPU one pass, for operands of one shape and dtype.
+    """
+    seed = drawn_seed(input, p, training, generator)
+    if seed is None or input.dtype != other.dtype or tuple(input.shape) != tuple(other.shape):
+        dropped = dropout(input, p, training) if seed is None else GRAPH.dropout_by_seed(input, seed, p)
+        return dropped + other
+    return GRAPH.dropout_add(input, other, seed, p)
 
 
 def _feature_dropout(name, input, p, training, inplace, generator, ranks, strict):

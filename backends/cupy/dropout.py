@@ -60,4 +60,9 @@ def keep_by_seed(input: Any, size: tuple[int, ...], seed: Any, p: float) -> Any:
     return mask
 
 
-SERVES: dict[str, Callable[..., Any]] = {"dropout_by_seed": dropout_by_seed, "keep_by_seed": keep_by_seed}
+SERVES: dict[str, Callable[..., Any]] = {
+    "dropout_add": dropout_add,
+    "dropout_add.grad": dropout_add_grad,
+    "dropout_by_seed": dropout_by_seed,
+    "keep_by_seed": keep_by_seed,
+}

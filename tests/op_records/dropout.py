@@ -29,6 +29,15 @@ RECORDS = [
         reference=by_seed,
     ),
     OpRecord(
+        "dropout_add",
+        samples=lambda: [
+            Sample(floats((2, 3)), floats((2, 3), seed=1), 5, 0.5),
+            Sample(floats((2, 2, 3)), floats((2, 2, 3), seed=1), seed=0xFEDCBA9876543210, p=0.25),
+            Sample(empty((0, 3)), empty((0, 3)), 1, 0.5),
+        ],
+        reference=lambda x, other, seed, p: by_seed(x, seed, p) + other,
+    ),
+    OpRecord(
         "keep_by_seed",
         samples=lambda: [Sample(floats((3,)), (2, 5), 5, 0.5), Sample(empty((0,)), (0, 3), seed=1, p=0.1)],
         large=lambda: [Sample(floats((600,)), (40, 50), 0xFEDCBA9876543210, 0.3)],
