@@ -5,6 +5,7 @@ signature; every array method that a forward calls is looked up in cupy.ndarray.
 """
 
 import ast
+import contextlib
 import importlib
 import inspect
 import re
@@ -202,14 +203,195 @@ def test_the_checker_reads_modules_and_rules():
     assert faults("def public(x, y):\n    return x @ y.sum(dim=1)\n") == []
 
 
+# -- CuPy by its own name: backends/cupy and whatever else imports it -------------------------------------------------
+
+DIRECT = sorted(
+    path
+    for path in (*ROOT.glob("backends/**/*.py"), *ROOT.glob("runtime/**/*.py"), *ROOT.glob("autograd/**/*.py"))
+    if re.search(r"^\s*(import|from) cupy", path.read_text(), re.M)
+)
+
+
+def member(module, name):
+    """What `from module import name` gives; None where that needs a library that is not here (NCCL)."""
+    if hasattr(module, name):
+        return getattr(module, name)
+    try:
+        return importlib.import_module(f"{module.__name__}.{name}")
+    except (ImportError, UserWarning) as error:
+        if "cannot open shared object file" in str(error):
+            return None
+        raise
+
+
+def imported(tree):
+    """Name in the file -> the module of CuPy's, or the thing in one, that an import binds it to."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] in ("cupy", "cupyx"):
+                    module = importlib.import_module(alias.name)
+                    found[alias.asname or alias.name.split(".")[0]] = (
+                        module if alias.asname else importlib.import_module(alias.name.split(".")[0])
+                    )
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] in ("cupy", "cupyx"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if (thing := member(module, alias.name)) is not None:
+                    found[alias.asname or alias.name] = thing
+    return found
+
+
+def dotted(node):
+    """(root name, attributes after it) of `a.b.c`; None for other expressions."""
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.insert(0, node.attr)
+        node = node.value
+    return (node.id, names) if isinstance(node, ast.Name) else None
+
+
+def resolved(node, roots):
+    """(the thing of CuPy's that an expression names, its name); None where it names none."""
+    found = dotted(node)
+    if found is None or found[0] not in roots:
+        return None
+    thing = roots[found[0]]
+    for name in found[1]:
+        thing = getattr(thing, name)
+    return thing, ".".join((found[0], *found[1]))
+
+
+def unfit(thing, call):
+    """Why a call does not fit a function or a class; empty where it does, or where nothing is known."""
+    if isinstance(thing, type) and issubclass(thing, BaseException):
+        return ""
+    try:
+        parameters = list(signature(thing).parameters)
+        if parameters[:1] == ["self"]:
+            call = ast.Call(call.func, [ast.Constant(None), *call.args], call.keywords)
+        return mismatch(thing, call)
+    except (
+        AttributeError,
+        IndexError,
+        ValueError,
+    ):  # a compiled class or method without a signature: its docstring names keywords
+        text = f"{thing.__doc__ or ''} {getattr(thing, '__init__', thing).__doc__ or ''}"
+        lacking = [k.arg for k in call.keywords if k.arg and not re.search(rf"\b{k.arg}\b", text)]
+        return f"unexpected keyword {', '.join(lacking)}" if lacking and text.strip() else ""
+
+
+def direct_faults(source, name="source"):
+    """As `faults`, for `cupy.name(...)` and for methods of what was made by a class of CuPy's in the same file."""
+    tree, found = ast.parse(source), []
+    roots = imported(tree)
+    calls = {node.func: node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    inner = {node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    made = {}  # "self.stream" -> the class of what is assigned to it
+    for node in ast.walk(tree):
+        value, targets = getattr(node, "value", None), getattr(node, "targets", [getattr(node, "target", None)])
+        if isinstance(node, ast.withitem):
+            value, targets = node.context_expr, [node.optional_vars]
+        if isinstance(value, ast.Call):
+            with contextlib.suppress(AttributeError):
+                thing = resolved(value.func, roots)
+                if thing is not None and isinstance(thing[0], type):
+                    for target in targets:
+                        if target is not None and dotted(target):
+                            made[ast.unparse(target)] = thing[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node not in inner:
+            try:
+                thing = resolved(node, roots)
+                if thing is None and (owner := made.get(ast.unparse(node.value))) is not None:
+                    thing = getattr(owner, node.attr), f"{owner.__name__}.{node.attr}"
+            except AttributeError as error:
+                found.append((node.lineno, str(error)))
+                continue
+            if thing is not None and node in calls and (why := unfit(thing[0], calls[node])):
+                found.append((node.lineno, f"{thing[1]}: {why}"))
+        elif isinstance(node, ast.Name) and node in calls and callable(roots.get(node.id)):
+            why = unfit(roots[node.id], calls[node])
+            found += [(node.lineno, f"{node.id}: {why}")] if why else []
+    return [f"{name}:{line}: {text}" for line, text in sorted(set(found))]
+
+
+@pytest.mark.parametrize("path", DIRECT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_cupy_by_its_own_name(path):
+    assert direct_faults(path.read_text(), path.name) == []
+
+
+def test_the_files_that_name_cupy_are_found():
+    names = {path.name for path in DIRECT if path.parent.name == "cupy"}
+    assert names >= {"__init__.py", "kernels.py", "namespace.py", "random.py", "launch.py", "graphs.py", "streams.py"}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("cupy.cuda.Device(0).use()", ""),
+        ("cupy.cuda.Devices(0)", "Devices"),
+        ("cupy.cuda.Stream(non_blocking=True)", ""),
+        ("cupy.cuda.Stream(nonblocking=True)", "nonblocking"),
+        ("cupy.cuda.Event(disable_timing=True)", ""),
+        ("cupy.cuda.Event(timing=True)", "timing"),
+        ("cupy.asarray(x, blocking=True)", ""),
+        ("cupy.asarray(x, device=0)", "device"),
+        ("cupy.empty(3, 'float32', strides=(4,))", "strides"),
+        ("cupy.take(x, y, 0, mode='wrap')", "mode"),
+        ("cupyx.empty_pinned((2,), 'float32')", ""),
+        ("cupyx.empty_pinned((2,), device=0)", "device"),
+        ("cupyx.pinned((2,))", "pinned"),
+        ("cupy.RawModule(code='', options=())", ""),
+        ("cupy.RawModule(source='')", "source"),
+        ("cupy.cuda.runtime.memcpyAsync(1, 2, 3, 4, 5)", ""),
+        ("cupy.cuda.runtime.memcpyAsync(1, 2, 3)", "missing"),
+        ("cupy.cuda.runtime.getDeviceCounts()", "getDeviceCounts"),
+        ("Stream(priority=1)", ""),
+        ("Stream(level=1)", "level"),
+    ],
+)
+def test_the_checker_of_names(body, expected):
+    found = direct_faults(f"import cupy\nimport cupyx\nfrom cupy.cuda import Stream\ndef f(x, y):\n    return {body}\n")
+    if expected:
+        assert len(found) == 1, found
+        assert expected in found[0]
+        assert found[0].startswith("source:5: ")
+    else:
+        assert found == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("s = cupy.cuda.Stream(); s.synchronize()", ""),
+        ("s = cupy.cuda.Stream(); s.wait()", "wait"),
+        ("s = cupy.cuda.Stream(); s.begin_capture(mode=2)", ""),
+        ("s = cupy.cuda.Stream(); s.begin_capture(kind=2)", "kind"),
+        ("self.pool = cupy.cuda.MemoryPool(); self.pool.malloc(3, 4)", "too many"),
+        ("pool: Any = cupy.cuda.MemoryPool(); pool.free_all()", "free_all"),
+        ("e = cupy.cuda.Event(); e.record(); e.done", ""),
+        ("e = cupy.cuda.Event(); e.finished", "finished"),
+    ],
+)
+def test_the_checker_of_methods(body, expected):
+    found = direct_faults(f"import cupy\ndef f(self):\n    {body}\n")
+    if expected:
+        assert len(found) == 1, found
+        assert expected in found[0]
+    else:
+        assert found == []
+
+
 # -- the backend, as far as it goes without a GPU ---------------------------------------------------------------------
 
 
 def test_kernels_have_their_ops_arguments():
     for name, kernel in BACKEND.kernels.items():
         op = OPS[name.partition(".grad")[0]]
-        if ".grad" not in name:
-            assert tuple(inspect.signature(kernel).parameters) == op.names, name
+        if ".grad" not in name and "args" not in (names := tuple(inspect.signature(kernel).parameters)):
+            assert names == op.names, name
 
 
 def test_memory_of_views():
