@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import socket
 import urllib.parse
 from collections.abc import Sequence
 from typing import Any
@@ -220,17 +221,18 @@ def _join_tcp(method: str | None, limit: float, size: int, rank: int, store: Sto
     _joined[0] += 1
     prefix = f"world {_joined[0]}.{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     made: TCPStore | None = None
-    host = "127.0.0.1"
+    host, agent = "127.0.0.1", by_env and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if store is None and where.scheme == "file":
-        store = FileStore(where.netloc + where.path, size)
+        store, host = FileStore(where.netloc + where.path, size), socket.gethostname()  # others may be elsewhere
     elif store is None:
         if where.scheme == "tcp":
             host, port = where.hostname or "", where.port or 0
         elif where.scheme == "env":
             host, port = _from_environment("MASTER_ADDR"), int(_from_environment("MASTER_PORT"))
+            if agent and "CHAINRULE_STORE" not in os.environ:
+                port, agent = port + 1, False  # torchrun's own store listens at the port, and speaks another language
         else:
             raise ValueError(f"No rendezvous handler for {where.scheme}://; there are env, tcp and file")
-        agent = by_env and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         store = made = TCPStore(host, port, size, rank == 0 and not agent, limit, wait_for_workers=False)
     else:
         base = store

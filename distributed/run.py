@@ -117,6 +117,7 @@ class _Launch:
                 "TORCHELASTIC_RESTART_COUNT": str(attempt),
                 "TORCHELASTIC_MAX_RESTARTS": str(self.options.max_restarts),
                 "TORCHELASTIC_USE_AGENT_STORE": "True",
+                "CHAINRULE_STORE": f"{self.host}:{self.port}",
                 "TORCHELASTIC_ERROR_FILE": self.errors[-1],
             }
             if self.count > 1:  # or each would take all processors for its matrices

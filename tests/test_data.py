@@ -310,6 +310,24 @@ def test_shuffle_repeats_with_the_seed():
     assert sorted(first) == list(range(50))
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 23])
+def test_distributed_sampler_is_pytorchs(torch, n, drop_last):
+    for replicas in (1, 2, 3, 8):
+        for rank in range(replicas):
+            options = {"num_replicas": replicas, "rank": rank, "drop_last": drop_last}
+            theirs = torch.utils.data.DistributedSampler(range(n), shuffle=False, **options)
+            ours = DistributedSampler(range(n), shuffle=False, **options)
+            assert list(ours) == list(theirs)
+            assert (len(ours), ours.total_size) == (len(theirs), theirs.total_size)
+            # shuffled: the same rule on an order of our own generator
+            order = chainrule.randperm(n, generator=chainrule.Generator().manual_seed(3 + 2)).tolist()
+            shuffled = DistributedSampler(range(n), seed=3, **options)
+            shuffled.set_epoch(2)
+            assert list(shuffled) == [order[i] for i in theirs]
+
+
 @pytest.mark.parametrize("wrap", [lambda d: d, lambda d: Subset(Subset(d, range(9, -1, -1)), [1, 4, 2, 7])])
 def test_rows_of_tensors_are_the_stacked_samples(wrap):
     d = wrap(TensorDataset(chainrule.randn(10, 3), chainrule.arange(10), chainrule.zeros(10, 0)))

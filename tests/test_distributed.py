@@ -186,6 +186,31 @@ def test_several_machines(tmp_path):
     assert lines == ["0 0 0 1111.0", "1 1 0 1111.0", "2 0 1 1111.0", "3 1 1 1111.0"]
 
 
+def test_ways_to_meet(tmp_path):
+    script = tmp_path / "meet.py"
+    script.write_text(
+        "import sys\nimport chainrule as cr, chainrule.distributed as dist\n"
+        "def work(rank, port, path):\n"
+        "    for way in ({'init_method': f'tcp://localhost:{port}', 'rank': rank, 'world_size': 2},\n"
+        "                {'init_method': f'tcp://127.0.0.1:{port}?rank={rank}&world_size=2'},\n"
+        "                {'init_method': f'file://{path}/meet', 'rank': rank, 'world_size': 2},\n"
+        "                {'store': 'tcp', 'rank': rank, 'world_size': 2},\n"
+        "                {'store': dist.FileStore(f'{path}/store', 2), 'rank': rank, 'world_size': 2}):\n"
+        "        if way.get('store') == 'tcp':\n"
+        "            way['store'] = dist.TCPStore('127.0.0.1', port, 2, rank == 0)\n"
+        "        dist.init_process_group('gloo', timeout=20, **way)\n"
+        "        t = cr.tensor(rank + 1.0)\n"
+        "        dist.all_reduce(t)\n"
+        "        assert t.item() == 3\n"
+        "        dist.destroy_process_group()\n"
+        "if __name__ == '__main__':\n"
+        "    cr.multiprocessing.spawn(work, (int(sys.argv[1]), sys.argv[2]), nprocs=2)\n"
+        "    print('met')\n"
+    )
+    code, out, err, _ = run([sys.executable, script, free_port(), tmp_path])
+    assert (code, out) == (0, "met\n"), err
+
+
 # -- programs as people write them for PyTorch ------------------------------------------------------------------------
 
 

@@ -383,16 +383,26 @@ class _Server:
         return []
 
     def close(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)  # the thread in accept() would keep the port
+        except OSError:
+            pass
         self.socket.close()
+
+
+def loopback(host: str) -> bool:
+    """Whether a host's name says that all happens on this machine. A machine's own name does not: many machines have
+    it stand for 127.0.1.1, and others are to reach it all the same.
+    """
+    return host == "localhost" or host.startswith("127.")
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on the loopback interface where `host` is there, otherwise on all."""
-    address = socket.gethostbyname(host)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((address if address.startswith("127.") else "", port))
+        listener.bind((socket.gethostbyname(host) if loopback(host) else "", port))
         listener.listen(1024)
     except OSError:
         listener.close()
@@ -508,3 +518,7 @@ class TCPStore(Store):
         self._socket.close()
         if self._server is not None:
             self._server.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self.close()

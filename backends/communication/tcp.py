@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from .base import DistBackendError, DistNetworkError, Group, PeerError, ReduceOp, Work, average, combine, octets, wide
-from .store import Store, connect, listen, read
+from .store import Store, connect, listen, loopback, read
 
 __all__ = ["Mesh", "TcpGroup"]
 
@@ -50,10 +50,14 @@ _SMALL = 1 << 17
 def own_address(towards: str) -> str:
     """The address of this machine by which others on the way to the host `towards` reach it."""
     address = socket.gethostbyname(towards)
-    if address.startswith("127."):
+    if loopback(towards):
         return address
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # connecting UDP sends nothing
-        probe.connect((address, 9))
+        # this machine's own name may stand for a loopback address: then any address outside shows the way
+        try:
+            probe.connect(("192.0.2.1" if address.startswith("127.") else address, 9))
+        except OSError:
+            return address  # there is no way out: all are on this machine
         return str(probe.getsockname()[0])
 
 
@@ -121,7 +125,8 @@ class Mesh:
     def _tune(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        times = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 30_000))
+        for name, value in times:
             if hasattr(socket, name):  # a machine that vanishes sends no farewell: noticed in half a minute
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
