@@ -58,7 +58,7 @@ test-gpu: $(VENV_GPU)/.$(CUDA) ## the ops on a GPU; CUDA=cuda12 or cuda13, the n
 
 # CuPy can be imported without a GPU: what forwards call is looked up in it.
 test-gpu-static: $(VENV_GPU)/.$(CUDA) $(VENV_GPU)/.nvrtc ## CuPy's names and signatures, CUDA kernels; needs no GPU
-	$(VENV_GPU)/bin/pytest tests/test_cupy_static.py tests/test_cuda_kernels.py tests/test_cuda_many.py tests/test_cuda_pooling.py tests/test_cuda_batch_norm.py tests/test_cublaslt.py tests/test_gemm.py tests/test_import.py::test_no_optional_dependency $(PYTEST_ARGS)
+	$(VENV_GPU)/bin/$(PYTEST) tests/test_cupy_static.py tests/test_cuda_kernels.py tests/test_cuda_many.py tests/test_cuda_pooling.py tests/test_cuda_batch_norm.py tests/test_cublaslt.py tests/test_gemm.py tests/test_import.py::test_no_optional_dependency $(PYTEST_ARGS)
 
 # Not in CI: the libraries are over a gigabyte.
 test-cudnn-static: $(VENV_CUDNN)/.$(CUDNN) ## every graph for cuDNN, built for an H100; needs no GPU

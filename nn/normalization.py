@@ -344,10 +344,12 @@ def add_norm(norm: Any, input: Tensor, other: Tensor, dropout: Any = None) -> tu
         and input.shape == other.shape
         and (input.dtype.itemsize > 2 or MODES.get().autocast is None)  # which may want the norm alone in float32
     ):
-        seed = None if dropout is None else drawn_seed(other, dropout.p, dropout.training)
-        if dropout is None or seed is not None or dropout.p < 1 or not dropout.training:
-            more = {} if seed is None else {"seed": seed, "p": dropout.p}
-            return add_layer_norm(input, other, norm.normalized_shape, norm.weight, norm.bias, eps=norm.eps, **more)
+        given = (input, other, norm.normalized_shape, norm.weight, norm.bias)
+        if dropout is None:
+            return add_layer_norm(*given, eps=norm.eps)
+        if dropout.p < 1 or not dropout.training:
+            seed = drawn_seed(other, dropout.p, dropout.training)
+            return add_layer_norm(*given, eps=norm.eps, seed=seed, p=dropout.p)
     total = input + (other if dropout is None else dropout(other))
     return norm(total), total
 

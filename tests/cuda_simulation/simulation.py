@@ -31,7 +31,7 @@ def library(source, form):
     text = source.text(form) + "".join(f"SIMULATED({name})\n" for name in source.kernels)
     header = (HERE / "simulate.h").read_text()
     key = hashlib.sha256("\0".join([text, header, COMPILER, *OPTIONS]).encode()).hexdigest()[:24]
-    folder = Path(os.environ.get("CHAINRULE_CACHE", tempfile.gettempdir())) / f"cuda-simulation-{os.getuid()}"
+    folder = Path(os.environ.get("CHAINRULE_CACHE") or tempfile.gettempdir()) / f"cuda-simulation-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{key}.so"
     if not path.exists():
