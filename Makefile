@@ -14,7 +14,7 @@ HYPOTHESIS_PROFILE ?= dev
 
 export HYPOTHESIS_PROFILE
 # The tests run in $(JOBS) processes: a pool of BLAS threads in each of them would only get in the others' way.
-test test-deep test-slow test-torch test-strict test-fake test-fast: export OPENBLAS_NUM_THREADS = 1
+test test-deep test-slow test-torch test-strict test-fake test-fast test-gpu-static: export OPENBLAS_NUM_THREADS = 1
 PYTEST := pytest -n $(JOBS) --dist worksteal
 # run once more between zones that no kernel may touch (tests/redzones.py)
 KERNELS := tests/test_compiled*.py tests/test_program.py tests/test_ops.py tests/test_modules.py tests/test_models_more.py
