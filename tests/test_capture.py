@@ -352,7 +352,7 @@ NOT_CAPTURED = {
     "one_hot": "without a number of classes the largest one is a size of the result",
 }
 # Indices that the kernel trusts, and that a permutation would make wrong.
-TRUSTED = {"window_scatter"}
+TRUSTED = {"window_gather", "window_scatter"}
 
 
 def permuted(call, integers):

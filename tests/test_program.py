@@ -16,6 +16,7 @@ from chainrule.backends.compiled.listed import Live, made, reshaped
 from chainrule.backends.compiled.program import LOWERED, Call, Host, Program, listing
 from chainrule.backends.numpy import products
 from chainrule.backends.numpy.kernels import KERNELS
+from chainrule.backends.numpy.moves import moves
 from chainrule.backends.numpy.steps import STEPS
 
 f4 = np.float32
@@ -129,6 +130,15 @@ cross_entropy.sizes = [
     ((40, 33), {"label_smoothing": 0.1, "ignore_index": 0, "weight": True}),
     ((3, 5, 17, 19), {}),
 ]
+
+
+@case("tanh.grad")
+def tanh(rng, shape):
+    g, out = floats(rng, *shape), floats(rng, *shape)
+    return (g, out), lambda K: (K("tanh.grad", g, out),)
+
+
+tanh.sizes = [(8, 8), (300, 200)]
 
 
 @case("softmax", "softmax.grad", "log_softmax", "log_softmax.grad")
@@ -344,7 +354,15 @@ def reductions(rng, how):
     return (x, whole), lambda K: (K("sum", x, dim), K("mean", x, dim), K("vector_norm", whole))
 
 
-reductions.sizes = [((200, 300), 0), ((200, 300), 1), ((20, 60, 50), (0, 2)), ((40, 1000), None)]
+reductions.sizes = [
+    ((200, 300), 0),
+    ((8, 9), None),
+    ((8, 9), 1),
+    ((8, 9), 0),
+    ((200, 300), 1),
+    ((20, 60, 50), (0, 2)),
+    ((40, 1000), None),
+]
 
 
 @case("dropout_by_seed", "keep_by_seed")
@@ -566,9 +584,20 @@ def test_sums_of_numpy(shape, dtype):
 @fast
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize(
-    "sizes", [(32, 128, 10), (10, 32, 128), (2, 2, 2), (7, 300, 3), (1, 20, 30), (20, 30, 1), (300, 200, 90)]
+    "sizes",
+    [
+        (32, 128, 10),
+        (10, 32, 128),
+        (2, 2, 2),
+        (7, 300, 3),
+        (1, 20, 30),
+        (20, 30, 1),
+        (300, 200, 90),
+        (900, 700, 60),
+        (60, 700, 900),
+    ],
 )
-def test_products_of_blas(sizes, dtype):
+def test_products_of_blas(sizes, dtype, threads):
     rng, (m, k, n) = np.random.default_rng(0), sizes
     for a in (rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, m)).astype(dtype).T):
         for b in (rng.standard_normal((k, n)).astype(dtype), rng.standard_normal((n, k)).astype(dtype).T):
@@ -758,3 +787,20 @@ def test_what_is_made_again_goes_into_the_same_array():
     assert (z == x.T.reshape(-1)).all()
     assert (w == y * z).all()
     assert (w != before).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "params"),
+    [
+        ("reshape", (np.arange(24.0).reshape(4, 6).T, (3, 8)), {}),
+        ("flatten", (np.arange(24.0).reshape(2, 3, 4).transpose(0, 2, 1),), {"start_dim": 1}),
+        ("stack", tuple(np.arange(6.0).reshape(2, 3) + i for i in range(4)), {"dim": 1}),
+        ("concat", tuple(np.arange(6.0).reshape(2, 3)[:, :i] + i for i in range(4)), {"dim": 1}),
+    ],
+)
+def test_ops_that_move_elements_are_copies(name, args, params):
+    out = OPS[name].forward(np, *args, **params)
+    calls = moves(name, args, params, out)
+    expected, out[...] = out.copy(), np.nan
+    Program(calls).run()
+    assert (out == expected).all()

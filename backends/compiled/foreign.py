@@ -25,7 +25,7 @@ from .listed import Call, Live, Translation
 
 __all__ = ["translated"]
 
-_call4, _call8, _call12 = call_at(4), call_at(8), call_at(12)
+_call1, _call4, _call8, _call12 = (call_at(n) for n in (1, 4, 8, 12))
 #: elements of an elementwise call, of its cheapest kind, that are worth a second thread; a piece is a multiple of _STEP
 _LEAST, _STEP = 1 << 13, 256
 #: dtypes whose loops are machine code that does not need the GIL
@@ -145,7 +145,7 @@ def _elementwise(function: np.ufunc, args: tuple[Any, ...], out: Any) -> Transla
     dims = _joined(out.shape, [a.strides for a in shown])
     if len(dims) > 3:
         return None
-    return Translation(_cut(loop, [_place(a) for a in operands], dims), operands, live)
+    return Translation([_cut(loop, [_place(a) for a in operands], dims)], operands, live)
 
 
 def _cut(loop: tuple[int, int], places: list[int], dims: list[list[Any]]) -> list[list[Any]]:
@@ -207,7 +207,7 @@ def _summed(args: tuple[Any, ...], axis: Any, out: Any) -> Translation | None:
         return None
     x, out = x[...], out[...]
     sums = (_loops, _walk(loop, [_place(out), _place(x), _place(out)], dims))
-    return Translation([[*[call for piece in clear.pieces for call in piece], sums]], (clear.keep, x, out))
+    return Translation([[[*clear.calls(), sums]]], (clear.keep, x, out))
 
 
 # -- BLAS -------------------------------------------------------------------------------------------------------------
@@ -265,39 +265,64 @@ def _gemv(code, given):
     _call8(code, (given[0], given[1], given[2], given[3], given[4], given[5], given[6], given[7]))
 
 
+@kernel("i8 i8")
+def _threads(function, n):
+    _call1(function, (n,))
+
+
 _PLAIN, _TRANSPOSED = 111, 112
 
 
 def _stored(a: Any) -> tuple[int, int] | None:
-    """(CBLAS's word, distance of rows) of a matrix, as np.dot tells them."""
-    if a.flags.c_contiguous:
-        return _PLAIN, a.shape[1]
-    return (_TRANSPOSED, a.shape[0]) if a.flags.f_contiguous else None
+    """(CBLAS's word, distance of rows) of a matrix, as NumPy tells them."""
+    (rows, columns), size = a.strides, a.itemsize
+    if columns == size and rows % size == 0 and rows >= a.shape[1] * size:
+        return _PLAIN, rows // size
+    if rows == size and columns % size == 0 and columns >= a.shape[0] * size:
+        return _TRANSPOSED, columns // size
+    return None
 
 
 def _product(a: Any, b: Any, out: Any) -> Translation | None:
-    """products.dot of matrices, or of a vector and a matrix, so small that OpenBLAS takes one thread for it."""
+    """products.into: calls of BLAS, each in one thread."""
     if any(type(x) is not np.ndarray or x.dtype != a.dtype or not x.flags.aligned for x in (a, b, out)):
         return None
     if a.dtype.char not in "fd" or min(a.size, b.size, out.size) < 1 or not out.flags.c_contiguous:
         return None
-    if not products.alone(a, b) or any(np.may_share_memory(x, y) for x, y in ((a, b), (a, out), (b, out))):
+    if any(np.may_share_memory(x, y) for x, y in ((a, b), (a, out), (b, out))):
         return None
+    whole = products.pieces(a, b, out)
+    if len(whole) == 1 and not all(x.ndim < 2 or x.flags.c_contiguous or x.flags.f_contiguous for x in (a, b)):
+        return None  # np.dot copies them first
+    calls = [_multiplied(*piece) for piece in whole]
+    if any(c is None for c in calls):
+        return None
+    stages = [[[c] for c in calls]]
+    if not products.alone(a, b):
+        setter = blas_function("openblas_set_num_threads")
+        if setter is None:
+            return None
+        stages = [[[(_threads, (setter, 1))]], *stages, [[(_threads, (setter, products.get_threads()))]]]
+    return Translation(stages, (a[...], b[...], out[...]))
+
+
+def _multiplied(a: Any, b: Any, out: Any) -> Any:
+    """The call of one product of matrices, or of a vector and a matrix."""
     double = a.dtype.char == "d"
     if a.ndim == b.ndim == 2 and min(*a.shape, *b.shape) > 1:
         found, left, right = _blas("gemm", double), _stored(a), _stored(b)
         if found is None or left is None or right is None:
             return None
-        given = (left[0], right[0], *out.shape, a.shape[1], _place(a), left[1], _place(b), right[1], _place(out))
-        return Translation(
-            [[(_gemm, (found[1], np.array([found[0], *given, out.shape[1]])))]], (a[...], b[...], out[...])
-        )
+        given = left[0], right[0], *out.shape, a.shape[1], _place(a), left[1], _place(b), right[1], _place(out)
+        return _gemm, (found[1], np.array([found[0], *given, out.strides[0] // out.itemsize]))
     if a.ndim == 1 and b.ndim == 2 and min(b.shape) > 1 and a.flags.c_contiguous and b.flags.c_contiguous:
         found = _blas("gemv", double)
         if found is None:
             return None
-        given = (_TRANSPOSED, *b.shape, _place(b), b.shape[1], _place(a), _place(out))
-        return Translation([[(_gemv, (found[1], np.array([found[0], *given])))]], (a[...], b[...], out[...]))
+        return _gemv, (
+            found[1],
+            np.array([found[0], _TRANSPOSED, *b.shape, _place(b), b.shape[1], _place(a), _place(out)]),
+        )
     return None
 
 

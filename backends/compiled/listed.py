@@ -78,12 +78,16 @@ class Pieces:
 
 
 class Translation:
-    """A call as pieces, each a list of (kernel, arguments); what has to stay alive; cells whose numbers change."""
+    """A call as stages of pieces of (kernel, arguments); what has to stay alive; cells whose numbers change."""
 
-    __slots__ = ("keep", "live", "pieces")
+    __slots__ = ("keep", "live", "stages")
 
-    def __init__(self, pieces: list[list[Any]], keep: Any = None, live: list[Any] | None = None) -> None:
-        self.pieces, self.keep, self.live = pieces, keep, live or []
+    def __init__(self, stages: list[list[list[Any]]], keep: Any = None, live: list[Any] | None = None) -> None:
+        self.stages, self.keep, self.live = stages, keep, live or []
+
+    def calls(self) -> list[Any]:
+        """All of them, in an order in which one thread may do them."""
+        return [call for stage in self.stages for piece in stage for call in piece]
 
 
 class Listing(list[Call]):

@@ -23,7 +23,7 @@ from . import available
 from .build import Kernel
 from .listed import ACTIVE, FORKS, STATE, Call, Guarded, Host, Listing, Live, Pieces, Translation, do, number
 
-__all__ = ["LOWERED", "Call", "Host", "Listing", "Live", "Program", "do", "listing"]
+__all__ = ["LOWERED", "SCALARS", "Call", "Host", "Listing", "Live", "Program", "do", "listing"]
 
 #: names of kernels and rules, and of optimizers' steps, that can be listed
 LOWERED: frozenset[str] = frozenset(
@@ -36,7 +36,7 @@ LOWERED: frozenset[str] = frozenset(
         *("mish.grad", "relu", "relu.grad", "selu", "selu.grad", "sigmoid", "sigmoid.grad", "silu", "silu.grad"),
         *("softplus", "softplus.grad"),
         *("conv", "conv.grad.bias", "conv_input", "conv_weight", "max_pool", "window_scatter", "axis_map"),
-        *("dropout_by_seed", "keep_by_seed", "vector_norm", "mean", "sum"),
+        *("dropout_by_seed", "keep_by_seed", "vector_norm", "mean", "sum", "tanh.grad"),
         *("embedding_grad", "gather", "index_adjoint", "index_put", "scatter_add"),
         *("batch_norm_relu", "batch_norm_relu.grad", "batch_normalised", "batch_normalised.grad"),
         *("layer_norm", "layer_norm.grad", "rms_norm", "rms_norm.grad"),
@@ -45,6 +45,10 @@ LOWERED: frozenset[str] = frozenset(
         *("cross_entropy", "cross_entropy.grad", "log_softmax", "log_softmax.grad", "softmax", "softmax.grad"),
     )
 )
+
+
+#: those of them whose single number is NumPy's scalar, except in a list
+SCALARS = frozenset(("mean", "sum", "vector_norm"))
 
 
 @contextlib.contextmanager
@@ -80,10 +84,11 @@ class Program:
                 self.parts.append(_bound(call))
                 continue
             live += found.live
-            if len(found.pieces) == 1 and stages and len(stages[-1]) == 1:
-                stages[-1][0] += found.pieces[0]
-            else:
-                stages.append(found.pieces)
+            for pieces in found.stages:
+                if len(pieces) == 1 and stages and len(stages[-1]) == 1:
+                    stages[-1][0] += pieces[0]
+                else:
+                    stages.append(pieces)
         self._close(stages, live)
 
     def _ordered(self, calls: Iterable[Call]) -> list[tuple[Call, Translation | None]]:
@@ -108,7 +113,7 @@ class Program:
         """The pieces of a call of machine code alone; None for others."""
         function, args, kwargs, _ = call
         if isinstance(function, (Kernel, Guarded)):
-            return None if kwargs else Translation([[(function, args)]])
+            return None if kwargs else Translation([[[(function, args)]]])
         if not isinstance(function, Pieces):
             return self._translated(call)
         pieces, live = [], []
@@ -118,10 +123,10 @@ class Program:
                 found = self._pieces(inner)
                 if found is None:
                     return None
-                flat += [call for part in found.pieces for call in part]  # pieces within pieces are one thread's
+                flat += found.calls()  # pieces within pieces are one thread's
                 live += found.live
             pieces.append(flat)
-        return Translation(pieces, live=live)
+        return Translation([pieces], live=live)
 
     def _translated(self, call: Call) -> Translation | None:
         if not available():

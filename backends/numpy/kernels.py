@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import compiled
+from ..compiled.listed import STATE, do, made
 from .attention import ATTENTION
 from .choice import CHOICE
 from .convolution import CONVOLUTION
@@ -31,6 +32,10 @@ _ONE = {np.dtype(name): np.ones((), name) for name in ("float16", "float32", "fl
 
 
 def _tanh_grad(g: Any, out: Any) -> Any:
+    if STATE.calls is not None:
+        t = made(np.multiply, out, out)
+        do(np.subtract, _ONE.get(t.dtype, 1), t, out=t)
+        return made(np.multiply, g, t)
     t = out * out
     one = _ONE.get(t.dtype, 1)
     if t.size == 1:  # NumPy's out= is slow for a single element, and scalars have none
@@ -52,6 +57,11 @@ def _sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) 
         or not (dim is None or (type(dim) is int and -input.ndim <= dim < input.ndim))
     ):
         return NotImplemented
+    if STATE.calls is not None:
+        kept = [1 if dim is None or d == dim % input.ndim else n for d, n in enumerate(input.shape)]
+        out = np.empty([n for d, n in enumerate(kept) if not (dim is None or d == dim % input.ndim)], input.dtype)
+        do(np.add.reduce, input, axis=dim, out=out)
+        return out.reshape(kept) if keepdim else out
     # NumPy's stubs know keepdims as a literal only
     return np.add.reduce(input, axis=dim, keepdims=keepdim)  # type: ignore[call-overload]
 
@@ -61,10 +71,12 @@ _sum.partial = True  # type: ignore[attr-defined]
 
 def _mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     total = _sum(input, dim, keepdim, dtype) if input.size else NotImplemented
-    return total if total is NotImplemented else total / (input.size // total.size)
+    return total if total is NotImplemented else made(np.true_divide, total, input.size // total.size)
 
 
 _mean.partial = True  # type: ignore[attr-defined]
+for _function in (_sum, _mean):
+    _function.listed = True  # type: ignore[attr-defined]
 
 
 def _expand(input: Any, shape: tuple[int, ...]) -> Any:

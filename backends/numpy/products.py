@@ -15,7 +15,7 @@ from ..compiled.listed import ACTIVE, do
 from ..compiled.pool import run
 from ..threads import ALONE, get_threads
 
-__all__ = ["dot", "matmul"]
+__all__ = ["alone", "dot", "into", "matmul", "pieces"]
 
 #: multiplications up to which OpenBLAS stays in the caller's thread anyhow (a matrix and a vector: numbers)
 _SMALL, _SMALL_VECTOR = 1 << 18, 1 << 13
@@ -41,28 +41,38 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
 
 def into(a: Any, b: Any, out: Any) -> Any:
     """`dot` itself."""
-    if b.ndim < 2 or a.ndim < 2:
-        if max(a.size, b.size) <= _SMALL_VECTOR:
-            return np.dot(a, b, out)
-        with ALONE:
-            return np.dot(a, b, out)
-    work = a.size * b.shape[1]
-    if work <= _SMALL:
+    if alone(a, b):
         return np.dot(a, b, out)
     with ALONE:
-        count = min(get_threads(), work // _LARGE)
-        if count < 2 or a.dtype.kind != "f":
+        count = _threads(a, b)
+        if count < 2:
             return np.dot(a, b, out)
         if out is None:
             out = np.empty((len(a), b.shape[1]), np.result_type(a, b))
-        if len(a) >= b.shape[1]:
-            step = -(-len(a) // count)
-            pieces = [(a[i : i + step], b, out[i : i + step]) for i in range(0, len(a), step)]
-        else:
-            step = -(-b.shape[1] // count)
-            pieces = [(a, b[:, i : i + step], out[:, i : i + step]) for i in range(0, b.shape[1], step)]
-        run(np.matmul, pieces)
+        run(np.matmul, cut(a, b, out, count))
     return out
+
+
+def _threads(a: Any, b: Any) -> int:
+    """How many threads share a product."""
+    if b.ndim < 2 or a.ndim < 2 or a.dtype.kind != "f":
+        return 1
+    return min(get_threads(), a.size * b.shape[1] // _LARGE)
+
+
+def cut(a: Any, b: Any, out: Any, count: int) -> list[tuple[Any, Any, Any]]:
+    """The product of two matrices as `count` products, by rows or by columns of the result."""
+    if len(a) >= b.shape[1]:
+        step = -(-len(a) // count)
+        return [(a[i : i + step], b, out[i : i + step]) for i in range(0, len(a), step)]
+    step = -(-b.shape[1] // count)
+    return [(a, b[:, i : i + step], out[:, i : i + step]) for i in range(0, b.shape[1], step)]
+
+
+def pieces(a: Any, b: Any, out: Any) -> list[tuple[Any, Any, Any]]:
+    """What `into` multiplies."""
+    count = 1 if alone(a, b) else _threads(a, b)
+    return [(a, b, out)] if count < 2 else cut(a, b, out, count)
 
 
 def matmul(a: Any, b: Any, out: Any = None) -> Any:

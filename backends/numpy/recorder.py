@@ -23,6 +23,7 @@ from ..compiled import program
 from ..compiled.program import Call, Host, Live, Program
 from ..recorded import RecordedArray
 from ..recorder import CaptureError, Entry, Recorded, Recorder, paused, within
+from .moves import CONSTANT, moves
 from .steps import STEPS
 
 __all__ = ["NumpyRecorder"]
@@ -315,7 +316,8 @@ class NumpyRecorder(Recorder):
         if ufunc is not None and not params:
             return self.elementwise(ufunc, args)
         late, late_params = _late(tuple(args)), _late(params)
-        if name in program.LOWERED and not _differs((late, late_params)):
+        given = late, late_params
+        if name in program.LOWERED and not _differs(given) and next(_arrays(given), None) is not None:
             with program.listing() as calls:  # not paused: numbers that follow from live ones are live
                 out = kernel(*_in_place(late), **_in_place(late_params))
             if out is NotImplemented:
@@ -337,12 +339,15 @@ class NumpyRecorder(Recorder):
             result = self._wrapped(given, out[0])
             self._note(name, given, tuple(_arrays(out[0])), calls)
             return result, out[1]
-        result = self._wrapped(given, out)
+        scalar = name in program.SCALARS and not out.ndim
+        result = self._view(out, True, outside=False) if scalar else self._wrapped(given, out)
         self._note(name, given, tuple(_arrays(out)), calls)
         return result
 
     def _results(self, name: str, function: Any, given: Any, late: Any, kwargs: Any, out: Any) -> Any:
         """The result of a call that is made again, and whose results are copied into the buffers."""
+        if name in CONSTANT and isinstance(out, (np.ndarray, np.generic)) and not _changes((late, kwargs)):
+            return self.made(out)
         cell, value = None, out
         if _is_pair(out):
             value, cell = out[0], Cell(out[1])
@@ -359,7 +364,8 @@ class NumpyRecorder(Recorder):
                     first(new[0])
 
         if put is not None:
-            self._note(name, given, tuple(_arrays(result)), [self._again(function, late, kwargs, put)])
+            calls = moves(name, late, kwargs, out) or [self._again(function, late, kwargs, put)]
+            self._note(name, given, tuple(_arrays(result)), calls)
         return result if cell is None else (result, cell)
 
     def _again(self, function: Any, args: Any, kwargs: Any, put: Callable[[Any], None] | None) -> Call:
