@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..autograd import FUNCTIONS, Tensor, float16, float32, int32, no_grad
-from ..autograd.autocast import autocast, is_autocast_available, is_autocast_enabled
+from ..autograd.autocast import autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
 from ..autograd.errors import warn
 from ..autograd.op import raw
 from ..autograd.storage import as_memory, mark_all_written
@@ -345,7 +345,7 @@ def custom_fwd(
     @functools.wraps(fwd)
     def decorated(*args: Any, **kwargs: Any) -> Any:
         on = is_autocast_enabled(device_type)
-        args[0]._fwd_used_autocast = on and cast_inputs is None
+        args[0]._fwd_used_autocast, args[0]._dtype = on and cast_inputs is None, get_autocast_dtype(device_type)
         if cast_inputs is None or not on:
             return fwd(*args, **kwargs)
         with autocast(device_type, enabled=False):
@@ -361,7 +361,7 @@ def custom_bwd(bwd: Callable[..., Any] | None = None, *, device_type: str = "cud
 
     @functools.wraps(bwd)
     def decorated(*args: Any, **kwargs: Any) -> Any:
-        with autocast(device_type, enabled=args[0]._fwd_used_autocast):
+        with autocast(device_type, args[0]._dtype, args[0]._fwd_used_autocast):
             return bwd(*args, **kwargs)
 
     return decorated

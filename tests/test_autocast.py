@@ -336,6 +336,32 @@ def test_custom_functions():
     assert m.grad.dtype == chainrule.float32
 
 
+def test_backward_runs_in_the_state_of_forward():
+    seen = []
+
+    class Square(chainrule.autograd.Function):
+        @staticmethod
+        @amp.custom_fwd(device_type="cpu")
+        def forward(ctx, a):
+            ctx.save_for_backward(a)
+            return a * a
+
+        @staticmethod
+        @amp.custom_bwd(device_type="cpu")
+        def backward(ctx, g):
+            seen.append((chainrule.is_autocast_cpu_enabled(), chainrule.get_autocast_dtype("cpu")))
+            return 2 * ctx.saved_tensors[0] * g
+
+    m = numbers(3, 3).requires_grad_()
+    with chainrule.autocast("cpu", dtype=chainrule.float16):
+        out = Square.apply(m)
+    out.sum().backward()
+    with chainrule.autocast("cpu"):
+        Square.apply(m).sum().backward()
+    Square.apply(m).sum().backward()
+    assert seen == [(True, chainrule.float16), (True, chainrule.bfloat16), (False, chainrule.bfloat16)]
+
+
 # -- PyTorch ----------------------------------------------------------------------------------------------------------
 
 KINDS = [("float32", "float32"), ("{low}", "{low}"), ("{low}", "float32")]

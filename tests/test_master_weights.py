@@ -103,7 +103,8 @@ def test_what_does_not_go_together():
 
 @pytest.mark.parametrize("capture", [False, True], ids=["eager", "captured"])
 @pytest.mark.parametrize("master", [False, True], ids=["plain", "master"])
-def test_steps_left_out(capture, master):
+@pytest.mark.parametrize("clip", [False, True], ids=["", "clipped"])
+def test_steps_left_out(capture, master, clip):
     """A step with an Inf changes nothing and is not counted, whoever leaves it out."""
     kind = chainrule.float16 if master else chainrule.float32
     start = np.linspace(-1, 1, 12).astype("float16")
@@ -117,6 +118,9 @@ def test_steps_left_out(capture, master):
         def step(x):
             optimizer.zero_grad(set_to_none=False)
             scaler.scale((p.float() * x).sum()).backward()
+            if clip:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_([p], 2.0)
             scaler.step(optimizer)
             scaler.update()
 
@@ -139,3 +143,25 @@ def test_found_inf_is_taken_by_whom_it_should():
     assert not optim.Adam([p])._step_supports_amp_scaling
     assert not optim.LBFGS([p])._step_supports_amp_scaling
     assert not optim.Adam([p], differentiable=True, capturable=True)._step_supports_amp_scaling
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "Adagrad"])
+def test_fused_with_a_scaler_is_pytorch_s(name):
+    torch = pytest.importorskip("torch")
+    seen = []
+    for t in (torch, chainrule):
+        p = t.nn.Parameter(t.linspace(-1, 1, 6))
+        optimizer = getattr(t.optim, name)([p], lr=0.1, fused=True)
+        scaler = t.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+        for gradient in (1.0, float("inf"), 2.0, -1.0, float("nan"), 0.5):
+            optimizer.zero_grad()
+            scaler.scale((p * gradient).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            step = optimizer.state[p].get("step", t.zeros(())).item()
+            seen.append((step, scaler.get_scale(), p.grad.tolist() if gradient == 2.0 else None, p.tolist()))
+    half = len(seen) // 2
+    for ours, theirs in zip(seen[half:], seen[:half], strict=True):
+        assert ours[:3] == theirs[:3]
+        np.testing.assert_allclose(ours[3], theirs[3], rtol=1e-5, atol=1e-6)
