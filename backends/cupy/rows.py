@@ -65,7 +65,7 @@ def _added(source: Any, index: Any, into: Any, shape: tuple[int, ...], outer: in
     order = xp.argsort(index, kind="stable")
     table = zeros(shape, source.dtype) if into is None else xp.array(into, order="C")
     block = min(max(32, 1 << max(n - 1, 0).bit_length()), THREADS)
-    grid = (count, outer) if n and outer else 0
+    grid = count * outer if n else 0
     _ADD_SORTED[source.dtype, "int64"](grid, block, source, index[order], order, table, count, rows, n, skipped)
     return table
 

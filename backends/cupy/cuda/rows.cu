@@ -50,10 +50,10 @@ add_rows(const T* source, const I* index, A* table, i64 outer, i64 count, i64 ro
 extern "C" __global__ void __launch_bounds__(256)
 add_sorted_rows(const T* source, const i64* sorted, const i64* order, T* table, i64 count, i64 rows, i64 n,
                 i64 skipped) {
-    i64 first = blockIdx.x, r = sorted[first];
+    i64 first = blockIdx.x % count, outer = blockIdx.x / count, r = sorted[first];
     if (r < 0 || r >= rows || r == skipped || (first && sorted[first - 1] == r)) return;
-    const T* from = source + (i64)blockIdx.y * count * n;
-    T* to = table + ((i64)blockIdx.y * rows + r) * n;
+    const T* from = source + outer * count * n;
+    T* to = table + (outer * rows + r) * n;
     for (i64 j = threadIdx.x; j < n; j += blockDim.x) {
         A total = wide(to[j]);
         for (i64 k = first; k < count && sorted[k] == r; k++) total += wide(from[order[k] * n + j]);
