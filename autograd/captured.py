@@ -31,8 +31,7 @@ class _Recording:
     """One recording, and what has to hold for it to serve a call."""
 
     def __init__(self, recorder: Any, key: Any, given: Arguments, result: Any, around: Surroundings) -> None:
-        arguments = set(map(id, given.statics))
-        met = [m for m in recorder.tensors.met.values() if id(m.tensor) not in arguments]
+        met = [m for m in recorder.tensors.met.values() if id(m.tensor) not in recorder.tensors.arguments]
         self.recorder, self.key, self.results = recorder, key, results_of(result)
         self.listing = recorder.listing()
         self.tensors, self.arrays = [m.tensor for m in met], [m.array for m in met]
@@ -162,6 +161,7 @@ class Captured:
         recorder = _backend_for(given).recorder()
         tensors = recorder.tensors = Tensors(recorder)
         args, kwargs = given.static(recorder)
+        tensors.arguments = set(map(id, given.statics))
         around = Surroundings(self._step, args, kwargs)
 
         def whole() -> Any:

@@ -23,6 +23,7 @@ from typing import Any
 
 from .. import backends
 from ..backends import np
+from ..backends.recorder import recording as recorder_of
 from . import storage
 from .anomaly import check_gradient
 from .dtypes import is_floating
@@ -343,6 +344,9 @@ def _run(
         old = grads.get(at)
         grads[at] = g if old is None else old + g
         del g
+    recorder = recorder_of()
+    if recorder is not None:
+        recorder.tensors.check_graph(_reachable(grads))
     within: set[Node] | None = None
     wanted: dict[Node, Any] | None = None
     if targets is not None:

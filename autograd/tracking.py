@@ -1,6 +1,6 @@
 """What a step that is being recorded does with tensors: which it meets, which it makes, what it puts in their place.
 
-While something is recorded, `Tensor.array` and `Tensor._grad` are properties: in the recording context they hand each
+While something is recorded, `Tensor.array`, `_grad` and `leaf` are properties: in the recording context they hand each
 array to the recorder and note what was there before, in every other context they are what they were. So nothing in
 the engine asks whether it is recorded, and no way to an array of the user's goes unseen. Turned down: a question in
 each op, which would cost every call and miss what is done to arrays between ops.
@@ -14,14 +14,15 @@ from _thread import allocate_lock
 from collections.abc import Iterator
 from typing import Any
 
-from ..backends.recorder import CaptureError, Recorded, check, host, paused, recording, refused
-from .tensor import Tensor
+from ..backends.recorder import CaptureError, Recorded, check, decided, host, paused, recording, refused
+from .tensor import Tensor, next_serial
 
 __all__ = [
     "CaptureError",
     "Recorded",
     "Tensors",
     "check",
+    "decided",
     "host",
     "paused",
     "properties",
@@ -31,6 +32,7 @@ __all__ = [
 
 _array: Any = Tensor.__dict__["array"]
 _grad: Any = Tensor.__dict__["_grad"]
+_leaf: Any = Tensor.__dict__["leaf"]
 
 
 def _plain(array: Any) -> Any:
@@ -57,6 +59,9 @@ class Tensors:
         self.recorder = recorder
         self.met: dict[int, _Met] = {}
         self._made: dict[int, weakref.ref[Tensor]] = {}
+        self.since = next_serial()
+        #: the numbers (id) of the tensors that stand for arguments
+        self.arguments: set[int] = set()
 
     def _is_made(self, t: Tensor) -> bool:
         found = self._made.get(id(t))
@@ -117,12 +122,30 @@ class Tensors:
                 met.grad_first = met.grad_first or "set"
         _grad.__set__(t, grad)
 
+    def set_leaf(self, t: Tensor, leaf: bool) -> None:
+        """Set whether `t` is a leaf that wants a gradient."""
+        try:
+            _leaf.__get__(t)
+        except AttributeError:
+            pass  # it is being made
+        else:
+            if not self._is_made(t):
+                self.meet(t)
+        _leaf.__set__(t, leaf)
+
+    def check_graph(self, nodes: list[Any]) -> None:
+        """CaptureError for a walk into a graph that was there before the step: a replay would walk into it again."""
+        if any(node.serial < self.since for node in nodes):
+            raise CaptureError("the step walks back into a graph from outside of it; detach() what it starts from")
+
     # -- the end of the step ------------------------------------------------------------------------------------------
 
     def write_back(self) -> None:
         """Within the step, at its end: what it put under tensors from outside goes into the memory they had before."""
         moved = []
         for met in self.met.values():
+            if _leaf.__get__(met.tensor) is not met.leaf and id(met.tensor) not in self.arguments:
+                raise CaptureError("requires_grad of a tensor from outside is another one after the step")
             now = _array.__get__(met.tensor)
             if _plain(now) is met.array:
                 continue
@@ -192,6 +215,14 @@ def _set_grad(self: Tensor, grad: Any) -> None:
         recorder.tensors.set_grad(self, grad)
 
 
+def _set_leaf(self: Tensor, leaf: bool) -> None:
+    recorder = recording()
+    if recorder is None:
+        _leaf.__set__(self, leaf)
+    else:
+        recorder.tensors.set_leaf(self, leaf)
+
+
 _lock = allocate_lock()  # threading's, without the import
 _recordings = 0
 
@@ -203,8 +234,9 @@ def _count(change: int) -> None:
         if _recordings == 1 and change == 1:
             Tensor.array = property(_get_array, _set_array)  # type: ignore[assignment]
             Tensor._grad = property(_get_grad, _set_grad)  # type: ignore[assignment]
+            Tensor.leaf = property(_leaf.__get__, _set_leaf)  # type: ignore[assignment]
         elif _recordings == 0:
-            Tensor.array, Tensor._grad = _array, _grad
+            Tensor.array, Tensor._grad, Tensor.leaf = _array, _grad, _leaf
 
 
 @contextlib.contextmanager

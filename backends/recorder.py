@@ -28,6 +28,7 @@ __all__ = [
     "Recorded",
     "Recorder",
     "check",
+    "decided",
     "host",
     "live",
     "paused",
@@ -185,6 +186,19 @@ def check(function: Callable[..., Any], *args: Any) -> None:
         function(*args)
     else:
         recorder.check(function, *args)
+
+
+def decided(read: Callable[[], Any]) -> Any:
+    """What `read()` says on the host of something that it finds before a step: fixed in a recording, which holds only
+    as long as `read()` says the same.
+    """
+    recorder = _RECORDER.get()
+    if recorder is None:
+        return read()
+    with paused():
+        value = read()
+    recorder.guard(lambda: read() == value)
+    return value
 
 
 @contextlib.contextmanager

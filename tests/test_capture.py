@@ -281,6 +281,250 @@ def test_autocast():
     check(make, batches(5, 8, 12, classes=5))
 
 
+# -- ways of writing a step ------------------------------------------------------------------------------------------
+
+
+def perceptron():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def with_closure():
+    m = perceptron()
+    o = optim.SGD(m.parameters(), 0.1)
+
+    def step(x, y):
+        def closure():
+            o.zero_grad()
+            loss = F.cross_entropy(m(x), y)
+            loss.backward()
+            return loss
+
+        return o.step(closure)
+
+    return step, m, o
+
+
+def with_a_rate_that_is_a_tensor():
+    m = perceptron()
+    o = optim.Adam(m.parameters(), lr=chainrule.tensor(0.1))
+    schedule = optim.lr_scheduler.ExponentialLR(o, 0.9)
+
+    def step(x, y):
+        o.zero_grad()
+        loss = F.cross_entropy(m(x), y)
+        loss.backward()
+        o.step()
+        schedule.step()
+        return loss
+
+    return step, m, o
+
+
+def with_averages():
+    m = perceptron()
+    o = optim.SGD(m.parameters(), 0.1)
+    averages = [optim.swa_utils.AveragedModel(m)]
+    averages.append(optim.swa_utils.AveragedModel(m, multi_avg_fn=optim.swa_utils.get_ema_multi_avg_fn(0.9)))
+    schedule = optim.swa_utils.SWALR(o, 0.05)
+
+    def step(x, y):
+        o.zero_grad()
+        loss = F.cross_entropy(m(x), y)
+        loss.backward()
+        o.step()
+        for average in averages:
+            average.update_parameters(m)
+        schedule.step()
+        return loss
+
+    return step, nn.ModuleList([m, *averages]), o
+
+
+def with_a_scaler():
+    m = perceptron()
+    o = optim.SGD(m.parameters(), 0.1)
+    scaler = chainrule.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2)
+
+    def step(x, y):
+        o.zero_grad()
+        loss = F.cross_entropy(m(x), y)
+        scaler.scale(loss).backward()
+        scaler.unscale_(o)
+        nn.utils.clip_grad_norm_(m.parameters(), 1.0)
+        scaler.step(o)
+        scaler.update()
+        return loss
+
+    return step, m, o
+
+
+def with_two_players():
+    """A generator and a discriminator, which is frozen while the generator learns."""
+    one, two = nn.Linear(4, 4), nn.Linear(4, 1)
+    opt_one, opt_two = optim.Adam(one.parameters(), 1e-2), optim.Adam(two.parameters(), 1e-2)
+
+    def step(x, y):
+        fake = one(chainrule.randn(6, 4))
+        opt_two.zero_grad()
+        loss = F.softplus(-two(x)).mean() + F.softplus(two(fake.detach())).mean()
+        loss.backward()
+        opt_two.step()
+        opt_one.zero_grad()
+        two.requires_grad_(False)
+        other = F.softplus(-two(fake)).mean()
+        other.backward()
+        two.requires_grad_(True)
+        opt_one.step()
+        return loss.detach() + other.detach()
+
+    return step, nn.ModuleList([one, two]), opt_one
+
+
+def with_memory_written_in_parts():
+    m = perceptron()
+    m.register_buffer("seen", chainrule.zeros(3, 6, 4))
+    m.register_buffer("count", chainrule.zeros((), dtype=chainrule.int64))
+    o = optim.SGD(m.parameters(), 0.1)
+    net = m[:3]
+
+    def step(x, y):
+        with chainrule.no_grad():
+            m.seen[:-1] = m.seen[1:].clone()
+            m.seen[-1].copy_(x)
+            m.seen[0, 0].zero_()
+            m.count += 1
+        o.zero_grad()
+        h = net[0](m.seen.mean(0)).clone()
+        h[:, 0] *= 2
+        h.relu_()
+        h[1:3].add_(1)
+        loss = F.cross_entropy(net[2](h), y)
+        loss.backward()
+        o.step()
+        return loss * m.count
+
+    return step, m, o
+
+
+def with_hooks():
+    m = perceptron()
+    m[0].register_forward_hook(lambda module, given, out: out * 1.5)
+    m[2].weight.register_hook(lambda g: g * 2)
+    m = nn.Sequential(m, nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
+    o = optim.AdamW(m.parameters(), amsgrad=True)
+
+    def step(x, y):
+        o.zero_grad()
+        loss = F.cross_entropy(m(x), y)
+        loss.backward()
+        o.step()
+        return loss
+
+    return step, m, o
+
+
+def with_gradients_set_by_hand():
+    m = perceptron()
+    o = optim.SGD(m.parameters(), 0.1)
+
+    def step(x, y):
+        grads = chainrule.autograd.grad(F.cross_entropy(m(x), y), list(m.parameters()))
+        for p, g in zip(m.parameters(), grads, strict=True):
+            p.grad = g.sign()
+        o.step()
+        vector = nn.utils.parameters_to_vector(m.parameters())
+        nn.utils.vector_to_parameters(vector * 0.99, m.parameters())
+        return grads[0].sum()
+
+    return step, m, o
+
+
+def without_an_optimizer():
+    m = perceptron()
+    m.register_buffer("a", chainrule.zeros(4))
+    m.register_buffer("b", chainrule.ones(4))
+
+    def step(x, y):
+        loss = F.cross_entropy(m(x), y)
+        loss.backward()
+        with chainrule.no_grad():
+            for p in m[0].parameters():
+                p -= 0.1 * p.grad
+                p.grad = None
+        for p in m[2].parameters():
+            p.data = p.data - 0.1 * p.grad.data
+            p.grad = None
+        m.a.data, m.b.data = m.b.data, m.a.data
+        m.a.add_(1)
+        return loss
+
+    return step, m
+
+
+def with_a_function_of_its_own():
+    class Square(chainrule.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return 2 * x * g
+
+    m = perceptron()
+    o = optim.SGD(m.parameters(), 0.1)
+
+    def step(x, y):
+        o.zero_grad()
+        loss = F.cross_entropy(Square.apply(m(x)), y)
+        loss.backward()
+        o.step()
+        return loss
+
+    return step, m, o
+
+
+WAYS = [
+    *(with_closure, with_a_rate_that_is_a_tensor, with_averages, with_a_scaler, with_two_players),
+    *(with_memory_written_in_parts, with_hooks, with_gradients_set_by_hand, without_an_optimizer),
+    with_a_function_of_its_own,
+]
+
+
+@pytest.mark.parametrize("make", WAYS)
+def test_ways_of_writing_a_step(make):
+    check(make, batches(7, 6, 4, classes=3))
+
+
+def test_steps_of_lbfgs_go_on_as_they_are():
+    def make():
+        m = nn.Linear(4, 3)
+        o = optim.LBFGS(m.parameters(), max_iter=3)
+
+        def step(x, y):
+            def closure():
+                o.zero_grad()
+                loss = F.cross_entropy(m(x), y)
+                loss.backward()
+                return loss
+
+            return o.step(closure)
+
+        return step, m, o
+
+    chainrule.manual_seed(0)
+    eager, m, o = make()
+    chainrule.manual_seed(0)
+    step, other, same = make()
+    captured = chainrule.capture(step)
+    for k, batch in enumerate(batches(5, 6, 4, classes=3)):
+        with pytest.warns(UserWarning, match=r"item\(\)") if k == 2 else contextlib.nullcontext():
+            assert equal(eager(*batch), captured(*batch))
+        assert_same_state((state_of(m, o), state_of(other, same)))
+
+
 given = chainrule.Generator()
 layer = nn.Linear(6, 6)
 
@@ -867,6 +1111,15 @@ trainer = Trainer()
 trainer.calls = 0
 
 
+outer = chainrule.ones(3, requires_grad=True)
+outside = outer * outer
+
+
+def backward_to_outside(x):
+    (x * outside.clone()).sum().backward(retain_graph=True)
+    return x * 1
+
+
 REFUSED = {
     "item": (lambda x: x * x.sum().item(), r"item\(\)"),
     "bool": (lambda x: x if x.sum() > 0 else -x, r"item\(\)"),
@@ -883,6 +1136,7 @@ REFUSED = {
     "print": (lambda x: x * len(str(x)), "printing a tensor"),
     "opaque": (Opaque.apply, r"numpy\(\)"),
     "swallowed": (lambda x: (contextlib.suppress(Exception).__enter__(), attempt(x))[1], r"item\(\)"),
+    "graph": (backward_to_outside, "a graph from outside"),
     "number": (lambda x: (x, 0.5), "number of Python's"),
     "argument": (lambda x: x.mul_(2), "changes an argument in place"),
     "argument's gradient": (lambda x: x.requires_grad_().sum().backward(), "argument's .grad"),

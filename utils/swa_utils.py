@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import nn
 from ..autograd import FUNCTIONS, Tensor, no_grad
+from ..autograd.tracking import decided
 from ..nn.normalization import _BatchNorm
 from ..optim.lr_scheduler.swa import SWALR
 
@@ -125,7 +126,7 @@ class AveragedModel(nn.Module):
         """Take the present parameters of `model` into the average."""
         averaged = self._tensors(self.module)
         current = [c.detach().to(a.device) for a, c in zip(averaged, self._tensors(model))]
-        if self.n_averaged == 0:
+        if decided(lambda: bool(self.n_averaged == 0)):
             for a, c in zip(averaged, current):
                 a.copy_(c)
         elif self.avg_fn is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd import Tensor
-from ...autograd.tracking import recording
+from ...autograd.tracking import paused, recording
 from ..optimizer import Optimizer, number
 
 __all__ = ["ClosedForm", "LRScheduler", "check_optimizer", "per_group", "set_lr", "warn_of_epoch"]
@@ -70,7 +70,9 @@ def _repeated(step: Callable[..., None]) -> Callable[..., None]:
             step(self, *args, **kwargs)
         else:
             given = [number(x) for x in args]  # a measure that is a Tensor would be another one each time
-            recorder.host(lambda: step(self, *given, **kwargs), _restorer(self))
+            with paused():
+                undo = _restorer(self)
+            recorder.host(lambda: step(self, *given, **kwargs), undo)
 
     return wrapper
 
