@@ -77,9 +77,14 @@ class Capture:
 
 
 def _arrays(x):
+    if isinstance(x, fake.ndarray):
+        yield x
+        return
     if isinstance(x, dict):
         x = list(x.values())
-    yield from fake._arrays(x)
+    x = getattr(x, "columns", x)  # addresses of many arrays, as one argument
+    for y in x if isinstance(x, (tuple, list)) else ():
+        yield from _arrays(y)
 
 
 class Graph:

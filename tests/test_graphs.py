@@ -6,6 +6,7 @@ that goes through all ops.
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,14 @@ FAKE = "fake_cupy" in sys.modules
 
 if not FAKE:
 
-    def test_on_the_fake():
+    @pytest.mark.parametrize("kernels", [False, True])
+    def test_on_the_fake(kernels):
         pytest.importorskip("scipy", reason="the fake CuPy needs SciPy")
-        options = ["-q", "-p", "no:cacheprovider", "--backend=fake", "-k", "not test_ops", __file__]
-        environment = {**os.environ, "PYTEST_ADDOPTS": ""}
+        if kernels and shutil.which("g++") is None:
+            pytest.skip("no g++ to simulate CUDA C with")
+        chosen = "with_kernels" if kernels else "not test_ops and not with_kernels"
+        options = ["-q", "-p", "no:cacheprovider", "--backend=fake", "-k", chosen, __file__]
+        environment = {**os.environ, "PYTEST_ADDOPTS": "", "CHAINRULE_SIMULATE": str(int(kernels))}
         run = subprocess.run(
             [sys.executable, "-m", "pytest", *options], capture_output=True, text=True, env=environment,
             cwd=Path(__file__).parent.parent,
@@ -45,6 +50,7 @@ else:
     from chainrule.testing.calls import host as host_of
 
     fake_graphs.note(Simulated, "run")
+    simulated = pytest.mark.skipif(os.environ.get("CHAINRULE_SIMULATE") != "1", reason="CUDA C is not simulated")
 
     @pytest.fixture(autouse=True)
     def calls():
@@ -326,6 +332,7 @@ else:
         run = chainrule.capture(step, strict=True, warmup=0)
         assert [run(chainrule.ones(2)).tolist() for _ in range(2)] == [[3, 3]] * 2
 
+    @pytest.mark.skipif(os.environ.get("CHAINRULE_SIMULATE") == "1", reason="numbers are drawn by CUDA C")
     def test_states_of_generators(monkeypatch):
         """What is drawn after `set_state` is drawn again, at each replay anew; the host's generator counts on."""
         from chainrule.backends.cupy.random import LiveSource
@@ -354,6 +361,49 @@ else:
         with pytest.raises(CaptureError):
             chainrule.capture(fail, strict=True, warmup=0)(x)
         assert generator.get_state().tolist() == before
+
+    def whole(make, mixed, captured):
+        """Losses and parameters of a network with norms and dropout, its optimizer, a schedule and clipping."""
+        chainrule.manual_seed(0)
+        with chainrule.device("cpu"):
+            model = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 2))
+        model.to("cuda")
+        optimizer = make(model.parameters())
+        schedule = chainrule.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+        scaler = chainrule.amp.GradScaler("cuda", init_scale=2.0**30, growth_interval=2, enabled=mixed)
+
+        def step(x, y):
+            optimizer.zero_grad()
+            with chainrule.autocast("cuda", chainrule.float16, enabled=mixed):
+                loss = nn.functional.cross_entropy(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            scaler.step(optimizer)
+            scaler.update()
+            return loss
+
+        run = chainrule.capture(step, strict=True) if captured else step
+        random, losses = np.random.default_rng(0), []
+        for _ in range(7):
+            x = chainrule.tensor(random.standard_normal((4, 3)).astype("float32"))
+            y = chainrule.tensor(random.integers(0, 2, 4))
+            losses.append(float(run(x, y)))
+            schedule.step()
+        assert not captured or run.recordings == 1
+        return losses, [p.tolist() for p in model.parameters()], scaler.get_scale()
+
+    @simulated
+    @pytest.mark.parametrize("mixed", [False, True])
+    @pytest.mark.parametrize("name", ["SGD", "AdamW", "RMSprop"])
+    def test_whole_steps_with_kernels(name, mixed):
+        """CUDA C simulated; seeds and rates change: a captured step does what the eager one does, bit by bit."""
+        from chainrule.backends.cupy import launch
+
+        if not hasattr(type(launch.machine).launch, "__wrapped__"):
+            fake_graphs.note(type(launch.machine), "launch")
+        make = lambda params: getattr(chainrule.optim, name)(params, lr=0.05)
+        assert whole(make, mixed, True) == whole(make, mixed, False)
 
     # -- every op -----------------------------------------------------------------------------------------------------
 

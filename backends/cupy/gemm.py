@@ -63,6 +63,10 @@ class Executor:
             raise CaptureError("a product of matrices cannot be captured without libcublasLt")
         return False
 
+    def address(self, array: Any) -> int:
+        """Where an array begins."""
+        return array.data.ptr
+
     def run(self, setup: Setup, a: int, b: int, d: int, bias: int = 0, aux: int = 0) -> bool:
         """Launch a product on addresses; False where no algorithm serves it."""
         device = cupy.cuda.runtime.getDevice()
@@ -176,7 +180,7 @@ def product(
         return NotImplemented
     if plan.gemm is None:
         return NotImplemented if epilogue != Epilogue.DEFAULT else launch.zeros(plan.shape, kind)
-    pointer = launch.machine.pointer
+    pointer = executor.address
     out = launch.new(plan.shape, kind)
     a, b, d = pointer(right.array), pointer(left.array), pointer(out)
     extra = 0 if bias is None else pointer(bias), 0 if aux is None else pointer(aux)

@@ -311,7 +311,8 @@ class CupyRecorder(Recorder):
         return function(*args, **numbers)
 
     def source(self, find: Callable[[], Any]) -> Any:
-        source = find()
+        with within(None):
+            source = find()
         if not isinstance(source, DeviceGenerator):
             raise CaptureError("random numbers of the CPU are drawn within the step: draw them on the GPU")
         self._undo_draws(source)
@@ -338,7 +339,7 @@ class CupyRecorder(Recorder):
         return found[0]
 
     def set_state(self, find: Callable[[], Any], state: Any) -> None:
-        with self.outside():
+        with within(None):
             self._undo_draws(find().source)
         self.host(lambda: find().go_on(state))
 
