@@ -291,6 +291,7 @@ def _captured(pool: Any, work: Callable[[], Any]) -> tuple[Any, Any]:
     """(a recorder that replays `work`, its result): tensors keep their graph, unlike those of `CUDAGraph`."""
     recorder = CUDA.backend.recorder(pool)
     recorder.tensors = Tensors(recorder)
+    recorder.tensors.since = 0  # the backward walks into the graph that was recorded while the forward was captured
     with recorder.session():
         result = work()
     return recorder, result
