@@ -382,7 +382,9 @@ def scale(t: Tensor, factor: Any) -> None:
     """Multiply the elements of `t`, which is not being recorded, by a number or an array of its dtype, in place."""
     as_memory(t)
     array = t.array
-    if not backends.of(array).writable(array):
+    backend = backends.of(array)
+    backend.select(backend.device_of(array)[1])
+    if not backend.writable(array):
         write(t, array * factor)  # which says what is wrong
     array *= factor
     mark_written(array, user_place())

@@ -167,3 +167,22 @@ def test_fused_false_goes_one_by_one():
     params, optimizer = trained("Adam", {}, "cuda", fused=False)
     assert type(optimizer._plans[0]).__name__ == "Plan"
     close(params, wanted)
+
+
+@pytest.mark.skipif(chainrule.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_devices():
+    params = [nn.Parameter(chainrule.ones(3, device=d)) for d in ("cuda:0", "cuda:1", "cuda:0")]
+    optimizer, scaler = optim.Adam(params, lr=0.1), amp.GradScaler("cuda")
+    for gradient in (1.0, float("inf"), 2.0):
+        for p in params:
+            p.grad = chainrule.ones_like(p)
+        params[1].grad.fill_(gradient)
+        scaler.scale(chainrule.ones((), device="cuda:0"))
+        scaler.step(optimizer)
+        scaler.update()
+    nn.utils.clip_grad_norm_(params, 0.1)
+    assert [optimizer.state[p]["step"].item() for p in params] == [2, 2, 2]
+    assert scaler.get_scale() == 2.0**15
+    for p in params:
+        assert optimizer.state[p]["exp_avg"].device == p.device
+        assert p.tolist() == params[0].tolist() or p is params[1]

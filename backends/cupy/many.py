@@ -45,7 +45,11 @@ def _chunks(sizes: tuple[int, ...], device: int) -> tuple[Any, Any, int]:
 
 
 def _device(array: Any) -> int:
-    return getattr(getattr(array, "device", None), "id", 0)
+    """The number of an array's device, which is the current one from now on, as with any kernel (CupyBackend.guarded)."""
+    device = getattr(array, "device", None)
+    if hasattr(device, "use"):
+        device.use()
+    return getattr(device, "id", 0)
 
 
 def _runs(arrays: Sequence[Any], most: int) -> list[tuple[list[Any], Any, Any, int]]:
@@ -67,6 +71,8 @@ class Group:
     def __init__(
         self, arrays: Sequence[Any], state: Sequence[Any], master: Any, steps: Any, products: Any, starts: Sequence[int]
     ) -> None:
+        if arrays:
+            _device(arrays[0])
         xp = launch.machine.xp
         self.state = (*state, *[None] * (3 - len(state)))
         self.master, self.steps, self.products = master, steps, products
@@ -89,6 +95,7 @@ class Group:
         found, scale: arrays of one float32 on the device: where the first is not 0 nothing is done; gradients are
         divided by the second, and left so.
         """
+        device = _device(arrays[0])
         flags, numbers = _flags(options()), _six(METHODS[name](options()))
         if not any(hasattr(x, "dtype") for x in numbers):
             numbers = live(lambda: _six(METHODS[name](options())))
@@ -96,7 +103,7 @@ class Group:
         table, numbers = _together(numbers)
         for share, starts, steps, products in self.shares:
             part, given = arrays[share], grads[share]
-            chunks, sizes, blocks = _chunks(tuple([a.size for a in part]), _device(part[0]))
+            chunks, sizes, blocks = _chunks(tuple([a.size for a in part]), device)
             kernel(
                 *(blocks, _THREADS, Addresses(part, given), chunks, sizes, starts, self.master),
                 *(*self.state, steps, products, self.ticket, found, scale, table, *numbers, flags, len(part)),
@@ -182,6 +189,7 @@ def unscale(grads: Sequence[Any], found: Any, inverse: Any = None) -> None:
 def total_norm(grads: Sequence[Any], order: float) -> Any:
     """The norm of arrays of one dtype as if they were one vector, 0-d; accumulated in float32 (float64)."""
     dtype = grads[0].dtype
+    _device(grads[0])
     runs = _runs(grads, ADDRESSES)
     count, largest = sum(blocks for *_, blocks in runs), int(math.isinf(order))
     parts = launch.new(max(count, 1), np.float64 if dtype == np.float64 else np.float32)
@@ -209,6 +217,7 @@ def clip_by_value(grads: Sequence[Any], most: float) -> None:
 
 def update_scale(scale: Any, rounds: Any, found: Any, growth: float, backoff: float, interval: int) -> None:
     """The scale of a loss after a round, in place."""
+    _device(scale)
     _UPDATE_SCALE[()](1, 32, scale, rounds, found, growth, backoff, interval)
 
 
