@@ -112,7 +112,7 @@ class RNNBase(Module):
                 setattr(self, name, weight)
 
     def flatten_parameters(self) -> None:
-        """Nothing to do: there is no cuDNN that wants the weights in one block of memory."""
+        """Nothing to do: on a GPU the weights are copied into the one block that cuDNN wants at each call."""
 
     def extra_repr(self) -> str:
         shown = f"{self.input_size}, {self.hidden_size}"

@@ -1,7 +1,8 @@
 """A stand-in for libcudnn's recurrent layers: functions of its names, which read and write memory by addresses.
 
 Weights lie in their block in an order of its own, with gaps, and in the odd layers not even gate after gate. What it
-reserves in the forward pass, the first half of the backward pass uses up. It computes by the composition, in float64.
+reserves in the forward pass (the number of the call), the first half of the backward pass uses up. It computes by the
+composition, in float64.
 """
 
 import ctypes
@@ -40,7 +41,7 @@ class Function:
 
 class Library:
     def __init__(self):
-        self.kept, self.numbers, self.log = {}, itertools.count(1), []
+        self.kept, self.numbers, self.log, self.runs = {}, itertools.count(1), [], {}
         self.refuses = set()
         for name in dir(self):
             if name.startswith("_cudnn"):
@@ -155,7 +156,6 @@ class Library:
         for place, address in ((h, hx), (c, cx))[: 2 if spec.kind == "LSTM" else 1]:
             given.append(None if address is None else memory(address, self._of(place)["shape"], spec.dtype))
         given += [np.concatenate(rows) for rows in self._parameters(spec, block)]
-        leaves = [None if v is None else chainrule.tensor(v.astype(float)).requires_grad_() for v in given]
         options = {
             "kind": spec.kind,
             "batch_sizes": data["sizes"],
@@ -163,7 +163,9 @@ class Library:
             "num_layers": spec.layers,
             "bidirectional": spec.bidirectional,
         }
-        return leaves, OPS["recurrent"].compose(leaves, options)
+        with chainrule.enable_grad():
+            leaves = [None if v is None else chainrule.tensor(v.astype(float)).requires_grad_() for v in given]
+            return leaves, OPS["recurrent"].compose(leaves, options)
 
     def _cudnnRNNForward(self, handle, network, mode, lengths, *rest):
         x_data, x, y_data, y, h, hx, hy, c, cx, cy, _size, block, work_size, work, reserve_size, reserve = rest
@@ -172,24 +174,26 @@ class Library:
         assert work_size == 10
         assert reserve_size == 16
         assert work
-        assert self._of(handle)["stream"] == 7
+        assert self._of(handle)["stream"] is not None
         spec = self._spec(network)
         _, results = self._compute(network, x_data, x, h, hx, c, cx, block)
         for result, address in zip(results, (y, hy, cy)):
             memory(address, result.shape, spec.dtype)[...] = result.detach().numpy()
         assert self._of(y_data)["width"] == results[0].shape[1]
-        memory(reserve, (16,), "uint8")[...] = 1
+        run = next(self.numbers)
+        self.runs[run] = {"x": x, "states": (h, hx, c, cx), "block": block}
+        memory(reserve, (2,), "int64")[...] = run, 1
         self.log.append("forward")
 
     def _cudnnRNNBackwardData_v8(self, handle, network, lengths, *rest):
         _, y, dy, x_data, dx, h, hx, dhy, dhx, c, cx, dcy, dcx, _, block, _, _, _, reserve = rest
         spec = self._spec(network)
-        marks = memory(reserve, (16,), "uint8")
-        assert (marks == 1).all(), "the reserve was used before"
-        marks[...] = 2
+        marks = memory(reserve, (2,), "int64")
+        assert marks[1] == 1, "the reserve was used before"
+        marks[1], run = 2, self.runs[int(marks[0])]
+        assert run["states"] == (h, hx, c, cx)
         sizes = self._of(x_data)["sizes"]
-        # the input is not told here: it is that of the reserve, which the test hands over
-        leaves, results = self._compute(network, x_data, self.input, h, hx, c, cx, block)
+        leaves, results = self._compute(network, x_data, run["x"], h, hx, c, cx, block)
         np.testing.assert_allclose(memory(y, results[0].shape, spec.dtype), results[0].detach().numpy(), 1e-2, 1e-2)
         given = [memory(at, r.shape, spec.dtype) for at, r in zip((dy, dhy, dcy), results)]
         wanted = [leaf for leaf in leaves[: len(results)] if leaf is not None]
@@ -198,16 +202,19 @@ class Library:
             leaves, (dx, dhx, dcx), ((sum(sizes), spec.features), *[r.shape for r in results[1:]])
         ):
             memory(at, shape, spec.dtype)[...] = 5 if leaf is None else next(found).numpy()
-        self.gradients = given
+        run["gradients"] = [g.copy() for g in given]
         self.log.append("data")
 
     def _cudnnRNNBackwardWeights_v8(self, handle, network, add, lengths, *rest):
         x_data, x, *_, dblock, _, _, _, reserve = rest
         assert add == recurrent.ADD
-        assert (memory(reserve, (16,), "uint8") == 2).all()
+        number, mark = memory(reserve, (2,), "int64")
+        run = self.runs[int(number)]
+        assert mark == 2
+        assert run["x"] == x
         spec = self._spec(network)
-        leaves, results = self._compute(network, x_data, x, *self.states, self.block)
-        given = [chainrule.tensor(g.astype(float)) for g in self.gradients]
+        leaves, results = self._compute(network, x_data, x, *run["states"], run["block"])
+        given = [chainrule.tensor(g.astype(float)) for g in run["gradients"]]
         found = chainrule.autograd.grad(results, leaves[len(results) :], given)
         for rows, g in zip(self._parameters(spec, dblock), found, strict=True):
             for row, part in zip(rows, np.split(g.numpy(), len(rows))):

@@ -5,7 +5,12 @@ what is kept in between are proved. That the real library takes these graphs, `m
 """
 
 import itertools
+import json
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import cudnn_rnn_stand_in as rnn_stand_in
 import cudnn_stand_in as stand_in
@@ -286,6 +291,11 @@ def test_mask_of_a_relu_apart(rng, serving):
     out, mean, var = normalisation.batch_norm_relu(x, weight, weight)
     given = (Given((g[:1], None, None)), x, weight, 1e-5, out, mean, var, (True,) * 3 + (False,))
     assert normalisation.batch_norm_relu_grad(*given) is NotImplemented
+
+
+def test_batch_norm_of_our_own(rng, monkeypatch):
+    monkeypatch.setattr(settings, "batch_norm", False)
+    assert normalisation.batch_normalised(random(rng, (4, 3, 2, 2))) is NotImplemented
 
 
 def test_small_variance(rng):
@@ -631,7 +641,6 @@ def network(
 @pytest.mark.parametrize("case", NETWORKS)
 def test_recurrent(case, dtype, rng, rnn):
     tensors, options = network(rng, **NETWORKS[case], dtype=dtype)
-    states = 2 if options["kind"] == "LSTM" else 1
     (output, *finals), residual = recurrent.recurrent(*tensors, **options)
     leaves = [None if x is None else chainrule.tensor(x.astype(float)).requires_grad_() for x in tensors]
     expected = chainrule.autograd.OPS["recurrent"].compose(leaves, options)
@@ -640,12 +649,6 @@ def test_recurrent(case, dtype, rng, rnn):
         close(got, wanted.detach().numpy(), dtype, 3)
     g = [random(rng, x.shape, dtype) for x in (output, *finals)]
     needs = tuple(x is not None for x in tensors)
-    # what the library would find in its reserve
-    net, _, x, _, given, block, _, _ = residual
-    rnn.input, rnn.block = x.ctypes.data, block.ctypes.data
-    batch = net.batch(options["batch_sizes"])
-    at = [None if s is None else s.ctypes.data for s in [*given, None][:2]]
-    rnn.states = (batch.states[0], at[0], batch.states[1], at[1] if states == 2 else None)
     wanted = chainrule.autograd.grad(
         expected, [leaf for leaf in leaves if leaf is not None], [chainrule.tensor(v.astype(float)) for v in g]
     )
@@ -654,7 +657,7 @@ def test_recurrent(case, dtype, rng, rnn):
         assert [d is not None for d in found] == list(needs)
         for got, one in zip([d for d in found if d is not None], wanted, strict=True):
             close(got, one.numpy(), dtype, 20)
-    assert rnn.log == ["forward", "data", "weights", "data", "weights"]
+    assert rnn.log == ["forward", *("data", "weights") * 2]
     found = recurrent.recurrent_grad(g, residual, (True, *(False,) * (len(tensors) - 1)))
     assert rnn.log[-1] == "data"
     assert [d is not None for d in found] == [True] + [False] * (len(tensors) - 1)
@@ -684,3 +687,29 @@ def test_precision_of_recurrent_layers(rng, rnn):
         with settings.flags(enabled=True, allow_tf32=allowed):
             recurrent.recurrent(*tensors, **options)
         assert [d["math"] for d in rnn.kept.values() if "math" in d][-1] == math
+
+
+# -- whole networks ---------------------------------------------------------------------------------------------------
+
+
+def test_training(tmp_path):
+    """Training on the CuPy backend, over the fake CuPy and both stand-ins, gives the losses of the CPU."""
+    program = Path(__file__).with_name("cudnn_training.py")
+    environment = os.environ | {"CHAINRULE_CACHE": str(tmp_path), "CHAINRULE_FAST": "0"}
+    ran = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    for name, (cpu, gpu) in found["losses"].items():
+        np.testing.assert_allclose(gpu, cpu, 1e-5, err_msg=name)
+    nodes = {
+        "conv_fprop",
+        "conv_dgrad",
+        "conv_wgrad",
+        "bias",
+        "batchnorm",
+        "cmp_gt",
+        "batchnorm_backward",
+        "sdpa_backward",
+    }
+    assert nodes <= set(found["ran"])
+    assert found["calls"] == ["forward", "data", "weights"]

@@ -2,11 +2,11 @@
 
 Convolutions, normalisation and attention are graphs (graphs.py) built by nvidia-cudnn-frontend and kept as plans
 (plans.py); recurrent layers are calls of the library's older interface (recurrent.py). Whatever cuDNN does not serve,
-and everything where it is not installed (the extra `cudnn`), falls back: convolutions to gathered windows and matrix
-products (windows.py), the rest to the compositions of ops.
+and everything where it is not installed (the extras `cudnn12` and `cudnn13`), falls back: convolutions to gathered
+windows and matrix products (windows.py), norms to kernels of our own, the rest to the compositions of ops.
 
-No module here imports CuPy: `runtime` is handed to plans.py by the CuPy backend, so tests run every kernel on NumPy
-arrays with a stand-in for the library that computes what a graph describes (tests/cudnn_stand_in.py).
+No module here imports CuPy: what to run on is handed to plans.py by the CuPy backend, so tests run every kernel on
+NumPy arrays with a stand-in for the library that computes what a graph describes (tests/cudnn_stand_in.py).
 It has not run on a GPU yet; `make test-cudnn-static` builds its graphs for an H100 without one.
 """
 
@@ -19,6 +19,7 @@ from typing import Any
 
 __all__ = [
     "allow_tf32",
+    "batch_norm",
     "benchmark",
     "benchmark_limit",
     "deterministic",
@@ -38,7 +39,9 @@ benchmark = False
 benchmark_limit: int | None = 10
 #: True: only kernels that give the same bits each time
 deterministic = False
-#: True: layer and RMS norm by cuDNN as well, in place of our kernels; not a setting of PyTorch's
+#: True: batch norm in training by cuDNN; False: by our kernels. Not a setting of PyTorch's, as the next
+batch_norm = True
+#: True: layer and RMS norm by cuDNN; False: by our kernels
 layer_norm = False
 #: True: float32 convolutions may round their factors to 10 bits for the tensor cores
 allow_tf32 = True

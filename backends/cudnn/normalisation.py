@@ -5,10 +5,11 @@ one kernel masks the gradient by the ReLU's result, hands it to the shortcut, an
 and bias. The batch's variance is the running one after a step of momentum 1: cuDNN keeps only 1 / sqrt(var + eps),
 from which a small variance could not be told. Weights of any dtype are given to cuDNN in float32.
 
-cuDNN 9.19 takes channels in multiples of 8 (float32: of 4), and masks by a ReLU only channels last; in order the mask
-is a kernel of its own. Batch norm is cuDNN's wherever it serves, as there is no kernel of ours. Layer and RMS norm are
-ours (backends/cupy/norms.py), which need no seconds of compiling for each new shape; `settings.layer_norm` lets cuDNN
-compute them, to compare on a GPU. It has not run on a GPU yet.
+cuDNN 9.19 takes channels in multiples of 8 (float32: of 4), masks by a ReLU only channels last (in order the mask is a
+kernel of its own), and has no plan for batch norm at test time. What it leaves, our kernels do (backends/cupy/
+batch_norm.py). Whose are quicker is to be measured on a GPU: `settings.batch_norm` and `settings.layer_norm` choose.
+cuDNN's batch norm comes first, as it keeps small layers on the chip and reads them once; its layer and RMS norm do not,
+as ours read rows once too, and need no seconds of compiling for each new shape. It has not run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def _four(shape: Any) -> tuple[int, ...]:
 def _of_batch(x: Any) -> Runtime | None:
     """What computes batch norm of `x`; None where cuDNN is not there or does not take it."""
     found = runtime()
-    if found is None or x.dtype.name not in FLOATS or not 2 <= x.ndim <= 5 or x.size <= x.shape[1]:
+    served = settings.batch_norm and x.dtype.name in FLOATS and 2 <= x.ndim <= 5
+    if found is None or not served or x.size <= x.shape[1]:
         return None
     return found
 

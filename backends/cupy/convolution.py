@@ -10,6 +10,9 @@ from typing import Any
 
 from .. import windows
 from ..cudnn.convolution import CONVOLUTION as LIBRARY
+from ..cudnn.layouts import channels_last
+from .columns import column_sums
+from .launch import FLOATS
 from .namespace import Namespace
 
 __all__ = ["CONVOLUTION"]
@@ -41,4 +44,19 @@ def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, d
     return found
 
 
-CONVOLUTION: dict[str, Callable[..., Any]] = {"conv": conv, "conv_input": conv_input, "conv_weight": conv_weight}
+def bias_grad(g: Any) -> Any:
+    """The gradient of `conv` for its bias, where channels lie last: sums of columns."""
+    if not channels_last(g) or g.dtype.name not in FLOATS:
+        return NotImplemented
+    rows = _XP.moveaxis(g, 1, -1)
+    return column_sums(rows.reshape(-1, g.shape[1]), g.dtype) if rows.flags.c_contiguous else NotImplemented
+
+
+bias_grad.partial = True  # type: ignore[attr-defined]
+
+CONVOLUTION: dict[str, Callable[..., Any]] = {
+    "conv": conv,
+    "conv.grad.bias": bias_grad,
+    "conv_input": conv_input,
+    "conv_weight": conv_weight,
+}
