@@ -36,7 +36,7 @@ class _Data:
         self.channels, self.count = x.shape[1], x.size // max(x.shape[1], 1)
         self.inner = 1 if self.last else math.prod(x.shape[2:])
         self.outer = self.count // max(self.inner, 1)
-        self.arrays = [None if a is None else _as(a, self.last) for a in (x, *others)]
+        self.arrays: list[Any] = [None if a is None else _as(a, self.last) for a in (x, *others)]
         self.kind = np.dtype("float64" if x.dtype == np.float64 else "float32")
         self.pack = 16 // x.itemsize
 

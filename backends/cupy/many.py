@@ -45,8 +45,8 @@ def _chunks(sizes: tuple[int, ...], device: int) -> tuple[Any, Any, int]:
 
 
 def _device(array: Any) -> int:
-    """The number of an array's device, which is the current one from now on, as with any kernel (CupyBackend.guarded)."""
-    device = getattr(array, "device", None)
+    """The number of an array's device, which is the current one from now on (as CupyBackend.guarded has it)."""
+    device: Any = getattr(array, "device", None)
     if hasattr(device, "use"):
         device.use()
     return getattr(device, "id", 0)
