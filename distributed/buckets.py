@@ -281,6 +281,7 @@ class Reducer:
 
     def shadow(self) -> None:
         """Take part in the backward of the others, with gradients of zero."""
+        self.reset()
         for bucket in self.buckets:
             bucket.tensor.array[...] = 0
             bucket.missing = set()

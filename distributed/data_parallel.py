@@ -16,6 +16,7 @@ from ..runtime.parallel import moved
 from . import collectives
 from .buckets import GradBucket, Reducer, reached
 from .groups import joined
+from .join import Join, Joinable, JoinHook
 
 __all__ = ["DistributedDataParallel", "GradBucket"]
 
@@ -50,30 +51,39 @@ def _broadcast_piece(tensors: list[Tensor], root: int, group: Any) -> None:
             start += t.array.size
 
 
-class _Uneven:
-    """What `join` knows: who has input left, and by what sums are divided."""
+class _Shadow(JoinHook):
+    """What a process without inputs does for its model: its share of each sum is zero.
 
-    def __init__(self, group: Any, by_initial: bool, throw: bool) -> None:
-        self.group, self.by_initial, self.throw = group, by_initial, throw
-        self.divisor, self.lead = len(group.ranks), 0
+    In each round the processes tell one another who has inputs, whether gradients are averaged, buffers copied.
+    """
 
-    def notify(self, active: bool, sync: bool, buffers: bool) -> tuple[bool, bool, bool]:
-        """(anybody active, averages are made, buffers are copied) in the round that begins."""
+    def __init__(self, model: Any, by_initial: bool) -> None:
+        self.model, self.by_initial, self.group = model, by_initial, model._group
+        self.divisor, self.lead = len(self.group.ranks), 0
+
+    def round(self, active: bool, sync: bool, buffers: bool) -> tuple[bool, bool]:
+        """(gradients are averaged, buffers are copied) in the round that begins."""
         n = len(self.group.ranks)
         row = np.zeros(2 + n, np.int32)
         row[:2] = sync, buffers
         row[2 + self.group.me] = active
         self.group.all_reduce(row)
-        count = int(row[2:].sum())
-        if self.throw and count < n:
-            raise RuntimeError("Detected at least one rank that exhausted inputs. Throwing across all ranks.")
-        if count:
-            self.lead = int(row[2:].argmax())
-        self.divisor = n if self.by_initial else max(count, 1)
-        return count > 0, bool(row[0]), bool(row[1])
+        self.lead = int(row[2:].argmax())
+        self.divisor = n if self.by_initial else int(row[2:].sum())
+        return bool(row[0]), bool(row[1])
+
+    def main_hook(self) -> None:
+        sync, buffers = self.round(False, False, False)
+        if buffers:
+            broadcast_tensors(self.model._buffer_list, self.lead, self.group)
+        if sync:
+            self.model.reducer.shadow()
+
+    def post_hook(self, is_last_joiner: bool) -> None:
+        broadcast_tensors(self.model._everything(), self.lead, self.group)
 
 
-class DistributedDataParallel(Module):
+class DistributedDataParallel(Module, Joinable):
     """Train `module` in all processes of a group, each on its own part of the batch, as if in one on the whole batch.
 
     At the start, parameters and buffers of rank 0 are copied to all. backward() leaves the average of the processes'
@@ -174,8 +184,7 @@ class DistributedDataParallel(Module):
             if len(group.ranks) > 1
             else None
         )
-        self.__dict__["_uneven"] = None
-        self.__dict__["_unused"] = None
+        self.__dict__["_shadow"] = self.__dict__["_unused"] = None
 
     @staticmethod
     def _compare(named: Sequence[tuple[str, Tensor]], group: Any) -> None:
@@ -197,7 +206,7 @@ class DistributedDataParallel(Module):
                     )
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_group", "reducer", "process_group", "_buffer_list", "_uneven", "_unused")
+        left_out = ("_group", "reducer", "process_group", "_buffer_list", "_shadow", "_unused")
         return {k: v for k, v in self.__dict__.items() if k not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -217,10 +226,14 @@ class DistributedDataParallel(Module):
         sync = is_grad_enabled() and self.require_backward_grad_sync
         buffers = bool(self._buffer_list) and self.broadcast_buffers and self.require_forward_param_sync
         buffers = buffers and self.training
-        root = 0
-        if self._uneven is not None:
-            self._uneven.notify(True, sync, buffers)
-            root = self._uneven.lead
+        root, reducer.join = 0, None
+        if self._join_config.enable:
+            work = Join.notify_join_context(self)
+            if work is not None:
+                work.wait()
+            reducer.join = self._shadow
+            reducer.join.round(True, sync, buffers)
+            root = reducer.join.lead
         if sync:
             reducer.prepare()
         if buffers:
@@ -251,13 +264,12 @@ class DistributedDataParallel(Module):
         finally:
             self.require_backward_grad_sync = before
 
-    @contextmanager
     def join(
         self,
         divide_by_initial_world_size: bool = True,
         enable: bool = True,
         throw_on_early_termination: bool = False,
-    ) -> Iterator[None]:
+    ) -> Join:
         """A block around training in which processes may have different numbers of batches.
 
         A process that has come to the end of the block answers the others' collective calls with zeros until all have,
@@ -265,27 +277,30 @@ class DistributedDataParallel(Module):
         processes, also of those that have no input left; otherwise over those that have. Other collective calls inside
         the block (SyncBatchNorm) need throw_on_early_termination=True: RuntimeError on all when one has no more input.
         """
-        reducer: Reducer | None = self.reducer
-        if not enable or reducer is None:
-            yield
-            return
-        uneven = _Uneven(self._group, divide_by_initial_world_size, throw_on_early_termination)
-        self.__dict__["_uneven"] = reducer.join = uneven
-        try:
-            yield
-            while True:
-                active, sync, buffers = uneven.notify(False, False, False)
-                if not active:
-                    break
-                if buffers:
-                    broadcast_tensors(self._buffer_list, uneven.lead, self._group)
-                if sync:
-                    reducer.reset()
-                    reducer.shadow()
-            everything = [p for n, p in self.module.named_parameters() if n not in self.parameters_to_ignore]
-            broadcast_tensors(everything + self._buffer_list, uneven.lead, self._group)
-        finally:
-            self.__dict__["_uneven"] = reducer.join = None
+        return Join(
+            [self], enable, throw_on_early_termination, divide_by_initial_world_size=divide_by_initial_world_size
+        )
+
+    def join_hook(self, **kwargs: Any) -> JoinHook:
+        """The hook of `Join` for a process without inputs; `divide_by_initial_world_size` is as in `join`."""
+        if self.reducer is None:
+            return JoinHook()
+        self.__dict__["_shadow"] = _Shadow(self, kwargs.get("divide_by_initial_world_size", True))
+        return self._shadow
+
+    @property
+    def join_device(self) -> Any:
+        """Where the parameters are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def join_process_group(self) -> Any:
+        """The group that it averages over."""
+        return self.process_group
+
+    def _everything(self) -> list[Tensor]:
+        named = self.module.named_parameters()
+        return [p for n, p in named if n not in self.parameters_to_ignore] + self._buffer_list
 
     def register_comm_hook(self, state: Any, hook: Callable[..., Any]) -> None:
         """Let `hook(state, bucket)` take the place of the average: it returns a Future of the bucket's flat gradient.

@@ -16,6 +16,7 @@ import chainrule as cr
 import chainrule.distributed as dist
 from chainrule import nn
 from chainrule.distributed import ReduceOp
+from chainrule.distributed.algorithms.join import Join, Joinable, JoinHook
 from chainrule.nn import functional as F
 from chainrule.nn.parallel import DistributedDataParallel as DDP
 from chainrule.utils.checkpoint import checkpoint
@@ -627,9 +628,59 @@ def uneven(rank, size):
             for _ in range(counts[rank]):
                 model(x[mine]).sum().backward()
 
-    raises(RuntimeError, "exhausted inputs", short)
+    error = raises(RuntimeError, "exhausted", short)
+    assert "Throwing across all ranks" in str(error) or f"Rank {rank} exhausted all inputs" in str(error)
     with model.join(enable=False):
         model(x[mine]).sum().backward()
+
+
+class Counter(Joinable):
+    """What introductions to Join count with: how many inputs all processes have had together."""
+
+    class Hook(JoinHook):
+        def __init__(self, counter, sync_max_count):
+            self.counter, self.sync_max_count = counter, sync_max_count
+
+        def main_hook(self):
+            dist.all_reduce(cr.zeros(1))
+
+        def post_hook(self, is_last_joiner):
+            if self.sync_max_count:
+                rank = cr.tensor([dist.get_rank() if is_last_joiner else -1])
+                dist.all_reduce(rank, op=ReduceOp.MAX)
+                dist.broadcast(self.counter.count, src=rank.item())
+
+    def __init__(self):
+        super().__init__()
+        self.count = cr.zeros(1)
+
+    def __call__(self):
+        Join.notify_join_context(self)
+        one = cr.ones(1)
+        dist.all_reduce(one)
+        self.count += one
+
+    def join_hook(self, **kwargs):
+        return Counter.Hook(self, kwargs.get("sync_max_count", False))
+
+    join_device = "cpu"
+    join_process_group = property(lambda self: dist.group.WORLD)
+
+
+def counting(rank, size):
+    """Join with what is no model, alone and beside one."""
+    for beside in (False, True):
+        for sync_max_count in (True, False):
+            counter, model = Counter(), DDP(mlp())
+            x, _ = data("mlp")
+            with Join([counter, *([model] if beside else [])], sync_max_count=sync_max_count):
+                for _ in range(1 + rank):
+                    counter()
+                    if beside:
+                        model(x).sum().backward()
+            seen = range(size) if sync_max_count else range(rank + 1)
+            assert counter.count.item() == sum(size - i for i in seen)
+    raises(ValueError, "at least one joinable", Join, [])
 
 
 def captured(rank, size):
@@ -826,7 +877,19 @@ CASES = {
     "gpu": (on_stand_ins,),
     "calls": (reductions, copies, objects, letters, asynchronous, groups),
     "gradients": (gradients, batch_norm, sampling),
-    "training": (training, overlap, accumulation, unused, refusals, buffers, hooks, uneven, captured, checkpointed),
+    "training": (
+        training,
+        overlap,
+        accumulation,
+        unused,
+        refusals,
+        buffers,
+        hooks,
+        uneven,
+        counting,
+        captured,
+        checkpointed,
+    ),
     "again": (again, again),
 }
 

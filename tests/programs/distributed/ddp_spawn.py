@@ -35,8 +35,11 @@ class ToyModel(nn.Module):
 
 def demo_basic(rank, world_size):
     setup(rank, world_size)
-    torch.manual_seed(0)
-    ddp_model = DDP(ToyModel())
+    model = ToyModel()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.arange(p.numel(), dtype=torch.float32).sin().reshape(p.shape) * (0.3 + rank))
+    ddp_model = DDP(model)
     loss_fn = nn.MSELoss()
     optimizer = optim.SGD(ddp_model.parameters(), lr=0.01)
     inputs = torch.arange(200, dtype=torch.float32).reshape(20, 10).sin()
