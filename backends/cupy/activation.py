@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .columns import column_sums
-from .launch import FLOATS, Source, blocks, contiguous, new_like, wide_loads
+from .launch import FLOATS, Source, blocks, contiguous, in_one_order, wide_loads
 
 __all__ = ["SERVES", "bias_activation", "bias_activation_grad"]
 
@@ -16,13 +16,15 @@ _FORWARD, _BACKWARD = _SOURCE.kernel("activation_forward"), _SOURCE.kernel("acti
 KINDS = {name: i for i, name in enumerate(("relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh"))}
 #: elements of a thread, and blocks at most
 _EACH, _BLOCKS = 8, 8192
+#: elements from which it is worth it where CuPy has a kernel of its own
+_WORTH = 1 << 16
 
 
 def _forward(x: Any, bias: Any, kind: str) -> Any:
     if x.dtype.name not in FLOATS:
         return NotImplemented
-    x = contiguous(x)
-    y, columns = new_like(x), 1 if bias is None else bias.size
+    x, y = in_one_order(x if bias is None else contiguous(x))
+    columns = 1 if bias is None else bias.size
     grid = blocks(x.size, 256 * _EACH, _BLOCKS)
     _FORWARD[x.dtype](grid, 256, x, bias, y, x.size, columns, KINDS[kind], wide_loads(x, y))
     return y
@@ -31,8 +33,8 @@ def _forward(x: Any, bias: Any, kind: str) -> Any:
 def _backward(g: Any, x: Any, bias: Any, kind: str) -> Any:
     if x.dtype.name not in FLOATS or g.dtype != x.dtype or g.shape != x.shape:
         return NotImplemented
-    g, x = contiguous(g), contiguous(x)
-    dx, columns = new_like(x), 1 if bias is None else bias.size
+    x, g, dx = in_one_order(x if bias is None else contiguous(x), g)
+    columns = 1 if bias is None else bias.size
     grid = blocks(x.size, 256 * _EACH, _BLOCKS)
     _BACKWARD[x.dtype](grid, 256, g, x, bias, dx, x.size, columns, KINDS[kind], wide_loads(g, x, dx))
     return dx
@@ -48,6 +50,21 @@ def gelu(input: Any, approximate: str = "none") -> Any:
 def gelu_grad(g: Any, input: Any, approximate: str) -> Any:
     """As the rule."""
     return _backward(g, input, None, "gelu" if approximate == "none" else "gelu_tanh")
+
+
+def relu(input: Any) -> Any:
+    """As the op, of large arrays."""
+    return _forward(input, None, "relu") if input.size >= _WORTH else NotImplemented
+
+
+def sigmoid(input: Any) -> Any:
+    """As the op."""
+    return _forward(input, None, "sigmoid")
+
+
+def tanh(input: Any) -> Any:
+    """As the op, of large arrays."""
+    return _forward(input, None, "tanh") if input.size >= _WORTH else NotImplemented
 
 
 def silu(input: Any) -> Any:
@@ -92,9 +109,12 @@ def bias_activation_grad(g: Any, x: Any, bias: Any, kind: str) -> Any:
 SERVES: dict[str, Callable[..., Any]] = {
     "gelu": gelu,
     "gelu.grad": gelu_grad,
+    "relu": relu,
     "relu.grad": relu_grad,
+    "sigmoid": sigmoid,
     "sigmoid.grad": sigmoid_grad,
     "silu": silu,
     "silu.grad": silu_grad,
+    "tanh": tanh,
     "tanh.grad": tanh_grad,
 }

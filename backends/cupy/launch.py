@@ -44,6 +44,7 @@ __all__ = [
     "Source",
     "blocks",
     "contiguous",
+    "in_one_order",
     "machine",
     "new",
     "new_like",
@@ -242,6 +243,37 @@ def zeros(shape: Any, dtype: Any) -> Any:
 def contiguous(x: Any) -> Any:
     """`x` in C order: itself, or a copy."""
     return x if x.flags.c_contiguous else machine.xp.ascontiguousarray(x)
+
+
+def _order(x: Any) -> tuple[int, ...] | None:
+    """The steps of an array's dimensions, in elements, where its memory has no gaps; dimensions of size 1 have none."""
+    steps = tuple([0 if n == 1 else s // x.itemsize for s, n in zip(x.strides, x.shape)])
+    expected = 1
+    for step, n in sorted((s, n) for s, n in zip(steps, x.shape) if n > 1):
+        if step != expected:
+            return None
+        expected *= n
+    return steps
+
+
+def in_one_order(*arrays: Any, dtype: Any = None) -> list[Any]:
+    """Arrays of one shape as they are or copied, so that all lie in memory as the first one does, and memory for a
+    result (of `dtype`) that lies so, too: an elementwise kernel goes through them as through vectors. Channels-last
+    images stay that.
+    """
+    first = arrays[0]
+    order = None if first.flags.c_contiguous else _order(first)
+    if order is None:
+        found = [contiguous(x) for x in arrays]
+        return [*found, machine.xp.empty(first.shape, dtype or first.dtype)]
+    found = [first]
+    for x in arrays[1:]:
+        if _order(x) != order:
+            moved = machine.xp.empty_like(first, dtype=x.dtype)
+            moved[...] = x
+            x = moved
+        found.append(x)
+    return [*found, machine.xp.empty_like(first, dtype=dtype or first.dtype)]
 
 
 def wide_loads(*arrays: Any) -> int:
