@@ -268,15 +268,19 @@ class Optimizer:
         if type(self).step is not Optimizer.step:
             return False
 
-        def takes(group: dict[str, Any]) -> bool:
+        def takes(index: int, group: dict[str, Any]) -> bool:
             if group.get("differentiable"):
                 return False
             if group.get("fused") or group.get("capturable") or recording() is not None:
                 return True
+            if group.get("foreach"):
+                return False
+            if isinstance(self._plans.get(index), Together):
+                return True
             params = [p for p in group["params"] if p.grad is not None]
-            return bool(params) and not group.get("foreach") and Together.serves(self, group, params)
+            return bool(params) and Together.serves(self, group, params)
 
-        return all(map(takes, self.param_groups))
+        return all(takes(i, group) for i, group in enumerate(self.param_groups))
 
     @staticmethod
     def _group_tensors_by_device_and_dtype(tensorlistlist: Any, with_indices: bool = False) -> dict[Any, Any]:

@@ -128,9 +128,7 @@ class Together:
                 return False
         if not optimizer.kernel or group.get("fused") is False:
             return False
-        return raw(params[0].array).backend.steps["group"](optimizer.kernel, (), (), None, None, None, ()) is not (
-            NotImplemented
-        )
+        return raw(params[0].array).backend.steps["group"](optimizer.kernel) is not NotImplemented
 
     def fits(self, params: list[Tensor], optimizer: Optimizer, group: dict[str, Any]) -> bool:
         """Whether nothing was replaced since: parameters, their shapes, dtypes and layouts, state."""

@@ -20,7 +20,7 @@ from ..autograd import FUNCTIONS, Tensor, float16, float32, int32, no_grad
 from ..autograd.autocast import autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
 from ..autograd.errors import warn
 from ..autograd.op import raw
-from ..autograd.storage import as_memory, mark_all_written
+from ..autograd.storage import as_memory, dense_order, mark_all_written
 
 __all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
 
@@ -293,12 +293,12 @@ class GradScaler:
 
 def _unscale_all(grads: list[Tensor], found: Tensor, inverse: Tensor | None) -> None:
     """Multiply `grads` by `inverse` in place, and set `found` to 1 where an element is not finite."""
-    F = raw(found.array)
-    step = F.backend.steps.get("unscale")
+    step = raw(found.array).backend.steps.get("unscale")
     if step is not None:
-        step([g.array for g in grads], found.array, None if inverse is None else inverse.array)
-        mark_all_written([g.array for g in grads] + [found.array])
-        return
+        together = [g.array for g in grads if dense_order(g.array) is not None]
+        if step(together, found.array, None if inverse is None else inverse.array) is not NotImplemented:
+            mark_all_written([*together, found.array])
+            grads = [g for g in grads if dense_order(g.array) is None]
     for g in grads:
         found.copy_(FUNCTIONS["maximum"](found, (~g.isfinite().all()).to(float32)))
         if inverse is not None:

@@ -186,3 +186,11 @@ def test_two_devices():
     for p in params:
         assert optimizer.state[p]["exp_avg"].device == p.device
         assert p.tolist() == params[0].tolist() or p is params[1]
+
+
+def test_gradients_with_gaps_are_unscaled_too():
+    p = nn.Parameter(chainrule.zeros(2, 2, device="cuda"))
+    p.grad = chainrule.arange(8.0, device="cuda").reshape(2, 4)[:, ::2]
+    scaler = amp.GradScaler("cuda", init_scale=2.0)
+    scaler.unscale_(optim.SGD([p], lr=1.0))
+    assert p.grad.tolist() == [[0, 1], [2, 3]]

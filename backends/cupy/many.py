@@ -221,9 +221,11 @@ def update_scale(scale: Any, rounds: Any, found: Any, growth: float, backoff: fl
     _UPDATE_SCALE[()](1, 32, scale, rounds, found, growth, backoff, interval)
 
 
-def group(name: str, *args: Any) -> Any:
-    """A `Group` for the method of this name; NotImplemented where there is no kernel of it."""
-    return Group(*args) if name in METHODS else NotImplemented
+def group(name: str, arrays: Sequence[Any] = (), *args: Any) -> Any:
+    """A `Group` for the method of this name; NotImplemented where there is no kernel of it, None for no parameters."""
+    if name not in METHODS:
+        return NotImplemented
+    return Group(arrays, *args) if arrays else None
 
 
 #: what the backend offers beside its kernels of ops
