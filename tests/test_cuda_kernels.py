@@ -662,7 +662,14 @@ def test_elementwise_keeps_the_order_of_memory(machine, layout):
 def test_elementwise_leaves_the_rest(machine):
     small, large = np.ones(5, DTYPES["bfloat16"]), np.ones(1 << 16, DTYPES["bfloat16"])
     add, cast = KERNELS["add"], KERNELS["cast"]
-    for pair in ((small, small), (large, 1.0), (large, large[:1]), (large.astype("float32"),) * 2, (2, large)):
+    for pair in (
+        (small, small),
+        (large, 1.0),
+        (large, large[:1]),
+        (large.astype("float32"),) * 2,
+        (2, large),
+        (np.ones(2), 1),
+    ):
         assert add(*pair) is NotImplemented
     assert cast(small, "float32") is NotImplemented
     assert cast(large, large.dtype) is NotImplemented

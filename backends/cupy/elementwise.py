@@ -29,7 +29,8 @@ def _launched(arrays: tuple[Any, ...], kind: Any) -> Any:
 def add(input: Any, other: Any) -> Any:
     """As the op."""
     if (
-        getattr(input, "dtype", None) != getattr(other, "dtype", None)
+        not (hasattr(input, "dtype") and hasattr(other, "dtype"))
+        or input.dtype != other.dtype
         or input.shape != other.shape
         or input.size < _WORTH
         or input.dtype.itemsize != 2
