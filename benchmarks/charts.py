@@ -3,6 +3,8 @@
 from report import OURS, to_first_step
 
 COLOURS = {
+    "chainrule-capture": "#641e16",
+    "chainrule-plain-capture": "#f5cba7",
     "chainrule-fast": "#c0392b",
     "chainrule": "#e59866",
     "torch": "#34495e",

@@ -129,7 +129,7 @@ def _elementwise(function: np.ufunc, args: tuple[Any, ...], out: Any) -> Transla
             else:
                 return None
             if isinstance(a, Live):
-                live.append((memoryview(cell.reshape(1)), 0, a))
+                live.append((cell.reshape(1), 0, a))
             a = cell
         operands.append(a[...])
     operands.append(out[...])

@@ -172,12 +172,13 @@ ACTIVE = [0]
 STATE = _State()
 
 
-class Guarded(NamedTuple):
+class Guarded:
     """A Kernel that sets flag[0] where its arguments are wrong; `error(*args)` is what to raise then."""
 
-    kernel: Callable[..., Any]
-    flag: Any
-    error: Callable[..., Exception]
+    __slots__ = ("error", "flag", "kernel")
+
+    def __init__(self, kernel: Any, flag: Any, error: Callable[..., Exception]) -> None:
+        self.kernel, self.flag, self.error = kernel, flag, error
 
     def __call__(self, *args: Any) -> None:
         self.kernel(*args)

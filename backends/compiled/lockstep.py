@@ -263,7 +263,7 @@ class Stretch:
             begin += len(piece)
         for i, (code, block, flag) in enumerate(packed):
             at = (calls - self.address + i * _CALL) // 8
-            words[at : at + 3] = memoryview(np.array((code, _address(block), flag)))
+            words[at], words[at + 1], words[at + 2] = code, _address(block), flag
         self.words = words
         self.counts = len(stages), len(pieces)
         weakref.finalize(self, _release, self.address, (self.table, self.blocks)).atexit = False
@@ -277,7 +277,7 @@ class Stretch:
         if len(letters) != len(args):
             raise TypeError(f"kernel {function.name} takes {len(letters)} arguments, got {len(args)}")
         block = np.zeros(max(len(args), 1), np.int64)
-        views = {"i8": block, "f4": block.view(np.float32)[::2], "f8": block.view(np.float64)}
+        views: dict[str, Any] = {"i8": block, "f4": block.view(np.float32)[::2], "f8": block.view(np.float64)}
         if sys.byteorder == "big":
             raise Unavailable("arguments are packed for little-endian processors")
         for i, (letter, value) in enumerate(zip(letters, args)):
@@ -319,6 +319,7 @@ class Stretch:
         found = self.words[_WRONG // 8]
         self._catch_up()
         self.words[_WRONG // 8] = 0
+        function: Any
         function, args = self.calls[(found & 0xFFFFFFFF) - 1]
         if isinstance(function, Guarded):
             if found >> 32 == _BY_FLAG:

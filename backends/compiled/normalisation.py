@@ -292,7 +292,8 @@ def _batch_norm(input: Any, weight: Any, bias: Any, other: Any, eps: float, mode
 
 
 def _both(s: Any, q: Any, axis: int, keep: bool) -> Any:
-    return tuple([np.add.reduce(v, axis=axis, dtype=f8, keepdims=keep) for v in (s, q)])
+    # NumPy's stubs know keepdims as a literal only
+    return tuple([np.add.reduce(v, axis=axis, dtype=f8, keepdims=keep) for v in (s, q)])  # type: ignore[call-overload]
 
 
 def _joined(mean: Any, square: Any, count: int) -> Any:

@@ -99,7 +99,7 @@ def _count(x: Any) -> int:
 
 
 for _function in (linear, input_grad, weight_grad, bias_grad):
-    _function.listed = True  # type: ignore[attr-defined]
+    _function.listed = True  # type: ignore[union-attr]
 
 LINEAR: dict[str, Callable[..., Any]] = {
     "linear": linear,
