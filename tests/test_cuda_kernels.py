@@ -448,6 +448,7 @@ def test_index_and_its_adjoint(repeatable, dtype):
     close(KERNELS["index_put"](x, g, (), (full, index), True), summed(x, (full, index), g), dtype)
     for indices in ((index, full, index), (slice(1, 2), index), (np.ones(3, bool),)):
         assert rows.index(x, indices) is NotImplemented
+    assert rows.index_put(x, 1.0, (), (full, index), True) is NotImplemented
     with pytest.raises(IndexError, match="size 6"):
         KERNELS["index"](x, (full, index + 1))
 

@@ -123,7 +123,7 @@ def index_adjoint(input: Any, size: tuple[int, ...], indices: Any) -> Any:
 
 def index_put(input: Any, values: Any, view: Any, indices: Any, accumulate: bool = False) -> Any:
     """As the op, where it adds, at one index array."""
-    if not accumulate or view or indices is None or getattr(values, "dtype", None) != input.dtype:
+    if not accumulate or view or indices is None or not hasattr(values, "dtype") or values.dtype != input.dtype:
         return NotImplemented
     found = _along(input.shape, indices) if input.dtype.name in FLOATS else None
     if found is None or values.shape != found[3]:
@@ -160,7 +160,7 @@ def gather(input: Any, dim: Any, index: Any, sparse_grad: bool = False) -> Any:
 def scatter_add(input: Any, dim: Any, index: Any, src: Any) -> Any:
     """As the op."""
     found = _lines(input, dim, index)
-    if found is None or src.dtype != input.dtype or src.shape != index.shape:
+    if found is None or not hasattr(src, "dtype") or src.dtype != input.dtype or src.shape != index.shape:
         return NotImplemented
     outer, length, places, inner = found
     source, at = contiguous(src), _index(index)
