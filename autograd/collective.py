@@ -30,13 +30,17 @@ def world_group(group: Any = None) -> Any:
     return None if world is None else world.default
 
 
-def device_group(group: Any) -> Any:
-    """The NCCL group of a group's GPUs, made when it is first used."""
+def device_group(group: Any, index: int) -> Any:
+    """The NCCL group of a group's GPUs, made when it is first used, with this process's GPU `index`."""
     group = group.origin or group
     if group.device is None:
         from ..backends.communication.nccl import NcclGroup
 
-        group.device = NcclGroup(group)
+        group.device = NcclGroup(group, index)
+    if group.device.index != index:
+        raise ValueError(
+            f"this process talks over NCCL with cuda:{group.device.index}, and the tensor is on cuda:{index}"
+        )
     return group.device
 
 
@@ -48,7 +52,7 @@ class Call:
             raise TypeError(f"Invalid function argument: expected a Tensor, not {type(first).__name__}")
         self.group = group
         self.written: list[Tensor] = []
-        self.kind = backends.of(first.array).device_type
+        self.kind, self.index = backends.of(first.array).device_of(first.array)
         self.on_gpu = self.kind != "cpu" and group.nccl and len(group.ranks) > 1
         self.back: list[tuple[Any, Any]] = []
 
@@ -59,8 +63,9 @@ class Call:
         as_memory(t)
         raw = t.array
         backend = backends.of(raw)
-        if backend.device_type != self.kind:
-            raise ValueError(f"tensors of one collective call lie on one device, not on {self.kind} and {t.device}")
+        if backend.device_of(raw) != (self.kind, self.index):
+            first = self.kind if self.index is None else f"{self.kind}:{self.index}"
+            raise ValueError(f"tensors of one collective call lie on one device, not on {first} and {t.device}")
         found = raw if raw.flags.c_contiguous else backend.xp.ascontiguousarray(raw)
         if self.kind != "cpu" and not self.on_gpu:
             found = np.ascontiguousarray(backend.to_host(found))
@@ -75,7 +80,11 @@ class Call:
     def give_back(self) -> None:
         """Copy what came into arrays that the library could not write into."""
         for raw, copy in self.back:
-            raw[...] = copy if self.kind == "cpu" or self.on_gpu else backends.of(raw).asarray(copy)
+            raw[...] = copy if self.kind == "cpu" or self.on_gpu else backends.of(raw).asarray(copy, index=self.index)
+
+    def engine(self) -> Any:
+        """What carries the call out: the group, or that of its GPUs."""
+        return device_group(self.group, self.index or 0) if self.on_gpu else self.group
 
     def _record(self, recorder: Any, engine: Any, name: str, args: Any) -> None:
         """Within a captured step: the call is made now and at each replay, and waited for."""
@@ -95,7 +104,7 @@ class Call:
 
     def run(self, name: str, async_op: bool, *args: Any) -> Work | None:
         """Call the operation of the group."""
-        engine = device_group(self.group) if self.on_gpu else self.group
+        engine = self.engine()
         recorder = recording()
         if recorder is not None and not self.on_gpu:
             self._record(recorder, engine, name, args)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd import Tensor
-from ..autograd.collective import Call, device_group
+from ..autograd.collective import Call
 from ..autograd.storage import mark_written
 from ..backends import np
 from ..backends.communication import ReduceOp, Work, seconds
@@ -306,7 +306,7 @@ def isend(tensor: Tensor, dst: int | None = None, group: Any = None, tag: int = 
             "Invalid destination rank: destination rank should not be the same as the rank of the current process."
         )
     call = Call(g, tensor)
-    return (device_group(g) if call.on_gpu else g).send(call.array(tensor), to, tag)
+    return call.engine().send(call.array(tensor), to, tag)
 
 
 def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0, group_src: int | None = None) -> Any:
@@ -319,7 +319,7 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
     source = place(g, src, group_src, None)
     if source == g.me:
         raise ValueError("Invalid source rank: source rank should not be the same as the rank of the current process.")
-    work = (device_group(g) if call.on_gpu else g).receive(call.array(tensor, True), source, tag)
+    work = call.engine().receive(call.array(tensor, True), source, tag)
     mark_written(tensor.array)
     if call.back:
         work.add_done_callback(lambda done: None if done.exception() else call.give_back())

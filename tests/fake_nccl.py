@@ -38,6 +38,17 @@ def at(pointer, count, kind):
     return np.frombuffer((ctypes.c_char * size).from_address(pointer), TYPES[kind])
 
 
+class Device:
+    def __init__(self, device=None):
+        self.id = device
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *error):
+        pass
+
+
 class Event:
     def __init__(self, stream):
         self.stream, self.done = stream, True
@@ -165,6 +176,9 @@ class NcclCommunicator:
             total = REDUCE[op](total, part)
         return (total / self.size).astype(total.dtype) if OPS[op] == "AVG" else total
 
+    def abort(self):
+        self.calls.append(("abort", None))
+
     def allReduce(self, sendbuf, recvbuf, count, datatype, op, stream):
         self._note("allReduce", stream)
         at(recvbuf, count, datatype)[:] = self._reduced(
@@ -241,7 +255,7 @@ def modules():
     nccl.NcclCommunicator, nccl.get_unique_id = NcclCommunicator, get_unique_id
     nccl.groupStart, nccl.groupEnd = groupStart, groupEnd
     cuda = types.ModuleType("cupy.cuda")
-    cuda.Stream, cuda.get_current_stream, cuda.nccl = Stream, current, nccl
+    cuda.Device, cuda.Stream, cuda.get_current_stream, cuda.nccl = Device, Stream, current, nccl
     cupy = types.ModuleType("cupy")
     cupy.cuda = cuda
     cupy.concatenate = lambda arrays: np.concatenate(arrays).view(Array)

@@ -210,7 +210,7 @@ def nccl(monkeypatch, meshes):
         monkeypatch.setitem(sys.modules, name, module)
     from chainrule.backends.communication.nccl import NcclGroup
 
-    return together(3, lambda r: NcclGroup(groups_of(meshes)[r]))
+    return together(3, lambda r: NcclGroup(groups_of(meshes)[r], 0))
 
 
 def test_nccl_operations(nccl):
@@ -276,6 +276,29 @@ def test_nccl_waits_on_streams_and_not_on_the_host(nccl):
         assert pending.get_future().done()
 
     together(3, work)
+
+
+def test_nccl_gives_up_when_a_process_has_gone(nccl, meshes):
+    for connection in meshes[2].peers.values():
+        connection.shutdown(2)
+    end = time.monotonic() + 5
+    while not all(g.comm.calls[-1:] == [("abort", None)] for g in nccl[:2]):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_futures_of_letters(meshes):
+    groups = groups_of(meshes)
+    got = np.zeros(2)
+    future = groups[0].receive(got, 1).get_future()
+    assert not future.done()
+    groups[1].send(np.ones(2), 0)
+    future.wait()
+    assert got.tolist() == [1, 1]
+    lost = groups[0].receive(got, 2).get_future()
+    meshes[2].fail("gone")
+    with pytest.raises(PeerError, match="gone"):
+        lost.wait()
 
 
 def test_what_nccl_refuses(nccl):

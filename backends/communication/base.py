@@ -125,6 +125,9 @@ def octets(array: Any) -> Any:
 class Work:
     """An operation that has begun. `wait()` returns when it is done, and raises what went wrong."""
 
+    #: True: nobody works on it unless somebody waits
+    lazy = False
+
     def __init__(self, what: str) -> None:
         self.what = what
         self._done = threading.Event()
@@ -186,7 +189,15 @@ class Work:
                 future.set_result(work.outputs)
 
         self.add_done_callback(follow)
+        if self.lazy and not self._done.is_set():
+            threading.Thread(target=self._settle, daemon=True).start()
         return future
+
+    def _settle(self) -> None:
+        try:
+            self.wait()
+        except Exception:
+            pass  # the future has it
 
     def source_rank(self) -> int:
         """The rank from which a `recv` of any source received."""

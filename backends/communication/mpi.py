@@ -199,6 +199,8 @@ class MpiGroup(Group):
 class _Request(Work):
     """A letter on its way."""
 
+    lazy = True
+
     def __init__(self, group: MpiGroup, request: Any, kept: Any, what: str) -> None:
         super().__init__(what)
         self.group, self.request, self.kept = group, request, kept

@@ -38,19 +38,18 @@ def _library() -> Any:
 
 
 class _Pending(Work):
-    """Work on the group's stream."""
+    """Work on the group's stream. `kept` are its arrays: the pool must not give their memory to others meanwhile."""
 
-    def __init__(self, what: str, event: Any, after: Callable[[], None] | None) -> None:
+    def __init__(self, what: str, group: NcclGroup, event: Any, after: Callable[[], None] | None, kept: Any) -> None:
         super().__init__(what)
-        self.event, self.after = event, after
+        self.group, self.event, self.after, self.kept = group, event, after, kept
 
     def is_completed(self) -> bool:
         return bool(self.event.done)
 
     def wait(self, timeout: Any = None) -> bool:
-        import cupy
-
-        cupy.cuda.get_current_stream().wait_event(self.event)
+        with self.group.on_device():
+            self.group.cupy.cuda.get_current_stream().wait_event(self.event)
         if self.after is not None:
             after, self.after = self.after, None
             after()
@@ -66,18 +65,22 @@ class _Pending(Work):
 
 
 class NcclGroup:
-    """The GPUs of the processes of a host's group: the same operations, on arrays of CuPy's."""
+    """The GPUs of the processes of a host's group: the same operations, on arrays of CuPy's on GPU `index`."""
 
-    def __init__(self, host: Group) -> None:
+    def __init__(self, host: Group, index: int) -> None:
         import cupy
 
-        self.cupy, self.nccl, self.host = cupy, _library(), host
+        self.cupy, self.nccl, self.host, self.index = cupy, _library(), host, index
         unique = np.zeros(128, np.uint8)
         if host.me == 0:
             unique[:] = np.frombuffer(self.nccl.get_unique_id(), np.uint8)
         host.broadcast(unique, 0)
-        self.comm = self.nccl.NcclCommunicator(host.size(), unique.tobytes(), host.me)
-        self.stream = cupy.cuda.Stream(non_blocking=True)
+        with self.on_device():
+            self.comm = self.nccl.NcclCommunicator(host.size(), unique.tobytes(), host.me)
+            self.stream = cupy.cuda.Stream(non_blocking=True)
+        mesh = getattr(host, "mesh", None)
+        if mesh is not None:  # kernels of NCCL's wait for ever for one that has gone; MPI ends all by itself
+            mesh.watchers.append(self.comm.abort)
         n = self.nccl
         self.types = {
             "int8": n.NCCL_INT8,
@@ -100,14 +103,18 @@ class NcclGroup:
             ReduceOp.MAX: n.NCCL_MAX,
         }
 
+    def on_device(self) -> Any:
+        """A block in which the group's GPU is the current one."""
+        return self.cupy.cuda.Device(self.index)
+
     def _run(self, what: str, call: Callable[[int], None], block: bool, after: Any, arrays: Any) -> Work:
         """Put work on the group's stream, behind what the program's stream has now."""
-        now = self.cupy.cuda.get_current_stream()
-        self.stream.wait_event(now.record())
-        with self.stream:
-            call(self.stream.ptr)
-            work = _Pending(what, self.stream.record(), after)
-        work.kept = arrays  # type: ignore[attr-defined]  # the pool must not give their memory to another meanwhile
+        with self.on_device():
+            now = self.cupy.cuda.get_current_stream()
+            self.stream.wait_event(now.record())
+            with self.stream:
+                call(self.stream.ptr)
+                work = _Pending(what, self, self.stream.record(), after, arrays)
         if block:
             work.wait()
         return work
@@ -191,7 +198,8 @@ class NcclGroup:
     ) -> Work:
         """Combine the arrays `parts[i]` of all processes in `out` of number i."""
         kind = self._type(out, op)
-        whole = self.cupy.concatenate([part.ravel() for part in parts])
+        with self.on_device():
+            whole = self.cupy.concatenate([part.ravel() for part in parts])
         return self._run(
             "reduce_scatter",
             lambda s: self.comm.reduceScatter(whole.data.ptr, out.data.ptr, out.size, kind, self.ops[op], s),

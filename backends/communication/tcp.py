@@ -19,6 +19,7 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,8 @@ class Mesh:
         self.gone: dict[int, str] = {}
         #: what one of them said or how it ended, if not well
         self.broken: str | None = None
+        #: called when a process has gone that should not have
+        self.watchers: list[Callable[[], None]] = []
         self.closed = False
         self.peers: dict[int, socket.socket] = {}
         self.locks: dict[int, threading.Lock] = {}
@@ -161,7 +164,12 @@ class Mesh:
             if not self.closed:
                 self.gone.setdefault(peer, how)
                 self.broken = self.broken or how
+                watchers, self.watchers = self.watchers, []
+            else:
+                watchers = []
             self.changed.notify_all()
+        for call in watchers:
+            call()
 
     def take(self, peers: list[int], kind: int, group: int, number: int, end: float, what: str) -> tuple[int, int, Any]:
         """(sender, code, bytes) of the first message of this kind from one of `peers`, once it is there."""
@@ -259,6 +267,8 @@ def _fill(connection: socket.socket, view: memoryview) -> None:
 
 class _Letter(Work):
     """What `recv` waits for: the message is taken from its box by whoever asks first."""
+
+    lazy = True
 
     def __init__(self, group: TcpGroup, array: Any, peers: list[int], tag: int) -> None:
         super().__init__(f"recv from {'any rank' if len(peers) > 1 else f'rank {peers[0]}'} with tag {tag}")
