@@ -219,9 +219,12 @@ def heads(shape, dtype):
     return array((b, n, 3, h, e), dtype)[:, :, 1].transpose(0, 2, 1, 3)
 
 
+LENGTHS = [*itertools.product([(1024, 1024), (77, 77), (1, 77), (100, 64)], [64, 128])]
+LENGTHS += [((77, 77), 32), ((64, 64), 80), ((64, 64), 256)]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("size", [32, 64, 80, 128, 256])
-@pytest.mark.parametrize("lengths", [(1024, 1024), (77, 77), (1, 77), (100, 64)], ids=str)
+@pytest.mark.parametrize(("lengths", "size"), LENGTHS, ids=str)
 @pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
 def test_attention(lengths, size, causal, dtype, verdict):
     q, k = heads((4, 12, lengths[0], size), dtype), heads((4, 12, lengths[1], size), dtype)
@@ -296,6 +299,37 @@ def test_plans_come_back(serving, tmp_path):
     for old, new in itertools.zip_longest(first, again):
         assert new.workspace == old.workspace == new.graph.get_workspace_size()
         assert new.graph is not old.graph
+
+
+def test_packs_are_complete(serving, monkeypatch):
+    """Plans, built or from disk, find every address that they want, and then lack nothing but a handle."""
+
+    def run(plan, *operands):
+        pack = serving._pack(plan, operands)
+        serving.ran.append(plan)
+        with pytest.raises(RuntimeError, match="handle == __null"):
+            plan.graph.execute(pack, 4096 if plan.workspace else None, handle=None)
+        with pytest.raises(ValueError, match="missing a buffer for tensor uid 1"):
+            plan.graph.execute({uid: at for uid, at in pack.items() if uid != 1}, None, handle=None)
+
+    monkeypatch.setattr(serving, "pointer", lambda array: 1 << 20)
+    monkeypatch.setattr(serving, "run", run)
+    x, w = array((4, 64, 8, 8), "float16", True), array((64, 64, 3, 3), "float16", True)
+    vector, q = array((64,), "float32"), array((2, 4, 64, 64), "float16")
+    kept = np.ones((1, 64, 1, 1), np.float32)
+    geometry = (1, 1), ((1, 1), (1, 1)), (1, 1), 1
+    for _ in range(2):
+        convolution.conv(x, w, w[:, 0, 0, 0], *geometry)
+        convolution.conv_input(x, w, (8, 8), *geometry)
+        convolution.conv_weight(x, x, (3, 3), *geometry)
+        normalisation.batch_norm_relu(x, vector, vector, x)
+        given = (Given((x, kept, kept)), x, vector, 1e-5, x, kept, kept, (True,) * 4)
+        normalisation.batch_norm_relu_grad(*given)
+        out, residual = attention.attention_by_seed(q, q, q, np.ones((64, 64), bool), 5, 0.1, own=[])
+        attention.attention_by_seed_grad(out, residual, (True,) * 3 + (False,))
+        serving.plans.clear()
+    assert len(serving.ran) == 14
+    assert len(serving.made) == 14
 
 
 def test_plans_by_engine(serving):

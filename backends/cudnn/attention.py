@@ -77,11 +77,12 @@ def _as_bias(found: Runtime, mask: Any, scores: Any, dtype: Any) -> Any:
     xp = found.xp
     allowed = mask if mask.dtype.kind == "b" else mask > FORBIDDEN
     some = allowed.any(axis=-1, keepdims=True)
+    # constants on the device: a number of the host's would be copied there, which no captured step can do
+    least = found.constant(FORBIDDEN, (), dtype)
     if mask.dtype.kind == "b":
-        least = xp.asarray(FORBIDDEN, dtype)
-        bias = xp.where(mask, xp.zeros_like(least), least)
+        bias = xp.where(mask, found.constant(0.0, (), dtype), least)
     else:
-        bias = xp.maximum(mask, xp.asarray(FORBIDDEN, mask.dtype)).astype(dtype, copy=False)
+        bias = xp.maximum(mask, least)
     # queries and keys in full; cuDNN broadcasts over batch and heads alone
     wanted = (*bias.shape[:2], *scores[2:])
     if bias.shape != wanted:

@@ -82,7 +82,7 @@ class Runtime:
     def run(self, plan: Plan, *operands: Any) -> None:
         """Run `plan` on arrays, and floats for numbers on the host, in the order of its description's tensors."""
         scratch = self.workspace(plan.workspace)
-        address = 0 if scratch is None else self.pointer(scratch)
+        address = None if scratch is None else self.pointer(scratch)
         plan.graph.execute(self._pack(plan, operands), address, handle=self.handle())
 
     def _pack(self, plan: Plan, operands: Any) -> dict[int, int]:
@@ -98,7 +98,7 @@ class Runtime:
             kept = self._numbers[value] = ctypes.c_float(value)
         return ctypes.addressof(kept)
 
-    def constant(self, value: float, shape: Any, dtype: str = "float32") -> Any:
+    def constant(self, value: float, shape: Any, dtype: Any = "float32") -> Any:
         """An array on the device filled with `value`, which is not to be changed. Not one for each call."""
         key = (self.arrays.device(), value, shape, dtype)
         kept = self._constants.get(key)
@@ -183,9 +183,9 @@ class Runtime:
             with contextlib.suppress(Exception):  # a plan that was not built, or does not run, is no candidate
                 scratch = self.workspace(graph.get_workspace_size_plan_at_index(i))
 
-                address = 0 if scratch is None else self.pointer(scratch)
+                address = None if scratch is None else self.pointer(scratch)
 
-                def once(i: int = i, address: int = address) -> None:
+                def once(i: int = i, address: int | None = address) -> None:
                     graph.execute_plan_at_index(pack, address, index=i, handle=handle)
 
                 once()
