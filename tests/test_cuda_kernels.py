@@ -230,6 +230,26 @@ def test_cross_entropy(machine, dtype, params, shape, weighted):
 
 
 @simulated
+@each_dtype
+@pytest.mark.parametrize(("params", "shape", "weighted"), [e for e in ENTROPY if "label_smoothing" not in e[0]])
+def test_nll_loss(machine, dtype, params, shape, weighted):
+    random = np.random.default_rng(1)
+    x = array(random, shape, dtype, 4)
+    target = random.integers(0, shape[1], (shape[0], *shape[2:])).astype("int32" if weighted else "int64")
+    weight = random.random(shape[1]).astype(DTYPES[dtype]) if weighted else None
+    out, kept = KERNELS["nll_loss"](x, target, weight, **params)
+    g = array(random, out.shape, dtype)
+    expected, (dx, *_) = composed("nll_loss", x, target, weight, g=g, **params)
+    close(out, expected, dtype)
+    close(KERNELS["nll_loss.grad"](g, kept, (True, False, False))[0], dx, dtype, 2)
+    assert KERNELS["nll_loss.grad"](g, kept, (True, False, True)) is NotImplemented
+    target.flat[0] = -1
+    out, kept = KERNELS["nll_loss"](x, target, weight, **params)
+    assert np.isnan(out.flat[0])
+    assert np.isnan(KERNELS["nll_loss.grad"](g, kept, (True, False, False))[0].flat[0])
+
+
+@simulated
 def test_cross_entropy_of_hard_rows(machine):
     x = np.array([[0, -np.inf, 3], [np.nan, 0, 1], [-np.inf, -np.inf, -np.inf], [1, 2, 3], [1, 2, 3]], "float32")
     target = np.array([2, 0, 1, 3, -1])

@@ -1,4 +1,4 @@
-"""cross_entropy of class indices as one node: two launches forward, one backward, the count of targets on the device.
+"""cross_entropy and nll_loss of class indices as one node: two launches forward, one backward, counts on the device.
 
 Logits of 16 bits are read as they are and summed in float32, so under autocast nothing wider is made of them. Backward
 writes into new memory, not over the logits: programs look at them after it. A class that does not exist gives NaN, as
@@ -24,6 +24,7 @@ _SOURCE = Source(
 )
 _FORWARD, _ACROSS, _TOTAL = (_SOURCE.kernel(f"entropy_{name}") for name in ("forward", "across", "total"))
 _BACKWARD, _ACROSS_BACKWARD = _SOURCE.kernel("entropy_backward"), _SOURCE.kernel("entropy_across_backward")
+_PICKED, _PICKED_BACKWARD = _SOURCE.kernel("picked_forward"), _SOURCE.kernel("picked_backward")
 
 
 class _Kept(NamedTuple):
@@ -83,11 +84,28 @@ def _entropy(
     kind: Any,
 ) -> Any:
     """The loss in the dtype `kind`."""
+    found = _operands(input, target, weight, size_average, reduce, reduction)
+    if found is None or not 0.0 <= label_smoothing <= 1.0:
+        return NotImplemented
+    x, place, w, sizes, sums = found
+    outer, n, inner = sizes
+    form = (x.dtype.name, place.dtype.name, kind.name)
+    loss, lse, rest = new(target.shape, sums), new(target.shape, sums), (ignore_index, float(label_smoothing))
+    if inner > 1:
+        _ACROSS[form](blocks(outer * inner), THREADS, x, place, w, loss, lse, *sizes, *rest)
+    else:
+        block = row_blocks(n, x.itemsize)
+        _FORWARD[form](blocks(outer, block[1]), block, x, place, w, loss, lse, outer, n, *rest, wide_loads(x))
+    out, count = _total(form, loss, place, w, n, ignore_index, reduction, kind)
+    return out, _Kept(x, place, w, lse, count, form, sizes, *rest, int(reduction == "none"))
+
+
+def _operands(input: Any, target: Any, weight: Any, size_average: Any, reduce: Any, reduction: str) -> Any:
+    """(input, target and weight as kernels take them, (outer, classes, inner), dtype of sums); None: not served."""
     if (
         size_average is not None
         or reduce is not None
         or reduction not in ("mean", "sum", "none")
-        or not 0.0 <= label_smoothing <= 1.0
         or input.dtype.name not in FLOATS
         or input.ndim < 2
         or not input.size
@@ -95,26 +113,18 @@ def _entropy(
         or target.shape != input.shape[:1] + input.shape[2:]
         or (weight is not None and weight.shape != input.shape[1:2])
     ):
-        return NotImplemented
-    x, sums = contiguous(input), "float64" if input.dtype.itemsize == 8 else "float32"
+        return None
+    sums = "float64" if input.dtype.itemsize == 8 else "float32"
     place = contiguous(target if target.dtype.name in INDICES else target.astype("int64"))
     w = None if weight is None else contiguous(weight.astype(sums, copy=False))
-    n, inner = x.shape[1], math.prod(x.shape[2:])
-    outer = x.shape[0]
-    form = (x.dtype.name, place.dtype.name, kind.name)
-    loss, lse, rest = new(target.shape, sums), new(target.shape, sums), (ignore_index, float(label_smoothing))
-    if inner > 1:
-        grid = blocks(outer * inner)
-        _ACROSS[form](grid, THREADS, x, place, w, loss, lse, outer, n, inner, *rest)
-    else:
-        block = row_blocks(n, x.itemsize)
-        _FORWARD[form](blocks(outer, block[1]), block, x, place, w, loss, lse, outer, n, *rest, wide_loads(x))
-    each = int(reduction == "none")
-    count, out = new((), sums), new((), kind)
-    rows = outer * inner
-    _TOTAL[form](1, 1024, loss, place, w, out, count, rows, n, ignore_index, int(reduction == "mean"))
-    kept = _Kept(x, place, w, lse, count, form, (outer, n, inner), *rest, each)
-    return (loss.astype(kind, copy=False) if each else out), kept
+    return contiguous(input), place, w, (input.shape[0], input.shape[1], math.prod(input.shape[2:])), sums
+
+
+def _total(form: Any, loss: Any, place: Any, w: Any, n: int, ignored: int, reduction: str, kind: Any) -> Any:
+    """(the loss after its reduction, the sum of the targets' weights or 1)."""
+    count, out = new((), loss.dtype), new((), kind)
+    _TOTAL[form](1, 1024, loss, place, w, out, count, loss.size, n, ignored, int(reduction == "mean"))
+    return (loss.astype(kind, copy=False) if reduction == "none" else out), count
 
 
 def cross_entropy_grad(g: Any, residual: Any, needs: Any) -> Any:
@@ -135,4 +145,40 @@ def cross_entropy_grad(g: Any, residual: Any, needs: Any) -> Any:
     return dx, None, None
 
 
-SERVES: dict[str, Callable[..., Any]] = {"cross_entropy": cross_entropy, "cross_entropy.grad": cross_entropy_grad}
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Any:
+    """As the composite: (loss, what backward needs)."""
+    found = _operands(input, target, weight, size_average, reduce, reduction)
+    if found is None:
+        return NotImplemented
+    x, place, w, sizes, sums = found
+    form, loss = (x.dtype.name, place.dtype.name, x.dtype.name), new(target.shape, sums)
+    _PICKED[form](blocks(loss.size), THREADS, x, place, w, loss, *sizes, ignore_index)
+    out, count = _total(form, loss, place, w, sizes[1], ignore_index, reduction, x.dtype)
+    return out, (input.shape, x.dtype, place, w, count, form, sizes, ignore_index, int(reduction == "none"))
+
+
+def nll_loss_grad(g: Any, residual: Any, needs: Any) -> Any:
+    """Gradients for the log-probabilities alone."""
+    if needs[1] or (len(needs) > 2 and needs[2]):
+        return NotImplemented
+    shape, kind, place, w, count, form, sizes, *rest = residual
+    dx = new(shape, kind)
+    grid = blocks(dx.size, THREADS, 1 << 14)
+    _PICKED_BACKWARD[form](grid, THREADS, contiguous(g), place, w, count, dx, *sizes, *rest)
+    return dx, None, None
+
+
+SERVES: dict[str, Callable[..., Any]] = {
+    "cross_entropy": cross_entropy,
+    "cross_entropy.grad": cross_entropy_grad,
+    "nll_loss": nll_loss,
+    "nll_loss.grad": nll_loss_grad,
+}

@@ -4,8 +4,8 @@
 // Forward goes over the logits once: maximum and sum of exponentials grow together (online softmax; M. Milakov and
 // N. Gimelshein, arXiv 1805.02867), and keeps one number for each row, log(sum(exp)). Backward goes over them once more
 // and writes the gradient. With logits of 16 bits that is 2 + (2 + 2) = 6 bytes for each, the floor; log_softmax,
-// gather and their gradients one after another move 32. Turned down: writing the gradient in forward, for 4 bytes: the factor
-// that backward brings (a loss scale) must come in before float16 rounds.
+// gather and their gradients one after another move 32. Turned down: writing the gradient in forward, for 4 bytes: the
+// factor that backward brings (a loss scale) must come in before float16 rounds.
 //
 // A target that is no class makes its loss and its gradient NaN: nobody waits for a device to find it.
 // It has not run on a GPU yet.
@@ -196,5 +196,32 @@ entropy_across_backward(const L* g, const T* x, const I* target, const A* weight
             if (j == t) v -= s.at;
         }
         dx[k] = narrow<T>(v);
+    }
+}
+
+// nll_loss: -w[t] x[t] of each target, x (outer, n, inner); a target that is no class gives NaN.
+extern "C" __global__ void __launch_bounds__(256)
+picked_forward(const T* x, const I* target, const A* weight, A* loss, i64 outer, i64 n, i64 inner, i64 ignored) {
+    i64 column = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (column >= outer * inner) return;
+    i64 t = (i64)target[column];
+    if (t == ignored) loss[column] = A(0);
+    else if (t < 0 || t >= n) loss[column] = not_a_number<A>();
+    else loss[column] = -(weight ? weight[t] : A(1)) * wide(x[(column / inner * n + t) * inner + column % inner]);
+}
+
+// dx: -g w[t] at the targets, 0 elsewhere; each element is written once.
+extern "C" __global__ void __launch_bounds__(256)
+picked_backward(const L* g, const I* target, const A* weight, const A* count, T* dx, i64 outer, i64 n, i64 inner,
+                i64 ignored, i64 each) {
+    i64 step = (i64)gridDim.x * blockDim.x;
+    for (i64 e = (i64)blockIdx.x * blockDim.x + threadIdx.x; e < outer * n * inner; e += step) {
+        i64 column = e / (n * inner) * inner + e % inner, j = e / inner % n, t = (i64)target[column];
+        A v = 0;
+        if (t != ignored) {
+            if (t < 0 || t >= n) v = not_a_number<A>();
+            else if (j == t) v = -(weight ? weight[t] : A(1)) * (A)wide(g[each ? column : 0]) / *count;
+        }
+        dx[e] = narrow<T>(v);
     }
 }
