@@ -115,6 +115,7 @@ NAMES: dict[str, str] = {
     for module, names in {
         "testing": "autograd.gradcheck autograd.gradgradcheck",
         "runtime.parallel": "nn.DataParallel",
+        "distributed.buckets": "distributed.GradBucket",
         "autograd.sparse": "dsmm hspmm smm sparse_coo sparse_coo_tensor sparse_csr sparse_csr_tensor spmm",
         "autograd.autocast": """autocast clear_autocast_cache get_autocast_cpu_dtype get_autocast_dtype
             get_autocast_gpu_dtype is_autocast_available is_autocast_cache_enabled is_autocast_cpu_enabled

@@ -9,7 +9,7 @@ all processes begins; backward() returns when all of them are done.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import backends
@@ -24,9 +24,6 @@ from ..backends.communication import ReduceOp
 from ..backends.recorder import recording, refused
 
 __all__ = ["GradBucket", "Reducer"]
-
-#: bytes of the first bucket: small, so that talking begins early
-FIRST = 1 << 20
 
 
 class GradBucket:
@@ -85,8 +82,11 @@ def _view(flat: Any, like: Any) -> Any:
     return flat.reshape([like.shape[d] for d in order]).transpose(inverse)
 
 
-def cut(params: list[Tensor], limit: int) -> list[list[Tensor]]:
-    """Parameters, in the order in which their gradients come, cut into buckets of about `limit` bytes."""
+def cut(params: list[Tensor], limits: Sequence[int]) -> list[list[Tensor]]:
+    """Parameters, in the order in which their gradients come, cut into buckets of about so many bytes.
+
+    limits: of the first bucket (small, so that talking begins early), the second and so on; the last holds for others.
+    """
     found: list[list[Tensor]] = []
     open_: dict[Any, tuple[list[Tensor], int]] = {}
     for p in params:
@@ -96,7 +96,7 @@ def cut(params: list[Tensor], limit: int) -> list[list[Tensor]]:
             found.append(members)
         members.append(p)
         size += p.array.nbytes
-        open_[key] = (members, size) if size < (limit if len(found) > 1 else min(limit, FIRST)) else ([], 0)
+        open_[key] = (members, size) if size < limits[min(len(found), len(limits)) - 1] else ([], 0)
     return found
 
 
@@ -107,9 +107,15 @@ class Reducer:
     """
 
     def __init__(
-        self, params: list[Tensor], names: list[str], group: Any, limit: int, find_unused: bool, static: bool
+        self,
+        params: list[Tensor],
+        names: list[str],
+        group: Any,
+        limits: Sequence[int],
+        find_unused: bool,
+        static: bool,
     ) -> None:
-        self.params, self.names, self.group, self.limit = params, names, group, limit
+        self.params, self.names, self.group, self.limits = params, names, group, limits
         self.find_unused, self.static = find_unused or static, static
         #: with a static graph: which parameters are used by any process, known from the first step on
         self.used: Any = None
@@ -137,7 +143,7 @@ class Reducer:
     def _build(self, order: list[Tensor]) -> None:
         """Make the buckets for an order of the parameters; gradients that are there move into them."""
         old = {id(view) for bucket in getattr(self, "buckets", ()) for view in bucket.views}
-        self.buckets = [_Bucket(params) for params in cut(order, self.limit)]
+        self.buckets = [_Bucket(params) for params in cut(order, self.limits)]
         self.place = {p: (b, i) for b in self.buckets for i, p in enumerate(b.params)}
         self.next = 0
         for bucket in self.buckets:

@@ -22,6 +22,7 @@ __all__ = [
     "all_gather_coalesced",
     "all_gather_into_tensor",
     "all_gather_object",
+    "all_gather_single",
     "all_reduce",
     "all_reduce_coalesced",
     "all_to_all",
@@ -40,6 +41,7 @@ __all__ = [
     "reduce",
     "reduce_op",
     "reduce_scatter",
+    "reduce_scatter_single",
     "reduce_scatter_tensor",
     "scatter",
     "scatter_object_list",
@@ -157,6 +159,9 @@ def all_gather_into_tensor(
     return call.run("all_gather", async_op, rows, call.array(input_tensor))
 
 
+all_gather_single = all_gather_into_tensor
+
+
 def gather(
     tensor: Tensor,
     gather_list: Any = None,
@@ -233,6 +238,9 @@ def reduce_scatter_tensor(
     return call.run("reduce_scatter", async_op, call.array(output, True).reshape(-1), rows, op)
 
 
+reduce_scatter_single = reduce_scatter_tensor
+
+
 def all_to_all(
     output_tensor_list: list[Tensor], input_tensor_list: list[Tensor], group: Any = None, async_op: bool = False
 ) -> Any:
@@ -273,20 +281,18 @@ def all_to_all_single(
     return call.run("all_to_all", async_op, cut(call.array(output, True), output_split_sizes, "output"), ins)
 
 
-def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -> Any:
-    """Wait until all processes of the group have come here."""
+def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None, timeout: Any = None) -> Any:
+    """Wait until all processes of the group have come here; for `timeout` (seconds or timedelta) where it is given."""
     if (g := _of(group)) is None:
         return None
-    work = g.barrier(block=not async_op)
+    limit = g.timeout if timeout is None else seconds(timeout)
+    work = g.run("barrier", lambda end: g._barrier(min(end, time.monotonic() + limit)), block=not async_op)
     return work if async_op else None
 
 
 def monitored_barrier(group: Any = None, timeout: Any = None, wait_all_ranks: bool = False) -> None:
     """`barrier`, with a time limit of its own; the error names the ranks that did not come."""
-    if (g := _of(group)) is None:
-        return
-    limit = g.timeout if timeout is None else seconds(timeout)
-    g.run("monitored_barrier", lambda end: g._barrier(min(end, time.monotonic() + limit)))
+    barrier(group, timeout=timeout)
 
 
 # -- from one to one --------------------------------------------------------------------------------------------------

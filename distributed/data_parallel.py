@@ -90,11 +90,12 @@ class DistributedDataParallel(Module, Joinable):
     gradients in `.grad`: sums are made in buckets of `bucket_cap_mb` megabytes (25; the first is 1) while backward goes
     on. A loss that is a mean gives what one process gets on the whole batch where the parts have equal sizes.
 
-    device_ids: the GPU of a module that lives on one; inputs are moved there. broadcast_buffers: copy rank 0's buffers
-    to all before each forward. find_unused_parameters: allow that some parameters take no part in the result; those
-    that no process used keep their gradient. static_graph: which ones do is the same in each step. Gradients are always
-    views of the buckets, so `gradient_as_bucket_view` changes nothing. ValueError without a process group,
-    RuntimeError for modules that differ between processes or have nothing to train.
+    device_ids: the GPU of a module that lives on one; inputs are moved there. forward_sync_buffers: copy rank 0's
+    buffers to all before each forward (True); broadcast_buffers, its older name, holds for the start as well.
+    find_unused_parameters: allow that some parameters take no part in the result; those that no process used keep their
+    gradient. static_graph: which ones do is the same in each step. Gradients are always views of the buckets, so
+    `gradient_as_bucket_view` and `batched_grad_copy` change nothing. ValueError without a process group, RuntimeError
+    for modules that differ between processes or have nothing to train.
     """
 
     def __init__(
@@ -116,6 +117,9 @@ class DistributedDataParallel(Module, Joinable):
         mixed_precision: Any = None,
         device_mesh: Any = None,
         skip_all_reduce_unused_params: bool = False,
+        bucket_cap_mb_list: Sequence[float] | None = None,
+        batched_grad_copy: bool = False,
+        forward_sync_buffers: bool | None = None,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -139,12 +143,17 @@ class DistributedDataParallel(Module, Joinable):
             find_unused_parameters,
             static_graph,
         )
-        self.broadcast_buffers = True if broadcast_buffers is None else broadcast_buffers
+        self.broadcast_buffers = broadcast_buffers is not False
+        if forward_sync_buffers is not None:
+            self.broadcast_buffers = forward_sync_buffers
         self.gradient_as_bucket_view = gradient_as_bucket_view
         self.require_backward_grad_sync = self.require_forward_param_sync = True
-        self.bucket_bytes_cap = int((25 if bucket_cap_mb is None else bucket_cap_mb) * 1024 * 1024)
+        caps: Sequence[float] = bucket_cap_mb_list or [1, 25]
+        if bucket_cap_mb is not None:
+            caps = [min(bucket_cap_mb, 1), bucket_cap_mb]
+        self.bucket_bytes_caps = [int(cap * 1024 * 1024) for cap in caps]
         self.parameters_to_ignore = set(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
-        self._start(init_sync)
+        self._start(init_sync, broadcast_buffers is not False)
 
     @staticmethod
     def _devices(module: Module, device_ids: Any, output_device: Any) -> tuple[Any, Any]:
@@ -159,7 +168,7 @@ class DistributedDataParallel(Module, Joinable):
             )
         return list(device_ids), device_ids[0] if output_device is None else output_device
 
-    def _start(self, init_sync: bool) -> None:
+    def _start(self, init_sync: bool, with_buffers: bool = True) -> None:
         named = [(n, p) for n, p in self.module.named_parameters() if n not in self.parameters_to_ignore]
         buffers = [b for n, b in self.module.named_buffers() if n not in self.parameters_to_ignore]
         trained = [(n, p) for n, p in named if p.requires_grad]
@@ -171,13 +180,13 @@ class DistributedDataParallel(Module, Joinable):
         if len(group.ranks) > 1:
             self._compare(named, group)
             if init_sync:
-                broadcast_tensors([p for _, p in named] + buffers, 0, group)
+                broadcast_tensors([p for _, p in named] + (buffers if with_buffers else []), 0, group)
         self.__dict__["reducer"] = (
             Reducer(
                 [p for _, p in trained],
                 [n for n, _ in trained],
                 group,
-                self.bucket_bytes_cap,
+                self.bucket_bytes_caps,
                 self.find_unused_parameters,
                 self.static_graph,
             )
