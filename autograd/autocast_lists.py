@@ -18,7 +18,8 @@ NARROW, WIDE, WIDEST, ALONE = "narrow", "wide", "widest", "alone"
 #: in the dtype of the first input; an error
 FIRST, REFUSED = "first", "refused"
 
-_PRODUCTS = """matmul addbmm linear conv conv_input contract scaled_dot_product_attention prelu lstm rnn vecdot"""
+_PRODUCTS = """matmul addbmm linear feed_forward conv conv_input contract scaled_dot_product_attention prelu lstm rnn
+    vecdot"""
 _LOSSES = """binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy hinge_embedding_loss huber_loss kl_div
     l1_loss margin_ranking_loss mse_loss multi_margin_loss multilabel_margin_loss nll_loss poisson_nll_loss
     smooth_l1_loss soft_margin_loss triplet_margin_loss"""

@@ -14,6 +14,7 @@ from ..autograd import FUNCTIONS, Tensor, no_grad
 from ..autograd.creation import arange
 from ..autograd.ops.joining import cat
 from ..nn import functional as F
+from ..nn.feed_forward import feed_forward
 from ..nn.normalization import add_norm
 
 
@@ -60,7 +61,8 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        y = feed_forward(x, self.c_fc, self.c_proj, "gelu_tanh")
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")) if y is None else y
 
 
 class Block(nn.Module):

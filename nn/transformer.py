@@ -20,6 +20,7 @@ from . import init
 from .activation import GELU, ReLU
 from .container import ModuleList
 from .dropout import Dropout
+from .feed_forward import feed_forward
 from .linear import Linear
 from .module import Module
 from .multihead import MultiheadAttention
@@ -73,6 +74,17 @@ class _Layer(Module):
     ) -> Tensor:
         masks = {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask, "is_causal": is_causal}
         return self.dropout1(self.self_attn(x, x, x, need_weights=False, **masks)[0])
+
+
+def _mapped(layer: Any, x: Tensor) -> Tensor:
+    """linear2(dropout(activation(linear1(x)))) of a layer."""
+    drops, between = layer.dropout, layer.activation
+    plain = type(drops) is Dropout and drops._hooks is None and not (drops.training and drops.p)
+    if plain and (between is F.relu or (type(between) is ReLU and between._hooks is None)):
+        found = feed_forward(x, layer.linear1, layer.linear2, "relu")
+        if found is not None:
+            return found
+    return layer.linear2(drops(between(layer.linear1(x))))
 
 
 class TransformerEncoderLayer(_Layer):
@@ -130,7 +142,7 @@ class TransformerEncoderLayer(_Layer):
         return self._residual(x, self.norm2, self._ff_block)
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return self.dropout2(_mapped(self, x))
 
 
 class TransformerDecoderLayer(_Layer):
@@ -199,7 +211,7 @@ class TransformerDecoderLayer(_Layer):
         return self.dropout2(self.multihead_attn(x, mem, mem, need_weights=False, **masks)[0])
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return self.dropout3(_mapped(self, x))
 
 
 class TransformerEncoder(Module):

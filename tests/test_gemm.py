@@ -171,6 +171,78 @@ def test_gradients_of_others(executor):
     assert gemm.grads(g, {"weight": (x, (4, 6)), "bias": ((),)}) is NotImplemented
 
 
+# -- two linear maps with a function between them ---------------------------------------------------------------------
+
+E = Epilogue
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lead", [(5,), (2, 3), ()])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(
+    ("activation", "forward", "backward"),
+    [
+        ("relu", (E.RELU, E.RELU_BIAS), (E.DEFAULT, E.DEFAULT)),
+        ("gelu_tanh", (E.GELU_AUX, E.GELU_AUX_BIAS), (E.DGELU, E.DGELU_BGRAD)),
+    ],
+)
+def test_feed_forward(executor, dtype, lead, biased, activation, forward, backward):
+    shapes = [(*lead, 6), (10, 6), (4, 10), (10,), (4,), (*lead, 4)]
+    x, w1, w2, b1, b2, g = (array(*s, dtype=dtype, seed=i) for i, s in enumerate(shapes))
+    biases = (b1, b2) if biased else (None, None)
+    out, kept = gemm.feed_forward(x, w1, w2, *biases, activation)
+    needs = (True, True, True, biased, biased)
+    found = gemm.feed_forward_grad(g, kept, needs)
+    used = [s.epilogue for s in executor.calls]
+    assert used == [
+        *(forward[biased], E.BIAS if biased else E.DEFAULT),
+        *(E.BGRADB if biased else E.DEFAULT, backward[biased]),
+        *(E.BGRADB if biased and activation == "relu" else E.DEFAULT, E.DEFAULT),
+    ]
+
+    x, w1, w2, b1, b2, g = (a.astype("float64") for a in (x, w1, w2, b1, b2, g))
+    before = x @ w1.T + b1 * biased
+    t = np.tanh(np.sqrt(2 / np.pi) * (before + 0.044715 * before**3))
+    hidden = np.maximum(before, 0) if activation == "relu" else 0.5 * before * (1 + t)
+    slope = 0.5 * (1 + t) + 0.5 * before * (1 - t * t) * np.sqrt(2 / np.pi) * (1 + 0.134145 * before**2)
+    slope = before > 0 if activation == "relu" else slope
+    inner = (g @ w2) * slope
+    rows = lambda a: a.reshape(-1, a.shape[-1])
+    expected = [inner @ w1, rows(inner).T @ rows(x), rows(g).T @ rows(hidden), rows(inner).sum(0), rows(g).sum(0)]
+    near = dict(zip(["float64", "float32", "float16", "bfloat16"], [1e-12, 2e-6, 8e-3, 5e-2]))[np.dtype(dtype).name]
+    for value, true, need in zip([out, *found], [hidden @ w2.T + b2 * biased, *expected], [True, *needs], strict=True):
+        assert (value is None) == (not need)
+        if need:
+            assert (value.dtype, value.shape) == (np.dtype(dtype), true.shape)
+            assert abs(value.astype("float64") - true).max() <= near * (1 + abs(true).max())
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu_tanh"])
+@pytest.mark.parametrize(
+    "needs", [(1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1), (0, 1, 0, 1, 1)]
+)
+def test_only_the_gradients_that_are_wanted(executor, activation, needs):
+    arrays = [array(*s, seed=i) for i, s in enumerate([(3, 6), (8, 6), (4, 8), (8,), (4,)])]
+    _, kept = gemm.feed_forward(*arrays, activation)
+    found = gemm.feed_forward_grad(array(3, 4), kept, needs)
+    every = gemm.feed_forward_grad(array(3, 4), kept, (1,) * 5)
+    for value, need, true in zip(found, needs, every, strict=True):
+        assert (value is not None) == bool(need)
+        if need:
+            np.testing.assert_allclose(value, true)
+
+
+def test_feed_forward_of_others(executor):
+    x, w1, w2 = array(3, 6), array(8, 6), array(4, 8)
+    assert gemm.feed_forward(x[:0], w1, w2) is NotImplemented
+    assert gemm.feed_forward(x, w1, w2, array(1)) is NotImplemented
+    executor.refused = (E.RELU, E.DGELU, E.DGELU_BGRAD)
+    assert gemm.feed_forward(x, w1, w2) is NotImplemented
+    _, kept = gemm.feed_forward(x, w1, w2, activation="gelu_tanh")
+    assert gemm.feed_forward_grad(array(3, 4), kept, (1, 1, 1, 0, 0)) is NotImplemented
+    assert gemm.feed_forward_grad(array(3, 4), kept, (0, 0, 1, 0, 0)) is not NotImplemented
+
+
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import math
 from ..composite import composite
 from ..op import op
 
-__all__ = ["bilinear", "linear"]
+__all__ = ["bilinear", "feed_forward", "linear"]
 
 
 @op(broadcast=True)  # for a bias of one element
@@ -92,3 +92,17 @@ def bilinear(F, input1, input2, weight, bias=None, /):
     if bias is not None:
         result = result + bias
     return F.reshape(result, (*input1.shape[:-1], out))
+
+
+@composite
+def feed_forward(F, input, weight1, weight2, bias1=None, bias2=None, /, activation="relu"):
+    """linear(f(linear(input, weight1, bias1)), weight2, bias2): two maps of the last dimension, and f between them.
+
+    f: "relu", or "gelu_tanh", gelu's tanh form. input (*, in), weight1 (hidden, in), weight2 (out, hidden), biases
+    (hidden,) and (out,) or None: the result is (*, out). On a GPU f and its gradient are part of the matrix products.
+    """
+    if activation not in ("relu", "gelu_tanh"):
+        raise ValueError(f"feed_forward: activation is 'relu' or 'gelu_tanh', not {activation!r}")
+    hidden = F.linear(input, weight1, bias1)
+    hidden = F.relu(hidden) if activation == "relu" else F.gelu(hidden, approximate="tanh")
+    return F.linear(hidden, weight2, bias2)

@@ -276,6 +276,80 @@ def grads(g: Any, given: dict[str, tuple[Any, ...]]) -> Any:
     return [found[name] for name in given]
 
 
+# -- two linear maps with a function between them ---------------------------------------------------------------------
+
+
+def feed_forward(
+    input: Any, weight1: Any, weight2: Any, bias1: Any = None, bias2: Any = None, activation: str = "relu"
+) -> Any:
+    """As the composite: (result, what the gradients need). ReLU and GELU are in the first product's epilogue."""
+    vectors = [(bias1, weight1), (bias2, weight2)]
+    if weight1.ndim != 2 or weight2.ndim != 2 or not input.ndim or not input.size:
+        return NotImplemented
+    if any(b is not None and (b.shape != w.shape[:1] or b.dtype != w.dtype) for b, w in vectors):
+        return NotImplemented
+    x, aux, ld = _rows(input), None, 0
+    width = weight1.shape[0]
+    if activation == "gelu_tanh":
+        ld = -(-width // 8) * 8
+        aux = launch.new((x.shape[0], ld), x.dtype)
+        epilogue = Epilogue.GELU_AUX if bias1 is None else Epilogue.GELU_AUX_BIAS
+    else:
+        epilogue = Epilogue.RELU if bias1 is None else Epilogue.RELU_BIAS
+    bias = None if bias1 is None else launch.contiguous(bias1)
+    hidden = product(Strided(x), Strided(weight1, turn=True), epilogue, bias, aux, ld)
+    if hidden is NotImplemented:
+        return NotImplemented
+    out = linear(hidden, weight2, bias2)
+    if out is NotImplemented:
+        return NotImplemented
+    kept = x, hidden, aux, weight1, weight2, input.shape
+    return out.reshape(*input.shape[:-1], weight2.shape[0]), kept
+
+
+def feed_forward_grad(g: Any, residual: Any, needs: Any) -> Any:
+    """Gradients of the five inputs: GELU's and the biases' in the products' epilogues."""
+    x, hidden, aux, weight1, weight2, shape = residual
+    g = _rows(g)
+    found: list[Any] = [None] * 5
+    found[2], found[4] = _of_weight(g, hidden, needs[2], needs[4])
+    if needs[0] or needs[1] or needs[3]:
+        before, found[3] = _before(g, hidden, aux, weight2, needs[3])
+        found[1], again = _of_weight(before, x, needs[1], needs[3] and found[3] is None)
+        found[3] = again if found[3] is None else found[3]
+        if needs[0]:
+            dx = input_grad(before, weight1) if before is not NotImplemented else NotImplemented
+            found[0] = dx if dx is NotImplemented else dx.reshape(shape)
+    return NotImplemented if any(f is NotImplemented for f in found) else found
+
+
+def _of_weight(g: Any, x: Any, weight: bool, bias: bool) -> tuple[Any, Any]:
+    """The gradients of a weight and a bias, those that are wanted."""
+    if g is NotImplemented:
+        return NotImplemented, None
+    if weight and bias:
+        total = launch.new(g.shape[1], g.dtype)
+        found = product(Strided(g, turn=True), Strided(x), Epilogue.BGRADB, total)
+        if found is not NotImplemented:
+            return found, total
+    return (
+        product(Strided(g, turn=True), Strided(x)) if weight else None,
+        bias_grad(g, (g.shape[1],)) if bias else None,
+    )
+
+
+def _before(g: Any, hidden: Any, aux: Any, weight2: Any, bias: bool) -> tuple[Any, Any]:
+    """(the gradient before the function, its sum over rows where it came along and is wanted)."""
+    if aux is None:
+        inner = product(Strided(g), Strided(weight2))
+        if inner is not NotImplemented:
+            inner = launch.machine.xp.where(hidden <= 0, 0, inner)
+        return inner, None
+    total = launch.new(weight2.shape[1], g.dtype) if bias else None
+    epilogue = Epilogue.DGELU_BGRAD if bias else Epilogue.DGELU
+    return product(Strided(g), Strided(weight2), epilogue, total, aux, aux.shape[1]), total
+
+
 def _partial(kernel: Callable[..., Any]) -> Callable[..., Any]:
     kernel.partial = True  # type: ignore[attr-defined]
     return kernel
@@ -288,4 +362,6 @@ GEMM: dict[str, Callable[..., Any]] = {
     "linear.grad.weight": _partial(weight_grad),
     "linear.grad.bias": _partial(bias_grad),
     "linear.grads": _partial(grads),
+    "feed_forward": _partial(feed_forward),
+    "feed_forward.grad": _partial(feed_forward_grad),
 }

@@ -6,6 +6,10 @@ from chainrule.testing import OpRecord, Sample
 from chainrule.testing.samples import empty, floats, scalar
 
 
+def gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 def _linear(x, w, b=None):
     out = x @ (w.T if w.ndim > 1 else w)
     return out if b is None else out + b
@@ -43,7 +47,26 @@ def _bilinear_samples():
     ]
 
 
+def _between(x, w1, w2, b1=None, b2=None, activation="relu"):
+    hidden = _linear(x, w1, b1)
+    hidden = np.maximum(hidden, 0) if activation == "relu" else gelu_tanh(hidden)
+    return _linear(hidden, w2, b2)
+
+
+def _feed_forward_samples():
+    x, w1, w2 = floats((2, 3)), floats((4, 3), seed=1), floats((2, 4), seed=2)
+    biases = floats(4, seed=3), floats(2, seed=4)
+    return [
+        Sample(x, w1, w2, *biases),
+        Sample(x, w1, w2, *biases, activation="gelu_tanh"),
+        Sample(floats((2, 1, 3)), w1, w2, activation="gelu_tanh"),
+        Sample(floats(3), w1, w2, biases[0]),
+        Sample(empty((0, 3)), w1, w2, *biases),
+    ]
+
+
 RECORDS = [
+    OpRecord("feed_forward", samples=_feed_forward_samples, reference=_between),
     OpRecord(
         "linear",
         samples=_linear_samples,
