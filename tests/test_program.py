@@ -511,15 +511,9 @@ class Followed:
     def __init__(self):
         self.calls = []
 
-    def live(self, compute, undo=None):
-        cells = [Live(x) for x in compute()]
-
-        def again():
-            for cell, value in zip(cells, compute()):
-                cell.value = value
-
-        self.calls.append(Call(Host(again)))
-        return tuple(cells)
+    def host(self, action, undo=None):
+        self.calls.append(Call(Host(action)))
+        return action()
 
 
 # -- NumPy's loops and BLAS -------------------------------------------------------------------------------------------
@@ -772,6 +766,24 @@ def test_more_threads_than_processors():
             assert (y == first).all()
     """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+@fast
+def test_the_process_ends_while_helpers_look_for_work():
+    script = """if True:
+        import numpy as np, chainrule
+        from chainrule.backends.compiled.program import Program, listing
+        from chainrule.backends.numpy.kernels import KERNELS
+        chainrule.set_num_threads(4)
+        x = np.ones((300, 5000), np.float32)
+        with listing() as calls:
+            y = KERNELS["relu"](x)
+        program = Program(calls)
+        for _ in range(5):
+            program.run()
+    """
+    for _ in range(4):
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
 def test_what_is_made_again_goes_into_the_same_array():

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..hashing import limit, words
 from ..numpy.memory import empty_like
-from ..recorder import live
+from ..recorder import host
 from .build import kernel
 from .elementwise import flat, memory_of
 from .listed import STATE, following
@@ -80,7 +80,7 @@ def _steps(a: Any) -> tuple[int, int, int, int, int] | None:
 
 
 def _words(seed: Any) -> Any:
-    return words(seed) if STATE.calls is None else following(live, words, {"seed": seed})
+    return words(seed) if STATE.calls is None else following(host, words, {"seed": seed})
 
 
 def dropout_by_seed(input: Any, seed: int, p: float) -> Any:

@@ -37,15 +37,28 @@ class Live:
         self.followed: dict[Any, Any] = {}
 
 
-def following(live: Callable[..., Any], function: Callable[..., Any], given: dict[str, Any]) -> Any:
-    """`live(lambda: function(**given))` with numbers for the `Live` among `given`; once for the same ones."""
-    late = [x for x in given.values() if isinstance(x, Live)]
+def following(host: Callable[..., Any], function: Callable[..., Any], given: dict[str, Any]) -> Any:
+    """The numbers of `function(**given)`; where there are `Live` ones among `given`, as such, once for the same ones.
+
+    `host(action)` has them worked out anew in each run.
+    """
+    late = [(name, x) for name, x in given.items() if isinstance(x, Live)]
     if not late:
         return function(**given)
     key = (function, *[(name, id(x) if isinstance(x, Live) else x) for name, x in given.items()])
-    known = late[0].followed
+    known = late[0][1].followed
     if key not in known:
-        known[key] = live(lambda: function(**{name: number(x) for name, x in given.items()})), late
+        now = {name: number(x) for name, x in given.items()}
+        cells = tuple([Live(x) for x in function(**now)])
+
+        def again() -> None:
+            for name, x in late:
+                now[name] = x.value
+            for cell, value in zip(cells, function(**now)):
+                cell.value = value
+
+        host(again)
+        known[key] = cells, late
     return known[key][0]
 
 

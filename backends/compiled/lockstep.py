@@ -18,6 +18,7 @@ its own call for that).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -48,8 +49,9 @@ _FIRST, _COUNT, _DONE, _STAGE = 0, 8, _LINE, 2 * _LINE
 _TAKEN, _BEGIN, _END, _PIECE = 0, 8, 16, _LINE
 #: a call: addresses of the code, of the arguments, and 0 or that of a number which is not 0 where they were wrong
 _CODE, _ARGUMENTS, _FLAG, _CALL = 0, 8, 16, 24
-#: the board: whether somebody has it; on the next line a count that is odd while a run is on, its table and number
-_HELD, _COUNTER, _TABLE, _RUN = 0, _LINE, _LINE + 8, _LINE + 16
+#: the board: whether somebody has it, and whether the process ends; on the next line a count that is odd while a run is
+#: on, its table and number
+_HELD, _CLOSED, _COUNTER, _TABLE, _RUN = 0, 8, _LINE, _LINE + 8, _LINE + 16
 #: what a helper says, a line each behind those two: the table it is in, or 0; the last count it has seen; 1 awake
 _INSIDE, _SEEN, _AWAKE = 0, 8, 16
 _HELPERS, _MOST = 2 * _LINE, 256
@@ -106,7 +108,7 @@ def _conduct(board, table, run):
 def _help(board, me, rounds, give_up):
     """A helper's part in runs, until there was none for so many rounds."""
     mine, waited = board + _HELPERS + _LINE * me, 0
-    while waited < rounds:
+    while waited < rounds and load(board + _CLOSED) == 0:
         count = load(board + _COUNTER)
         if count % 2 == 1 and count != peek(mine + _SEEN):
             poke(mine + _SEEN, count)
@@ -185,6 +187,13 @@ class _Helpers:
             _help(self.address, me, self.rounds, _GIVE_UP)
             self.words[_AWAKE_AT + me * _LINE // 8] = 0
 
+    def close(self) -> None:
+        """Send all to sleep, before the code and the tables go that they may be in."""
+        self.words[_CLOSED // 8] = 1
+        end = time.monotonic() + 1
+        while any(self.words[_AWAKE_AT + i * _LINE // 8] for i in range(len(self.locks))) and time.monotonic() < end:
+            time.sleep(1e-4)
+
     def inside(self, address: int) -> bool:
         """Whether a helper may be in the table at this address."""
         return any(self.words[(_HELPERS + _INSIDE + i * _LINE) // 8] == address for i in range(len(self.locks)))
@@ -214,6 +223,7 @@ def _forked() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
+atexit.register(lambda: _NOW[0].close())
 
 
 # -- stretches --------------------------------------------------------------------------------------------------------

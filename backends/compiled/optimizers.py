@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..recorder import live
+from ..recorder import host
 from .build import Kernel, kernel
 from .listed import STATE, following, number
 from .pool import parallel
@@ -212,7 +212,7 @@ def _run(step: Kernel, arrays: tuple[Any, ...], numbers: Callable[..., Any], opt
             or a.ndim != 1
         ):
             return NotImplemented
-    given = numbers(**options) if STATE.calls is None else following(live, numbers, options)
+    given = numbers(**options) if STATE.calls is None else following(host, numbers, options)
     parallel(step, arrays[0].size, *arrays, *given, least=_LEAST, step=256)
     return None
 
