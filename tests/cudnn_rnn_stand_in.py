@@ -145,6 +145,7 @@ class Library:
 
     def _cudnnGetRNNTempSpaceSizes(self, handle, network, mode, data, work, reserve):
         assert mode == recurrent.TRAINING
+        assert self._of(network)["flags"] == (len(set(self._of(data)["sizes"])) == 1)
         work._obj.value, reserve._obj.value = 10, 16
 
     def _compute(self, network, x_data, x, h, hx, c, cx, block):

@@ -415,9 +415,9 @@ def test_descriptors(kind, dtype):
     ):
         if projection != 650 and kind != "LSTM":
             continue
-        for tf32 in (False, True):
+        for tf32, packed in itertools.product((False, True), repeat=2):
             spec = recurrent.Spec(kind, dtype, 200, 650, projection, layers, bidirectional, biases)
-            assert recurrent.describe(calls, spec, tf32)
+            assert recurrent.describe(calls, spec, tf32, packed)
             count += 1
     VERDICTS.setdefault(f"recurrent descriptors {dtype}", []).append((count, 0, 0, 0))
 
@@ -428,17 +428,17 @@ def test_batches():
 
     class Network:
         spec = recurrent.Spec("LSTM", "float16", 200, 650, 650, 2, True, True)
-        descriptor = recurrent.describe(calls, spec, True)
 
-        def __init__(self):
-            self.calls = calls
+        def __init__(self, packed):
+            self.calls, self.packed = calls, packed
+            self.descriptor = recurrent.describe(calls, self.spec, True, packed)
 
         def handle(self):
             return calls.made("")
 
     for sizes in ((4,) * 7, (4, 4, 2, 1)):
         with pytest.raises(recurrent.Refused, match="cudnnCreate: "):  # after all others
-            recurrent._Batch(Network(), sizes)
+            recurrent._Batch(Network(sizes[-1] != sizes[0]), sizes)
     with pytest.raises(recurrent.Refused, match="cudnnSetRNNDescriptor_v8"):
-        recurrent.describe(calls, Network.spec._replace(hidden=-1), True)
+        recurrent.describe(calls, Network.spec._replace(hidden=-1), True, False)
     assert ctypes.sizeof(ctypes.c_size_t) == 8

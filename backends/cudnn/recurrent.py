@@ -128,8 +128,8 @@ class Spec(NamedTuple):
         return found
 
 
-def describe(calls: Calls, spec: Spec, tf32: bool) -> ctypes.c_void_p:
-    """The library's descriptor of the network."""
+def describe(calls: Calls, spec: Spec, tf32: bool, packed: bool) -> ctypes.c_void_p:
+    """The library's descriptor of the network, for rows that are `packed` or have all sequences of one length."""
     mode, dtype = MODES[spec.kind][0], DTYPES[spec.dtype]
     narrow = spec.dtype in ("float16", "bfloat16")
     math = TENSOR_OPS if narrow else FMA_MATH if spec.dtype == "float32" and not tf32 else DEFAULT_MATH
@@ -149,7 +149,7 @@ def describe(calls: Calls, spec: Spec, tf32: bool) -> ctypes.c_void_p:
         spec.projection,
         spec.layers,
         None,  # no dropout
-        1,  # padded sequences are taken
+        int(not packed),  # padding may be between rows
     )
     return found
 
@@ -160,10 +160,9 @@ class _Batch:
     def __init__(self, network: _Network, batch_sizes: tuple[int, ...]) -> None:
         calls, spec, self.calls = network.calls, network.spec, network.calls
         dtype, steps, batch = DTYPES[spec.dtype], len(batch_sizes), batch_sizes[0]
-        constant = batch_sizes[-1] == batch
-        ends = [steps] * batch if constant else [sum(n > b for n in batch_sizes) for b in range(batch)]
+        ends = [sum(n > b for n in batch_sizes) for b in range(batch)] if network.packed else [steps] * batch
         lengths = (ctypes.c_int * batch)(*ends)
-        layout = UNPACKED if constant else PACKED
+        layout = PACKED if network.packed else UNPACKED
         self.rows = []
         for width in (spec.features, spec.projection * spec.directions):
             made = calls.made("RNNDataDescriptor")
@@ -194,9 +193,10 @@ class _Batch:
 class _Network:
     """A network's descriptor, and where its weights lie in their block."""
 
-    def __init__(self, owner: _Owner, spec: Spec, tf32: bool) -> None:
-        self.calls, self.handle, self.arrays, self.spec = owner.calls, owner.handle, owner.arrays, spec
-        self.descriptor = describe(self.calls, spec, tf32)
+    def __init__(self, owner: _Owner, spec: Spec, tf32: bool, packed: bool) -> None:
+        self.calls, self.handle, self.arrays = owner.calls, owner.handle, owner.arrays
+        self.spec, self.packed = spec, packed
+        self.descriptor = describe(self.calls, spec, tf32, packed)
         size = ctypes.c_size_t()
         self.calls.cudnnGetRNNWeightSpaceSize(self.handle(), self.descriptor, ctypes.byref(size))
         self.size = size.value
@@ -241,7 +241,7 @@ class _Network:
             calls.cudnnDestroyTensorDescriptor(made)
         return places
 
-    def packed(self, params: Any) -> Any:
+    def block(self, params: Any) -> Any:
         """The block of all weights."""
         xp, first = self.arrays.xp, params[0]
         block = xp.empty(-(-self.size // first.itemsize), first.dtype)
@@ -254,13 +254,13 @@ class _Network:
                 done += stop - start
         return block
 
-    def unpacked(self, block: Any) -> list[Any]:
+    def parts(self, block: Any) -> list[Any]:
         """The parts of a block that are the parameters' (or their gradients)."""
         found = []
         assert self.places is not None
         for shape, pieces in self.places:
-            parts = [block[start:stop] for start, stop in pieces]
-            whole = parts[0] if len(parts) == 1 else self.arrays.xp.concatenate(parts)
+            each = [block[start:stop] for start, stop in pieces]
+            whole = each[0] if len(each) == 1 else self.arrays.xp.concatenate(each)
             found.append(whole.reshape(shape))
         return found
 
@@ -285,12 +285,12 @@ class _Owner:
             kept[1] = stream
         return kept[0]  # type: ignore[no-any-return]
 
-    def network(self, spec: Spec) -> _Network | None:
+    def network(self, spec: Spec, packed: bool) -> _Network | None:
         """The network of `spec` under the settings; None where cuDNN refuses it."""
-        key = (spec, settings.allow_tf32, self.arrays.device())
+        key = (spec, packed, settings.allow_tf32, self.arrays.device())
         if key not in self._networks:
             try:
-                self._networks[key] = _Network(self, spec, settings.allow_tf32)
+                self._networks[key] = _Network(self, spec, settings.allow_tf32, packed)
             except Refused:
                 self._networks[key] = None
         return self._networks[key]
@@ -336,7 +336,8 @@ def recurrent(
     owner = _owner()
     count = 2 if kind == "LSTM" else 1
     spec = None if owner is None else _spec(tensors, kind, count, has_biases, num_layers, bidirectional)
-    network = None if owner is None or spec is None else owner.network(spec)
+    packed = batch_sizes[-1] != batch_sizes[0]
+    network = None if owner is None or spec is None else owner.network(spec, packed)
     if owner is None or network is None:
         return NotImplemented
     arrays, calls = owner.arrays, owner.calls
@@ -344,7 +345,7 @@ def recurrent(
     x = dense(arrays, tensors[0])
     given = [None if s is None else dense(arrays, s) for s in tensors[1 : 1 + count]]
     try:
-        block, batch = network.packed(tensors[1 + count :]), network.batch(batch_sizes)
+        block, batch = network.block(tensors[1 + count :]), network.batch(batch_sizes)
     except Refused:
         return NotImplemented
     width, rows = network.spec.projection * network.spec.directions, len(x)
@@ -410,7 +411,7 @@ def recurrent_grad(g: Any, residual: Any, needs: Any) -> Any:
             *(batch.work, at(work)),
             *(batch.reserve, at(reserve)),
         )
-        parameters = network.unpacked(dblock)
+        parameters = network.parts(dblock)
     found = [dx, *dgiven, *parameters]
     return [d if need else None for d, need in zip(found, needs, strict=True)]
 
