@@ -129,7 +129,7 @@ class DistributedDataParallel(Module, Joinable):
             ("device_mesh", device_mesh),
         ):
             if value is not None:
-                raise NotImplementedError(f"DistributedDataParallel: there is no {name} here; autocast narrows")
+                raise NotImplementedError(f"DistributedDataParallel takes no {name}")
         group = joined(process_group)
         if not any(p.requires_grad for p in module.parameters()):
             raise RuntimeError(

@@ -271,6 +271,15 @@ def test_the_spawning_program_ends_as_under_pytorch(tmp_path, torch):
     assert abs(theirs - ours) < 2e-6
 
 
+@pytest.mark.torch
+def test_torchrun_itself(tmp_path, torch):
+    program = written_for("chainrule", "ddp_torchrun", tmp_path)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    code, out, err, _ = run([*torchrun, program, "2", "1", "--snapshot", tmp_path / "snapshot.pt"])
+    assert code == 0, err
+    assert "Epoch 1 | Batchsize: 32 | Steps: 4" in out
+
+
 # -- examples ---------------------------------------------------------------------------------------------------------
 
 
