@@ -83,6 +83,9 @@ class Mesh:
         listener = listen(address, 0)
         try:
             self._meet(store, listener, address)
+        except BaseException:
+            self.forget()
+            raise
         finally:
             listener.close()
         for peer, connection in self.peers.items():
