@@ -24,7 +24,7 @@ cupy = pytest.importorskip("cupy", reason="CuPy is not installed; `make test-gpu
 cupyx = pytest.importorskip("cupyx")
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted([*ROOT.glob("autograd/**/*.py"), *ROOT.glob("backends/*.py")])
+FILES = sorted([*ROOT.glob("autograd/**/*.py"), *ROOT.glob("backends/*.py"), *ROOT.glob("backends/cudnn/*.py")])
 BACKEND = by_name("cupy")
 kernels, namespace = (importlib.import_module(f"chainrule.backends.cupy.{name}") for name in ("kernels", "namespace"))
 ANY = object()
