@@ -24,9 +24,9 @@ from chainrule.backends import by_name, hashing, philox, recorder  # noqa: E402
 from chainrule.models.gpt import GPT, GPTConfig  # noqa: E402
 
 by_name("cupy")
-launch, kernels, activation, columns, dropout, rows, namespace, device_random = (
+launch, kernels, activation, columns, dropout, entropy, rows, namespace, device_random = (
     importlib.import_module(f"chainrule.backends.cupy.{name}")
-    for name in ("launch", "kernels", "activation", "columns", "dropout", "rows", "namespace", "random")
+    for name in ("launch", "kernels", "activation", "columns", "dropout", "entropy", "rows", "namespace", "random")
 )
 KERNELS = kernels.KERNELS
 
@@ -247,6 +247,21 @@ def test_nll_loss(machine, dtype, params, shape, weighted):
     out, kept = KERNELS["nll_loss"](x, target, weight, **params)
     assert np.isnan(out.flat[0])
     assert np.isnan(KERNELS["nll_loss.grad"](g, kept, (True, False, False))[0].flat[0])
+
+
+@simulated
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_losses_of_many_targets_are_added_up_by_several_blocks(machine, monkeypatch, reduction):
+    monkeypatch.setattr(entropy, "_SHARE", 100)
+    random = np.random.default_rng(15)
+    x, target, weight = random.standard_normal((1, 5, 60, 60)), random.integers(0, 5, (1, 60, 60)), random.random(5)
+    for name in ("cross_entropy", "nll_loss"):
+        params = {"reduction": reduction, "ignore_index": 3}
+        out, kept = KERNELS[name](x, target, weight, **params)
+        expected, (dx, *_) = composed(name, x, target, weight, **params)
+        close(out, expected, "float64")
+        close(KERNELS[f"{name}.grad"](np.ones(()), kept, (True, False, False))[0], dx, "float64", 2)
+    assert ("entropy_finish", ("float64", "int64", "float64")) in machine.launches
 
 
 @simulated

@@ -22,9 +22,15 @@ __all__ = ["SERVES"]
 _SOURCE = Source(
     "entropy.cu", T=FLOATS, I=INDICES, L=FLOATS, where=lambda T, I, L: T == L or (L == "float32" and T != "float64")
 )
-_FORWARD, _ACROSS, _TOTAL = (_SOURCE.kernel(f"entropy_{name}") for name in ("forward", "across", "total"))
+_FORWARD, _ACROSS, _TOTAL, _FINISH = (
+    _SOURCE.kernel(f"entropy_{name}") for name in ("forward", "across", "total", "finish")
+)
 _BACKWARD, _ACROSS_BACKWARD = _SOURCE.kernel("entropy_backward"), _SOURCE.kernel("entropy_across_backward")
 _PICKED, _PICKED_BACKWARD = _SOURCE.kernel("picked_forward"), _SOURCE.kernel("picked_backward")
+
+
+#: rows whose losses one block adds up
+_SHARE = 1 << 15
 
 
 class _Kept(NamedTuple):
@@ -122,8 +128,12 @@ def _operands(input: Any, target: Any, weight: Any, size_average: Any, reduce: A
 
 def _total(form: Any, loss: Any, place: Any, w: Any, n: int, ignored: int, reduction: str, kind: Any) -> Any:
     """(the loss after its reduction, the sum of the targets' weights or 1)."""
-    count, out = new((), loss.dtype), new((), kind)
-    _TOTAL[form](1, 1024, loss, place, w, out, count, loss.size, n, ignored, int(reduction == "mean"))
+    count, out, mean = new((), loss.dtype), new((), kind), int(reduction == "mean")
+    grid = blocks(loss.size, _SHARE, 512)
+    parts = None if grid == 1 else new((grid, 2), "float64")
+    _TOTAL[form](grid, 1024, loss, place, w, out, count, parts, loss.size, n, ignored, mean)
+    if parts is not None:
+        _FINISH[form](1, 512, parts, grid, out, count, mean)
     return (loss.astype(kind, copy=False) if reduction == "none" else out), count
 
 

@@ -113,13 +113,19 @@ entropy_across(const T* x, const I* target, const A* weight, A* loss, A* lse, i6
     loss[column] = loss_of(r, level, [&](i64 j) { return wide(x[start + j * inner]); }, t, n, weight, smooth);
 }
 
-// One block: out = sum(loss), or sum(loss) / count where `mean`; count = the sum of the targets' weights, which
-// backward divides by, too.
+// out = sum(loss), or sum(loss) / count where `mean`; count = the sum of the targets' weights, which backward divides
+// by, too. By one block, or by several into `parts` (two for each), which entropy_finish adds up.
+__device__ __forceinline__ void finish(double total, double weights, L* out, A* count, i64 mean) {
+    *count = mean ? (A)weights : A(1);
+    *out = narrow<L>((typename Wide<L>::type)(mean ? total / weights : total));
+}
+
 extern "C" __global__ void __launch_bounds__(1024)
-entropy_total(const A* loss, const I* target, const A* weight, L* out, A* count, i64 rows, i64 n, i64 ignored,
-              i64 mean) {
+entropy_total(const A* loss, const I* target, const A* weight, L* out, A* count, double* parts, i64 rows, i64 n,
+              i64 ignored, i64 mean) {
     double total = 0, weights = 0;
-    for (i64 i = threadIdx.x; i < rows; i += blockDim.x) {
+    i64 step = (i64)gridDim.x * blockDim.x;
+    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < rows; i += step) {
         i64 t = (i64)target[i];
         total += (double)loss[i];
         if (t != ignored) weights += t < 0 || t >= n ? not_a_number<double>() : weight ? (double)weight[t] : 1.0;
@@ -127,8 +133,17 @@ entropy_total(const A* loss, const I* target, const A* weight, L* out, A* count,
     total = row_sum(total);
     weights = row_sum(weights);
     if (threadIdx.x) return;
-    *count = mean ? (A)weights : A(1);
-    *out = narrow<L>((typename Wide<L>::type)(mean ? total / weights : total));
+    if (gridDim.x == 1) return finish(total, weights, out, count, mean);
+    parts[2 * blockIdx.x] = total;
+    parts[2 * blockIdx.x + 1] = weights;
+}
+
+// One block with a thread or more for each part.
+extern "C" __global__ void __launch_bounds__(1024)
+entropy_finish(const double* parts, i64 n, L* out, A* count, i64 mean) {
+    double total = row_sum(threadIdx.x < n ? parts[2 * threadIdx.x] : 0.0);
+    double weights = row_sum(threadIdx.x < n ? parts[2 * threadIdx.x + 1] : 0.0);
+    if (threadIdx.x == 0) finish(total, weights, out, count, mean);
 }
 
 // What a row's gradient is made of: p (exp(x - lse)) times `scale`, minus `level` times w, minus `at` for the target.
