@@ -41,7 +41,7 @@ _OPS_DATA_SHAPED = _names("nonzero bincount bag_members")
 _WRITES_FIRST = _names("copyto put put_along_axis place putmask fill_diagonal")
 _METHODS_THAT_WRITE = _names("fill put sort partition")
 _HOST_READS = _names("item tolist tobytes tofile dump dumps")
-_LAYOUT = _names("shape dtype ndim size nbytes itemsize strides flags base")
+_LAYOUT = _names("shape dtype ndim size nbytes itemsize strides flags")
 
 
 def _real(x: Any) -> Any:
@@ -67,6 +67,12 @@ class RecordedArray(Recorded):
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(name)
         return functools.partial(_method, name, self)
+
+    @property
+    def base(self) -> Any:
+        """None where this array holds all of its memory alone."""
+        recorder: Any = recording()
+        return None if recorder is not None and recorder.sole(self) else self.held.base
 
     def __getitem__(self, index: Any) -> Any:
         if _is_mask(index):

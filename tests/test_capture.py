@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import gc
 import threading
+import tracemalloc
 import warnings
 import weakref
 
@@ -17,6 +18,7 @@ from optimizer_table import TABLE as OPTIMIZERS
 
 import chainrule
 from chainrule import nn, optim
+from chainrule.backends.numpy import memory, recorder
 from chainrule.testing import calls_of
 from chainrule.utils.checkpoint import checkpoint
 
@@ -24,9 +26,12 @@ F = nn.functional
 
 
 @pytest.fixture(autouse=True)
-def numpy_arrays(request):
+def numpy_arrays(request, monkeypatch):
+    """NumPy's recorder (CuPy's is tested in test_graphs.py), with arrays of any size taking turns in memory."""
     if request.config.getoption("backend") != "numpy":
-        pytest.skip("NumPy's recorder; CuPy's is tested in test_graphs.py")
+        pytest.skip("NumPy's recorder")
+    for module in (memory, recorder):
+        monkeypatch.setattr(module, "LEAST", 1)
 
 
 def equal(a, b):
@@ -1338,6 +1343,59 @@ def classifier_step():
     for batch in batches(2, 8, 12, classes=5):
         step(*batch)
     return step
+
+
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_a_replay_needs_no_more_memory_than_the_step(convolutions, monkeypatch):
+    """Beside the peak of an eager step: what arrays take turns in, and all that a recording holds."""
+    width = 256
+    monkeypatch.undo()
+
+    def make():
+        chainrule.manual_seed(0)
+        if convolutions:
+            layers = [nn.Conv2d(3, 16, 3, padding=1)]
+            for _ in range(4):
+                layers += [nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()]
+            m = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+        else:
+            layers = [layer for _ in range(5) for layer in (nn.Linear(width, width), nn.Tanh(), nn.LayerNorm(width))]
+            m = nn.Sequential(*layers, nn.Linear(width, 10))
+        o = optim.SGD(m.parameters(), 0.01)
+
+        def step(x, y):
+            o.zero_grad()
+            loss = F.cross_entropy(m(x), y)
+            loss.backward()
+            o.step()
+            return loss
+
+        return step
+
+    shape = (16, 3, 32, 32) if convolutions else (1024, width)
+    (batch,) = batches(1, *shape, classes=10)
+    eager, captured = make(), chainrule.capture(make(), strict=True)
+    for _ in range(2):
+        eager(*batch)
+        captured(*batch)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        eager(*batch)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        captured(*batch)
+        held = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        captured(*batch)
+        beyond = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert captured.recordings == 1
+    assert captured._recordings[0].recorder.arena.nbytes <= 1.15 * peak
+    assert held + beyond <= 1.4 * peak  # with the buffers of arguments, and what Python holds
 
 
 def test_a_recording_goes_with_its_step():

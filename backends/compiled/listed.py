@@ -106,16 +106,23 @@ class Translation:
 class Listing(list[Call]):
     """The calls that were made, in order. `whole`: nothing touched data beside them."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: dict[Any, SimpleNamespace] | None = None) -> None:
         super().__init__()
         self.whole = True
         #: which of the pieces that may go on at the same time is being listed
         self.piece = 0
-        self._own: dict[tuple[Any, int], SimpleNamespace] = {}
+        self._own = {} if scratch is None else scratch
 
     def own(self, local: Any) -> SimpleNamespace:
         """What stands for a thread's own memory in the piece that is being listed: any thread may do that later."""
         return self._own.setdefault((local, self.piece), SimpleNamespace())
+
+
+def in_turns(array: Any) -> Any:
+    """A new array, in memory that others had where a step is being recorded."""
+    from ..numpy.memory import in_turns
+
+    return in_turns(array)
 
 
 def made(function: Callable[..., Any], *args: Any) -> Any:
@@ -129,10 +136,10 @@ def made(function: Callable[..., Any], *args: Any) -> Any:
     finally:
         STATE.calls = calls
     if isinstance(out, tuple):
-        out = tuple([o if o is None else np.asarray(o) for o in out])
+        out = tuple([o if o is None else in_turns(np.asarray(o)) for o in out])
         calls.append(Call(_again, (function, args, out)))
         return out
-    out = np.asarray(out)
+    out = in_turns(np.asarray(out))
     if isinstance(function, np.ufunc):
         calls.append(Call(function, args, {"out": out}))
     else:

@@ -52,10 +52,10 @@ SCALARS = frozenset(("mean", "sum", "vector_norm"))
 
 
 @contextlib.contextmanager
-def listing() -> Iterator[Listing]:
-    """The list of the calls that this thread makes within."""
+def listing(scratch: dict[Any, Any] | None = None) -> Iterator[Listing]:
+    """The list of the calls that this thread makes within. `scratch`: where lists share their scratch memory."""
     available()  # which is found out by a kernel
-    before, STATE.calls = STATE.calls, Listing()
+    before, STATE.calls = STATE.calls, Listing(scratch)
     ACTIVE[0] += 1
     try:
         yield STATE.calls

@@ -39,7 +39,21 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LARGE", "POOL", "Memory", "Pool", "empty", "empty_like", "give_back_heap", "keep_freed_memory", "zeros"]
+from .arena import LEAST, Arena
+
+__all__ = [
+    "ARENAS",
+    "LARGE",
+    "POOL",
+    "Memory",
+    "Pool",
+    "empty",
+    "empty_like",
+    "give_back_heap",
+    "in_turns",
+    "keep_freed_memory",
+    "zeros",
+]
 
 
 def _confstr(name: str) -> str | None:
@@ -225,14 +239,27 @@ class Memory(np.ndarray[Any, Any]):
             settle()
 
 
+#: thread -> where a step that it records gets memory from
+ARENAS: dict[int, Arena] = {}
+
+
 def empty(shape: Any, dtype: Any) -> Any:
     """`np.empty`, C-contiguous, from the pool where it is large. The array's `base` is then a `Memory` of its own."""
     size = _size(shape, dtype)
+    if ARENAS and size >= LEAST and (arena := ARENAS.get(threading.get_ident())) is not None:
+        return arena.empty(shape, dtype, size)
     if size >= LARGE:
         out, _ = _pooled(shape, dtype, size)
         if out is not None:
             return out
     return np.empty(shape, dtype)
+
+
+def in_turns(array: Any) -> Any:
+    """A new array, without gaps and its memory's only one, moved to where a recorded step has its memory from."""
+    arena = ARENAS.get(threading.get_ident())
+    dense = array.nbytes >= LEAST and array.base is None
+    return arena.copy(array) if arena is not None and dense else array
 
 
 def zeros(shape: Any, dtype: Any) -> Any:
@@ -250,7 +277,7 @@ def zeros(shape: Any, dtype: Any) -> Any:
 def empty_like(x: Any, dtype: Any = None) -> Any:
     """`np.empty_like`: the shape and order of dimensions in memory of `x`, from the pool where it is large."""
     dtype = x.dtype if dtype is None else dtype
-    if _size(x.shape, dtype) < LARGE or type(x) is not np.ndarray:
+    if (_size(x.shape, dtype) < LARGE and not ARENAS) or type(x) is not np.ndarray:
         return np.empty_like(x, dtype)
     if x.flags.c_contiguous:
         return empty(x.shape, dtype)

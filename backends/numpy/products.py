@@ -14,6 +14,7 @@ import numpy as np
 from ..compiled.listed import ACTIVE, do
 from ..compiled.pool import run
 from ..threads import ALONE, get_threads
+from .memory import empty
 
 __all__ = ["alone", "dot", "into", "matmul", "pieces"]
 
@@ -35,7 +36,7 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
     if not ACTIVE[0]:
         return into(a, b, out)
     if out is None:
-        out = np.empty((*a.shape[:-1], *b.shape[1:]) if b.ndim > 1 else a.shape[:-1], np.result_type(a, b))
+        out = empty((*a.shape[:-1], *b.shape[1:]) if b.ndim > 1 else a.shape[:-1], np.result_type(a, b))
     return do(into, a, b, out)
 
 

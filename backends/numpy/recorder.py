@@ -12,8 +12,10 @@ without the recorder (`zeros`, a number of Python's) gets an entry that fills it
 
 from __future__ import annotations
 
+import gc
 import operator
 import weakref
+from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +25,8 @@ from ..compiled import program
 from ..compiled.program import Call, Host, Live, Program
 from ..recorded import RecordedArray
 from ..recorder import CaptureError, Entry, Recorded, Recorder, paused, within
+from .arena import LEAST, Arena
+from .memory import ARENAS
 from .moves import CONSTANT, moves
 from .steps import STEPS
 
@@ -39,10 +43,16 @@ _UFUNCS: dict[Any, np.ufunc] = {
 class Cell:
     """What a kernel returned beside arrays, for the kernel of its gradient: another one at each replay."""
 
-    __slots__ = ("value",)
+    __slots__ = ("__weakref__", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+class _Residual(Cell):
+    """The same of a kernel that is listed: at each replay it is in the same arrays."""
+
+    __slots__ = ()
 
 
 class _Scalar:
@@ -64,13 +74,13 @@ _LATE = (Cell, Live, _Scalar)
 class _Memory:
     """The memory that arrays of a step share: who filled it, and what it held before."""
 
-    __slots__ = ("before", "filling", "kept", "outside", "owner", "views", "written")
+    __slots__ = ("before", "filling", "outside", "owner", "size", "turns", "views", "written")
 
-    def __init__(self, owner: Any, outside: bool, filling: Entry | None = None) -> None:
-        self.owner, self.outside, self.filling = owner, outside, filling
+    def __init__(self, owner: Any, outside: bool, filling: Entry | None = None, turns: bool = False) -> None:
+        self.owner, self.outside, self.filling, self.size = owner, outside, filling, owner.nbytes
+        #: whether it is used again when nothing holds it
+        self.turns = turns
         self.before: Any = None
-        #: whether something that is no recorded array holds on to it
-        self.kept = False
         self.written = False
         self.views: list[weakref.ref[Any]] = []
 
@@ -112,6 +122,8 @@ def _late(x: Any) -> Any:
     """An argument as an entry keeps it."""
     if isinstance(x, Recorded):
         return _Scalar(x.held) if x.scalar else x.held
+    if type(x) is _Residual:
+        return x.value
     return _rebuilt(x, _late) if isinstance(x, (tuple, list, dict)) else x
 
 
@@ -210,9 +222,12 @@ class NumpyRecorder(Recorder):
         self._memories: dict[int, _Memory] = {}
         self._entered: dict[int, RecordedArray] = {}
         self._statics: list[Any] = []
+        self._written: list[Any] = []
         self._undo: list[Callable[[], Any]] = []
         self._sources: list[Any] = []
         self.guards: list[Callable[[], bool]] = []
+        self.arena = Arena()
+        self._scratch: dict[Any, Any] = {}
 
     # -- arrays -------------------------------------------------------------------------------------------------------
 
@@ -247,23 +262,34 @@ class NumpyRecorder(Recorder):
         owner = self._owner(held)
         memory = self._memories.get(id(owner))
         if memory is None:
-            memory = self._memories[id(owner)] = _Memory(owner, outside)
+            memory = self._memories[id(owner)] = _Memory(owner, outside, turns=id(owner) in self.arena.blocks)
         return memory
 
     def _view(self, held: Any, scalar: bool, outside: bool) -> RecordedArray:
         memory, found = self._memory(held, outside), RecordedArray(held, scalar)
-        memory.views.append(weakref.ref(found))
+        memory.size = held.nbytes if memory.turns and not memory.views else memory.size
+        self._hold(memory, found)
         return found
+
+    def _hold(self, memory: _Memory, holder: Any) -> None:
+        """Keep memory from being used again as long as `holder` exists."""
+
+        def gone(reference: Any) -> None:
+            memory.views.remove(reference)
+            if memory.turns and not memory.views:
+                self.arena.give_back(memory.owner)
+
+        memory.views.append(weakref.ref(holder, gone))
+
+    def _keep(self, residual: Any, holder: Any) -> None:
+        """Note what a kernel keeps for its gradient, which `holder` stands for."""
+        for owner in {id(o): o for o in map(self._owner, _arrays(residual))}.values():
+            self._hold(self._memory(owner, outside=False), holder)
 
     def sole(self, array: Any) -> bool:
         """Whether nothing but `array` holds its memory, all of it."""
         memory = self._memory(array.held)
-        memory.views = [v for v in memory.views if v() is not None]
-        return (
-            len(memory.views) == 1
-            and not (memory.kept or memory.outside or memory.filling)
-            and (array.nbytes >= memory.owner.nbytes)
-        )
+        return len(memory.views) == 1 and not (memory.outside or memory.filling) and array.nbytes >= memory.size
 
     def _about_to_write(self, targets: Iterable[Any]) -> None:
         for target in targets:
@@ -305,6 +331,7 @@ class NumpyRecorder(Recorder):
             value = ufunc(*map(_now, late))
         if not isinstance(value, np.ndarray):
             return self._results(ufunc.__name__, ufunc, inputs, late, {}, value)
+        value = self._adopted(inputs, value)
         # a 0-d array stands for a scalar: they have the same dtype, and the elements of an array are computed alike
         late = tuple([x.array if type(x) is _Scalar else x for x in late])
         self._note(ufunc.__name__, inputs, (value,), [self._again(ufunc, late, {"out": value}, None)])
@@ -318,12 +345,24 @@ class NumpyRecorder(Recorder):
         late, late_params = _late(tuple(args)), _late(params)
         given = late, late_params
         if name in program.LOWERED and not _differs(given) and next(_arrays(given), None) is not None:
-            with program.listing() as calls:  # not paused: numbers that follow from live ones are live
-                out = kernel(*_in_place(late), **_in_place(late_params))
-            if out is NotImplemented:
-                return out
-            if calls.whole:
-                return self._lowered(name, (args, params), out, list(calls))
+            self.arena.taken.clear()
+            ARENAS[get_ident()] = self.arena
+            try:
+                with program.listing(self._scratch) as calls:  # not paused: numbers that follow from live ones are live
+                    out = kernel(*_in_place(late), **_in_place(late_params))
+            finally:
+                del ARENAS[get_ident()]
+            taken = list(self.arena.taken)
+            try:
+                if out is NotImplemented:
+                    return out
+                if calls.whole:
+                    return self._lowered(name, (args, params), out, list(calls))
+                return self._results(name, kernel, (args, params), late, late_params, out)
+            finally:  # what nobody was given is free after the call
+                for block in taken:
+                    if id(block) not in self._memories or not self._memories[id(block)].views:
+                        self.arena.give_back(block)
         else:
             with paused():
                 out = kernel(*map(_now, late), **{k: _now(v) for k, v in late_params.items()})
@@ -334,11 +373,11 @@ class NumpyRecorder(Recorder):
     def _lowered(self, name: str, given: Any, out: Any, calls: list[Call]) -> Any:
         """The result of a kernel whose calls of machine code are the entry."""
         if _is_pair(out):
-            for array in _arrays(out[1]):
-                self._memory(array, outside=False).kept = True
+            residual = _Residual(out[1])
+            self._keep(out[1], residual)
             result = self._wrapped(given, out[0])
             self._note(name, given, tuple(_arrays(out[0])), calls)
-            return result, out[1]
+            return result, residual
         scalar = name in program.SCALARS and not out.ndim
         result = self._view(out, True, outside=False) if scalar else self._wrapped(given, out)
         self._note(name, given, tuple(_arrays(out)), calls)
@@ -351,8 +390,8 @@ class NumpyRecorder(Recorder):
         cell, value = None, out
         if _is_pair(out):
             value, cell = out[0], Cell(out[1])
-            for array in _arrays(out[1]):
-                self._memory(array, outside=False).kept = True
+            self._keep(out[1], cell)
+        value = self._adopted(given, value)
         result = self._wrapped(given, value)
         put = self._putting(given, value, result)
         if cell is not None:
@@ -364,9 +403,20 @@ class NumpyRecorder(Recorder):
                     first(new[0])
 
         if put is not None:
-            calls = moves(name, late, kwargs, out) or [self._again(function, late, kwargs, put)]
+            calls = moves(name, late, kwargs, value) or [self._again(function, late, kwargs, put)]
             self._note(name, given, tuple(_arrays(result)), calls)
         return result if cell is None else (result, cell)
+
+    def _adopted(self, given: Any, out: Any) -> Any:
+        """A result in memory that others may have had; where it is in memory that is known, as it is."""
+        if isinstance(out, (tuple, list)):
+            return _rebuilt(out, lambda x: self._adopted(given, x))
+        if not isinstance(out, np.ndarray) or out.nbytes < LEAST or min(out.strides, default=0) < 0:
+            return out
+        owner = self._owner(out)
+        if out.nbytes != owner.nbytes or id(owner) in self._memories or id(owner) in self.arena.blocks:
+            return out
+        return out if any(self._owner(_held(x)) is owner for x in _arrays(given)) else self.arena.copy(out)
 
     def _again(self, function: Any, args: Any, kwargs: Any, put: Callable[[Any], None] | None) -> Call:
         if _changes((args, kwargs)):
@@ -459,7 +509,7 @@ class NumpyRecorder(Recorder):
             self.call(name, function, args, numbers, writes)
             return
         self._about_to_write(writes)
-        with program.listing() as calls:
+        with program.listing(self._scratch) as calls:
             out = step(*[x.reshape(-1) for x in held], **numbers)
         if out is NotImplemented:
             self.call(name, function, args, numbers, writes)
@@ -509,6 +559,8 @@ class NumpyRecorder(Recorder):
     # -- the whole ----------------------------------------------------------------------------------------------------
 
     def record(self, step: Callable[[], Any]) -> Any:
+        collecting = gc.isenabled()
+        gc.disable()  # when an array dies decides whose memory is used again: two recordings are to be the same
         with within(self):
             try:
                 result = step()
@@ -519,8 +571,13 @@ class NumpyRecorder(Recorder):
                 if self.failure is None or self.failure is error:
                     raise
                 raise self.failure from error  # what it was made of on its way
+            finally:
+                if collecting:
+                    gc.enable()
         self.entries = [e for e in self.entries if e.calls]
+        self._written = [m.owner for m in self._memories.values() if m.before is not None]
         self._undo.clear()
+        self._memories, self._entered = {}, {}
         self.program = Program([call for entry in self.entries for call in entry.calls])
         return result
 
@@ -539,7 +596,7 @@ class NumpyRecorder(Recorder):
 
     def written(self) -> list[Any]:
         """The memory from outside that the step writes into."""
-        return [m.owner for m in self._memories.values() if m.before is not None]
+        return self._written
 
     def replay(self, arrays: Sequence[Any]) -> None:
         for buffer, array in zip(self._statics, arrays, strict=True):
