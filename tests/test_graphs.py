@@ -4,6 +4,7 @@
 that goes through all ops.
 """
 
+import importlib.util
 import itertools
 import os
 import shutil
@@ -590,7 +591,38 @@ else:
         out.sum().backward()
         assert (out.tolist(), other.tolist(), x.grad.tolist()) == ([2, 4, 6], [2, 3, 4], [2, 2, 2])
 
+    # -- layers that become one op on a GPU ---------------------------------------------------------------------------
+
+    def test_linear_layers_with_an_activation_between():
+        from chainrule.backends.cupy import gemm
+        from chainrule.nn.feed_forward import feed_forward
+
+        def epilogues(layer, x):
+            gemm.executor.calls.clear()
+            layer(x).sum().backward()
+            return {s.epilogue.name for s in gemm.executor.calls}
+
+        with chainrule.device("cpu"):
+            layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+            x = chainrule.ones(2, 3, 8)
+            assert feed_forward(x, layer.linear1, layer.linear2, "relu") is None  # on the CPU
+        layer.to("cuda")
+        x = x.to("cuda").requires_grad_()
+        assert "RELU_BIAS" not in epilogues(layer, x)  # dropout stands between
+        layer.eval()
+        assert "RELU_BIAS" in epilogues(layer, x)
+        seen = []
+        layer.linear1.register_forward_hook(lambda *args: seen.append(1))
+        assert "RELU_BIAS" not in epilogues(layer, x)
+        assert seen
+
     # -- streams, events, memory --------------------------------------------------------------------------------------
+
+    def test_what_a_gpu_is():
+        found = cuda.get_device_properties(0)
+        assert (found.major, found.L2_cache_size) == (9, 1 << 20)
+        assert cuda.is_bf16_supported() == cuda.is_bf16_supported(including_emulation=False)
+        assert cuda.is_bf16_supported() == (importlib.util.find_spec("ml_dtypes") is not None)
 
     def test_streams(calls):
         s, default = cuda.Stream(), cuda.default_stream()

@@ -14,6 +14,7 @@ import functools
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,6 +43,25 @@ _MISSING = {
         "the driver finds no device",
         "Tensors on 'cuda' need an NVIDIA GPU; does CUDA_VISIBLE_DEVICES hide it?",
     ),
+}
+#: PyTorch's names of what the runtime tells of a device besides, and its own
+_PROPERTIES = {
+    "warp_size": "warpSize",
+    "max_threads_per_block": "maxThreadsPerBlock",
+    "max_threads_per_multi_processor": "maxThreadsPerMultiProcessor",
+    "regs_per_multiprocessor": "regsPerMultiprocessor",
+    "shared_memory_per_block": "sharedMemPerBlock",
+    "shared_memory_per_block_optin": "sharedMemPerBlockOptin",
+    "shared_memory_per_multiprocessor": "sharedMemPerMultiprocessor",
+    "L2_cache_size": "l2CacheSize",
+    "is_integrated": "integrated",
+    "is_multi_gpu_board": "isMultiGpuBoard",
+    "clock_rate": "clockRate",
+    "memory_clock_rate": "memoryClockRate",
+    "memory_bus_width": "memoryBusWidth",
+    "pci_bus_id": "pciBusID",
+    "pci_device_id": "pciDeviceID",
+    "pci_domain_id": "pciDomainID",
 }
 _INSTALL = "pip install 'chainrule[cuda12]' or pip install 'chainrule[cuda13]'"
 
@@ -123,7 +143,8 @@ class CupyBackend(Backend):
                 if isinstance(x, _HOST):  # CuPy takes scalars of NumPy's for numbers
                     raise TypeError("a kernel of the GPU was given an array of the CPU")
             if several:
-                found = {a.device.id for a in operands if isinstance(a, cupy.ndarray)}
+                several_outputs = [x for x in operands if type(x) is tuple]
+                found = {a.device.id for a in chain(operands, *several_outputs) if isinstance(a, cupy.ndarray)}
                 if len(found) > 1:
                     raise TypeError(f"arrays on different devices: {', '.join(f'cuda:{i}' for i in sorted(found))}")
                 for index in found:
@@ -225,6 +246,7 @@ class CupyBackend(Backend):
             minor=found["minor"],
             total_memory=found["totalGlobalMem"],
             multi_processor_count=found["multiProcessorCount"],
+            **{name: found[key] for name, key in _PROPERTIES.items() if key in found},
         )
 
     def memory_info(self, index: int) -> tuple[int, int]:

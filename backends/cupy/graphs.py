@@ -80,6 +80,7 @@ class Graph:
         with contextlib.ExitStack() as stack:
             stack.enter_context(cupy.cuda.Device(self.device))
             cupy.cuda.Device(self.device).synchronize()  # work that was given before is done before the graph's
+            cupy.get_default_memory_pool().free_all_blocks()  # the other pool could not have what this one keeps
             stack.enter_context(_no_collection())
             stream = cupy.cuda.Stream(non_blocking=True) if stream is None else stream
             stack.enter_context(stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from ... import backends
@@ -90,7 +91,7 @@ def init() -> None:
 
 
 def get_device_properties(device: Any = None) -> Any:
-    """Name, `major`, `minor`, `total_memory` in bytes and `multi_processor_count` of a GPU."""
+    """Name, `major`, `minor`, `total_memory` in bytes, `multi_processor_count`, and more by PyTorch's names."""
     return CUDA.backend.properties(need(device))
 
 
@@ -111,8 +112,13 @@ def get_arch_list() -> list[str]:
 
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:
-    """False: the GPU backend's arrays have no bfloat16."""
-    return False
+    """Whether there is bfloat16 (the extra of that name) and a GPU that multiplies it.
+
+    Those from compute capability 8.0 on do so by themselves; with `including_emulation` any GPU counts.
+    """
+    if not is_available() or importlib.util.find_spec("ml_dtypes") is None:
+        return False
+    return including_emulation or get_device_capability()[0] >= 8
 
 
 def can_device_access_peer(device: Any, peer_device: Any) -> bool:
