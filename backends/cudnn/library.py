@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["dynamic", "library", "preload", "why_not"]
+__all__ = ["dynamic", "library", "missing", "preload", "why_not"]
 
 _INSTALL = "pip install 'chainrule[cudnn12]' or pip install 'chainrule[cudnn13]', as nvidia-smi says"
 #: what to load before cuDNN, in this order
@@ -76,6 +76,11 @@ def _found() -> tuple[Any, str]:
 def library() -> Any:
     """The module `cudnn` of nvidia-cudnn-frontend, with cuDNN loaded; None where either is missing."""
     return _found()[0]
+
+
+def missing() -> str:
+    """Why the frontend or cuDNN cannot be loaded; empty where they are."""
+    return str(_found()[1])
 
 
 def why_not() -> str:

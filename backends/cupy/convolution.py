@@ -5,10 +5,13 @@ It has not run on a GPU yet.
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from .. import windows
+from ..cudnn import library
 from ..cudnn.convolution import CONVOLUTION as LIBRARY
 from ..cudnn.layouts import channels_last
 from .columns import column_sums
@@ -20,10 +23,18 @@ __all__ = ["CONVOLUTION"]
 _XP = Namespace()
 
 
+@functools.cache
+def _tell() -> None:
+    """Once in a process: why convolutions are slow."""
+    if library.missing():
+        warnings.warn(f"convolutions are computed without cuDNN: {library.missing()}", UserWarning, stacklevel=3)
+
+
 def conv(input: Any, weight: Any, bias: Any = None, stride=(1,), padding=((0, 0),), dilation=(1,), groups=1) -> Any:
     """The op `conv`."""
     found = LIBRARY["conv"](input, weight, bias, stride, padding, dilation, groups)
     if found is NotImplemented:
+        _tell()
         return windows.conv(_XP, input, weight, bias, stride, padding, dilation, groups)
     return found
 
@@ -32,6 +43,7 @@ def conv_input(grad: Any, weight: Any, size: Any, stride: Any, padding: Any, dil
     """The op `conv_input`."""
     found = LIBRARY["conv_input"](grad, weight, size, stride, padding, dilation, groups)
     if found is NotImplemented:
+        _tell()
         return windows.conv_input(_XP, grad, weight, size, stride, padding, dilation, groups)
     return found
 
@@ -40,6 +52,7 @@ def conv_weight(input: Any, grad: Any, kernel: Any, stride: Any, padding: Any, d
     """The op `conv_weight`."""
     found = LIBRARY["conv_weight"](input, grad, kernel, stride, padding, dilation, groups)
     if found is NotImplemented:
+        _tell()
         return windows.conv_weight(_XP, input, grad, kernel, stride, padding, dilation, groups)
     return found
 
