@@ -176,7 +176,7 @@ class _FusedPlan(Plan):
                 return [next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in aliases]
 
         else:
-            backward = F.backend.kernels[f"{op.name}.grad"]
+            backward = F.backend.guarded(F.backend.kernels[f"{op.name}.grad"])
 
             def rule(F: Any, g: Any, inputs: Any, params: Any, residual: Any, needs: Any) -> Any:
                 given = g if op.outputs == 1 else g.complete(F)

@@ -11,7 +11,7 @@ of two devices. What CuPy does otherwise than NumPy is done here as CuPy 14 does
 * Functions, keywords and methods that CuPy lacks are lacking (the lists of backends/strict.py).
 
 Matrix products go to the interpreter of tests/cublaslt_simulation.py. CUDA C kernels run in the simulation of
-tests/cuda_simulation under CHAINRULE_SIMULATE=1, slowly; otherwise they are as if they served no call, and the generic
+tests/cuda_simulation; without g++, and with CHAINRULE_SIMULATE=0, they are as if they served no call, and the generic
 forms run.
 """
 
@@ -25,6 +25,7 @@ import sys
 import types
 
 import numpy as np
+from cuda_simulation import simulation
 
 from chainrule import backends
 from chainrule.backends import strict
@@ -718,7 +719,6 @@ def _without_cuda(kernels):
 
 def _simulate(launch):
     """Let the module backends/cupy/launch.py run its kernels in the simulation."""
-    from cuda_simulation import simulation
 
     def plain(a):
         if hasattr(a, "columns"):
@@ -743,6 +743,7 @@ def install():
     if isinstance(sys.modules.get("cupy"), _Cupy):
         return sys.modules["cupy"]
     backends.ON_FOREIGN.insert(0, _connect)
+    os.environ.setdefault("CHAINRULE_SIMULATE", str(int(simulation.COMPILER is not None)))
     runtime = _module(
         "cupy.cuda.runtime",
         CUDARuntimeError=CUDARuntimeError,
