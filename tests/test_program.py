@@ -322,17 +322,20 @@ def recurrent(rng, how):
     return [a for a in (x, wi, wh, bi, bh, *states, *g) if a is not None], call
 
 
-recurrent.sizes = [(n, s, given) for n in ("gru", "lstm", "rnn") for s, given in (((8, 8, 5), True), ((8, 8), False))]
+recurrent.sizes = [
+    (n, s, given) for n in ("gru", "lstm", "rnn") for s, given in (((8, 8, 5), True), ((8, 8), False), ((8, 8), True))
+]
 
 
-@case("embedding_grad", "gather", "index_adjoint", "index_put", "scatter_add")
+@case("embedding", "embedding_grad", "gather", "index_adjoint", "index_put", "scatter_add")
 def rows(rng, dtype):
     table, source = floats(rng, 50, 24, dtype=dtype), floats(rng, 6, 11, 24, dtype=dtype)
     index, across = rng.integers(-50, 50, (6, 11)), rng.integers(-24, 24, (50, 30))
-    wide = floats(rng, 50, 30, dtype=dtype)
+    wide, place = floats(rng, 50, 30, dtype=dtype), rng.integers(0, 50, (7, 9))
 
     def call(K):
         return (
+            K("embedding", place, table),
             K("embedding_grad", source, index, 50),
             K("gather", table, 1, across),
             K("index_adjoint", source, (50, 24), (index,)),
@@ -340,7 +343,7 @@ def rows(rng, dtype):
             K("scatter_add", table, 1, across, wide),
         )
 
-    return (table, source, index, across, wide), call
+    return (table, source, index, across, wide, place), call
 
 
 rows.sizes = [f4, np.float64]

@@ -104,6 +104,38 @@ def _numbers(index: Any, rows: int) -> Any:
     return flat if in_range(flat, rows) else None
 
 
+@kernel("T[:,:] i8[:] T[:,:] i8 i8", T="f4 f8")
+def _rows(table, index, out, start, stop):
+    for i in range(start, stop):
+        a, b = table[index[i]], out[i]
+        for j in range(b.size):
+            b[j] = a[j]
+
+
+@kernel("i8[:] i8[:] i8")
+def _in_table(index, wrong, rows):
+    """wrong: 1 + the place of a number that is no row's."""
+    wrong[0] = 0
+    for i in range(index.size):
+        if index[i] < 0 or index[i] >= rows:
+            wrong[0] = i + 1
+
+
+def _not_in_table(index: Any, wrong: Any, rows: int) -> Exception:
+    return IndexError(f"index out of range in self: indices must lie in [0, {rows})")
+
+
+def embedding(input: Any, weight: Any, padding_idx: Any = None, scale_grad_by_freq: bool = False) -> Any:
+    if not _array(weight) or weight.ndim != 2 or not weight.flags.c_contiguous or input.dtype.kind not in "iu":
+        return NotImplemented
+    index, wrong = contiguous(input, np.int64).reshape(-1), np.empty(1, np.int64)
+    guarded(_in_table, wrong, _not_in_table, index, wrong, len(weight))
+    out = empty((*input.shape, weight.shape[1]), weight.dtype)
+    rows = out.reshape(index.size, weight.shape[1])
+    parallel(_rows, index.size, weight, index, rows, least=1 + _LEAST // max(weight.shape[1], 1))
+    return out
+
+
 @kernel("i8[:] i8[:] i8[:] i8")
 def _wrapped(index, out, wrong, rows):
     """out: `index` with negative numbers counted from the end; wrong: 1 + the place of one that is out of range."""
@@ -254,5 +286,5 @@ def scatter_add(input: Any, dim: Any, index: Any, src: Any) -> Any:
 
 
 SERVES: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (embedding_grad, gather, index_adjoint, index_put, scatter_add)
+    f.__name__: f for f in (embedding, embedding_grad, gather, index_adjoint, index_put, scatter_add)
 }

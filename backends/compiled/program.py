@@ -37,7 +37,7 @@ LOWERED: frozenset[str] = frozenset(
         *("softplus", "softplus.grad"),
         *("conv", "conv.grad.bias", "conv_input", "conv_weight", "max_pool", "window_scatter", "axis_map"),
         *("dropout_by_seed", "keep_by_seed", "vector_norm", "mean", "sum", "tanh.grad"),
-        *("embedding_grad", "gather", "index_adjoint", "index_put", "scatter_add"),
+        *("embedding", "embedding_grad", "gather", "index_adjoint", "index_put", "scatter_add"),
         *("batch_norm_relu", "batch_norm_relu.grad", "batch_normalised", "batch_normalised.grad"),
         *("layer_norm", "layer_norm.grad", "rms_norm", "rms_norm.grad"),
         *("scaled_dot_product_attention", "scaled_dot_product_attention.grad"),

@@ -338,6 +338,18 @@ def _states(state: Any, batch_sizes: Any, size: int) -> Any:
     return out
 
 
+def _earlier(states: Any, initial: Any, batch_sizes: Any, reverse: bool) -> Any:
+    """The state before each step, for all rows: that after the step before it, or the initial one."""
+    n = batch_sizes[0]
+    if len(set(batch_sizes)) > 1:
+        return made(_before, states, initial, batch_sizes, reverse)
+    out = empty(states.shape, _FLOAT32)
+    first, rest, source = (out[-n:], out[:-n], states[n:]) if reverse else (out[:n], out[n:], states[:-n])
+    do(np.copyto, first, 0.0 if initial is None else initial)
+    do(np.copyto, rest, source)
+    return out
+
+
 def lstm(
     input: Any,
     h0: Any,
@@ -383,7 +395,7 @@ def lstm_grad(g: Any, residual: Any, needs: Any) -> Any:
         dh if needs[1] else None,
         dc if needs[2] else None,
         _product(d.T, input) if needs[3] else None,
-        _product(d.T, made(_before, output, h0, batch_sizes, reverse)) if needs[4] else None,
+        _product(d.T, _earlier(output, h0, batch_sizes, reverse)) if needs[4] else None,
         bias if needs[5] else None,
         bias if needs[6] else None,
         None,
@@ -438,7 +450,7 @@ def gru_grad(g: Any, residual: Any, needs: Any) -> Any:
     )
     by_x = made(_without_third, d, size) if needs[0] or needs[2] else None
     sums = _sums(d) if needs[4] or needs[5] else None
-    before = made(_before, output, h0, batch_sizes, reverse) if needs[3] else None
+    before = _earlier(output, h0, batch_sizes, reverse) if needs[3] else None
     return (
         _product(by_x, weight_ih) if needs[0] else None,
         dh if needs[1] else None,
@@ -488,7 +500,7 @@ def rnn_grad(g: Any, residual: Any, needs: Any) -> Any:
         _product(d, weight_ih) if needs[0] else None,
         dh if needs[1] else None,
         _product(d.T, input) if needs[2] else None,
-        _product(d.T, made(_before, output, h0, batch_sizes, reverse)) if needs[3] else None,
+        _product(d.T, _earlier(output, h0, batch_sizes, reverse)) if needs[3] else None,
         bias if needs[4] else None,
         bias if needs[5] else None,
     )
