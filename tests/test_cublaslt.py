@@ -131,6 +131,32 @@ def test_epilogues(library, epilogue):
     )
 
 
+def test_addresses_of_a_launch(library, monkeypatch):
+    """What is handed to cublasLtMatmul, and that the addresses of bias and aux are those of the launch."""
+    launched = []
+
+    def matmul(*args):
+        launched.append((args, made.desc[Desc.BIAS_POINTER], made.desc[Desc.EPILOGUE_AUX_POINTER]))
+        return 15 if len(launched) > 3 else 0
+
+    monkeypatch.setattr(library, "matmul", matmul)
+    made = cublaslt.Prepared(library, setup(((3, 4), (4, 1)), ((4, 8), (8, 1)), Epilogue.GELU_AUX_BIAS, aux_ld=8))
+    made.choose(cublaslt.Algorithm(), 64)
+    for bias, aux in ((512, 1024), (512, 2048), (768, 2048)):
+        made.run("handle", 1, 2, 3, 77, 4096, bias, aux)
+        args, *found = launched[-1]
+        assert found == [bias, aux]
+    one, zero = (ctypes.c_float.from_address(args[i]).value for i in (2, 7))
+    assert (one, zero) == (1, 0)
+    handles = made.a.handle, made.b.handle, made.d.handle
+    algorithm = ctypes.addressof(made.algorithm)
+    assert (args[0], args[1].value) == ("handle", made.desc.handle.value)
+    assert args[3:7] == (1, handles[0], 2, handles[1])
+    assert args[8:] == (3, handles[2], 3, handles[2], algorithm, 4096, 64, 77)
+    with pytest.raises(CublasError, match="cublasLtMatmul: CUBLAS_STATUS_NOT_SUPPORTED"):
+        made.run("handle", 1, 2, 3, 77, 4096, bias, aux)
+
+
 def test_a_wrong_attribute_is_refused(library):
     desc = library.make(Desc, Compute.F32, Type.R_32F)
     with pytest.raises(CublasError, match="cublasLtMatmulDescSetAttribute: CUBLAS_STATUS_INVALID_VALUE"):

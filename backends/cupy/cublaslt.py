@@ -346,10 +346,11 @@ class Prepared:
         # the heuristics read the alignment of bias and aux off their addresses
         self._has_bias = bool(setup.epilogue & (Epilogue.BIAS | 16 | Epilogue.BGRADA | Epilogue.BGRADB))
         self._has_aux = bool(setup.epilogue & 128)
+        self._bias, self._aux = setup.alignments[3:]
         if self._has_bias:
-            desc[Desc.BIAS_POINTER] = setup.alignments[3]
+            desc[Desc.BIAS_POINTER] = self._bias
         if self._has_aux:
-            desc[Desc.EPILOGUE_AUX_POINTER] = setup.alignments[4]
+            desc[Desc.EPILOGUE_AUX_POINTER] = self._aux
             desc[Desc.EPILOGUE_AUX_LD] = setup.aux_ld
         a = (gemm.k, gemm.m) if gemm.turn_a else (gemm.m, gemm.k)
         b = (gemm.n, gemm.k) if gemm.turn_b else (gemm.k, gemm.n)
@@ -404,10 +405,10 @@ class Prepared:
             self._launch(handle, a, b, d, stream, workspace)
             return
         with self._lock:  # the addresses are attributes of the descriptor, which threads share
-            if self._has_bias:
-                self.desc[Desc.BIAS_POINTER] = bias
-            if self._has_aux:
-                self.desc[Desc.EPILOGUE_AUX_POINTER] = aux
+            if self._has_bias and bias != self._bias:
+                self.desc[Desc.BIAS_POINTER] = self._bias = bias
+            if self._has_aux and aux != self._aux:
+                self.desc[Desc.EPILOGUE_AUX_POINTER] = self._aux = aux
             self._launch(handle, a, b, d, stream, workspace)
 
     def _launch(self, handle: Any, a: int, b: int, d: int, stream: int, workspace: int) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import cuda as settings
 from .. import matrices
-from ..matrices import Gemm, Plan
+from ..matrices import Plan
 from ..numpy.linear import turned
 from ..recorder import CaptureError, recording
 from . import launch
@@ -45,6 +45,7 @@ class Executor:
 
     def __init__(self) -> None:
         self._prepared: dict[tuple[int, Setup], Prepared | None] = {}
+        self._equal: dict[tuple[int, tuple[Any, ...]], Prepared | None] = {}
 
     @functools.cached_property
     def library(self) -> Library | None:
@@ -74,7 +75,10 @@ class Executor:
         try:
             prepared = self._prepared[key]
         except KeyError:
-            prepared = self._prepared[key] = self._chosen(device, setup, (a, b, d), (bias, aux))
+            equal = device, tuple(setup)  # of the same product of arrays with other strides
+            if equal not in self._equal:
+                self._equal[equal] = self._chosen(device, setup, (a, b, d), (bias, aux))
+            prepared = self._prepared[key] = self._equal[equal]
         if prepared is None:
             return False
         self._launch(prepared, device, (a, b, d), (bias, aux))
@@ -114,27 +118,33 @@ class Executor:
 executor: Any = Executor()
 
 
-def _alignment(address: int) -> int:
-    return min(address & -address, 256) or 256
+class _Known(Setup):
+    """A setup that is made once for each product: told from others by identity, which takes no time."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
 
 
-def _setup(gemm: Gemm, char: str, epilogue: Epilogue, addresses: tuple[int, ...], aux_ld: int) -> Setup:
-    """A product of elements `char` at these addresses (of A, B, D, bias, aux), by the settings of the time."""
-    rules, compute, reduction = settings.matmul, Compute.F32, Reduction.MASK
-    reduced = True
+def _alignments(*addresses: int) -> tuple[int, ...]:
+    return tuple([min(p & -p, 256) or 256 for p in addresses])
+
+
+_ALIGNED = _alignments(0, 0, 0, 0, 0)
+
+
+def _precision(char: str) -> tuple[Compute, int]:
+    """How elements `char` are summed, and the reductions that are allowed, by the settings of the time."""
+    rules = settings.matmul
+    if char == "f":
+        return Compute.F32_FAST_TF32 if rules.fp32_precision == "tf32" else Compute.F32, Reduction.MASK
     if char == "d":
-        compute = Compute.F64
-    elif char == "f":
-        compute = Compute.F32_FAST_TF32 if rules.fp32_precision == "tf32" else Compute.F32
-    elif char == "e":
-        compute = Compute.F16 if rules.allow_fp16_accumulation else Compute.F32
-        reduced = rules.allow_fp16_reduced_precision_reduction
-    else:
-        reduced = rules.allow_bf16_reduced_precision_reduction
-    if not reduced:
-        reduction = Reduction.COMPUTE_TYPE
-    alignments = tuple([_alignment(p) for p in addresses])
-    return Setup(gemm, TYPES[char], compute, epilogue, alignments, aux_ld, reduction)
+        return Compute.F64, Reduction.MASK
+    half = char == "e"
+    reduced = rules.allow_fp16_reduced_precision_reduction if half else rules.allow_bf16_reduced_precision_reduction
+    compute = Compute.F16 if half and rules.allow_fp16_accumulation else Compute.F32
+    return compute, Reduction.MASK if reduced else Reduction.COMPUTE_TYPE
 
 
 # -- products of arrays -----------------------------------------------------------------------------------------------
@@ -153,11 +163,12 @@ class Strided:
 @functools.lru_cache(maxsize=4096)
 def _plan(
     left: tuple[int, ...], left_bytes: tuple[int, ...], right: tuple[int, ...], right_bytes: tuple[int, ...], size: int
-) -> Plan | None:
+) -> tuple[Plan | None, dict[Any, _Known]]:
+    """The plan of a product, and room for the setups that it has been launched with."""
     if any(step % size for step in (*left_bytes, *right_bytes)):
-        return None  # fields of a struct
+        return None, {}  # fields of a struct
     steps = [tuple([step // size for step in strides]) for strides in (left_bytes, right_bytes)]
-    return matrices.matmul(left, steps[0], right, steps[1])
+    return matrices.matmul(left, steps[0], right, steps[1]), {}
 
 
 def product(
@@ -170,12 +181,13 @@ def product(
     kind = left.array.dtype
     if kind.char not in TYPES or right.array.dtype != kind:
         return NotImplemented
-    plan = _plan(left.shape, left.strides, right.shape, right.strides, kind.itemsize)
+    size = kind.itemsize
+    plan, setups = _plan(left.shape, left.strides, right.shape, right.strides, size)
     while plan is not None and plan.copy:
         left, right = (
             (_copied(left, right, plan.wide), right) if plan.copy == "left" else (left, _copied(right, left, plan.wide))
         )
-        plan = _plan(left.shape, left.strides, right.shape, right.strides, kind.itemsize)
+        plan, setups = _plan(left.shape, left.strides, right.shape, right.strides, size)
     if plan is None or not executor.serves():
         return NotImplemented
     if plan.gemm is None:
@@ -184,9 +196,17 @@ def product(
     out = launch.new(plan.shape, kind)
     a, b, d = pointer(right.array), pointer(left.array), pointer(out)
     extra = 0 if bias is None else pointer(bias), 0 if aux is None else pointer(aux)
+    precision = _precision(kind.char)
     for at_a, at_b, at_d in plan.offsets:
-        places = a + at_a * kind.itemsize, b + at_b * kind.itemsize, d + at_d * kind.itemsize
-        setup = _setup(plan.gemm, kind.char, epilogue, (*places, *extra), aux_ld)
+        places = a + at_a * size, b + at_b * size, d + at_d * size
+        aligned = not (places[0] | places[1] | places[2] | extra[0] | extra[1]) & 255
+        alignments = _ALIGNED if aligned else _alignments(*places, *extra)
+        key = kind.char, epilogue, aux_ld, precision, alignments
+        setup = setups.get(key)
+        if setup is None:
+            compute, reduction = precision
+            setup = _Known(plan.gemm, TYPES[kind.char], compute, epilogue, alignments, aux_ld, reduction)
+            setups[key] = setup
         if not executor.run(setup, *places, *extra):
             return NotImplemented
     return out
