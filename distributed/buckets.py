@@ -22,6 +22,7 @@ from ..autograd.tensor import Node, wrap
 from ..backends import np
 from ..backends.communication import ReduceOp
 from ..backends.recorder import recording, refused
+from ..nn import Module
 
 __all__ = ["GradBucket", "Reducer"]
 
@@ -298,16 +299,18 @@ class Reducer:
 
 
 def reached(outputs: Any) -> set[Tensor]:
-    """The leaves on which tensors in a tree of tuples, lists and dictionaries depend."""
+    """The leaves on which tensors in a tree of tuples, lists, dictionaries and objects with attributes depend."""
     found: set[Tensor] = set()
-    seen: set[Node] = set()
+    seen: set[Any] = set()
     stack: list[Any] = [outputs]
     while stack:
         x = stack.pop()
+        key = x if type(x) is Node else id(x)
+        if key in seen:
+            continue
+        seen.add(key)
         if type(x) is Node:
-            if x not in seen:
-                seen.add(x)
-                stack.extend(x.parents)
+            stack.extend(x.parents)
         elif isinstance(x, Tensor):
             if x.node is not None:
                 stack.append(x.node)
@@ -317,6 +320,6 @@ def reached(outputs: Any) -> set[Tensor]:
             stack.extend(x.values())
         elif isinstance(x, (tuple, list)):
             stack.extend(x)
-        elif hasattr(x, "__dataclass_fields__"):
+        elif hasattr(x, "__dict__") and not isinstance(x, (Module, type)):
             stack.extend(vars(x).values())
     return found

@@ -472,6 +472,13 @@ def accumulation(rank, size):
     assert cr.equal(fresh.module[0].weight, model.module[0].weight)
 
 
+class Result:
+    """What a model returns may be an object of one's own."""
+
+    def __init__(self, value):
+        self.value, self.itself = value, self
+
+
 class Branches(nn.Module):
     """Which layers take part is said by the call."""
 
@@ -481,7 +488,7 @@ class Branches(nn.Module):
         self.never = nn.Linear(2, 2)
 
     def forward(self, x, which):
-        return {"out": [sum(self.layers[i](x) for i in which)], "none": None}
+        return {"out": [Result(sum(self.layers[i](x) for i in which))], "none": None}
 
 
 def unused(rank, size):
@@ -489,7 +496,7 @@ def unused(rank, size):
     mine = part(rank, size, len(x))
 
     def loss(model, which):
-        return F.cross_entropy(model(x[mine], which)["out"][0], y[mine])
+        return F.cross_entropy(model(x[mine], which)["out"][0].value, y[mine])
 
     model = DDP(Branches(), find_unused_parameters=True, bucket_cap_mb=0.0001)
     net = model.module
@@ -500,7 +507,7 @@ def unused(rank, size):
         alone = []
         for r in range(size):
             rows = part(r, size, len(x))
-            out = net(x[rows], (0, 1) if r == 0 else (0, 2))["out"][0]
+            out = net(x[rows], (0, 1) if r == 0 else (0, 2))["out"][0].value
             grads = cr.autograd.grad(F.cross_entropy(out, y[rows]), list(net.parameters()), allow_unused=True)
             alone.append([cr.zeros_like(p) if g is None else g for p, g in zip(net.parameters(), grads)])
         loss(model, which).backward()
@@ -523,7 +530,7 @@ def unused(rank, size):
 def refusals(rank, size):
     x, _ = data("mlp")
     model = DDP(Branches())
-    model(x, (0, 1, 2))["out"][0].sum().backward()
+    model(x, (0, 1, 2))["out"][0].value.sum().backward()
     error = raises(RuntimeError, "Expected to have finished reduction in the prior iteration", model, x, (0,))
     assert "layers.3.weight (index 6)" in str(error)
     assert "never.bias (index 9)" in str(error)
@@ -719,7 +726,7 @@ def captured(rank, size):
     for i in range(5):
         assert total(cr.full((3,), float(i + rank))).tolist() == [i * size + size * (size - 1) / 2] * 3
     refused = DDP(Branches(), find_unused_parameters=True)
-    step = cr.capture(lambda x: refused(x, (0,))["out"][0].sum().backward(), warmup=0, strict=True)
+    step = cr.capture(lambda x: refused(x, (0,))["out"][0].value.sum().backward(), warmup=0, strict=True)
     raises(cr.autograd.capture.CaptureError, "find_unused_parameters", step, x)
 
 
@@ -750,6 +757,73 @@ def checkpointed(rank, size):
         assert calls == [(3, 3)]
         for a, b in zip(alone.parameters(), wrapped.parameters()):
             close(b.grad, a.grad)
+
+
+def idioms(rank, size):
+    """Memory formats, 16 bits, autocast, two models against each other, an optimizer with a closure."""
+    x, y = data("batch norm")
+    mine = part(rank, size, len(x))
+    cr.manual_seed(1)
+    alone = with_batch_norm()
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(alone)).to(memory_format=cr.channels_last)
+    model = DDP(net, bucket_cap_mb=0.0003)
+    want = train(alone, optimizer_of(alone), x, y)
+    losses = train(model, optimizer_of(model), x[mine].contiguous(memory_format=cr.channels_last), y[mine])
+    losses = cr.tensor(losses)
+    dist.all_reduce(losses, ReduceOp.AVG)
+    close(losses, want, 5e-6)
+    assert net[0].weight.array.strides == net[0].weight.grad.array.strides != alone[0].weight.array.strides
+
+    x, y = data("mlp")
+    mine = part(rank, size, len(x))
+    half = DDP(mlp().to(cr.bfloat16))
+    F.cross_entropy(half(x[mine].bfloat16()), y[mine]).backward()
+    g = half.module[0].weight.grad
+    everybody = [cr.zeros_like(g) for _ in range(size)]
+    dist.all_gather(everybody, g)
+    assert g.abs().sum() > 0
+    assert all(cr.equal(other, g) for other in everybody)
+
+    model, scaler = DDP(mlp()), cr.amp.GradScaler("cpu")
+    optimizer = optimizer_of(model)
+    for _ in range(3):
+        optimizer.zero_grad()
+        with cr.autocast("cpu", dtype=cr.bfloat16):
+            loss = F.cross_entropy(model(x[mine]), y[mine])
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+    same_everywhere(model.module, size)
+
+    painter, judge = DDP(nn.Linear(4, 6)), DDP(nn.Linear(6, 1))
+    paints, judges = cr.optim.Adam(painter.parameters()), cr.optim.Adam(judge.parameters())
+    for _ in range(3):
+        judges.zero_grad()
+        fake = painter(cr.randn(8, 4))
+        F.softplus(-judge(cr.randn(8, 6))).mean().backward()
+        F.softplus(judge(fake.detach())).mean().backward()
+        judges.step()
+        paints.zero_grad()
+        F.softplus(-judge(fake)).mean().backward()
+        paints.step()
+    same_everywhere(painter.module, size)
+    same_everywhere(judge.module, size)
+
+    model = DDP(mlp())
+    optimizer = cr.optim.LBFGS(model.parameters(), max_iter=3)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x[mine]), y[mine])
+        loss.backward()
+        loss = loss.detach()
+        dist.all_reduce(loss, ReduceOp.AVG)
+        return loss
+
+    optimizer.step(closure)
+    same_everywhere(model.module, size)
 
 
 def batch_norm(rank, size):
