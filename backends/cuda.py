@@ -1,7 +1,7 @@
 """`chainrule.backends.cuda`: PyTorch's settings of products and attention on a GPU.
 
-Those of products are obeyed (backends/cupy/gemm.py), those of attention are kept as they are set:
-attention is one composition of ops (and a kernel on the CPU), which is PyTorch's "math" form.
+Those of products are obeyed (backends/cupy/gemm.py). Those of attention say whether cuDNN's kernel, which stores no
+scores, may serve on a GPU; what it does not serve is a composition of ops, PyTorch's "math" form.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ __all__ = [
     "enable_math_sdp",
     "enable_mem_efficient_sdp",
     "flash_sdp_enabled",
+    "fused_sdp_enabled",
     "is_built",
     "math_sdp_enabled",
     "matmul",
@@ -84,22 +85,22 @@ def is_built() -> bool:
 
 
 def enable_flash_sdp(enabled: bool) -> None:
-    """Allow a form of attention; the math form is the one that runs."""
+    """Allow a form of attention that stores no scores; as `enable_cudnn_sdp`, which one it is does not matter."""
     _sdp["flash"] = bool(enabled)
 
 
 def enable_mem_efficient_sdp(enabled: bool) -> None:
-    """Allow a form of attention; the math form is the one that runs."""
+    """Allow a form of attention that stores no scores; as `enable_cudnn_sdp`, which one it is does not matter."""
     _sdp["mem_efficient"] = bool(enabled)
 
 
 def enable_math_sdp(enabled: bool) -> None:
-    """Allow the math form of attention, which runs in any case."""
+    """Allow the math form of attention, which runs wherever no other one serves, in any case."""
     _sdp["math"] = bool(enabled)
 
 
 def enable_cudnn_sdp(enabled: bool) -> None:
-    """Allow a form of attention; the math form is the one that runs."""
+    """Allow a form of attention that stores no scores: cuDNN's, used in 16 bits where one of the three is allowed."""
     _sdp["cudnn"] = bool(enabled)
 
 
@@ -121,6 +122,11 @@ def math_sdp_enabled() -> bool:
 def cudnn_sdp_enabled() -> bool:
     """What `enable_cudnn_sdp` was given."""
     return _sdp["cudnn"]
+
+
+def fused_sdp_enabled() -> bool:
+    """Whether attention may be a kernel that stores no scores; not a function of PyTorch's."""
+    return _sdp["flash"] or _sdp["mem_efficient"] or _sdp["cudnn"]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """`nn.attention`: the names by which a program asks for a particular implementation of attention.
 
-There is one implementation here per backend of arrays, so the request changes no result and no speed.
+On the CPU there is one implementation, so the request changes nothing. On a GPU it says whether attention in 16 bits
+may be cuDNN's, which stores no scores and with dropout has first derivatives alone, or has to be the math form.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Iterable, Iterator
+
+from ..autograd.ops.attention import sdp_kernel
 
 __all__ = ["SDPBackend", "sdpa_kernel"]
 
@@ -25,11 +28,17 @@ class SDPBackend(enum.Enum):
 
 @contextlib.contextmanager
 def sdpa_kernel(backends: SDPBackend | Iterable[SDPBackend], set_priority: bool = False) -> Iterator[None]:
-    """A context in which PyTorch would compute attention by one of `backends`. Their names are checked, no more."""
+    """A context in which attention is computed by one of `backends`: by one kernel, unless MATH stands alone."""
     wanted = [backends] if isinstance(backends, SDPBackend) else list(backends)
     if not wanted:
         raise AssertionError("Backend must be an instance of SDPBackend or a list of SDPBackend instances")
     for backend in wanted:
         if not isinstance(backend, SDPBackend):
             raise AssertionError(f"Backend must be an instance of SDPBackend, not {type(backend).__name__}")
-    yield
+    with sdp_kernel(
+        enable_flash=SDPBackend.FLASH_ATTENTION in wanted,
+        enable_math=SDPBackend.MATH in wanted,
+        enable_mem_efficient=SDPBackend.EFFICIENT_ATTENTION in wanted,
+        enable_cudnn=SDPBackend.CUDNN_ATTENTION in wanted,
+    ):
+        yield

@@ -424,6 +424,16 @@ def test_attention_with_dropout_by_seed(seed, rng):
     assert attention.attention_by_seed(q, k, v, None, 5, 0.25) is NotImplemented
 
 
+def test_attention_by_the_math_form(rng):
+    from chainrule.nn.attention import SDPBackend, sdpa_kernel
+
+    q = random(rng, (2, 3, 5, 8), "float16")
+    with sdpa_kernel(SDPBackend.MATH):
+        assert attention.attention(q, q, q) is NotImplemented
+    with sdpa_kernel([SDPBackend.MATH, SDPBackend.FLASH_ATTENTION]):
+        assert attention.attention(q, q, q) is not NotImplemented
+
+
 def test_attention_of_fewer_dimensions(rng):
     for lead in ((), (3,)):
         q, k, v = (random(rng, (*lead, n, 8), "float16") for n in (5, 7, 7))

@@ -11,12 +11,13 @@ import math
 
 from ... import backends
 from ...backends import np
+from ...backends.cuda import sdp_kernel
 from ..composite import composite
 from ..errors import OpError
 from ..op import GRAPH, op
 from .dropout import check_probability, keep_mask, source
 
-__all__ = ["scaled_dot_product_attention"]
+__all__ = ["scaled_dot_product_attention", "sdp_kernel"]
 
 
 @op
@@ -74,7 +75,7 @@ def attention_by_seed(
     if own:
         raise OpError(
             "scaled_dot_product_attention: with dropout, attention by cuDNN has first derivatives alone; with "
-            "chainrule.backends.cudnn.flags(enabled=False) around the forward pass it has all of them"
+            "nn.attention.sdpa_kernel(SDPBackend.MATH) around the forward pass it has all of them"
         )
     shapes = tuple(query.shape), tuple(key.shape), tuple(value.shape)
     kept = F.keep_by_seed(query, _scores_shape(*shapes, attn_mask, enable_gqa), seed, p)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import cudnn as settings
+from ..cuda import fused_sdp_enabled
 from .graphs import Description, Slot
 from .layouts import steps
 from .plans import Runtime, runtime
@@ -55,7 +56,7 @@ def _four(x: Any) -> Any:
 
 def _serves(query: Any, key: Any, value: Any, enable_gqa: bool) -> Runtime | None:
     """What computes; None where cuDNN is not there or does not take these."""
-    found = runtime()
+    found = runtime() if fused_sdp_enabled() else None
     if found is None or query.dtype.name not in FLOATS or {key.dtype, value.dtype} != {query.dtype}:
         return None
     lead, size = query.shape[:-2], query.shape[-1]
