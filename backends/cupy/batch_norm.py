@@ -25,7 +25,7 @@ _SLOPES_FIRST, _SLOPES_LAST, _SLOPES_WHOLE, _SPREAD = (
     _SOURCE.kernel(f"slopes_{part}") for part in ("first", "last", "whole", "spread")
 )
 #: blocks of 256 threads at most, and blocks that fill a GPU
-_BLOCKS, _FULL = 1 << 16, 1024
+_BLOCKS, _FULL = 1 << 16, 528
 
 
 class _Data:
@@ -47,9 +47,11 @@ class _Data:
 
     def parts(self, packs: int) -> tuple[Any, Any, int]:
         """(grid, block, shares) of a sum over each channel."""
-        tiles = -(-self.channels // (32 * (self.pack if packs else 1))) if self.last else self.channels
+        loads = -(-self.channels // (self.pack if packs else 1))
+        lanes = min(1 << (loads - 1).bit_length(), 32)
+        tiles = -(-loads // lanes) if self.last else self.channels
         parts = max(1, min(-(-self.count // 512), -(-_FULL // tiles)))
-        return (tiles, parts), ((32, 8) if self.last else 256), parts
+        return (tiles, parts), ((lanes, 256 // lanes) if self.last else 256), parts
 
     def vector(self, vector: Any) -> Any:
         """One number per channel, wide; None stays None."""
@@ -92,7 +94,7 @@ def _forward(input: Any, weight: Any, bias: Any, other: Any, eps: float, relu: b
     else:
         _FIRST[x.dtype](grid, block, x, sums, data.channels, data.outer, data.inner, parts, packs)
     mean, var = new(data.channels, data.kind), new(data.channels, data.kind)
-    _WHOLE[x.dtype](blocks(data.channels), 256, sums, mean, var, data.channels, parts)
+    _WHOLE[x.dtype](blocks(data.channels, 8), (32, 8), sums, mean, var, data.channels, parts)
     y = _normalised(data, mean, var, weight, bias, eps, relu, input.shape)
     kept = (1, -1, *(1,) * (input.ndim - 2))
     return y, mean.reshape(kept), var.reshape(kept)
@@ -126,8 +128,8 @@ def _backward(g: Any, input: Any, weight: Any, eps: float, out: Any, mean: Any, 
     d_weight, d_bias = new(data.channels, data.kind), new(data.channels, data.kind)
     factors = new((3, data.channels), data.kind)
     _SLOPES_WHOLE[x.dtype](
-        *(blocks(data.channels), 256, sums, variance, data.vector(weight), g_mean, g_var, d_weight, d_bias, factors),
-        *(float(eps), float(data.count), data.channels, parts),
+        *(blocks(data.channels, 8), (32, 8), sums, variance, data.vector(weight), g_mean, g_var),
+        *(d_weight, d_bias, factors, float(eps), float(data.count), data.channels, parts),
     )
     made = other = dx = d_other = None
     if needs[0]:

@@ -7,7 +7,7 @@
 #include "common.cuh"
 
 typedef Wide<T>::type A;
-static constexpr int LONGEST = 16 / (int)sizeof(T), THREADS = 256, LANES = 32, ROWS = 8;
+static constexpr int LONGEST = 16 / (int)sizeof(T), THREADS = 256;
 
 struct Moments { A n, mean, square; };  // square: sum of squared deviations
 
@@ -61,15 +61,16 @@ extern "C" __global__ void moments_first(
     }
 }
 
-// The same for channels that are neighbours. Grid (tiles of channels, parts), block (32, 8).
+// The same for channels that are neighbours. Grid (tiles of channels, parts), block (lanes, rows), 256 threads, both
+// powers of two: a lane has V channels.
 template <int V> __device__ __forceinline__ void moments_of_rows(const T* x, A* sums, i64 channels, i64 rows, i64 parts) {
-    __shared__ Moments all[ROWS][LANES * V];
-    i64 c = ((i64)blockIdx.x * LANES + threadIdx.x) * V;
+    __shared__ Moments all[THREADS * V];
+    i64 c = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * V;
     Moments mine[V] = {};
     if (c < channels) {
         i64 first = rows * blockIdx.y / parts, last = rows * (blockIdx.y + 1) / parts;
         A n = 0;
-        for (i64 r = first + threadIdx.y; r < last; r += ROWS) {
+        for (i64 r = first + threadIdx.y; r < last; r += blockDim.y) {
             A v[V], share = 1 / (n + 1);
             load<V>(x + r * channels + c, v);
 #pragma unroll
@@ -83,15 +84,18 @@ template <int V> __device__ __forceinline__ void moments_of_rows(const T* x, A* 
 #pragma unroll
         for (int i = 0; i < V; i++) mine[i].n = n;
     }
+    Moments* at = all + (threadIdx.y * blockDim.x + threadIdx.x) * V;
 #pragma unroll
-    for (int i = 0; i < V; i++) all[threadIdx.y][threadIdx.x * V + i] = mine[i];
-    __syncthreads();
+    for (int i = 0; i < V; i++) at[i] = mine[i];
+    for (int half = blockDim.y / 2; half; half /= 2) {
+        __syncthreads();
+        if (threadIdx.y < half)
+            for (int i = 0; i < V; i++) at[i] = merged(at[i], at[half * blockDim.x * V + i]);
+    }
     if (threadIdx.y || c >= channels) return;
     for (int i = 0; i < V; i++) {
-        Moments whole = all[0][threadIdx.x * V + i];
-        for (int k = 1; k < ROWS; k++) whole = merged(whole, all[k][threadIdx.x * V + i]);
         A* out = sums + (i64)blockIdx.y * 3 * channels + c + i;
-        out[0] = whole.n, out[channels] = whole.mean, out[2 * channels] = whole.square;
+        out[0] = at[i].n, out[channels] = at[i].mean, out[2 * channels] = at[i].square;
     }
 }
 extern "C" __global__ void moments_last(const T* x, A* sums, i64 channels, i64 rows, i64 parts, i64 packs) {
@@ -101,17 +105,22 @@ extern "C" __global__ void moments_last(const T* x, A* sums, i64 channels, i64 r
         moments_of_rows<1>(x, sums, channels, rows, parts);
 }
 
-// mean and biased variance of each channel from its shares
+// mean and biased variance of each channel from its shares: a warp for a channel, 8 of them in a block
 extern "C" __global__ void moments_whole(const A* sums, A* mean, A* var, i64 channels, i64 parts) {
-    i64 c = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= channels) return;
-    Moments whole = {0, 0, 0};
-    for (i64 p = 0; p < parts; p++) {
-        const A* at = sums + p * 3 * channels + c;
-        whole = merged(whole, Moments{at[0], at[channels], at[2 * channels]});
-    }
-    mean[c] = whole.mean;
-    var[c] = whole.square / whole.n;
+    i64 c = (i64)blockIdx.x * blockDim.y + threadIdx.y;
+    Moments mine = {0, 0, 0};
+    if (c < channels)
+        for (i64 p = threadIdx.x; p < parts; p += 32) {
+            const A* at = sums + p * 3 * channels + c;
+            mine = merged(mine, Moments{at[0], at[channels], at[2 * channels]});
+        }
+    for (int offset = 16; offset; offset >>= 1)
+        mine = merged(mine, Moments{
+            __shfl_xor_sync(0xffffffffu, mine.n, offset), __shfl_xor_sync(0xffffffffu, mine.mean, offset),
+            __shfl_xor_sync(0xffffffffu, mine.square, offset)});
+    if (threadIdx.x || c >= channels) return;
+    mean[c] = mine.mean;
+    var[c] = mine.square / mine.n;
 }
 
 // f(Count<V>, j, c(i)) for all elements: c(i) is the channel of element j + i.
@@ -186,12 +195,12 @@ extern "C" __global__ void slopes_first(
 template <int V>
 __device__ __forceinline__ void slopes_of_rows(
     const T* g, const T* out, const T* x, const A* mean, A* sums, i64 channels, i64 rows, i64 parts) {
-    __shared__ A all[2][ROWS][LANES * V];
-    i64 c = ((i64)blockIdx.x * LANES + threadIdx.x) * V;
+    __shared__ A all[2 * THREADS * V];
+    i64 c = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * V;
     A total[V] = {}, along[V] = {};
     if (c < channels) {
         i64 first = rows * blockIdx.y / parts, last = rows * (blockIdx.y + 1) / parts;
-        for (i64 r = first + threadIdx.y; r < last; r += ROWS) {
+        for (i64 r = first + threadIdx.y; r < last; r += blockDim.y) {
             A v[V], slope[V];
             load<V>(x + r * channels + c, v);
             slopes<V>(g, out, r * channels + c, slope);
@@ -199,19 +208,19 @@ __device__ __forceinline__ void slopes_of_rows(
             for (int i = 0; i < V; i++) total[i] += slope[i], along[i] += slope[i] * (v[i] - mean[c + i]);
         }
     }
+    A* at = all + (threadIdx.y * blockDim.x + threadIdx.x) * 2 * V;
 #pragma unroll
-    for (int i = 0; i < V; i++) {
-        all[0][threadIdx.y][threadIdx.x * V + i] = total[i];
-        all[1][threadIdx.y][threadIdx.x * V + i] = along[i];
+    for (int i = 0; i < V; i++) at[i] = total[i], at[V + i] = along[i];
+    for (int half = blockDim.y / 2; half; half /= 2) {
+        __syncthreads();
+        if (threadIdx.y < half)
+            for (int i = 0; i < 2 * V; i++) at[i] += at[half * blockDim.x * 2 * V + i];
     }
-    __syncthreads();
     if (threadIdx.y || c >= channels) return;
-    for (int i = 0; i < V; i++)
-        for (int k = 0; k < 2; k++) {
-            A sum = 0;
-            for (int r = 0; r < ROWS; r++) sum += all[k][r][threadIdx.x * V + i];
-            sums[((i64)blockIdx.y * 2 + k) * channels + c + i] = sum;
-        }
+    for (int i = 0; i < V; i++) {
+        A* to = sums + (i64)blockIdx.y * 2 * channels + c + i;
+        to[0] = at[i], to[channels] = at[V + i];
+    }
 }
 extern "C" __global__ void slopes_last(
     const T* g, const T* out, const T* x, const A* mean, A* sums, i64 channels, i64 rows, i64 parts, i64 packs) {
@@ -222,17 +231,20 @@ extern "C" __global__ void slopes_last(
 }
 
 // Gradients of weight and bias, and dx = factor·g + slope·(x - mean) + level by channel: factors (3, channels). The
-// gradients of mean and variance, where they were used, come in too.
+// gradients of mean and variance, where they were used, come in too. A warp for a channel.
 extern "C" __global__ void slopes_whole(
     const A* sums, const A* var, const A* weight, const A* g_mean, const A* g_var, A* d_weight, A* d_bias, A* factors,
     double eps, double count, i64 channels, i64 parts) {
-    i64 c = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= channels) return;
+    i64 c = (i64)blockIdx.x * blockDim.y + threadIdx.y;
     A total = 0, along = 0;
-    for (i64 p = 0; p < parts; p++) {
-        total += sums[p * 2 * channels + c];
-        along += sums[(p * 2 + 1) * channels + c];
-    }
+    if (c < channels)
+        for (i64 p = threadIdx.x; p < parts; p += 32) {
+            total += sums[p * 2 * channels + c];
+            along += sums[(p * 2 + 1) * channels + c];
+        }
+    total = warp_reduce(total, Add());
+    along = warp_reduce(along, Add());
+    if (threadIdx.x || c >= channels) return;
     A scale = 1 / root(var[c] + (A)eps), factor = weight ? scale * weight[c] : scale;
     d_weight[c] = along * scale;
     d_bias[c] = total;
