@@ -10,6 +10,7 @@ from typing import Any
 from ..backends import np
 from .device import device
 from .dtypes import dtype
+from .storage import version
 from .tensor import Tensor, wrap
 from .tracking import CaptureError, Recorded
 
@@ -97,7 +98,7 @@ class Arguments:
                 raise CaptureError(
                     "the step leaves a gradient in an argument's .grad; return it from the step, by autograd.grad"
                 )
-            if changed or (met is not None and _plain_array(t) is not met.array):
+            if changed or (met is not None and (_plain_array(t) is not met.array or version(met.array))):
                 raise CaptureError("the step changes an argument in place; change a clone() of it, and return that")
 
 
