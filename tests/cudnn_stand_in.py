@@ -335,6 +335,9 @@ class Graph:
         type(self).built += 1
         self.stage.append(policy)
 
+    def build_plan_at_index(self, index):
+        self.stage.append(("built", index))
+
     def get_workspace_size(self):
         return self.workspace
 

@@ -147,10 +147,11 @@ class Runtime:
             with contextlib.suppress(Exception):  # whatever is wrong with a kept plan, it can be built anew
                 return Plan(self._loaded(blob), workspace, count)
         try:
-            graph = planned(self.cudnn, description, tuning, **self.where())
-            plan = Plan(graph, graph.get_workspace_size(), count)
             if tuning:
-                plan = self._quickest(description, plan, operands)
+                graph = self._quickest(description, operands)
+            else:
+                graph = planned(self.cudnn, description, **self.where())
+            plan = Plan(graph, graph.get_workspace_size(), count)
         except self.cudnn.cudnnGraphNotSupportedError:
             return None
         if tuning or not settings.benchmark:
@@ -172,17 +173,17 @@ class Runtime:
         graph.deserialize(self.handle(), list(blob))
         return graph
 
-    def _quickest(self, description: Description, first: Plan, operands: Any) -> Plan:
-        """Of the plans that were built, that which takes the least time for `operands`; alone in a new graph."""
-        graph, handle = first.graph, self.handle()
+    def _quickest(self, description: Description, operands: Any) -> Any:
+        """A graph of that plan, of the first `benchmark_limit` that run, which takes the least time for `operands`."""
+        graph, handle = ranked(self.cudnn, description, **self.where()), self.handle()
+        pack = self._pack(Plan(graph, 0, len(operands)), operands)
         times: list[tuple[float, int]] = []
-        pack = self._pack(first, operands)
         for i in range(graph.get_execution_plan_count()):
-            if len(times) == (settings.benchmark_limit or len(times) + 1):
+            if settings.benchmark_limit and len(times) == settings.benchmark_limit:
                 break
-            with contextlib.suppress(Exception):  # a plan that was not built, or does not run, is no candidate
+            with contextlib.suppress(Exception):  # a plan that cannot be built, or does not run, is no candidate
+                graph.build_plan_at_index(i)
                 scratch = self.workspace(graph.get_workspace_size_plan_at_index(i))
-
                 address = None if scratch is None else self.pointer(scratch)
 
                 def once(i: int = i, address: int | None = address) -> None:
@@ -191,9 +192,8 @@ class Runtime:
                 once()
                 times.append((min(self.arrays.timed(once) for _ in range(3)), i))
         if not times:
-            return first
-        graph = alone(self.cudnn, description, graph, min(times)[1], **self.where())
-        return Plan(graph, graph.get_workspace_size(), len(first.uids))
+            return planned(self.cudnn, description, **self.where())
+        return alone(self.cudnn, description, graph, min(times)[1], **self.where())
 
 
 def alone(cudnn: Any, description: Description, graph: Any, index: int, **where: Any) -> Any:
@@ -208,8 +208,8 @@ def alone(cudnn: Any, description: Description, graph: Any, index: int, **where:
     return new
 
 
-def planned(cudnn: Any, description: Description, every: bool = False, **where: Any) -> Any:
-    """The graph of `description` with a plan, or with all that can be built; `where` as for `graphs.build`.
+def ranked(cudnn: Any, description: Description, **where: Any) -> Any:
+    """The graph of `description` with a list of plans, none of them built; `where` as for `graphs.build`.
 
     cudnnGraphNotSupportedError where there is none that the settings allow.
     """
@@ -226,8 +226,13 @@ def planned(cudnn: Any, description: Description, every: bool = False, **where: 
     graph.deselect_numeric_notes(barred)
     graph.deselect_workspace_greater_than(LIMIT)
     graph.check_support()
-    policy = cudnn.build_plan_policy
-    graph.build_plans(policy.ALL if every else policy.HEURISTICS_CHOICE)
+    return graph
+
+
+def planned(cudnn: Any, description: Description, **where: Any) -> Any:
+    """The graph of `description` with the plan that the heuristics take for the best; otherwise as `ranked`."""
+    graph = ranked(cudnn, description, **where)
+    graph.build_plans(cudnn.build_plan_policy.HEURISTICS_CHOICE)
     if getattr(graph, "selected_engine", None) is not None:
         raise cudnn.cudnnGraphNotSupportedError("served by an engine written in Python alone")
     return graph
