@@ -711,3 +711,33 @@ def test_elementwise_leaves_the_rest(machine):
     assert cast(large, large.dtype) is NotImplemented
     assert cast(large, "int64") is NotImplemented
     assert KERNELS["relu"](small) is NotImplemented
+
+
+# -- group norm ------------------------------------------------------------------------------------------------------
+
+
+@simulated
+@each_dtype
+@pytest.mark.parametrize(("shape", "groups"), [((3, 6, 5), 2), ((20, 4, 8, 8), 4), ((2, 6), 3), ((1, 4, 40, 13), 1)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_group_norm(machine, dtype, shape, groups, affine):
+    random = np.random.default_rng(16)
+    x, g = array(random, shape, dtype) + np.asarray(3, DTYPES[dtype]), array(random, shape, dtype)
+    vectors = [array(random, shape[1:2], dtype) if affine else None for _ in range(2)]
+    out, kept = KERNELS["group_norm"](x, groups, *vectors, eps=1e-2)
+    expected, grads = composed("group_norm", x, *vectors, g=g, num_groups=groups, eps=1e-2)
+    close(out, expected, dtype, 2)
+    for got, want in zip(KERNELS["group_norm.grad"](g, kept, (True,) * 3), grads, strict=True):
+        assert (got is None) == (want is None)
+        if got is not None:
+            close(got, want, dtype, 4)
+    assert KERNELS["group_norm.grad"](g, kept, (True, False, False))[1:] == (None, None)
+
+
+@simulated
+def test_group_norm_of_16_bits_with_a_wide_scale(machine):
+    random = np.random.default_rng(17)
+    x, weight = array(random, (2, 4, 6), "bfloat16"), array(random, (4,), "float32")
+    out, _ = KERNELS["group_norm"](np.moveaxis(x, 1, 2).copy().swapaxes(1, 2), 2, weight)
+    close(out, composed("group_norm", x, weight, None, g=x, num_groups=2)[0], "bfloat16", 2)
+    assert KERNELS["group_norm"](x, 3, weight) is NotImplemented

@@ -8,7 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import activation, batch_norm, columns, dropout, elementwise, entropy, many, norms, pooling, rows, softmax
+from . import (
+    activation,
+    batch_norm,
+    columns,
+    dropout,
+    elementwise,
+    entropy,
+    groups,
+    many,
+    norms,
+    pooling,
+    rows,
+    softmax,
+)
 
 __all__ = ["OWN", "STEPS"]
 
@@ -18,7 +31,7 @@ def _partial(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return kernel
 
 
-_MODULES = (activation, batch_norm, columns, dropout, elementwise, entropy, norms, pooling, rows, softmax)
+_MODULES = (activation, batch_norm, columns, dropout, elementwise, entropy, groups, norms, pooling, rows, softmax)
 OWN: dict[str, Callable[..., Any]] = {
     name: _partial(kernel) for module in _MODULES for name, kernel in module.SERVES.items()
 }
