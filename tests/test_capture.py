@@ -18,7 +18,7 @@ from optimizer_table import TABLE as OPTIMIZERS
 
 import chainrule
 from chainrule import nn, optim
-from chainrule.backends.numpy import memory, recorder
+from chainrule.backends.numpy import memories, memory
 from chainrule.testing import calls_of
 from chainrule.utils.checkpoint import checkpoint
 
@@ -30,7 +30,7 @@ def numpy_arrays(request, monkeypatch):
     """NumPy's recorder (CuPy's is tested in test_graphs.py), with arrays of any size taking turns in memory."""
     if request.config.getoption("backend") != "numpy":
         pytest.skip("NumPy's recorder")
-    for module in (memory, recorder):
+    for module in (memory, memories):
         monkeypatch.setattr(module, "LEAST", 1)
 
 
@@ -1394,7 +1394,7 @@ def test_a_replay_needs_no_more_memory_than_the_step(convolutions, monkeypatch):
     finally:
         tracemalloc.stop()
     assert captured.recordings == 1
-    assert captured._recordings[0].recorder.arena.nbytes <= 1.15 * peak
+    assert captured._recordings[0].recorder.memories.arena.nbytes <= 1.15 * peak
     assert held + beyond <= 1.4 * peak  # with the buffers of arguments, and what Python holds
 
 
