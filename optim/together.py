@@ -56,7 +56,8 @@ class _Part:
         def row(name: str) -> Any:
             memory = xp.zeros(len(params), "float32")
             for i, state in enumerate(states):
-                memory[i : i + 1] = state[name].item()
+                count = state[name]
+                memory[i : i + 1] = count.item() if count.device.type == "cpu" else count.array
                 state[name] = wrap(memory[i : i + 1].reshape(()), None)
             return memory
 
@@ -121,14 +122,15 @@ class Together:
     @staticmethod
     def serves(optimizer: Optimizer, group: dict[str, Any], params: list[Tensor]) -> bool:
         """Whether the backend has a kernel for this optimizer, and all parameters and gradients suit it."""
+        make = raw(params[0].array).backend.steps.get("group")
+        if make is None or group.get("fused") is False or make(optimizer.kernel) is NotImplemented:
+            return False
         for p in params:
             a, g = p.array, p.grad.array
-            steps = raw(a).backend.steps
-            if "group" not in steps or a.dtype != g.dtype or a.shape != g.shape or dense_order(a) is None:
+            same = a.dtype == g.dtype and a.shape == g.shape and raw(a).backend.steps.get("group") is make
+            if not same or not p.is_floating_point() or dense_order(a) is None:
                 return False
-        if not optimizer.kernel or group.get("fused") is False:
-            return False
-        return raw(params[0].array).backend.steps["group"](optimizer.kernel) is not NotImplemented
+        return True
 
     def fits(self, params: list[Tensor], optimizer: Optimizer, group: dict[str, Any]) -> bool:
         """Whether nothing was replaced since: parameters, their shapes, dtypes and layouts, state."""
