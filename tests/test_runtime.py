@@ -8,6 +8,7 @@ import pytest
 
 import chainrule
 from chainrule import nn
+from chainrule.backends import determinism
 from chainrule.nn import functional as F
 
 no_gpu = pytest.mark.skipif(chainrule.cuda.is_available(), reason="there is a GPU")
@@ -112,9 +113,11 @@ def test_numeric_settings():
     chainrule.set_float32_matmul_precision("highest")
     chainrule.use_deterministic_algorithms(True, warn_only=True)
     assert chainrule.are_deterministic_algorithms_enabled()
+    assert determinism.wanted(), "what kernels ask"
     assert chainrule.get_deterministic_debug_mode() == 1
     chainrule.set_deterministic_debug_mode("default")
     assert not chainrule.are_deterministic_algorithms_enabled()
+    assert not determinism.wanted()
     with pytest.raises(RuntimeError):
         chainrule.set_num_interop_threads(0)
     assert chainrule.set_flush_denormal(True) is False
