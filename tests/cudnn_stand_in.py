@@ -319,9 +319,6 @@ class Graph:
         if refused:
             raise NotSupported(refused)
 
-    def create_execution_plan(self, engine, knobs):
-        self.stage.append(("plan", engine))
-
     def deselect_numeric_notes(self, notes):
         self.filters += notes
 
@@ -346,9 +343,6 @@ class Graph:
 
     def get_workspace_size_plan_at_index(self, index):
         return self.workspace
-
-    def get_engine_and_knobs_at_index(self, index):
-        return index, {}
 
     def execute_plan_at_index(self, pack, workspace, index, handle):
         if index == 0:

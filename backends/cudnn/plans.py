@@ -193,19 +193,8 @@ class Runtime:
                 times.append((min(self.arrays.timed(once) for _ in range(3)), i))
         if not times:
             return planned(self.cudnn, description, **self.where())
-        return alone(self.cudnn, description, graph, min(times)[1], **self.where())
-
-
-def alone(cudnn: Any, description: Description, graph: Any, index: int, **where: Any) -> Any:
-    """Plan number `index` of a graph of `description`, as the only one of a new graph, which can be serialised."""
-    engine, knobs = graph.get_engine_and_knobs_at_index(index)
-    new = build(cudnn, description, **where)
-    new.validate()
-    new.build_operation_graph()
-    new.create_execution_plan(engine, knobs)
-    new.check_support()
-    new.build_plans(cudnn.build_plan_policy.HEURISTICS_CHOICE)
-    return new
+        graph.build_plan_at_index(min(times)[1])  # which selects it, to run and to serialise
+        return graph
 
 
 def ranked(cudnn: Any, description: Description, **where: Any) -> Any:
