@@ -36,7 +36,7 @@ part() {
         return
     fi
     echo "=== $name (at most $limit s)"
-    timeout -k 10 "$limit" "$@" >>"$file" 2>&1
+    timeout -s INT -k 15 "$limit" "$@" >>"$file" 2>&1  # at an interrupt pytest tells of what has failed so far
     echo "=== $name: status $?, $((SECONDS - start)) s; $file" | tee -a "$file"
 }
 
@@ -49,7 +49,8 @@ bench() {
         --total $((limit > 30 ? limit - 20 : limit)) "$@"
 }
 
-tests() { "$python" -m pytest -q -p no:cacheprovider --rootdir "$root" -c "$root/pyproject.toml" --backend cupy \
+# Four processes share the GPU.
+tests() { "$python" -P -m pytest -q -p no:cacheprovider --backend cupy -n 4 --dist worksteal \
     -m "not slow and not torch" --continue-on-collection-errors "$@"; }
 export -f tests
 export python root
@@ -57,9 +58,9 @@ export python root
 part facts 60 facts.txt "$python" "$here/gpu_facts.py"
 part smoke 60 smoke.txt "$python" "$here/gpu_smoke.py"
 bench small 75 --workloads mlp lenet --rounds 5
-part suite 200 suite.txt bash -c 'cd "$root" && tests -n 6 --dist worksteal tests/test_ops.py tests/test_gpu.py tests/test_modules.py tests/test_optimizers.py'
+part suite 200 suite.txt bash -c 'cd "$root" && tests tests/test_{cuda_devices,together,ops,agreement,modules,optimizers}.py'
 bench large 200 --workloads "gpt2:batch 16, bfloat16" "resnet50:batch 128, bfloat16" "lstm:batch 64, TF32" --rounds 3 --limit 60
 bench kernels 60 --kernels --seconds 0.3
 bench rest 600 --rounds 3 --limit 90
-part suite 3600 suite-all.txt bash -c 'cd "$root" && tests -n 6 --dist worksteal tests'
+part suite 3600 suite-all.txt bash -c 'cd "$root" && tests tests'
 ls -la "$out"
