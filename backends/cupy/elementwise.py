@@ -18,9 +18,9 @@ _ADD_OR_CAST = _SOURCE.kernel("add_or_cast")
 _WORTH, _EACH, _BLOCKS = 1 << 16, 8, 8192
 
 
-def _launched(arrays: tuple[Any, ...], kind: Any) -> Any:
-    *arrays, out = in_one_order(*arrays, dtype=kind)
-    x, other = (*arrays, None)[:2]
+def _launched(given: tuple[Any, ...], kind: Any) -> Any:
+    x, *rest, out = in_one_order(*given, dtype=kind)
+    other = rest[0] if rest else None
     grid = blocks(x.size, 256 * _EACH, _BLOCKS)
     _ADD_OR_CAST[x.dtype, out.dtype](grid, 256, x, other, out, x.size, wide_loads(x, other, out))
     return out
