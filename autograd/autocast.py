@@ -17,10 +17,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from operator import is_
 from typing import Any
 
 from .. import backends
-from ..backends.recorder import recording
+from ..backends.recorder import Recorded, recording
 from .autocast_lists import ALONE, FIRST, LISTS, NARROW, REFUSED, WIDE, WIDEST
 from .dtypes import BFLOAT16, bfloat16, dtype, float16, float32
 from .errors import OpError, warn
@@ -53,7 +54,8 @@ _DEVICES = ("cpu", "cuda", "mps", "xpu")
 _HALVES = (float16, bfloat16)
 _HALF, _SINGLE = float16.dtype, float32.dtype
 
-#: id of a narrowed parameter -> (the parameter, its array, its version, what it became); None outside of autocast
+#: id of a narrowed parameter -> (the parameter, its array, the recorder that was at work, the parameter's version, what
+#: it became); None outside of autocast
 _CACHE: ContextVar[dict[tuple[int, Any], tuple[Any, ...]] | None] = ContextVar("chainrule_autocast_cache", default=None)
 _caches: ContextVar[bool] = ContextVar("chainrule_autocast_caches", default=True)
 
@@ -165,16 +167,16 @@ def _place(arrays: list[Any]) -> str:
 
 def _cast(t: Tensor, target: Any) -> Tensor:
     """`t` in another dtype; of a parameter that is narrowed, the array of the last time, where it is the same still."""
-    cache, modes = _CACHE.get(), MODES.get()
-    special = modes.anomaly or modes.packing or recording() is not None
-    if cache is None or special or not t.leaf or not t.requires_grad or t.array.dtype != _SINGLE:
+    cache, modes, array = _CACHE.get(), MODES.get(), t.array
+    special = modes.anomaly or modes.packing or isinstance(array, Recorded)
+    if cache is None or special or not t.leaf or not t.requires_grad or array.dtype != _SINGLE:
         return OPS["cast"](t, dtype=target)
-    key = (id(t), target)
+    key, now = (id(t), target), (t, array, recording())  # what a captured step narrows is not there outside of it
     found = cache.get(key)
-    if found is not None and found[0] is t and found[1] is t.array and found[2] == t._version:
-        return OPS["cast"].record(found[3], [t.array], [t], {"dtype": target}) if modes.grad else wrap(found[3], None)
+    if found is not None and all(map(is_, found[:3], now)) and found[3] == t._version:
+        return OPS["cast"].record(found[4], [array], [t], {"dtype": target}) if modes.grad else wrap(found[4], None)
     narrow = OPS["cast"](t, dtype=target)
-    cache[key] = (t, t.array, t._version, narrow.array)
+    cache[key] = (*now, t._version, narrow.array)
     return narrow
 
 

@@ -436,11 +436,11 @@ def test_a_parameter_is_narrowed_once():
         first = F.linear(x, p)
         cache = module._CACHE.get()
         assert len(cache) == 1
-        held = next(iter(cache.values()))[3]
+        held = next(iter(cache.values()))[4]
         with chainrule.no_grad(), chainrule.autocast("cpu", dtype=chainrule.float16):
             F.linear(x, p)
         second = F.linear(x, p)
-        assert next(iter(cache.values()))[3] is held
+        assert next(iter(cache.values()))[4] is held
         with chainrule.no_grad():
             p.mul_(2)
         third = F.linear(x, p)
