@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .launch import FLOATS, Source, blocks, in_one_order, wide_loads
+from .launch import Source, blocks, in_one_order, wide_loads
 
 __all__ = ["SERVES"]
 
 _NARROW = ("float32", "float16", "bfloat16")
-_SOURCE = Source("elementwise.cu", S=FLOATS[:3], D=FLOATS[:3])
+_SOURCE = Source("elementwise.cu", S=_NARROW, D=_NARROW)
 _ADD_OR_CAST = _SOURCE.kernel("add_or_cast")
 #: elements from which it is worth it; elements of a thread, and blocks at most
 _WORTH, _EACH, _BLOCKS = 1 << 16, 8, 8192
