@@ -819,3 +819,17 @@ def test_ops_that_move_elements_are_copies(name, args, params):
     expected, out[...] = out.copy(), np.nan
     Program(calls).run()
     assert (out == expected).all()
+
+
+@fast
+def test_python_runs_what_the_driver_cannot(monkeypatch):
+    from chainrule.backends.compiled import lockstep
+
+    def missing(*_):
+        raise compiled.Unavailable("no driver")
+
+    monkeypatch.setattr(lockstep, "Stretch", missing)
+    x, calls = _stages(3, 100, 2)
+    rate = Live(0.5)
+    Program([*calls, Call(np.multiply, (x, rate), {"out": x})]).run()
+    assert (x == 1.5).all()

@@ -1,6 +1,8 @@
 """Compiled kernels for the CPU, where the extra `fast` is installed: vector code for NumPy's arrays.
 
 build.py makes and keeps machine code, intrinsics.py holds the vector code that Python cannot say, pool.py the threads.
+listed.py notes the calls of a recorded step, program.py does them again: lockstep.py runs kernels on all threads with
+no Python between them, foreign.py what NumPy and its BLAS do there.
 The other files are families of kernels, with the plain functions around them that take an op's name in the NumPy
 backend. Such a function gets what NumPy's gets, and returns NotImplemented for what it does not serve. The pair of a
 composite marks what it keeps for its gradient as `Kept`: a residual of NumPy's goes to NumPy's gradient.

@@ -250,6 +250,8 @@ class Stretch:
         self.helpers = max([len(stage) for stage in stages], default=1) - 1
         self.live: list[tuple[Any, int, Live]] = []
         self.made, self.number = -1, 0
+        for driver in (_conduct, _help):
+            driver.entry(None)  # what cannot be made is known here, and not in a run
         packed = [self._packed(*call) for call in self.calls]
         self.blocks = [block for _, block, _ in packed]
         pieces = [piece for stage in stages for piece in stage]

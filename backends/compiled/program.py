@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from . import available
+from . import Unavailable, available
 from .build import Kernel
 from .listed import ACTIVE, FORKS, STATE, Call, Guarded, Host, Listing, Live, Pieces, Translation, do, number
 
@@ -131,20 +131,19 @@ class Program:
     def _translated(self, call: Call) -> Translation | None:
         if not available():
             return None
-        from .foreign import translated
+        try:
+            from .foreign import translated
 
-        found = translated(call)
+            found = translated(call)
+        except Unavailable:  # Python makes the call
+            return None
         if found is not None:
             self._keep.append(found.keep)
         return found
 
     def _close(self, stages: list[list[list[Any]]], live: list[Any]) -> None:
         if stages:
-            from .lockstep import Stretch
-
-            stretch = Stretch(list(stages))
-            stretch.live += live
-            self.parts.append(stretch.run)
+            self.parts.append(_stretch(list(stages), list(live)))
             stages.clear()
             live.clear()
 
@@ -155,6 +154,26 @@ class Program:
         with self._lock:
             for part in self.parts:
                 part()
+
+
+def _stretch(stages: list[list[list[Any]]], live: list[Any]) -> Callable[[], None]:
+    """What runs stages of kernels: machine code, or Python where that cannot be made."""
+    try:
+        from .lockstep import Stretch
+
+        stretch = Stretch(stages)
+    except Unavailable:
+        calls = [call for stage in stages for piece in stage for call in piece]
+
+        def one_by_one() -> None:
+            for memory, i, cell in live:
+                memory[i] = cell.value
+            for function, args in calls:
+                function(*map(number, args))
+
+        return one_by_one
+    stretch.live += live
+    return stretch.run
 
 
 def _bound(call: Call) -> Callable[[], Any]:
