@@ -196,6 +196,11 @@ class NcclCommunicator:
         parts = self.world.all(self.rank, at(sendbuff, count, datatype).copy())
         at(recvbuff, count, datatype)[:] = parts[root]
 
+    def allGather(self, sendbuf, recvbuf, count, datatype, stream):
+        self._note("allGather", stream)
+        parts = self.world.all(self.rank, at(sendbuf, count, datatype).copy())
+        at(recvbuf, count * self.size, datatype)[:] = np.concatenate(parts)
+
     def reduceScatter(self, sendbuf, recvbuf, recvcount, datatype, op, stream):
         self._note("reduceScatter", stream)
         total = self._reduced(sendbuf, recvcount * self.size, datatype, op, ("reduceScatter", recvcount, datatype, op))

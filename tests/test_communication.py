@@ -227,6 +227,11 @@ def test_nccl_operations(nccl):
         g.broadcast(word, 1)
         parts = [array([0, 0], "i4") for _ in range(3)]
         g.all_gather(parts, array([r, 10 * r], "i4"))
+        rows = array(np.zeros((3, 2)), "f4")
+        g.comm.calls.clear()
+        g.all_gather(list(rows), array([r, -r], "f4"))
+        assert g.comm.calls == [("allGather", g.stream.ptr)]  # one call where the parts lie behind one another
+        assert rows.tolist() == [[0, 0], [1, -1], [2, -2]]
         got = [array([0], "u1") for _ in range(3)] if r == 1 else None
         g.gather(got, array([r], "u1"), 1)
         mine = array([0.0], "f8")
