@@ -72,6 +72,7 @@ class NumpyRecorder(Recorder):
         self._written: list[Any] = []
         self._undo: list[Callable[[], Any]] = []
         self._sources: list[Any] = []
+        self._cells: list[Cell] = []
         self._scratch: dict[Any, Any] = {}
 
     # -- arrays -------------------------------------------------------------------------------------------------------
@@ -191,6 +192,7 @@ class NumpyRecorder(Recorder):
         cell = None
         if is_pair(out):
             out, cell = out[0], Cell(out[1])
+            self._cells.append(cell)
             self.memories.keep(cell.value, cell)
         out = self.memories.adopted(given, out)
         result = self._wrapped(given, out)
@@ -354,6 +356,7 @@ class NumpyRecorder(Recorder):
         self._written = self.memories.written()
         self._undo.clear()
         self._entered.clear()
+        self._empty_cells()
         self.memories.forget()
         return result
 
@@ -370,6 +373,12 @@ class NumpyRecorder(Recorder):
         for buffer, array in zip(self._statics, arrays, strict=True):
             np.copyto(buffer, array)
         self.program.run()
+        self._empty_cells()
+
+    def _empty_cells(self) -> None:
+        """Let go of what kernels kept for their gradients."""
+        for cell in self._cells:
+            cell.value = None
 
 
 class _Source:
