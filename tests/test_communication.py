@@ -3,6 +3,7 @@
 import datetime
 import inspect
 import re
+import socket
 import sys
 import threading
 import time
@@ -91,8 +92,6 @@ def test_tcp_store_that_nobody_serves():
 
 
 def test_tcp_store_survives_strangers():
-    import socket
-
     server = dist.TCPStore("127.0.0.1", 0, is_master=True)
     for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 40, b"\xff"):
         with socket.create_connection(("127.0.0.1", server.port)) as stranger:
@@ -179,17 +178,17 @@ def test_what_one_said_is_heard_by_all(meshes):
             groups[rank].receive(np.ones(1), None).wait()
 
 
-def test_a_stranger_is_not_taken_for_a_process(monkeypatch):
-    import socket
-
-    store = dist.HashStore()
+def test_a_stranger_is_not_taken_for_a_process():
+    store, knocked = dist.HashStore(), threading.Event()
 
     def knock(rank):
         if rank == 2:
             host, port = store.get("address/0").decode().split(":")
             with socket.create_connection((host, int(port))) as stranger:
                 stranger.sendall(b"x" * 20)
+            knocked.set()
             return None
+        assert rank == 0 or knocked.wait(10)
         return Mesh(store, rank, 2, 10, "127.0.0.1")
 
     one, two, _ = together(3, knock)
