@@ -24,8 +24,9 @@ def capture(step: Any = None, *, strict: bool = False, warmup: int = 2) -> Any:
     recording: the same kernels on the same memory, so results are equal to the last bit.
 
     Arguments may be tensors, NumPy arrays and anything else, in tuples, lists, dicts and dataclasses. Arrays are copied
-    into buffers, so each call may bring others; a call with other shapes, dtypes, modes (`train()`, `no_grad`,
-    autocast, threads) or other values of arguments that are no arrays gets a recording of its own. The last 8 are kept.
+    into buffers, so each call may bring others. A call gets a recording of its own where shapes, dtypes, modes
+    (`train()`, `no_grad`, autocast, threads) or arguments that are no arrays are others, or where a variable, a module
+    or an attribute that the step's code names stands for something else than it did. The last 8 are kept.
 
     Results are tensors without a graph, whose memory the next call overwrites: take what is to be kept by `item()` or
     `clone()`. The same holds for `p.grad` and all else that the step leaves behind. Parameters, buffers and the
@@ -33,13 +34,18 @@ def capture(step: Any = None, *, strict: bool = False, warmup: int = 2) -> Any:
     new learning rate, `manual_seed`) holds for the next call.
 
     At every replay happens what kernels compute, what generators draw, and what counters and rates of optimizers and
-    schedulers' `step()` do. While recording, only, happens other Python, such as `print`, counters of one's own, hooks;
-    and data made of Python's numbers or NumPy's arrays within the step are constants.
+    schedulers' `step()` do. While recording, only, happens other Python, such as `print` and hooks; and data made of
+    Python's numbers or NumPy's arrays within the step are constants.
 
-    What needs a value on the host (`item()`, `bool()`, `numpy()`, a boolean index, `nonzero`) cannot be captured. Then
-    everything is put back to where it was, the call runs as it is, and so do all further ones, after one warning that
-    names what it was and where; with `strict=True` it is a `CaptureError`. An argument may be neither changed in place
-    nor given a `.grad`, and a step returns no float of Python's.
+    What needs a value on the host (`item()`, `bool()`, `numpy()`, a boolean index, `nonzero`) cannot be captured, nor a
+    step that sets a variable or an attribute to another number or tensor, changes an argument in place or leaves a
+    gradient in it, returns a float of Python's, or walks back into a graph from outside. Then everything is put back to
+    where it was, the call runs as it is, and so do all further ones, after one warning that names what it was and
+    where; with `strict=True` it is a `CaptureError`.
+
+    On the CPU a replay takes no memory of its own but for kernels that are NumPy's functions, whose results are copied
+    into the buffers; all buffers together are about what the step needs at its peak. An error in a replay, such as an
+    index out of range, leaves what was done before it, as in the step itself.
 
     `print(step)` shows what a replay does, `step.program` is that as a list, `step.recordings` counts them, and
     `step.reset()` forgets them.

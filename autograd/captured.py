@@ -78,7 +78,7 @@ class Captured:
     LIMIT = 8
 
     def __init__(self, step: Callable[..., Any], strict: bool, warmup: int) -> None:
-        functools.update_wrapper(self, step)
+        functools.update_wrapper(self, step, updated=())
         self._step, self._strict, self._warmup = step, strict, warmup
         self._lock = threading.RLock()
         self.reset()

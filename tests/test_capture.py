@@ -1052,6 +1052,17 @@ def test_a_method_is_captured_for_each_object():
     assert two.step.recordings == 0
 
 
+def test_a_model_is_captured():
+    m = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU()).eval()
+    fast = chainrule.capture(m, strict=True, warmup=1)
+    for k in range(4):
+        x = chainrule.randn(5, 3)
+        assert equal(fast(x), m(x).detach()), k
+        if k == 2:
+            m.train()
+    assert fast.recordings == 2
+
+
 def test_a_captured_step_within_another():
     inner = chainrule.capture(lambda x: x * 2, strict=True, warmup=0)
     outer = chainrule.capture(lambda x: inner(x) + 1, strict=True, warmup=0)
