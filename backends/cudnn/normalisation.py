@@ -5,11 +5,14 @@ one kernel masks the gradient by the ReLU's result, hands it to the shortcut, an
 and bias. The batch's variance is the running one after a step of momentum 1: cuDNN keeps only 1 / sqrt(var + eps),
 from which a small variance could not be told. Weights of any dtype are given to cuDNN in float32.
 
-cuDNN 9.19 takes channels in multiples of 8 (float32: of 4), masks by a ReLU only channels last (in order the mask is a
-kernel of its own), and has no plan for batch norm at test time. What it leaves, our kernels do (backends/cupy/
-batch_norm.py). Whose are quicker is to be measured on a GPU: `settings.batch_norm` and `settings.layer_norm` choose.
-cuDNN's batch norm comes first, as it keeps small layers on the chip and reads them once; its layer and RMS norm do not,
-as ours read rows once too, and need no seconds of compiling for each new shape. It has not run on a GPU yet.
+Batch norm is served channels last alone: in order cuDNN 9.19 wants workspace for three copies of the data, and masks
+no gradient by a ReLU. It takes channels in multiples of 8 (float32: of 4), and has no plan for batch norm at test time.
+What it leaves, our kernels do (backends/cupy/batch_norm.py). Whose are quicker is to be measured on a GPU:
+`settings.batch_norm` and `settings.layer_norm` choose. cuDNN's batch norm comes first, as it keeps small layers on the
+chip and reads them once; its layer and RMS norm do not, as ours read rows once too, and need no seconds of compiling
+for each new shape.
+
+It has not run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ def _four(shape: Any) -> tuple[int, ...]:
 def _of_batch(x: Any) -> Runtime | None:
     """What computes batch norm of `x`; None where cuDNN is not there or does not take it."""
     found = runtime()
-    served = settings.batch_norm and x.dtype.name in FLOATS and 2 <= x.ndim <= 5
+    served = settings.batch_norm and x.dtype.name in FLOATS and (x.ndim == 2 or (x.ndim <= 5 and channels_last(x)))
     if found is None or not served or x.size <= x.shape[1]:
         return None
     return found
@@ -138,10 +141,6 @@ def _backward(g: Any, input: Any, weight: Any, eps: float, out: Any, mean: Any, 
         operands.append(dother)
     key = ("batch_norm.grad", shape, last, x.dtype.name, out is not None, dother is not None)
     plan = found.plan(key, lambda: Description("batch_norm.grad", tuple(slots)), *operands)
-    if plan is None and out is not None:  # the ReLU's mask in the same kernel takes channels last
-        masked = found.xp.where(out > 0, slope, found.xp.zeros((), slope.dtype))
-        parts = _backward((masked,), input, weight, eps, None, mean, var, needs)
-        return NotImplemented if parts is NotImplemented else (*parts[:3], masked if needs[3] else None)
     if plan is None:
         return NotImplemented
     found.run(plan, *operands)
