@@ -39,7 +39,7 @@ def main(argv=None):
         bench.run()
     finally:
         bench.close()
-    print(pathlib.Path(bench.file(".md")).read_text())
+    print(bench.file(".md").read_text())
     return 1 if set(states(bench.report)) & {"failed", "differs"} else 0
 
 
@@ -108,6 +108,8 @@ class Bench:
         """All that was asked for, in order."""
         for engine in self.options.engines:
             self.noted(engine, lambda engine=engine: self.process(engine))
+        if not self.processes:
+            raise SystemExit("nothing can be measured on this device, for the reasons above")
         self.save()
         for case in self.options.cases:
             if self.over():

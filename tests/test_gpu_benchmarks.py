@@ -117,6 +117,17 @@ def test_beside_torch(tmp_path):
     assert page.count("**missing**") == 0
 
 
+def test_without_a_gpu_it_says_so(tmp_path):
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "cupy.py").write_text("raise ImportError('none here')")
+    command = [sys.executable, BENCHMARKS / "run.py", "--device", "cuda", "--out", tmp_path / "gpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | hidden)
+    assert done.returncode == 1
+    assert "chainrule: missing: chainrule finds no GPU" in done.stdout
+    assert done.stderr.strip().endswith("for the reasons above")
+    assert not (tmp_path / "gpu.json").exists()
+
+
 def test_a_run_goes_on_where_it_was_broken_off(tmp_path):
     options = ("--workloads", "mlp", "--engines", "chainrule", "--append")
     first, _ = run(tmp_path, *options)
