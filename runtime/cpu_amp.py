@@ -28,9 +28,6 @@ class autocast(_autocast):
         _deprecated("autocast")
         super().__init__("cpu", dtype, enabled, cache_enabled)
 
-    def _fresh(self) -> _autocast:
-        return _autocast(self.device, self.fast_dtype, self._enabled)
-
 
 class GradScaler(_GradScaler):
     """`chainrule.amp.GradScaler("cpu", ...)`."""

@@ -125,6 +125,18 @@ def test_decorator_and_threads():
     assert not chainrule.is_autocast_cpu_enabled()
 
 
+def test_older_names():
+    with pytest.warns(FutureWarning, match="deprecated"):
+        guard = chainrule.cpu.amp.autocast(cache_enabled=False)
+
+    @guard
+    def product(m):
+        return (m @ m).dtype, chainrule.is_autocast_cache_enabled()
+
+    assert product(numbers(2, 2)) == (chainrule.bfloat16, False)
+    assert chainrule.is_autocast_cache_enabled()
+
+
 def test_composites_compute_in_what_they_get():
     x, w = numbers(3, 4), numbers(2, 4, 4)
     with chainrule.autocast("cpu"):
