@@ -34,9 +34,18 @@ class Surroundings:
         self._cells: list[Any] = []
         self._variables: list[str] = []  # the names of those
         self._seen: dict[int, Any] = {}  # by id, and kept: the number of an object that is gone may be another's
+        self._objects: list[dict[Any, Any]] = []  # their attributes
+        self._mentioned = {"forward", "__call__"}  # names in code that was found
+        self._methods: list[tuple[str, Any, int]] = []
         self._visit(step, 0)
         for x in arguments:
             self._visit(x, 0)
+        while called := [m for m in self._methods if m[0] in self._mentioned]:
+            self._methods = [m for m in self._methods if m[0] not in self._mentioned]
+            for _, method, depth in called:
+                self._visit(method, depth)
+        for attributes in self._objects:  # of which the code may read those that it names
+            self._watch(attributes, [n for n in attributes if n in self._mentioned], 0)
         self._seen.clear()
         self._before = [dict(vars(m)) for m in self._modules]
         self._values = [d.get(n) for d, n in zip(self._dicts, self._names, strict=True)]
@@ -72,19 +81,19 @@ class Surroundings:
                     self._watch(vars(m), list(vars(m)), depth)
                     self._visit_class(type(m), depth)
         elif hasattr(x, "__dict__") and not isinstance(x, types.ModuleType) and not _ours(type(x)):
-            self._watch(vars(x), list(vars(x)), depth)
+            self._objects.append(vars(x))
             self._visit_class(type(x), depth)
             for v in list(vars(x).values()):
                 self._visit(v, depth + 1)
 
     def _visit_class(self, x: type, depth: int) -> None:
-        """The methods of a class of the user's."""
+        """Note the methods of a class of the user's: those that code names are found, too."""
         for c in x.__mro__:
             if c is not object and not _ours(c) and id(c) not in self._seen:
                 self._seen[id(c)] = c
-                for f in vars(c).values():
+                for name, f in vars(c).items():
                     if isinstance(f, types.FunctionType):
-                        self._visit(f, depth + 1)
+                        self._methods.append((name, f, depth + 1))
 
     def _visit_function(self, x: types.FunctionType, depth: int) -> None:
         if _ours(x):
@@ -101,6 +110,7 @@ class Surroundings:
         for code in codes:  # and those of functions within
             codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
         named = {n for code in codes for n in code.co_names}
+        self._mentioned |= named
         found = [n for n in named if n in x.__globals__]
         self._watch(x.__globals__, found, 0)
         for n in found:

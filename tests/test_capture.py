@@ -901,6 +901,27 @@ def test_what_the_step_names_is_part_of_it(monkeypatch):
     assert chainrule.capture(copy.deepcopy(captured))(x).tolist()[0] == 101
 
 
+class Runner:
+    """An object that holds more than its step needs."""
+
+    def __init__(self):
+        self.model, self.factor, self.epoch, self.history = nn.Linear(2, 1), 2.0, 0, []
+
+    @chainrule.capture(strict=True, warmup=0)
+    def step(self, x):
+        return self.model(x).sum() * self.factor
+
+
+def test_attributes_of_the_object_that_the_step_names():
+    runner, x = Runner(), chainrule.ones(3, 2)
+    for k in range(6):
+        runner.epoch += 1  # which the step does not read
+        runner.factor = 1.0 if k < 3 else 5.0
+        assert equal(runner.step(x), (runner.model(x).sum() * runner.factor).detach())
+        runner.history.append(k)
+    assert runner.step.recordings == 2
+
+
 def test_the_least_used_recording_goes_and_too_many_are_told():
     step = chainrule.capture(lambda x, k: x + k, strict=True, warmup=0)
     x = chainrule.zeros(2)
