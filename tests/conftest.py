@@ -1,6 +1,5 @@
 """Options, profiles and fixtures that all tests share."""
 
-import contextlib
 import importlib.util
 import os
 
@@ -89,10 +88,17 @@ def nothing_leaks():
 
 @pytest.fixture(autouse=True)
 def default_device(request):
-    """Tests of the backend make their own tensors and generators where the backend's arrays live."""
-    on_gpu = "backend" in request.fixturenames and request.config.getoption("backend") in GPU
-    with device("cuda") if on_gpu else contextlib.nullcontext():
+    """Tests of the backend make their own tensors and generators where its arrays live, and compute in full float32."""
+    if "backend" not in request.fixturenames or request.config.getoption("backend") not in GPU:
         yield
+        return
+    cudnn = chainrule.backends.cudnn
+    before, cudnn.allow_tf32 = cudnn.allow_tf32, False  # convolutions may take TF32 by default, as PyTorch's do
+    try:
+        with device("cuda"):
+            yield
+    finally:
+        cudnn.allow_tf32 = before
 
 
 @pytest.fixture(scope="session")

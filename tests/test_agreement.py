@@ -14,6 +14,7 @@ from op_table import TABLE
 import chainrule
 from chainrule import backends
 from chainrule.autograd.dtypes import is_floating
+from chainrule.backends import cudnn
 from chainrule.testing import calls_of
 from chainrule.testing.calls import host
 
@@ -97,10 +98,12 @@ def compare(found, ours, truth, tolerance, what):
 
 @pytest.fixture(params=KINDS)
 def kind(request):
-    before = chainrule.get_float32_matmul_precision()
+    before = chainrule.get_float32_matmul_precision(), cudnn.allow_tf32
     chainrule.set_float32_matmul_precision("high" if request.param == "tf32" else "highest")
+    cudnn.allow_tf32 = request.param == "tf32"
     yield request.param
-    chainrule.set_float32_matmul_precision(before)
+    chainrule.set_float32_matmul_precision(before[0])
+    cudnn.allow_tf32 = before[1]
 
 
 @pytest.mark.parametrize("name", TABLE)
