@@ -203,7 +203,9 @@ _LIBRARIES = (_INSIDE, "numpy.", "cupy.", "cupy_backends.", "contextlib.")
 
 def _place(error: BaseException | None) -> str:
     """Where in the user's program an error came from."""
-    while error is not None:
+    seen: list[BaseException] = []  # an error can be its own cause
+    while error is not None and not any(error is e for e in seen):
+        seen.append(error)
         for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
             if not (frame.f_globals.get("__name__", "") + ".").startswith(_LIBRARIES):
                 return f" (at {frame.f_code.co_filename}:{line})"

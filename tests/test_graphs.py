@@ -290,6 +290,11 @@ else:
             with pytest.warns(UserWarning, match="falls back to eager"):
                 chainrule.capture(bad, warmup=0)(x)
 
+    def test_the_op_is_named():
+        run = chainrule.capture(chainrule.bincount, strict=True, warmup=0)
+        with pytest.raises(CaptureError, match=r"in bincount\(int64\[2\] on cuda:0"):
+            run(chainrule.tensor([1, 2]))
+
     def test_tensors_of_the_host_are_refused():
         there = chainrule.ones(3, device="cpu")
         x = chainrule.ones(3)

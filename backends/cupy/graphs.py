@@ -397,7 +397,7 @@ def _explained(error: BaseException) -> CaptureError | None:
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        text, status = str(cause), getattr(cause, "status", 0)
+        text, status = " ".join([str(cause), *getattr(cause, "__notes__", ())]), getattr(cause, "status", 0)
         if isinstance(cause, CaptureError):
             return CaptureError(text)
         if isinstance(cause, NotImplementedError) and "stream capture" in text:
