@@ -63,6 +63,9 @@ class OnDevice(TorchStyle):
         """A step as it is called in a loop."""
         return step
 
+    def begin(self):
+        """Called where a step begins."""
+
     # -- where --------------------------------------------------------------------------------------------------------
 
     def place(self, thing):
@@ -131,6 +134,7 @@ class OnDevice(TorchStyle):
         batches = self._batches(data)
 
         def both_steps(x, z):
+            self.begin()
             ones = lib.ones(x.shape[0], dtype=x.dtype, device=x.device)
             optimizers[1].zero_grad()
             with self.casting():
@@ -165,6 +169,7 @@ class OnDevice(TorchStyle):
         prepared, scaler, batches = self.prepared(model), self.scaler(), self._batches(data)
 
         def one_step(x, y):
+            self.begin()
             optimizer.zero_grad()
             with self.casting():
                 loss = criterion(prepared(x), y)
@@ -201,6 +206,10 @@ class TorchOnDevice(OnDevice):
     def prepared(self, model):
         mode = self.modes.get(self.setting)
         return model if mode is None else self.lib.compile(model, mode=mode)
+
+    def begin(self):
+        if self.setting in ("torch-reduce", "torch-max"):  # whose graphs overwrite the results of the step before
+            self.lib.compiler.cudagraph_mark_step_begin()
 
 
 class ChainruleOnDevice(OnDevice):
