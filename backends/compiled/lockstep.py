@@ -8,7 +8,8 @@ else. The pieces are what they are, whoever does them, and so are the results.
 
 A piece is taken by setting its word from the last run's number to this one's, in one instruction; a helper that was
 held up somewhere in an earlier run finds no piece of that run, and leaves. Words are numbered on from run to run, never
-cleared, so that nothing has to be made ready.
+cleared, so that nothing has to be made ready. On a machine that is busy with other things, a stretch goes without
+helpers for some runs.
 
 Helpers look for the next run for a fifth of a millisecond and then sleep on a lock of Python's. One stretch at a time
 has them: another thread's, meanwhile, does without. Turned down: a wake-up per stretch (20 to 50 microseconds), pieces
@@ -200,6 +201,9 @@ class _Helpers:
 
 
 _AWAKE_AT = (_HELPERS + _AWAKE) // 8
+#: a run that takes so many seconds more than twice the quickest one has waited for a helper that the system set aside,
+#: as it does on a busy machine: so many runs go without
+_HELD_UP, _ALONE = 2e-4, 16
 #: seconds for which a helper looks for the next run
 _LOOKING = 2e-4
 
@@ -250,6 +254,8 @@ class Stretch:
         self.helpers = max([len(stage) for stage in stages], default=1) - 1
         self.live: list[tuple[Any, int, Live]] = []
         self.made, self.number = -1, 0
+        #: seconds of the quickest run with helpers, and how many runs are to go without them
+        self.best, self.alone = float("inf"), 0
         for driver in (_conduct, _help):
             driver.entry(None)  # what cannot be made is known here, and not in a run
         packed = [self._packed(*call) for call in self.calls]
@@ -308,11 +314,18 @@ class Stretch:
         for view, i, live in self.live:
             view[i] = live.value
         self.number += 1
-        if self.helpers:
+        if self.helpers and not self.alone:
             helpers = _NOW[0]
             helpers.wake(self.helpers)
+            begun = time.perf_counter()
             _conduct(helpers.address, self.address, self.number)
+            took = time.perf_counter() - begun
+            if took < self.best:
+                self.best = took
+            elif took > 2 * self.best + _HELD_UP:
+                self.alone = _ALONE
         else:
+            self.alone = max(self.alone - 1, 0)
             _conduct(0, self.address, self.number)
         if self.words[_WRONG // 8]:
             self._complain()
