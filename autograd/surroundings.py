@@ -8,6 +8,8 @@ depth, modules, other functions, containers and objects. An attribute that is re
 from __future__ import annotations
 
 import functools
+import os
+import sys
 import types
 from collections.abc import Callable
 from operator import attrgetter, is_
@@ -21,6 +23,8 @@ __all__ = ["Surroundings"]
 
 _contents = attrgetter("cell_contents")
 _DEPTH, _ENTRIES = 5, 64
+#: where Python's own modules are, and what stands in the paths of installed ones
+_LIBRARY, _INSTALLED = os.path.dirname(os.__file__), ("site-packages", "dist-packages")
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -37,6 +41,7 @@ class Surroundings:
         self._objects: list[dict[Any, Any]] = []  # their attributes
         self._mentioned = {"forward", "__call__"}  # names in code that was found
         self._methods: list[tuple[str, Any, int]] = []
+        self._home = (getattr(step, "__module__", None) or "").partition(".")[0]
         self._visit(step, 0)
         for x in arguments:
             self._visit(x, 0)
@@ -82,20 +87,31 @@ class Surroundings:
                     self._visit_class(type(m), depth)
         elif hasattr(x, "__dict__") and not isinstance(x, types.ModuleType) and not _ours(type(x)):
             self._objects.append(vars(x))
-            self._visit_class(type(x), depth)
-            for v in list(vars(x).values()):
-                self._visit(v, depth + 1)
+            if not self._foreign(type(x)):
+                self._visit_class(type(x), depth)
+                for v in list(vars(x).values()):
+                    self._visit(v, depth + 1)
+
+    def _foreign(self, x: Any) -> bool:
+        """Whether a function or a class is Python's, or of an installed library, whose names are not the step's."""
+        module = getattr(x, "__module__", None) or ""
+        file = getattr(sys.modules.get(module), "__file__", None) or ""
+        if _ours(x) or module.partition(".")[0] == self._home:
+            return False
+        return module == "builtins" or file.startswith(_LIBRARY) or any(part in file for part in _INSTALLED)
 
     def _visit_class(self, x: type, depth: int) -> None:
         """Note the methods of a class of the user's: those that code names are found, too."""
         for c in x.__mro__:
-            if c is not object and not _ours(c) and id(c) not in self._seen:
+            if not _ours(c) and not self._foreign(c) and id(c) not in self._seen:
                 self._seen[id(c)] = c
                 for name, f in vars(c).items():
                     if isinstance(f, types.FunctionType):
                         self._methods.append((name, f, depth + 1))
 
     def _visit_function(self, x: types.FunctionType, depth: int) -> None:
+        if self._foreign(x):
+            return
         if _ours(x):
             if (inner := getattr(x, "__wrapped__", None)) is not None:  # a decorator of ours, around the user's
                 self._visit(inner, depth)
