@@ -161,7 +161,7 @@ def _walk(
         if graph:
             saved = plan.unpack(node, saved)
         elif crossing:
-            F = raw(next(iter(g.given.values())) if type(g) is Parts else g)  # of the device of this part of the graph
+            F = _namespace_at(g)
         for target, rule, start, count, fits in plan[F]:
             try:
                 if count == 1:
@@ -211,6 +211,14 @@ def _walk(
             node.saved = None
         if completes is not None and node in completes:
             _complete(completes[node], grads, F)
+
+
+def _namespace_at(g: Any) -> Any:
+    """The namespace of the device that a gradient is on, where arrays are made from now on."""
+    array = next(iter(g.given.values())) if type(g) is Parts else g
+    F = raw(array)
+    F.backend.select(F.backend.device_of(array)[1])
+    return F
 
 
 def _wait(p: Any, g: Any, grads: dict[Any, Any], waiting: list[tuple[int, Node]], within: set[Node] | None) -> None:
@@ -468,6 +476,8 @@ def when_done(call: Callable[[], None]) -> None:
 
 def _accumulate(leaf: Tensor, g: Any, create_graph: bool) -> None:
     old = leaf._grad
+    if storage.crossed() and not isinstance(g, Tensor):
+        _namespace_at(g)
     if old is None:
         leaf._grad = _own(g, create_graph)
     elif create_graph or old.requires_grad:
@@ -544,6 +554,7 @@ def grad(
                 )
         if g is not None and not isinstance(g, Tensor):
             if id(g) in given or (getattr(g, "base", None) is not None and not _whole(g)):  # memory of its own
+                _namespace_at(g)
                 g = g.copy()
             given.add(id(g))
             g = wrap(g, None)
