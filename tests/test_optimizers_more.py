@@ -164,8 +164,10 @@ def test_where_the_arrays_live(name, which, backend):
         for state in optimizer.state.values():
             for key, value in state.items():
                 if isinstance(value, cr.Tensor):
-                    home = "numpy" if key in counters else place.name
-                    assert backends.of(value.array).name == home, key
+                    homes = {place.name}
+                    if key in counters:  # on the host, unless one kernel updates the group and counts on the GPU
+                        homes = {"numpy", place.name} if place.name == "cupy" else {"numpy"}
+                    assert backends.of(value.array).name in homes, key
         found.append([place.to_host(p.array) for p in params])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(np.asarray(b), a, rtol=1e-9, atol=1e-12)
