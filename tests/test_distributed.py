@@ -162,7 +162,8 @@ def test_restarts(tmp_path):
     script.write_text(
         "import os, sys\nimport chainrule as cr, chainrule.distributed as dist\ndist.init_process_group()\n"
         "if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0' and dist.get_rank() == 1:\n    sys.exit(1)\n"
-        "t = cr.ones(1)\ndist.all_reduce(t)\nprint('total', t.item())\n"
+        "t = cr.ones(1)\ndist.all_reduce(t)\n"
+        "sys.stdout.write(f'total {t.item()}\\n')\n"  # in one piece, which print may not
     )
     code, out, err, _ = run([*launcher(2, "--max-restarts", "1"), script])
     assert code == 0, err
@@ -190,9 +191,10 @@ def test_several_machines(tmp_path):
     """Two launchers of two processes each, as on two machines; here both are this one."""
     script = tmp_path / "program.py"
     script.write_text(
-        "import os\nimport chainrule as cr, chainrule.distributed as dist\ndist.init_process_group()\n"
+        "import os, sys\nimport chainrule as cr, chainrule.distributed as dist\ndist.init_process_group()\n"
         "t = cr.tensor(10.0 ** dist.get_rank())\ndist.all_reduce(t)\n"
-        "print(dist.get_rank(), os.environ['LOCAL_RANK'], os.environ['GROUP_RANK'], t.item())\n"
+        "own = os.environ['LOCAL_RANK'], os.environ['GROUP_RANK']\n"
+        "sys.stdout.write(f'{dist.get_rank()} {own[0]} {own[1]} {t.item()}\\n')\n"  # in one piece, as above
     )
     where = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(free_port())]
     other = subprocess.Popen([*launcher(2, *where, "--node-rank", "1"), str(script)], stdout=subprocess.PIPE, text=True)
