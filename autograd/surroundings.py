@@ -39,6 +39,8 @@ class Surroundings:
         self._variables: list[str] = []  # the names of those
         self._seen: dict[int, Any] = {}  # by id, and kept: the number of an object that is gone may be another's
         self._objects: list[dict[Any, Any]] = []  # their attributes
+        self._lists: list[list[Any]] = []
+        self._tables: list[dict[Any, Any]] = []
         self._mentioned = {"forward", "__call__"}  # names in code that was found
         self._methods: list[tuple[str, Any, int]] = []
         self._home = (getattr(step, "__module__", None) or "").partition(".")[0]
@@ -50,13 +52,18 @@ class Surroundings:
             for _, method, depth in called:
                 self._visit(method, depth)
         for attributes in self._objects:  # of which the code may read those that it names
-            self._watch(attributes, [n for n in attributes if n in self._mentioned], 0)
+            named = [n for n in attributes if n in self._mentioned]
+            self._watch(attributes, named, 0)
+            for n in named:
+                self._watch_contents(attributes[n])
         self._seen.clear()
         self._before = [dict(vars(m)) for m in self._modules]
         self._values = [d.get(n) for d, n in zip(self._dicts, self._names, strict=True)]
         self._held = [c.cell_contents for c in self._cells]
-        self._places = list(map(vars, self._modules))
+        self._entries = list(map(tuple, self._lists))
+        self._places = [*map(vars, self._modules), *self._tables]
         self._sizes = list(map(len, self._places))
+        self._keys = list(map(list, self._tables))
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
@@ -71,10 +78,11 @@ class Surroundings:
         elif isinstance(x, types.MethodType):
             self._visit((x.__self__, x.__func__), depth)
         elif isinstance(x, (tuple, list, set, frozenset)):
+            self._watch_contents(x)
             for v in x if len(x) <= _ENTRIES else ():
                 self._visit(v, depth + 1)
         elif isinstance(x, dict):
-            self._watch(x, [n for n, v in x.items() if isinstance(v, (*_PLAIN, Tensor))], depth)
+            self._watch_contents(x)
             for v in x.values() if len(x) <= _ENTRIES else ():
                 self._visit(v, depth + 1)
         elif isinstance(getattr(x, "training", None), bool) and callable(getattr(x, "modules", None)):
@@ -84,13 +92,15 @@ class Surroundings:
                     self._modules.append(m)
                     vars(m).setdefault("training", m.training)  # which may be the class's, to begin with
                     self._watch(vars(m), list(vars(m)), depth)
+                    self._objects.append(vars(m))
                     self._visit_class(type(m), depth)
         elif hasattr(x, "__dict__") and not isinstance(x, types.ModuleType) and not _ours(type(x)):
             self._objects.append(vars(x))
             if not self._foreign(type(x)):
                 self._visit_class(type(x), depth)
                 for v in list(vars(x).values()):
-                    self._visit(v, depth + 1)
+                    for entry in _within(v):  # a container itself is watched if the step's code names it
+                        self._visit(entry, depth + 1)
 
     def _foreign(self, x: Any) -> bool:
         """Whether a function or a class is Python's, or of an installed library, whose names are not the step's."""
@@ -141,12 +151,21 @@ class Surroundings:
             self._names += names
             self._dicts += [where] * len(names)
 
+    def _watch_contents(self, x: Any) -> None:
+        if isinstance(x, list) and len(x) <= _ENTRIES:
+            self._lists.append(x)
+        elif isinstance(x, dict) and len(x) <= _ENTRIES:
+            self._tables.append(x)
+            self._watch(x, list(x), 0)
+
     # -- comparing ----------------------------------------------------------------------------------------------------
 
     def unchanged(self) -> bool:
         """Whether each name stands for what it stood for, and each number is the same."""
         try:
             if list(map(len, self._places)) != self._sizes:
+                return False
+            if not all(map(_alike, self._lists, self._entries)):
                 return False
             if all(map(is_, map(dict.get, self._dicts, self._names), self._values)) and all(
                 map(is_, map(_contents, self._cells), self._held)
@@ -171,6 +190,16 @@ class Surroundings:
                     f"{name} was set within the step: a replay would not do that. Let it be a tensor that is changed "
                     "in place (copy_, add_), or set it outside"
                 )
+        new = [v for now, before in zip(self._lists, self._entries, strict=True) for v in _without(now, before)]
+        for table, keys in zip(self._tables, self._keys, strict=True):
+            new += [table[k] for k in _without(table, keys)]
+        if any(isinstance(v, Tensor) for v in new):
+            raise CaptureError(
+                "a list or a dict from outside was given a tensor within the step: a replay would not do that. Return "
+                "the tensor, and put it there outside"
+            )
+        self._entries = list(map(tuple, self._lists))  # what else was put there, such as a log, is not put there again
+        self._sizes[len(self._modules) :] = map(len, self._tables)
 
     def restore(self) -> None:
         """Set names and attributes back."""
@@ -183,6 +212,12 @@ class Surroundings:
         for cell, value in zip(self._cells, self._held, strict=True):
             if cell.cell_contents is not value:
                 cell.cell_contents = value
+        for held, entries in zip(self._lists, self._entries, strict=True):
+            if not _alike(held, entries):
+                held[:] = entries
+        for table, keys in zip(self._tables, self._keys, strict=True):
+            for key in _without(table, keys):
+                del table[key]
 
 
 def _owner(where: Any, modules: list[Any]) -> str:
@@ -191,6 +226,24 @@ def _owner(where: Any, modules: list[Any]) -> str:
 
 def _same(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
+
+
+def _within(x: Any) -> Any:
+    """What a list or a dict holds, if it is not too much; anything else itself."""
+    if not isinstance(x, (list, dict)):
+        return (x,)
+    return () if len(x) > _ENTRIES else list(x.values()) if isinstance(x, dict) else x
+
+
+def _without(now: Any, before: Any) -> list[Any]:
+    """The entries of a list, or the keys of a dict, that were not there before."""
+    known = set(map(id, before))
+    return [v for v in now if id(v) not in known]
+
+
+def _alike(now: list[Any], before: tuple[Any, ...]) -> bool:
+    """Whether a list holds what it held."""
+    return len(now) == len(before) and all(map(_same, now, before))
 
 
 def _ours(x: Any) -> bool:

@@ -901,6 +901,46 @@ def test_what_the_step_names_is_part_of_it(monkeypatch):
     assert chainrule.capture(copy.deepcopy(captured))(x).tolist()[0] == 101
 
 
+def test_lists_and_dicts_that_the_step_names():
+    """What they hold is part of the recording; what else is put into a list, such as a log, is put there once."""
+    weights, table, log = [chainrule.ones(2), chainrule.ones(2)], {"a": chainrule.ones(2)}, []
+
+    def step(x):
+        log.append(len(weights))
+        return x * sum(weights) * sum(table.values())
+
+    captured, x = chainrule.capture(step, strict=True, warmup=0), chainrule.ones(2)
+
+    def found():
+        return [captured(x).tolist()[0] for _ in range(2)]
+
+    assert found() == [2, 2]
+    weights[1] = chainrule.full((2,), 4.0)
+    assert found() == [5, 5]
+    weights.append(chainrule.ones(2))
+    assert found() == [6, 6]
+    table["b"] = chainrule.ones(2)
+    assert found() == [12, 12]
+    table["a"] = chainrule.zeros(2)
+    assert found() == [6, 6]
+    assert log == [2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("kept", [[], {}])
+def test_a_tensor_put_into_a_container_outside_is_refused(kept):
+    def step(x):
+        y = x * 2
+        if isinstance(kept, list):
+            kept.append(y)
+        else:
+            kept[len(kept)] = y
+        return y
+
+    with pytest.raises(chainrule.CaptureError, match="was given a tensor within the step"):
+        chainrule.capture(step, strict=True, warmup=0)(chainrule.ones(2))
+    assert not kept
+
+
 class Runner:
     """An object that holds more than its step needs."""
 
