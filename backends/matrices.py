@@ -143,10 +143,11 @@ def matmul(
         return Plan(shape, copy="left" if a is None else "right")
     if d is None:
         raise ValueError(f"no GEMM writes a result of shape {list(shape)} with strides {list(out)}")
-    inside = max(batch, default=(1, 0, 0, 0))
+    # cublasLt.h says nothing of batches that go backwards
+    inside = max([part for part in batch if min(part) >= 0], default=(1, 0, 0, 0))
     outside = [part for part in batch if part is not inside]
     if prod([part[0] for part in outside]) > _CALLS and inside[0] * m * n * k < _LARGE:
-        broken = [any(p[i] != q[0] * q[i] for p, q in pairwise(batch)) for i in (1, 2)]
+        broken = [any(p[i] != q[0] * q[i] for p, q in pairwise(batch)) or any(p[i] < 0 for p in batch) for i in (1, 2)]
         if any(broken):  # else the result's own strides are in the way
             return Plan(shape, copy="left" if broken[0] else "right", wide=True)
     size, *steps = inside

@@ -85,6 +85,14 @@ def test_views(executor, data):
     np.testing.assert_allclose(found, np.matmul(*made), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("size", "calls"), [(3, 3), (20, 1)])
+def test_stacks_that_go_backwards(executor, size, calls):
+    """A GEMM's batch does not: a few calls, or one after a copy."""
+    x, y = array(size, 2, 3), array(size, 3, 4)[::-1]
+    np.testing.assert_allclose(gemm.matmul(x, y), np.matmul(x, y), rtol=1e-12, atol=1e-12)
+    assert len(executor.calls) == calls
+
+
 def test_attention_without_copies(executor):
     """Heads of a packed qkv (batch, time, 3, heads, width): strided batches, one call for each sequence."""
     q, k, v = np.moveaxis(array(2, 5, 3, 4, 8), 2, 0).swapaxes(2, 3)
