@@ -149,3 +149,21 @@ def test_second_derivative_is_the_compositions():
         (g,) = grad(function.cross_entropy(leaf, m.tensor(t), label_smoothing=0.1), [leaf], create_graph=True)
         found.append(grad((g * g * 1e4).sum(), [leaf])[0].numpy())
     np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [5, 10, 14])
+def test_where_results_lie_makes_no_difference(classes):
+    """A result just behind its input in memory has the same bits as one far away."""
+    from chainrule.backends.compiled import softmax
+
+    rng, scales, none = np.random.default_rng(0), np.array([0.25, 0.0]), np.empty(0, "f4")
+    for _ in range(50):
+        values, target = rng.normal(size=(4, classes)).astype("f4"), rng.integers(0, classes, 4)
+        found = set()
+        for gap in (0, 16, 64, 96, 4096):
+            memory, loss = np.zeros(2048, "f4"), np.zeros(4, "f4")
+            x, dx = memory[: values.size].reshape(values.shape), memory[values.size + gap // 4 :][: values.size]
+            x[...] = values
+            softmax._entropy(x, target, none, dx.reshape(values.shape), loss, scales, 0.0, -100, 0, 4)
+            found.add((loss.tobytes(), dx.tobytes()))
+        assert len(found) == 1

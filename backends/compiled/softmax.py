@@ -43,9 +43,9 @@ def _softmax(x, y, start, stop):
             top = max(top, a[j])
         total = f4(0)
         for j in range(a.size):
-            e = exp(a[j] - top)
-            b[j] = e
-            total += e
+            b[j] = exp(a[j] - top)
+        for j in range(a.size):  # in a loop of its own: see _entropy
+            total += b[j]
         scale = f4(1) / total
         for j in range(a.size):
             b[j] *= scale
@@ -305,9 +305,11 @@ def _entropy(x, target, weight, dx, loss, scales, smooth, ignored, start, stop):
                 top = max(top, a[j])
             total = f4(0)
             for j in range(a.size):
-                e = exp(a[j] - top)
-                d[j] = e
-                total += e
+                d[j] = exp(a[j] - top)
+            # A loop that writes is compiled twice, in vectors and one by one, and which runs depends on how near `d`
+            # lies behind `a` in memory: so what is summed in an order of its own is summed in a loop that only reads.
+            for j in range(a.size):
+                total += d[j]
             shift = log(total)
             share = (f4(1) - smooth) * (weight[t] if weight.size else f4(1))
             found = share * (shift - (a[t] - top))
