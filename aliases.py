@@ -18,7 +18,7 @@ __all__ = ["NAMES", "PACKAGES", "PATHS", "attribute", "install", "top_names"]
 
 #: packages above the engine and modules of their own name, imported when a program names one
 PACKAGES = (
-    *("distributed", "distributions", "models", "nn", "optim", "runtime", "testing", "utils"),
+    *("distributed", "distributions", "explain", "models", "nn", "optim", "runtime", "testing", "utils"),
     *(f"backends.{name}" for name in ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum")),
     *("utils._pytree", "utils.flop_counter"),
 )

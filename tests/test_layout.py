@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "utils": ON_TOP_OF_NN,
     "models": ON_TOP_OF_NN,
     "testing": ON_TOP_OF_NN,
+    "explain": ON_TOP_OF_NN,  # looking into networks; above nn, models and utils, and nothing stands on it
     "runtime": ON_TOP_OF_NN,  # PyTorch's names around the engine: cuda, amp, jit, distributed ...
 }
 NOT_PACKAGED = {"tests", "examples", "benchmarks", "notebooks", "docs", "build", "dist"}

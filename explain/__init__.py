@@ -1,0 +1,11 @@
+"""Looking into networks: why a score is what it is, what a unit answers to, what fools a network.
+
+Every method takes a `Module` as it is and leaves it as it was: hooks are taken out again, modes and gradients put
+back, also when an exception passes through. Results are detached tensors on the input's device, so that they can be fed
+to the next method or to NumPy. Pictures are drawn by `explain.plots` (extra `explain`), which nothing else here needs.
+"""
+
+from .scope import looking
+from .scores import Target, scores
+
+__all__ = ["Target", "looking", "scores"]

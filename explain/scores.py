@@ -1,0 +1,45 @@
+"""Which number of a model's output is to be explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from ..autograd import FUNCTIONS, Tensor
+
+__all__ = ["Target", "scores"]
+
+#: a class; a class of each sample (a tensor or a list); a place in the output behind the batch (a tuple); a function
+#: from the output to a score of each sample; None: the class with the largest score of each sample
+Target: TypeAlias = "int | Tensor | list[int] | tuple[int, ...] | Callable[[Any], Tensor] | None"
+
+
+def scores(output: Any, target: Target = None) -> Tensor:
+    """The score of each sample, shape (N,), out of a model's output (N, classes, ...).
+
+    target: see `Target`. An output (N,) or (N, 1) is its own score where target is None. IndexError for a class that
+    the output does not have, ValueError for a target of another length or a function that gives no score a sample.
+    """
+    if callable(target) and not isinstance(target, Tensor):
+        chosen = target(output)
+        if not isinstance(chosen, Tensor) or chosen.dim() > 1:
+            shape = tuple(chosen.shape) if isinstance(chosen, Tensor) else type(chosen).__name__
+            raise ValueError(f"a function as target gives one score a sample, shape (N,) or (), not {shape}")
+        return chosen.reshape(-1)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the model gives a {type(output).__name__}: name the score by a function as target")
+    if output.dim() == 0 or (target is None and (output.dim() == 1 or output.shape[1:] == (1,))):
+        return output.reshape(-1)
+    if isinstance(target, tuple):
+        return output[(slice(None), *target)].reshape(len(output))
+    if output.dim() != 2:
+        said = f"the model's output has shape {tuple(output.shape)}, not (N, classes)"
+        raise ValueError(f"{said}: name a place by a tuple behind the batch, or the score by a function as target")
+    if target is None:
+        target = output.detach().argmax(1)
+    if isinstance(target, int):
+        return output[:, target]
+    index = target if isinstance(target, Tensor) else FUNCTIONS["tensor"](target)
+    if index.shape != (len(output),):
+        raise ValueError(f"{tuple(index.shape)} classes as target of {len(output)} samples; one of each is needed")
+    return output.gather(1, index.to(output.device)[:, None])[:, 0]
