@@ -30,13 +30,13 @@ demo: $(VENV)/.examples $(if $(DEVICE),$(if $(filter cpu,$(DEVICE)),,$(VENV)/.$(
 	$(VENV)/bin/python examples/digits.py $(if $(DEVICE),--device $(DEVICE)) $(DEMO_ARGS)
 
 test: $(VENV)/.dev ## the test suite; HYPOTHESIS_PROFILE=ci for more examples
-	$(VENV)/bin/$(PYTEST) -m "not slow and not torch" $(PYTEST_ARGS)
+	$(VENV)/bin/$(PYTEST) -m "not slow and not torch and not browser" $(PYTEST_ARGS)
 
 test-deep: $(VENV)/.dev ## the test suite with many examples, slow tests included; hours
-	HYPOTHESIS_PROFILE=nightly $(VENV)/bin/$(PYTEST) -m "not torch" $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=nightly $(VENV)/bin/$(PYTEST) -m "not torch and not browser" $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev ## only the tests that `make test` leaves out: the built wheel, notebooks and examples that train
-	$(VENV)/bin/$(PYTEST) -m "slow and not torch and not distributed" $(PYTEST_ARGS)
+	$(VENV)/bin/$(PYTEST) -m "slow and not torch and not distributed and not browser" $(PYTEST_ARGS)
 
 test-torch: $(VENV_TORCH)/.dev ## compare with PyTorch
 	$(VENV_TORCH)/bin/$(PYTEST) -m torch $(PYTEST_ARGS)
@@ -47,14 +47,14 @@ test-strict: $(VENV)/.dev ## the op table on stand-ins for a GPU's arrays, and o
 
 # What fails here for a reason of the test's own would hide what fails on a GPU.
 test-fake: $(VENV)/.dev ## rehearse test-gpu: the whole suite on CuPy's backend with a CuPy on NumPy
-	$(VENV)/bin/$(PYTEST) -m "not slow and not torch" --backend fake --ignore tests/test_graphs.py $(PYTEST_ARGS)
+	$(VENV)/bin/$(PYTEST) -m "not slow and not torch and not browser" --backend fake --ignore tests/test_graphs.py $(PYTEST_ARGS)
 
 test-fast: $(VENV_TORCH)/.dev $(VENV_TORCH)/.fast ## the test suite on compiled kernels (the extra `fast`), small arrays too
-	CHAINRULE_FAST=always $(VENV_TORCH)/bin/$(PYTEST) -m "not slow and not torch" $(PYTEST_ARGS)
-	CHAINRULE_FAST=always $(VENV_TORCH)/bin/$(PYTEST) -m "not slow and not torch" --redzones $(KERNELS) $(PYTEST_ARGS)
+	CHAINRULE_FAST=always $(VENV_TORCH)/bin/$(PYTEST) -m "not slow and not torch and not browser" $(PYTEST_ARGS)
+	CHAINRULE_FAST=always $(VENV_TORCH)/bin/$(PYTEST) -m "not slow and not torch and not browser" --redzones $(KERNELS) $(PYTEST_ARGS)
 
 test-gpu: $(VENV_GPU)/.$(CUDA) ## the ops on a GPU; CUDA=cuda12 or cuda13, the newest that the driver knows
-	$(VENV_GPU)/bin/$(PYTEST) -m "not slow and not torch" --backend cupy $(PYTEST_ARGS)
+	$(VENV_GPU)/bin/$(PYTEST) -m "not slow and not torch and not browser" --backend cupy $(PYTEST_ARGS)
 
 # CuPy can be imported without a GPU: what forwards call is looked up in it.
 test-gpu-static: $(VENV_GPU)/.$(CUDA) $(VENV_GPU)/.nvrtc ## CuPy's names and signatures, CUDA kernels; needs no GPU

@@ -112,3 +112,23 @@ def backend(request):
 def torch():
     """PyTorch, for tests marked `torch`."""
     return pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser, for tests marked `browser`."""
+    import browser
+
+    with browser.chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visit(chromium):
+    """`visit(path)` opens a page in a browser; a fault on it (see browser.Visit) fails the test."""
+    from browser import Visit
+
+    visit = Visit(chromium)
+    yield visit
+    visit.close()
+    assert visit.faults == []
