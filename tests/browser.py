@@ -1,7 +1,7 @@
 """A real browser for tests that look at pages: Chromium without a window, driven by Playwright.
 
-Tests carry the marker `browser` and take the fixture `visit` of conftest.py. Chromium is the one that CHROME names, or one
-on PATH, or Playwright's own. Where none is found the test fails and says what to install: a page that nobody opened
+Tests carry the marker `browser` and take the fixture `visit` of conftest.py. Chromium is the one that CHROME names, or
+one on PATH, or Playwright's own. Where none is found the test fails and says what to install: a page that nobody opened
 has not been checked. A page may read files, and nothing else: every other request is refused and counts as a fault.
 """
 
