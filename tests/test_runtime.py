@@ -10,6 +10,7 @@ import chainrule
 from chainrule import nn
 from chainrule.backends import determinism
 from chainrule.nn import functional as F
+from chainrule.utils.flop_counter import FlopCounterMode
 
 no_gpu = pytest.mark.skipif(chainrule.cuda.is_available(), reason="there is a GPU")
 
@@ -279,8 +280,6 @@ def test_a_failed_process_tells_why():
 
 
 def flops(function):
-    from chainrule.utils.flop_counter import FlopCounterMode
-
     with FlopCounterMode(display=False) as counter:
         function()
     return counter
@@ -305,6 +304,47 @@ def test_flops_by_hand():
     assert "apply" not in vars(chainrule.autograd.OPS["matmul"])
 
 
+def test_flops_of_modules():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(4, 4)])
+            self.head = nn.Sequential(nn.Linear(4, 2), nn.ReLU())
+
+        def forward(self, x):
+            return self.head(self.layers[0](self.layers[0](x)) @ chainrule.ones(4, 4))
+
+    model, x = Twice(), chainrule.ones(3, 4)
+    counter = flops(lambda: (model(x).sum().backward(), nn.Linear(1, 1)(x[:, :1])))
+    once, head = 2 * 3 * 4 * 4, 2 * 3 * 4 * 2
+    # backward: the first use wants the gradient of the weight alone, the second and the head that of the input, too
+    assert counter.get_flop_counts() == {
+        "Global": {
+            **{"linear": 2 * once + head + 6, "linear.grad": 3 * once + 2 * head},
+            **{"matmul": once, "matmul.grad": once},
+        },
+        "Twice": {"linear": 2 * once + head, "matmul": once, "linear.grad": 3 * once + 2 * head, "matmul.grad": once},
+        "Twice.layers.0": {"linear": 2 * once, "linear.grad": 3 * once},
+        "Twice.head": {"linear": head, "linear.grad": 2 * head},
+        "Twice.head.0": {"linear": head, "linear.grad": 2 * head},
+        "Linear": {"linear": 6},
+    }
+    named = [line.split()[0] for line in counter.get_table(depth=2).splitlines() if " - " not in line]
+    assert named == ["module", "Global", "Linear", "Twice", "Twice.head"]
+    assert "Twice.head.0" in counter.get_table(depth=3)
+    with pytest.warns(UserWarning, match="mods argument is not needed"):
+        FlopCounterMode(model)
+
+
+def test_flops_after_a_module_that_failed():
+    def function():
+        with pytest.raises(RuntimeError):
+            nn.Linear(4, 2)(chainrule.ones(1, 3))
+        chainrule.ones(2, 2) @ chainrule.ones(2, 2)
+
+    assert flops(function).get_flop_counts() == {"Global": {"matmul": 16}}
+
+
 @pytest.mark.torch
 def test_flops_are_pytorch_s():
     torch = pytest.importorskip("torch")
@@ -320,8 +360,9 @@ def test_flops_are_pytorch_s():
         )
         with counting:
             model(x).sum().backward()
-        totals.append(counting.get_total_flops())
+        totals.append({name: sum(counts.values()) for name, counts in counting.get_flop_counts().items()})
     assert totals[0] == totals[1]
+    assert set(totals[0]) == {"Global", "Sequential", "Sequential.0", "Sequential.1", "Sequential.3"}
 
 
 def test_profile(tmp_path):
