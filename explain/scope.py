@@ -3,39 +3,134 @@
 Each method of the package looks inside `looking(model)`: whatever it switches or hangs in is put back at the end of
 the block, also when an exception passes through. Turned down: working on a deep copy, which costs the memory of the
 model and breaks methods that name a layer by the object itself.
+
+Threads may look at one model at the same time: hooks answer the calls of their own thread alone, and what is switched
+is put back when the last of the blocks ends. A thread that trains the model meanwhile would see it switched.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import nn
-from ..autograd import Tensor, enable_grad
+from ..autograd import Tensor, enable_grad, no_grad
+from ..utils._pytree import tree_map_only
 
-__all__ = ["Looking", "layer_of", "looking"]
+__all__ = ["Looking", "layer_of", "leaf", "looking"]
+
+
+class _Switches:
+    """Attributes that several blocks hold at another value at once: the last to let go puts back what they were."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: (the object's id, attribute) -> the object, what the attribute was, how many blocks hold it
+        self._held: dict[tuple[int, str], tuple[Any, Any, int]] = {}
+
+    @contextlib.contextmanager
+    def hold(self, owners: list[Any], name: str, value: Any) -> Iterator[None]:
+        """`setattr(owner, name, value)` for each owner until the end of the block."""
+        with self._lock:
+            for owner in owners:
+                _, before, count = self._held.get((id(owner), name), (owner, getattr(owner, name), 0))
+                self._held[id(owner), name] = owner, before, count + 1
+                setattr(owner, name, value)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for owner in owners:
+                    _, before, count = self._held.pop((id(owner), name))
+                    if count > 1:
+                        self._held[id(owner), name] = owner, before, count - 1
+                    else:
+                        setattr(owner, name, before)
+
+
+_SWITCHES = _Switches()
 
 
 class Looking:
-    """What `looking` gives: hooks that are taken out at the end of the block."""
+    """What `looking` gives: hooks that are taken out at the end of the block, and answer calls of this thread alone."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
-        self._stack = stack
+        self._stack, self._thread = stack, threading.get_ident()
 
     def hook(self, module: nn.Module, function: Callable[[nn.Module, tuple[Any, ...], Any], Any]) -> None:
         """`function(module, arguments, output)` after each call of the module; what it returns replaces the output."""
-        self._stack.callback(module.register_forward_hook(function).remove)
+        self._hang(module, module.register_forward_hook, function)
 
     def pre_hook(self, module: nn.Module, function: Callable[[nn.Module, tuple[Any, ...]], Any]) -> None:
         """`function(module, arguments)` before each call of the module; what it returns replaces the arguments."""
-        self._stack.callback(module.register_forward_pre_hook(function).remove)
+        self._hang(module, module.register_forward_pre_hook, function)
+
+    def _hang(self, module: nn.Module, register: Any, function: Callable[..., Any]) -> None:
+        handle = register(lambda *given: function(*given) if threading.get_ident() == self._thread else None)
+
+        def take_out() -> None:
+            handle.remove()
+            left = vars(module).get("_hooks")
+            if left is not None and not any(vars(left).values()):
+                del module._hooks  # a module that never had one is called, and joined to its neighbours, more quickly
+
+        self._stack.callback(take_out)
 
     def outputs(self, module: nn.Module) -> list[Any]:
-        """A list that grows by the module's output with each call, still part of the graph."""
+        """A list that grows by the module's output with each call, still part of the graph.
+
+        The model goes on with a copy, so that what it does in place (`nn.ReLU(inplace=True)`) does not reach the list.
+        """
         found: list[Any] = []
-        self.hook(module, lambda _module, _arguments, output: found.append(output))
+
+        def keep(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
+            found.append(output)
+            return tree_map_only(Tensor, Tensor.clone, output)
+
+        self.hook(module, keep)
         return found
+
+    def until(self, model: nn.Module, layers: Sequence[nn.Module | str | None]) -> Callable[..., list[Any]]:
+        """`run(*inputs)`: what these layers give (None: the whole model), in their order.
+
+        The model is run as far as the last of them only, so what comes behind it may be made for other sizes. Of a
+        layer that is called several times it is the first call that counts. ValueError for one that is not called.
+        """
+        modules = [model if layer is None else layer_of(model, layer) for layer in layers]
+        found: dict[nn.Module, Any] = {}
+        running = False
+
+        def keep(module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
+            if not running:
+                return None
+            found.setdefault(module, output)
+            if len(found) == len(set(modules)):
+                raise _Reached
+            return tree_map_only(Tensor, Tensor.clone, output)
+
+        for module in dict.fromkeys(modules):
+            self.hook(module, keep)
+
+        def run(*inputs: Any) -> list[Any]:
+            nonlocal running
+            found.clear()
+            running = True
+            try:
+                model(*inputs)
+            except _Reached:
+                return [found[module] for module in modules]
+            finally:
+                running = False
+            missed = [_said(layer) for layer, module in zip(layers, modules, strict=True) if module not in found]
+            raise ValueError(f"{type(model).__name__} does not call {', '.join(missed)} for this input")
+
+        return run
+
+
+class _Reached(BaseException):
+    """The last layer that is asked for has been called. No Exception: models that catch those do not catch this."""
 
 
 @contextlib.contextmanager
@@ -46,19 +141,37 @@ def looking(model: nn.Module, *, training: bool = False) -> Iterator[Looking]:
     parameters' `requires_grad` and `grad` are as before: inside, parameters want no gradient, so that a backward pass
     reaches inputs alone.
 
-    training: leave the modes as they are (dropout drops, batch norm uses the batch).
+    training: leave the modes as they are (dropout drops, batch norm uses the batch); buffers, such as running
+    statistics, are put back.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"the model to look into is a Module, not {_said(model)}")
     with contextlib.ExitStack() as stack:
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                stack.callback(parameter.requires_grad_, True)
-                parameter.requires_grad_(False)
-        if not training:
-            for module in model.modules():
-                stack.callback(setattr, module, "training", module.training)
-            model.eval()
+        stack.enter_context(_SWITCHES.hold([p for p in model.parameters() if p.is_leaf], "requires_grad", False))
+        if training:
+            stack.enter_context(_buffers_kept(model))
+        else:
+            modules = list(model.modules())
+            stack.enter_context(_SWITCHES.hold(modules, "training", False))
+            model.eval()  # for modules that do more than to set the flag
         stack.enter_context(enable_grad())
         yield Looking(stack)
+
+
+@contextlib.contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    before = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        with no_grad():
+            for module, name, buffer, values in before:
+                buffer.copy_(values)
+                setattr(module, name, buffer)
 
 
 def layer_of(model: nn.Module, layer: nn.Module | str) -> nn.Module:
@@ -66,14 +179,13 @@ def layer_of(model: nn.Module, layer: nn.Module | str) -> nn.Module:
 
     ValueError for a module that the model does not have, with the names that there are.
     """
-    names = {name: module for name, module in model.named_modules() if name}
+    names = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
     if isinstance(layer, str):
         if layer in names:
             return names[layer]
     elif any(module is layer for module in model.modules()):
         return layer
-    said = repr(layer) if isinstance(layer, str) else f"a {type(layer).__name__}"
-    raise ValueError(f"{type(model).__name__} has no layer {said}; it has {', '.join(names) or 'none'}")
+    raise ValueError(f"{type(model).__name__} has no layer {_said(layer)}; it has {', '.join(names) or 'none'}")
 
 
 def leaf(inputs: Any) -> Tensor:
@@ -82,3 +194,7 @@ def leaf(inputs: Any) -> Tensor:
         what = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
         raise TypeError(f"an input to explain is a tensor of floats, not {what}; for token ids take their embeddings")
     return inputs.detach().clone().requires_grad_()
+
+
+def _said(thing: Any) -> str:
+    return repr(thing) if isinstance(thing, (str, type(None))) else f"a {type(thing).__name__}"
