@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from ..autograd import FUNCTIONS, Tensor
+from ..autograd.creation import arange
 
-__all__ = ["Target", "scores"]
+__all__ = ["Target", "scores", "settled"]
 
 #: a class; a class of each sample (a tensor or a list); a place in the output behind the batch (a tuple); a function
 #: from the output to a score of each sample; None: the class with the largest score of each sample
@@ -31,15 +32,34 @@ def scores(output: Any, target: Target = None) -> Tensor:
     if output.dim() == 0 or (target is None and (output.dim() == 1 or output.shape[1:] == (1,))):
         return output.reshape(-1)
     if isinstance(target, tuple):
-        return output[(slice(None), *target)].reshape(len(output))
+        chosen = output[(slice(None), *target)]
+        if chosen.dim() != 1:
+            raise ValueError(f"{target} is no place behind the batch of an output {tuple(output.shape)}")
+        return chosen
     if output.dim() != 2:
         said = f"the model's output has shape {tuple(output.shape)}, not (N, classes)"
         raise ValueError(f"{said}: name a place by a tuple behind the batch, or the score by a function as target")
     if target is None:
-        target = output.detach().argmax(1)
+        return output.gather(1, output.detach().argmax(1, keepdim=True))[:, 0]
     if isinstance(target, int):
         return output[:, target]
     index = target if isinstance(target, Tensor) else FUNCTIONS["tensor"](target)
+    if index.array.dtype.kind not in "iu":
+        raise TypeError(f"a target is a class, an integer, not of {index.dtype}")
+    if index.dim() == 0:
+        return output[:, int(index)]
     if index.shape != (len(output),):
         raise ValueError(f"{tuple(index.shape)} classes as target of {len(output)} samples; one of each is needed")
-    return output.gather(1, index.to(output.device)[:, None])[:, 0]
+    least, most = (int(i) for i in index.aminmax()) if len(index) else (0, 0)
+    if least < -output.shape[1] or most >= output.shape[1]:  # a GPU would not say so
+        raise IndexError(
+            f"class {most if most >= output.shape[1] else least} of an output of {output.shape[1]} classes"
+        )
+    return output[arange(len(output), device=output.device), index.to(output.device)]
+
+
+def settled(output: Any, target: Target) -> Target:
+    """The target, and for None the classes with the largest scores, so that they stay the same where scores change."""
+    if target is None and isinstance(output, Tensor) and output.dim() == 2 and output.shape[1] != 1:
+        return output.detach().argmax(1)
+    return target

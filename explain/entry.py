@@ -1,0 +1,123 @@
+"""The score of a model as a function of what it is attributed to: its inputs, or what one of its layers gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import nn
+from ..autograd import FUNCTIONS, Tensor, grad
+from .scope import Looking, layer_of, leaf
+from .scores import Target, scores, settled
+
+__all__ = ["Entry", "gradients"]
+
+
+class Entry:
+    """A model, its inputs and its target. Made inside `looking`, it runs the model once.
+
+    inputs: a tensor (N, ...), or a tuple of the model's arguments, of which those are explained that are tensors of
+    floats. layer: explain what this layer gives instead, as the embeddings of tokens, which have no gradient.
+
+    Attributes: `values`, leaves with what is explained; `score`, the scores (N,) as they depend on them; `target`, with
+    the class that was chosen where none was named.
+    """
+
+    def __init__(
+        self, look: Looking, model: nn.Module, inputs: Any, target: Target, layer: nn.Module | str | None = None
+    ) -> None:
+        self._model = model
+        self._several = isinstance(inputs, (tuple, list)) and layer is None
+        self._inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        self._places = [i for i, x in enumerate(self._inputs) if isinstance(x, Tensor) and x.is_floating_point()]
+        self._layer = layer is not None
+        #: what the layer's output is replaced by; None: take the output down
+        self._replacement: Tensor | None = None
+        self._calls = 0
+        self.values: list[Tensor] = []
+        if layer is None:
+            self.values = [leaf(self._inputs[i]) for i in self._places or [0]]
+            output = model(*self._with(self.values))
+        else:
+            look.hook(layer_of(model, layer), self._pass)
+            output = model(*self._inputs)
+            if self._calls != 1:
+                raise ValueError(f"the layer to explain is called once in a run of the model, not {self._calls} times")
+        self.target = settled(output, target)
+        self.score = self._checked(scores(output, self.target))
+        n = len(self.score)
+        whole = len(self._inputs) == 1 or (layer is None and len(self._places) == len(self._inputs))
+        #: whether variants of the samples can be put together to one larger batch
+        self.joinable = (
+            whole and not callable(target) and all(x.dim() and len(x) == n for x in (*self._inputs, *self.values))
+        )
+
+    def _pass(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Tensor:
+        self._calls += 1
+        if self._replacement is None:
+            if self._calls == 1:
+                self.values = [leaf(output)]
+            self._replacement = self.values[0]
+        return self._replacement.clone()  # which an op in place may change
+
+    def _with(self, values: Sequence[Tensor]) -> list[Any]:
+        """The model's arguments with these values in their places."""
+        arguments = list(self._inputs)
+        for place, value in zip(self._places, values, strict=True):
+            arguments[place] = value
+        return arguments
+
+    def _checked(self, score: Tensor) -> Tensor:
+        n = len(self.values[0]) if self.values[0].dim() else 0
+        if not self._layer and not callable(self.target) and len(score) != n:
+            raise ValueError(
+                f"{len(score)} scores of {n} inputs, whose first dimension is that of the samples; for one of them: x[None]"
+            )
+        if not score.requires_grad:
+            raise ValueError("the score does not depend on the inputs, or by operations that have no gradient")
+        return score
+
+    def at(self, values: Sequence[Tensor], copies: int = 1) -> Tensor:
+        """The scores of other values; with copies, of the samples that many times over, one batch behind another."""
+        target = self.target
+        if copies > 1 and not isinstance(target, int | tuple | None):
+            target = FUNCTIONS["as_tensor"](target).repeat(copies)
+        if not self._layer:
+            return scores(self._model(*self._with(values)), target)
+        self._replacement = values[0]
+        inputs = [x.repeat(copies, *(1,) * (x.dim() - 1)) if copies > 1 else x for x in self._inputs]
+        return scores(self._model(*inputs), target)
+
+    def variants(self, stacks: Sequence[Tensor]) -> Tensor:
+        """The scores (k, N) of k variants of all values, each stack (k, *value.shape)."""
+        count = len(stacks[0])
+        if not self.joinable:
+            return FUNCTIONS["stack"]([self.at([stack[i] for stack in stacks]) for i in range(count)])
+        return self.at([stack.flatten(0, 1) for stack in stacks], count).reshape(count, -1)
+
+    def parts(self, count: int, batch: int) -> list[tuple[int, int]]:
+        """`count` variants in parts (from, to), so that the model gets about `batch` samples at once."""
+        size = max(1, batch // max(len(self.score), 1)) if self.joinable else 1
+        return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def result(self, found: Sequence[Tensor]) -> Any:
+        """Attributions in the inputs' form: a tensor, or a tuple with None for what is not explained."""
+        if not self._several:
+            return found[0]
+        answers: list[Tensor | None] = [None] * len(self._inputs)
+        for place, tensor in zip(self._places, found, strict=True):
+            answers[place] = tensor
+        return tuple(answers)
+
+    def given(self, options: Any) -> list[Any]:
+        """An option for each value: one for all, or in the form of the inputs."""
+        if not self._several or not isinstance(options, (tuple, list)):
+            return [options] * len(self.values)
+        if len(options) != len(self._inputs):
+            raise ValueError(f"{len(options)} values for {len(self._inputs)} inputs")
+        return [options[i] for i in self._places]
+
+
+def gradients(score: Tensor, values: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of the sum of all scores; zeros for a value on which they do not depend."""
+    return list(grad(score.sum(), values, materialize_grads=True))
