@@ -7,5 +7,12 @@ to the next method or to NumPy. Pictures are drawn by `explain.plots` (extra `ex
 
 from .scope import looking
 from .scores import Target, scores
+from .summary import Summary, summary
 
-__all__ = ["Target", "looking", "scores"]
+__all__ = [
+    "Summary",
+    "Target",
+    "looking",
+    "scores",
+    "summary",
+]
