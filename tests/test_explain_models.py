@@ -1,0 +1,315 @@
+"""Pictures of models in numbers: `summary`, with the counts of the lectures (items 13 to 17), and receptive fields."""
+
+import pytest
+
+import chainrule as cr
+from chainrule import models, nn
+from chainrule.explain import summary
+from chainrule.models.googlenet import Inception
+from chainrule.nn import functional as F
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+@pytest.fixture
+def unfilled(monkeypatch):
+    """Networks of 60 or 140 million weights without their starting values: only shapes are looked at."""
+    for init in ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"):
+        monkeypatch.setattr(nn.init, init, lambda tensor, *args, **kwargs: tensor)
+
+
+def shapes(found, *kinds):
+    """Output shapes without the batch, of the layers of these kinds, in the order of their calls."""
+    return [row.output_shapes[0][1:] for row in found.rows if row.kind in kinds]
+
+
+# -- 13 to 17: the lectures' counts -----------------------------------------------------------------------------------
+
+
+def test_13_parameters_of_convolutions():
+    """L2: ((P·P·d) + 1)·K; the image of 32x32x3 keeps its size."""
+    found = summary(
+        nn.Sequential(nn.Conv2d(3, 8, 5, padding=2), nn.Conv2d(8, 16, 5, padding=2), nn.Conv2d(16, 32, 1)),
+        (1, 3, 32, 32),
+    )
+    assert [row.parameters for row in found.rows] == [608 + 3216 + 544, 608, 3216, 544]
+    assert shapes(found, "Conv2d") == [(8, 32, 32), (16, 32, 32), (32, 32, 32)]
+    assert found.total_params == found.trainable_params == 4368
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "parameters"),
+    [
+        (nn.Conv2d(1, 1, 5), (1, 1, 28, 28), 26),  # L0: one 5x5 filter gives 24x24,
+        (nn.Linear(28 * 28, 24 * 24), (1, 784), 452_160),  # as a full layer does; the lecture's "450,000"
+        (nn.Conv2d(3, 100, 3, bias=False), (1, 3, 9, 9), 2700),  # L4
+        (nn.Linear(1000, 1000, bias=False), (1, 1000), 1_000_000),
+        (nn.Linear(512**2, 8), (1, 512**2), 2_097_160),  # L1: an image fully connected to 8 units, or 8 filters
+        (nn.Conv2d(1, 8, 5, bias=False), (1, 1, 9, 9), 200),
+    ],
+)
+def test_13_parameters_of_a_layer(layer, shape, parameters):
+    found = summary(layer, shape)
+    assert found.total_params == found.rows[0].parameters == parameters
+    assert found.memory["parameters"] == 4 * parameters
+    assert f"{parameters:,} trainable" in str(found)
+
+
+def test_14_stacked_convolutions():
+    """L0: 28x28, 5x5 filters to 24x24x20, 5x5x20 filters to 20x20x30; and a first hidden layer of 3x24x24."""
+    found = summary(nn.Sequential(nn.Conv2d(1, 20, 5), nn.Conv2d(20, 30, 5)), (1, 1, 28, 28))
+    assert found.rows[0].input_shapes == ((1, 1, 28, 28),)
+    assert shapes(found, "Conv2d") == [(20, 24, 24), (30, 20, 20)]
+    assert shapes(summary(nn.Conv2d(1, 3, 5), (1, 1, 28, 28)), "Conv2d") == [(3, 24, 24)]
+
+
+def test_15_alexnet(unfilled):
+    found = summary(models.AlexNet2012(), (1, 3, 227, 227))
+    assert found.rows[0].input_shapes == ((1, 3, 227, 227),)
+    assert shapes(found, "Conv2d", "MaxPool2d") == [
+        *((96, 55, 55), (96, 27, 27), (256, 27, 27), (256, 13, 13)),
+        *((384, 13, 13), (384, 13, 13), (256, 13, 13), (256, 6, 6)),
+    ]
+    assert shapes(found, "LocalResponseNorm") == [(96, 55, 55), (256, 27, 27)]  # before the pooling, as in the paper
+    assert shapes(found, "Linear") == [(4096,), (4096,), (1000,)]
+    assert found.total_params == 60_965_224  # "60 million"
+    # kernels 5x5x48 and 3x3x192: each of 256 units meets 48 channels at 27x27 places
+    rows = [row for row in found.rows if row.kind == "Conv2d"]
+    assert [row.mult_adds for row in rows] == [
+        *(55 * 55 * 96 * 363, 27 * 27 * 256 * 25 * 48, 13 * 13 * 384 * 9 * 256),
+        *(13 * 13 * 384 * 9 * 192, 13 * 13 * 256 * 9 * 192),
+    ]
+
+
+def test_15_zfnet(unfilled):
+    found = summary(models.ZFNet(hidden=8, channels=(96, 256, 512, 1024, 512)), (1, 3, 224, 224))
+    assert shapes(found, "Conv2d", "MaxPool2d") == [
+        *((96, 110, 110), (96, 55, 55), (256, 26, 26), (256, 13, 13)),
+        *((512, 13, 13), (1024, 13, 13), (512, 13, 13), (512, 6, 6)),
+    ]
+
+
+def test_16_a_bottleneck_is_cheaper():
+    """L1: 256x3x3x256, about 600k multiply-adds a position, against 16k + 36k + 16k, about 70k."""
+    assert summary(nn.Conv2d(256, 256, 3, padding=1), (1, 256, 1, 1)).mult_adds == 589_824
+    steps = nn.Sequential(nn.Conv2d(256, 64, 1), nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 256, 1))
+    found = summary(steps, (1, 256, 1, 1))
+    assert [row.mult_adds for row in found.rows] == [69_632, 16_384, 36_864, 16_384]
+    assert found.mult_adds == found.total_mult_adds == 69_632
+    assert summary(steps, (2, 256, 7, 5)).mult_adds == 2 * 35 * 69_632
+    assert "69,632" in str(found)
+
+
+def test_16_multiply_adds_of_whole_networks(unfilled):
+    """L1: GoogLeNet at most 1.5 billion; VGG-19 19.6 billion against 3.6 of ResNet-34."""
+    image = (1, 3, 224, 224)
+    assert 1.45e9 < summary(models.googlenet(), image).mult_adds <= 1.5e9
+    assert 3.55e9 < summary(models.resnet34(), image).mult_adds < 3.7e9
+    vgg = summary(models.vgg19(), image)
+    assert 19.55e9 < vgg.mult_adds < 19.65e9
+    assert 12 / 13 < sum(row.mult_adds for row in vgg.rows if row.kind == "Conv2d") / vgg.mult_adds < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("vgg16", [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M"]),
+        ("vgg19", [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"]),
+    ],
+)
+def test_17_vgg_layouts(name, layout, unfilled):
+    found = summary(getattr(models, name)(), (1, 3, 32, 32))
+    layers = [row for row in found.rows if row.kind in ("Conv2d", "MaxPool2d", "Linear")]
+    seen = ["M" if row.kind == "MaxPool2d" else row.output_shapes[0][1] for row in layers]
+    assert seen == [*layout, 4096, 4096, 1000]
+    assert {row.module.kernel_size for row in layers if row.kind == "Conv2d"} == {(3, 3)}
+    assert len(layers) - layout.count("M") == int(name[3:])
+
+
+def test_17_googlenet(unfilled):
+    """12 times fewer parameters than AlexNet, 27 times fewer than VGG-16 (no classifier); 22 layers; 1024 x'."""
+    found = summary(models.GoogLeNet(aux_logits=False), (1, 3, 224, 224), depth=2)
+    features = found.total_params - found.row("fc").parameters
+    assert 10.5 < summary(models.AlexNet2012()).total_params / features < 12.5
+    assert 24 < summary(models.vgg16()).total_params / features < 28
+    assert found.row("fc").input_shapes == ((1, 1024),)
+
+    def layers(row):
+        """With weights, on the longest way through."""
+        if row.kind in ("Conv2d", "Linear"):
+            return 1
+        within = [layers(r) for r in row.inner]
+        return max(within, default=0) if isinstance(row.module, Inception) else sum(within)
+
+    assert layers(found.rows[0]) == 22
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+class Shares(nn.Module):
+    """A table of words that also scores the output, a layer called three times, and one that is not called."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(10, 4)
+        self.steps = nn.ModuleList([nn.Linear(4, 4), nn.ReLU()])
+        self.scores = nn.Linear(4, 10, bias=False)
+        self.scores.weight = self.words.weight
+        self.aside = nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 2))
+        self.words.requires_grad_(False)
+
+    def forward(self, ids):
+        x = self.words(ids)
+        for _ in range(3):
+            x = self.steps[1](self.steps[0](x))
+        return self.scores(x) @ cr.ones(10, 10, device=x.device)
+
+
+def test_the_whole_table():
+    found = summary(Shares(), (2, 5), dtypes=[cr.int64])
+    assert str(found).splitlines() == [
+        "layer                  output shape     parameters  multiply-adds  trainable",
+        "─" * 76,
+        "Shares                 [2, 5, 10]               76          1,880  partly",
+        "├─ words: Embedding    [2, 5, 4]                40                 no",
+        "├─ steps.0: Linear ×3  [2, 5, 4]                20            480  yes",
+        "├─ steps.1: ReLU ×3    [2, 5, 4]",
+        "├─ scores: Linear      [2, 5, 10]    0 + 40 shared            400  no",
+        "└─ aside: Sequential   not called               16                 yes",
+        "─" * 76,
+        "parameters     76 (36 trainable, 40 not)",
+        "multiply-adds  1,880",
+        "memory         input 80 B, parameters 304 B, buffers 0 B, activations 1.52 kB; together 1.9 kB",
+    ]
+
+
+def test_rows():
+    found = summary(Shares(), cr.zeros(2, 5, dtype=cr.int64))
+    scores = found.row("scores")
+    assert (scores.parameters, scores.shared, scores.trainable, scores.calls) == (40, 40, 0, 1)
+    assert found.row("").mult_adds == found.mult_adds == 3 * 10 * 16 + 10 * 40 + 10 * 100
+    assert found.row("steps.1").calls == 3
+    assert found.untrainable_params == 40
+    assert found.memory == {"input": 80, "parameters": 304, "buffers": 0, "activations": 1520, "total": 1904}
+    with pytest.raises(KeyError, match=r"aside\.0 has no row"):
+        found.row("aside.0")
+
+
+def test_activations_leave_out_what_is_in_the_input_s_memory():
+    layers = [nn.Linear(4, 6), nn.ReLU(inplace=True), nn.Flatten(), nn.Identity(), nn.Tanh()]
+    assert summary(nn.Sequential(*layers), (2, 4)).memory["activations"] == 2 * 48
+
+
+def test_depth_and_columns():
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, (3, 1), groups=1), nn.ReLU()), nn.Flatten())
+    names = ("kernel_size", "input_size", "params_percent", "groups")
+    lines = str(summary(model, (1, 1, 4, 4), col_names=names, col_width=12, row_settings=("depth",))).splitlines()
+    assert [line.split() for line in lines[2:6]] == [
+        ["Sequential", "[1,", "1,", "4,", "4]", "100.00%"],
+        ["├─", "0:", "Sequential", "[1,", "1,", "4,", "4]", "100.00%"],
+        ["│", "├─", "0:", "Conv2d", "[3,", "1]", "[1,", "1,", "4,", "4]", "100.00%", "1"],
+        ["│", "└─", "1:", "ReLU", "[1,", "2,", "2,", "4]"],
+    ]
+    shown = str(summary(model, (1, 1, 4, 4), depth=1))
+    assert "Conv2d" not in shown
+    assert "1: Flatten" in shown
+
+
+def test_without_input():
+    found = summary(models.GoogLeNet(10, init_weights=False), depth=1)
+    assert (found.mult_adds, found.memory["activations"], found.rows[0].calls) == (0, 0, 0)
+    lines = str(found).splitlines()
+    assert lines[0].split() == ["layer", "parameters", "trainable"]
+    assert lines[3] == "├─ conv1: BasicConv2d               9,536  yes"
+    assert found.row("inception3a.branch1.conv").parameters == 192 * 64
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.image, self.both = nn.Embedding(7, 3), nn.Linear(4, 3), nn.Bilinear(3, 3, 2)
+
+    def forward(self, image, words, scale=1.0):
+        return {"out": self.both(self.image(image), self.words(words)) * scale}
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        (((cr.zeros(5, 4), cr.zeros(5, dtype=cr.int64)),), {}),
+        (([(5, 4), (5,)],), {"dtypes": [cr.float32, cr.long]}),
+        ((), {"input_size": [(5, 4), (5,)], "dtypes": [cr.float32, cr.long], "verbose": 0}),
+        ((), {"input_data": [cr.zeros(5, 4), cr.zeros(5, dtype=cr.int64)], "scale": 2.0, "device": "cpu"}),
+        (({"words": cr.zeros(5, dtype=cr.int64), "image": cr.zeros(5, 4)},), {}),
+        (({"words": (), "image": (4,)},), {"dtypes": [cr.int64, cr.float32], "batch_size": 5}),
+        ((), {"input_size": [(4,), ()], "batch_dim": 0, "batch_size": 5, "dtypes": [cr.float, cr.int32]}),
+    ],
+)
+def test_forms_of_the_input(args, kwargs):
+    found = summary(Two().cpu(), *args, **kwargs)
+    assert found.rows[0].output_shapes == ((5, 2),)
+    assert [row.name for row in found.rows] == ["", "image", "words", "both"]
+    assert found.mult_adds >= 5 * (4 * 3 + 3 * 3 * 2)
+
+
+def test_torchsummary_s_shapes_are_without_the_batch(capsys):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2))
+    for found in (summary(model, (3, 8, 8)), summary(model, (3, 8, 8), -1), summary(model, [(3, 8, 8)], batch_size=1)):
+        assert found.rows[0].output_shapes == ((1, 2),)
+    assert summary(model, (3, 8, 8), 7, device="cpu" if model[0].weight.device.type == "cpu" else "cuda").mult_adds == (
+        7 * (36 * 4 * 27 + 288)
+    )
+    assert capsys.readouterr().out == ""
+    found = summary(model, input_size=(1, 3, 8, 8), verbose=1)
+    assert capsys.readouterr().out == f"{found}\n"
+
+
+def test_products_of_functional_layers_and_attention_count():
+    class Attends(nn.Module):
+        def forward(self, q, k, v):
+            return F.linear(F.scaled_dot_product_attention(q, k, v), q.new_ones(2, 4))
+
+    shape = (1, 3, 5, 4)
+    assert summary(Attends(), [shape] * 3).mult_adds == 3 * (2 * 5 * 5 * 4 + 5 * 2 * 4)
+    assert summary(nn.LSTM(4, 8), (5, 1, 4)).mult_adds == 5 * 32 * (4 + 8)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train", "same"])
+def test_everything_is_as_before(mode):
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    model.train()
+    model[2].eval()
+    model[0].requires_grad_(False)
+    before = {name: (id(t), t.detach().clone()) for name, t in model.state_dict(keep_vars=True).items()}
+    state, modes = cr.get_rng_state(), [m.training for m in model.modules()]
+    hooks = [vars(m).get("_hooks") for m in model.modules()]
+    found = summary(model, (6, 3), mode=mode)
+    assert found.trainable_params == 4 + 4 + 10
+    assert [m.training for m in model.modules()] == modes
+    assert [p.requires_grad for p in model.parameters()] == [False, False, True, True, True, True]
+    assert [vars(m).get("_hooks") for m in model.modules()] == hooks
+    assert cr.equal(cr.get_rng_state(), state)
+    for name, t in model.state_dict(keep_vars=True).items():
+        assert id(t) == before[name][0]
+        assert cr.equal(t, before[name][1])
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_failure_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(), nn.Linear(5, 2))
+    with pytest.raises(RuntimeError, match="linear"):
+        summary(model, (6, 3))
+    assert all(m.training and "_hooks" not in vars(m) for m in model.modules())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_what_is_refused():
+    with pytest.raises(TypeError, match="takes a Module, not int"):
+        summary(3, (1, 2))
+    with pytest.raises(ValueError, match="not 'test'"):
+        summary(nn.ReLU(), (1,), mode="test")
+    with pytest.raises(ValueError, match="not macs"):
+        summary(nn.ReLU(), (1,), col_names=("macs",))
+    with pytest.raises(ValueError, match="a dtype for each"):
+        summary(nn.ReLU(), [(1,), (2,)], dtypes=[cr.float32])
