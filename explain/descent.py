@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from ..autograd import FUNCTIONS, Tensor, no_grad
@@ -22,12 +22,13 @@ __all__ = [
     "blurred",
     "counted",
     "descend",
+    "noise",
     "octave_sizes",
+    "relative",
     "resized",
     "shifted",
     "shifts",
     "total_variation",
-    "until",
 ]
 
 #: the least and the largest value of a pixel; None: any value
@@ -126,6 +127,18 @@ def total_variation(x: Tensor, *, beta: float = 1.0) -> Tensor:
     if beta == 2:
         return (down * down + right * right).flatten(1).sum(1)
     return (FUNCTIONS["stack"]([down, right]).norm(dim=0) ** beta).flatten(1).sum(1)
+
+
+def relative(found: Tensor, wanted: Tensor) -> Tensor:
+    """Σ ‖found - wanted‖² / ‖wanted‖² over the batch; of what is wanted one, or one of each; 0 is divided by 1."""
+    size = (wanted * wanted).flatten(1).sum(1)
+    return (((found - wanted) ** 2).flatten(1).sum(1) / size.where(size > 0, 1)).sum()
+
+
+def noise(like: Tensor, shape: Sequence[int], bounds: Bounds, generator: Any = None) -> Tensor:
+    """A leaf of little noise about 0, or about the middle of the bounds, of that tensor's dtype and device."""
+    middle, deviation = (0.0, 0.01) if bounds is None else ((bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 100)
+    return like.detach().new_empty(tuple(shape)).normal_(middle, deviation, generator=generator).requires_grad_()
 
 
 def shifts(image: Tensor, jitter: int, steps: int, generator: Any = None) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from .descent import (
     blurred,
     counted,
     descend,
+    noise,
     octave_sizes,
     resized,
     shifted,
@@ -108,15 +109,8 @@ def _beginning(
     if start is not None:
         return leaf(start)
     count = len(unit) if isinstance(unit, list | Tensor) else 1
-    return noise(model, (count, *(shape or ())), bounds, generator)
-
-
-def noise(model: nn.Module, shape: Sequence[int], bounds: Bounds, generator: Any) -> Tensor:
-    """A leaf of small noise about the middle of the bounds, where the model's parameters lie and of their dtype."""
-    like = next((p for p in model.parameters() if p.is_floating_point()), None)
-    place = {} if like is None else {"dtype": like.dtype, "device": like.device}
-    middle = 0.0 if bounds is None else (bounds[0] + bounds[1]) / 2
-    return FUNCTIONS["empty"](tuple(shape), **place).normal_(middle, 0.01, generator=generator).requires_grad_()
+    like = next((p for p in model.parameters() if p.is_floating_point()), FUNCTIONS["zeros"](()))
+    return noise(like, (count, *(shape or ())), bounds, generator)
 
 
 def unit_scores(output: Any, unit: Target) -> Tensor:

@@ -1,0 +1,81 @@
+"""The inputs of a data set that a unit answers to most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from .. import nn
+from ..autograd import FUNCTIONS, Tensor, no_grad
+from ..utils.data import DataLoader, Dataset
+from .descent import counted
+from .scope import looking
+from .scores import Target, scores
+
+__all__ = ["TopInputs", "top_inputs"]
+
+
+class TopInputs(NamedTuple):
+    """What `top_inputs` finds: inputs (k, ...), the unit's values (k,), indices in the data (k,), places (k, D)."""
+
+    inputs: Tensor
+    values: Tensor
+    indices: Tensor
+    places: Tensor
+
+
+def top_inputs(
+    model: nn.Module,
+    data: Tensor | Dataset | DataLoader | Iterable[Any],
+    layer: nn.Module | str | None = None,
+    unit: Target = 0,
+    *,
+    k: int = 9,
+    batch: int = 64,
+    progress: bool = False,
+) -> TopInputs:
+    """The k inputs of the data for which a unit's value is largest, in falling order; of equal ones the first.
+
+    layer, unit: a channel of a layer's maps (N, C, ...) counts by its largest value, and `places` says where that is,
+    (k, D) for D dimensions of places, (k, 0) for other units; see `Target` for classes, places and functions. None is
+    the model's own output. data: inputs (N, ...), a Dataset of inputs or of tuples that begin with one, or batches of
+    either, such as a DataLoader gives; `indices` count samples in the order in which they come, so a loader that
+    shuffles counts otherwise than its data set. batch: how many of a tensor or data set go through at once. Only k
+    inputs are kept; what is not where the model's parameters lie is moved there. ValueError for k < 1 or no data.
+    Source: M. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", 2014.
+    """
+    if k < 1 or batch < 1:
+        raise ValueError(f"the {k} largest in batches of {batch}; one at least is needed")
+    if isinstance(data, Dataset):
+        data = DataLoader(data, batch_size=batch)
+    batches = data.split(batch) if isinstance(data, Tensor) else data
+    like = next(model.parameters(), None)
+    best: TopInputs | None = None
+    seen = 0
+    with looking(model) as look, no_grad(), counted(len(batches), progress) as tick:
+        run = look.until(model, [layer])
+        for given in batches:
+            inputs = given[0] if isinstance(given, list | tuple) else given
+            inputs = inputs if like is None else inputs.to(like.device)
+            values, places = _answers(run(inputs)[0], unit)
+            indices = FUNCTIONS["arange"](seen, seen + len(inputs), device=inputs.device)
+            found = TopInputs(inputs, values, indices, places)
+            if best is not None:
+                found = TopInputs(*[FUNCTIONS["cat"](pair) for pair in zip(best, found, strict=True)])
+            order = found.values.argsort(descending=True, stable=True)[:k]
+            best, seen = TopInputs(*[field[order] for field in found]), seen + len(inputs)
+            tick({"largest": best.values[0]})
+    if best is None:
+        raise ValueError("there are no inputs in the data")
+    return best
+
+
+def _answers(output: Any, unit: Target) -> tuple[Tensor, Tensor]:
+    """The unit's value for each input (N,), and its place (N, D)."""
+    if isinstance(unit, int) and isinstance(output, Tensor) and output.dim() > 2:
+        maps = output[:, unit]
+        values, flat = maps.flatten(1).max(1)
+        columns = FUNCTIONS["unravel_index"](flat, tuple(maps.shape[1:]))
+        return values, FUNCTIONS["stack"](list(columns), dim=1)
+    values = scores(output, unit)
+    return values, values.new_zeros((len(values), 0)).long()
