@@ -1,9 +1,16 @@
-"""Every op of a stretch of a program goes through a function: for counting and timing. Nothing is asked elsewhere."""
+"""Every op of a stretch of a program goes through a function: for counting and timing. Nothing is asked elsewhere.
+
+`watched` stands around every op of the process while it holds. `seen` looks at the calls of one thread alone, and lets
+composites be the one op that they are. Both hang on the state of autocast. States live on in the table of modes, so
+there is one for all blocks: what a block wants is not in it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from .autocast import _State
@@ -11,19 +18,64 @@ from .composite import Composite
 from .modes import MODES, with_modes
 from .namespaces import OPS
 
-__all__ = ["watched"]
+__all__ = ["seen", "watched"]
+
+
+_Targets = frozenset[tuple[str, Any]]
+_LOOK: ContextVar[Callable[[Any, list[Any], dict[str, Any]], Any]] = ContextVar("chainrule_look")
 
 
 class _Watching(_State):
     """A state of autocast that does what the one outside does; while it holds, ops take their general path."""
 
-    def __init__(self, outside: _State | None) -> None:
-        super().__init__({} if outside is None else outside.targets)
-
-        self._nothing = self if not self.targets else _Watching(None)
+    def __init__(self, targets: _Targets) -> None:
+        super().__init__(dict(targets))
 
     def without(self) -> _State:
-        return self._nothing
+        return _one(type(self), frozenset())
+
+
+class _Seeing(_Watching):
+    """One that shows each call to the function of the block."""
+
+    def changed(self, place: str, target: Any) -> _State:
+        targets = {**self.targets, place: target}
+        return _one(_Seeing, frozenset((p, kind) for p, kind in targets.items() if kind is not None))
+
+    def cast(
+        self, op: Any, inputs: list[Any], arrays: list[Any], params: dict[str, Any]
+    ) -> tuple[list[Any], list[Any]]:
+        token = with_modes(autocast=None)  # what the function computes is not shown to it
+        try:
+            _LOOK.get()(op, inputs, params)
+        finally:
+            MODES.reset(token)
+        return super().cast(op, inputs, arrays, params)
+
+
+@functools.cache
+def _one(kind: type[_Watching], targets: _Targets) -> _Watching:
+    return kind(targets)
+
+
+def _hung(kind: type[_Watching]) -> Any:
+    """The token that restores the modes without this state."""
+    outside = MODES.get().autocast
+    return with_modes(autocast=_one(kind, frozenset(() if outside is None else outside.targets.items())))
+
+
+@contextlib.contextmanager
+def seen(look: Callable[[Any, list[Any], dict[str, Any]], Any]) -> Iterator[None]:
+    """Inside, `look(op, inputs, params)` comes before each call of an op by this thread (or task).
+
+    A composite is one op. Nothing is changed: the same kernels compute the same. `look` may call ops of its own.
+    """
+    before, token = _LOOK.set(look), _hung(_Seeing)
+    try:
+        yield
+    finally:
+        MODES.reset(token)
+        _LOOK.reset(before)
 
 
 @contextlib.contextmanager
@@ -39,7 +91,7 @@ def watched(around: Callable[[Any, list[Any], dict[str, Any], Callable[[], Any]]
             return lambda inputs, params: target._compose(inputs, params)
         return lambda inputs, params: around(target, inputs, params, lambda: run(target, inputs, params))
 
-    token = with_modes(autocast=_Watching(MODES.get().autocast))
+    token = _hung(_Watching)
     for target in OPS.values():
         vars(target)["apply"] = replaced(target)
     try:

@@ -47,9 +47,19 @@ def attended(
     F, query, key, value, attn_mask=None, kept=None, /, keep_scale=1.0, is_causal=False, scale=None, enable_gqa=False
 ):
     """softmax(query keyᵀ * scale + mask) value; `kept` (bool) and `keep_scale` are the dropout of the probabilities."""
+    if enable_gqa:
+        value = _for_heads(F, value, query.shape[-3])
+    p = attention_weights(F, query, key, attn_mask, is_causal, scale, enable_gqa)
+    if kept is not None:
+        p = F.dropout(p, kept, keep_scale)
+    return F.matmul(p, value)
+
+
+def attention_weights(F, query, key, attn_mask=None, is_causal=False, scale=None, enable_gqa=False):
+    """softmax(query keyᵀ * scale + mask), (..., L, S): how much each query looks at each key."""
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if enable_gqa:
-        key, value = _for_heads(F, key, query.shape[-3]), _for_heads(F, value, query.shape[-3])
+        key = _for_heads(F, key, query.shape[-3])
     last = len(key.shape)
     scores = F.matmul(query * scale, F.permute(key, (*range(last - 2), last - 1, last - 2)))
     if is_causal:
@@ -57,10 +67,7 @@ def attended(
     if attn_mask is not None:
         boolean = str(attn_mask.dtype).endswith("bool")
         scores = F.where(attn_mask, scores, -math.inf) if boolean else scores + attn_mask
-    p = F.masked_softmax(scores, -1)
-    if kept is not None:
-        p = F.dropout(p, kept, keep_scale)
-    return F.matmul(p, value)
+    return F.masked_softmax(scores, -1)
 
 
 @composite
