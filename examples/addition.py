@@ -17,11 +17,12 @@ import math
 import time
 
 import numpy as np
-from common import BLUE, GREEN, INK, ORANGE, RED, STYLE, Progress, command_line, plt, save_figures, save_picture, start
+from common import BLUE, GREEN, INK, ORANGE, RED, STYLE, command_line, plt, save_figures, save_picture, start
 
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.models import GPT, GPTConfig
+from chainrule.utils.progress import Progress
 
 SYMBOLS = "0123456789+="
 BATCH, SHARE_UNSEEN, MOST_UNSEEN, WARM_UP, MEASUREMENTS = 128, 0.2, 2000, 0.05, 30

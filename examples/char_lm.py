@@ -24,7 +24,6 @@ from common import (
     INK,
     ORANGE,
     STYLE,
-    Progress,
     command_line,
     plt,
     positive,
@@ -38,6 +37,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.models import CharRNN, truncated_bptt
 from chainrule.nn import functional as F
+from chainrule.utils.progress import Progress
 
 ROWS, SPAN, SHARE_KEPT, MEASURED = 32, 50, 0.05, 20_000
 CHECKPOINT = "checkpoint.pth"

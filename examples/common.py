@@ -1,4 +1,4 @@
-"""What the example programs share: the command line, the progress line, the style of the pictures.
+"""What the example programs share: the command line, the style of the pictures.
 
 `examples/digits.py` stands alone; the others import this file, which lies beside them.
 """
@@ -7,14 +7,12 @@ import argparse
 import json
 import math
 import sys
-import time
 from pathlib import Path
 
 import chainrule as cr
 
 try:
     import matplotlib
-    from tqdm import tqdm
 except ImportError as missing:
     sys.exit(f"This program needs {missing.name}: pip install 'chainrule[examples]'")
 
@@ -86,41 +84,6 @@ def start(program):
     """Run a program's `main` with one thread: matrices this small lose more by a second one than they gain."""
     cr.set_num_threads(1)
     program()
-
-
-# -- while it runs ----------------------------------------------------------------------------------------------------
-
-
-class Progress:
-    """A bar on a terminal; where there is none, in a log say, ten plain lines.
-
-    with Progress(1000, "steps") as progress:
-        progress.update(loss=f"{loss:.3f}")
-    """
-
-    def __init__(self, total, unit, initial=0):
-        self.total, self.unit, self.done = total, unit, initial
-        self.started = time.perf_counter()
-        terminal = sys.stderr.isatty()
-        self.bar = tqdm(total=total, initial=initial, unit=f" {unit}", dynamic_ncols=True) if terminal else None
-
-    def update(self, **figures):
-        """One more is done; `figures` are shown beside it."""
-        self.done += 1
-        if self.bar is not None:
-            self.bar.set_postfix(figures, refresh=False)
-            self.bar.update()
-        elif self.done * 10 // self.total > (self.done - 1) * 10 // self.total:
-            shown = "".join([f", {name.replace('_', ' ')} {value}" for name, value in figures.items()])
-            elapsed = time.perf_counter() - self.started
-            print(f"{self.done}/{self.total} {self.unit}{shown}, {elapsed:.0f} s", file=sys.stderr, flush=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        if self.bar is not None:
-            self.bar.close()
 
 
 # -- results ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from common import (
     INK,
     ORANGE,
     STYLE,
-    Progress,
     command_line,
     plt,
     running_mean,
@@ -34,6 +33,7 @@ from common import (
 import chainrule as cr
 from chainrule import optim
 from chainrule.models import DQN, CartPole, QNetwork
+from chainrule.utils.progress import Progress
 
 PLAYED, LEARNED, EVERY, TRIALS, FINAL_TRIALS = 256, 128, 2048, 20, 100
 

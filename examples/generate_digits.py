@@ -25,7 +25,6 @@ from common import (
     INK,
     ORANGE,
     STYLE,
-    Progress,
     command_line,
     plt,
     save_figures,
@@ -39,6 +38,7 @@ from chainrule import optim
 from chainrule.models import VAE, Discriminator, Generator, vae_loss
 from chainrule.models.gan import weights_init
 from chainrule.nn import functional as F
+from chainrule.utils.progress import Progress
 
 try:
     from sklearn.datasets import load_digits

@@ -18,12 +18,13 @@ import time
 from pydoc_data.topics import topics
 
 import numpy as np
-from common import BLUE, ORANGE, STYLE, Progress, command_line, plt, save_figures, save_picture, start
+from common import BLUE, ORANGE, STYLE, command_line, plt, save_figures, save_picture, start
 
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.models import Seq2Seq
 from chainrule.nn import functional as F
+from chainrule.utils.progress import Progress
 
 SYMBOLS = string.ascii_lowercase + "<>"  # the last two begin and end what is written
 BEGIN, END, IGNORED = 26, 27, -1

@@ -23,11 +23,12 @@ import sys
 import time
 
 import numpy as np
-from common import BLUE, GREEN, ORANGE, STYLE, Progress, command_line, plt, save_figures, save_picture, start, whole
+from common import BLUE, GREEN, ORANGE, STYLE, command_line, plt, save_figures, save_picture, start, whole
 
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.nn import functional as F
+from chainrule.utils.progress import Progress
 from chainrule.utils.transfer import cached_features, freeze, unfreeze
 
 try:

@@ -15,6 +15,7 @@ from typing import Any
 from .. import nn, optim
 from ..autograd import Tensor, enable_grad, float64, grad, no_grad
 from ..backends import np
+from .measures import RECTIFIERS, active_units, dense, norm, read, trained
 from .reports import generator, host, table
 
 __all__ = [
@@ -147,12 +148,14 @@ def update_ratios(model: Any, step: Callable[[], Any], biases: bool = False) -> 
 
     Parameters that were 0 before have no ratio and are left out.
     """
-    held = {n: p for n, p in model.named_parameters() if p.requires_grad and (biases or p.ndim > 1)}
+    held = trained(model, biases)
     before = {n: p.detach().clone() for n, p in held.items()}
     step()
     with no_grad():
-        norms = {n: b.norm().item() for n, b in before.items()}
-        return RatiosReport({n: (p - before[n]).norm().item() / norms[n] for n, p in held.items() if norms[n]})
+        norms = [x for n, p in held.items() for x in (norm(before[n]), norm(p - before[n]))]
+    numbers = [float(v[0]) for v in read(norms)]
+    sizes = zip(held, numbers[::2], numbers[1::2], strict=True)
+    return RatiosReport({name: update / weight for name, weight, update in sizes if weight})
 
 
 @dataclass(frozen=True)
@@ -180,13 +183,12 @@ def dead_units(model: Any, inputs: Any) -> DeadUnitsReport:
 
     def watch(name: str) -> Callable[..., None]:
         def hook(module: Any, arguments: Any, output: Any) -> None:
-            active = host(output) > 0
-            active = active.any(axis=tuple(i for i in range(active.ndim) if i != min(1, active.ndim - 1)))
+            active = active_units(output)
             alive[name] = active | alive[name] if name in alive else active
 
         return hook
 
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.ReLU, nn.ReLU6))}
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, RECTIFIERS)}
     if not layers:
         raise ValueError("the model has no nn.ReLU module to look at (a call of functional.relu cannot be seen)")
     handles = [module.register_forward_hook(watch(name)) for name, module in layers.items()]
@@ -196,7 +198,8 @@ def dead_units(model: Any, inputs: Any) -> DeadUnitsReport:
     finally:
         for handle in handles:
             handle.remove()
-    return DeadUnitsReport({name: (int((~a).sum()), a.size) for name, a in alive.items()})
+    dead = read([(~a).sum() for a in alive.values()])
+    return DeadUnitsReport({n: (int(d[0]), a.numel()) for (n, a), d in zip(alive.items(), dead, strict=True)})
 
 
 @dataclass(frozen=True)
@@ -225,8 +228,9 @@ def gradient_norms(model: Any) -> NormsReport:
     if not held:
         raise RuntimeError("no parameter has a gradient: call backward() first")
     with no_grad():
-        norms = {n: (p.grad.norm().item(), p.norm().item()) for n, p in held.items()}
-    return NormsReport({n: g for n, (g, _) in norms.items()}, {n: w for n, (_, w) in norms.items()})
+        sizes = [norm(x) for p in held.values() for x in (dense(p.grad), p.detach())]
+    numbers = [float(v[0]) for v in read(sizes)]
+    return NormsReport(dict(zip(held, numbers[::2], strict=True)), dict(zip(held, numbers[1::2], strict=True)))
 
 
 @dataclass(frozen=True)

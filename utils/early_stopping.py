@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..autograd import FUNCTIONS
+from ..autograd.serialization import replacing
 
 __all__ = ["BestCheckpoint", "EarlyStopping"]
 
@@ -127,17 +125,8 @@ class BestCheckpoint:
 
     def _write(self, state: Any) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                FUNCTIONS["save"](state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self.path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+        with replacing(self.path) as file:
+            FUNCTIONS["save"](state, file)
 
     def load(self) -> Any:
         """The best state."""
