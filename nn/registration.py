@@ -1,7 +1,7 @@
 """Registering hooks: the methods of Module, and functions for hooks on all modules.
 
 A module without hooks pays nothing: its `_hooks` is the class's None. The first hook on all modules puts an empty
-collection there, and from then on every call looks for hooks.
+collection there, and until the last of them is taken out every call looks for hooks.
 """
 
 from __future__ import annotations
@@ -139,10 +139,21 @@ class WithModule:
 # -- hooks on all modules ---------------------------------------------------------------------------------------------
 
 
+class _ForAll(RemovableHandle):
+    """Takes a hook on all modules out again; after the last one calls do not look for hooks any more."""
+
+    def remove(self) -> None:
+        super().remove()
+        if not (GLOBAL.forward_pre or GLOBAL.forward or GLOBAL.backward_pre or GLOBAL.backward):
+            HookMethods._hooks = None
+
+
 def _for_all(slot: str, hook: Callable[..., Any], **options: bool) -> RemovableHandle:
     if HookMethods._hooks is None:
         HookMethods._hooks = Hooks()
-    return GLOBAL.add(slot, hook, False, **options)
+    handle = _ForAll(getattr(GLOBAL, slot))
+    handle.id = GLOBAL.add(slot, hook, False, **options).id
+    return handle
 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:

@@ -31,6 +31,7 @@ def test_forward_hooks_on_all_modules_run_before_the_modules_own():
         net(cr.ones(1, 2))
     assert seen == [("pre", "Net"), ("pre", "Linear"), "Linear", "own", ("pre", "Linear"), "Linear", "Net"]
     seen.clear()
+    assert nn.Module._hooks is None  # modules without hooks are called, and joined, as before
     net(cr.ones(1, 2))
     assert seen == ["own"]
 
