@@ -33,7 +33,7 @@ from .namespaces import GRAPH, raw
 from .plan import Parts
 from .tensor import WATCHED, Node, Tensor, wrap
 
-__all__ = ["backward", "grad", "gradients", "sum_to_shape", "when_done"]
+__all__ = ["backward", "grad", "gradients", "reachable", "sum_to_shape", "when_done"]
 
 _by_serial = attrgetter("serial")
 #: the gradient of a scalar result for itself, by array type and dtype; rules never write into a gradient
@@ -46,7 +46,7 @@ _LATER = threading.local()
 _STARTED: set[Any] = set()
 
 
-def _reachable(roots: Iterable[Any]) -> list[Node]:
+def reachable(roots: Iterable[Any]) -> list[Node]:
     """All nodes behind `roots`, newest first."""
     seen = {r for r in roots if type(r) is Node}
     stack = list(seen)
@@ -100,7 +100,7 @@ def _fit(F: Any, g: Any, like: Any, node: Node) -> Any:
 def _completed_by(grads: dict[Any, Any]) -> dict[Node, list[Tensor]]:
     """Watched leaves behind the roots, by the last node that adds to their gradients."""
     last: dict[Tensor, Node] = {}
-    for node in _reachable(grads):
+    for node in reachable(grads):
         for p in node.parents:
             if p is not None and type(p) is not Node and p.after_hooks:
                 last[p] = node
@@ -354,11 +354,11 @@ def _run(
         del g
     recorder = recorder_of()
     if recorder is not None:
-        recorder.tensors.check_graph(_reachable(grads))
+        recorder.tensors.check_graph(reachable(grads))
     within: set[Node] | None = None
     wanted: dict[Node, Any] | None = None
     if targets is not None:
-        order = _reachable(grads)
+        order = reachable(grads)
         vertices = {t.node or t for t in targets}
         order = _leading_to(order, vertices)
         wanted = {v: None for v in vertices if type(v) is Node}

@@ -9,7 +9,7 @@ from .. import nn
 from ..autograd import FUNCTIONS, Tensor, float32
 from ..autograd.dtypes import is_floating, to_numpy_dtype
 
-__all__ = ["Arguments", "arguments", "made", "tensors"]
+__all__ = ["Arguments", "arguments", "is_shape", "made"]
 
 #: positional and keyword arguments of a call
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -51,12 +51,3 @@ def _filled(shape: Sequence[int], dtype: Any, device: Any) -> Tensor:
     if is_floating(to_numpy_dtype(dtype)):
         return FUNCTIONS["rand"](*shape, dtype=dtype, device=device)
     return FUNCTIONS["zeros"](*shape, dtype=dtype, device=device)
-
-
-def tensors(value: Any) -> list[Tensor]:
-    """The tensors of a result: one, or those in lists, tuples and dicts."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        return tensors(tuple(value.values()))
-    return [t for v in value for t in tensors(v)] if isinstance(value, (tuple, list)) else []

@@ -11,7 +11,8 @@ from .. import nn
 from ..autograd import Tensor, no_grad
 from ..autograd.random import fork_rng
 from ..utils.flop_counter import FlopCounterMode
-from .inputs import Arguments, arguments, is_shape, made, tensors
+from ..utils.recorded import tensors
+from .inputs import Arguments, arguments, is_shape, made
 from .scope import looking
 
 __all__ = ["Row", "Summary", "summary"]
