@@ -18,7 +18,7 @@ import numpy as np
 
 from .base import FOREIGN, Backend
 
-__all__ = ["FOREIGN", "Backend", "by_device", "by_name", "loaded", "np", "of", "of_type"]
+__all__ = ["FOREIGN", "Backend", "by_device", "by_name", "loaded", "np", "of", "of_type", "register"]
 
 # log(0) is -inf and no cause for a warning, as in PyTorch: NumPy's floating-point warnings are muted where our own code
 # calls it, and left alone in the user's. An errstate around each op would do the same for 0.7 microseconds a call.
@@ -41,14 +41,28 @@ def by_name(name: str) -> Backend:
             if error.name == f"{__name__}.{name}":
                 raise ValueError(f"there is no backend {name!r}; there are numpy, cupy and strict") from None
             raise
-        _LOADED[name] = module.BACKEND
-        for kind in module.BACKEND.array_types:
-            _BY_TYPE[kind] = module.BACKEND
-        if module.BACKEND.device_type != "cpu":
-            FOREIGN.update(module.BACKEND.array_types)
-            for call in tuple(ON_FOREIGN):  # one may take itself off the list
-                call()
+        register(module.BACKEND)
     return _LOADED[name]
+
+
+def register(backend: Backend) -> None:
+    """Let `backend` serve arrays of its `array_types` from now on, and be found by its name.
+
+    For a backend in a package of one's own; those in this folder are registered when they are needed. ValueError where
+    another backend has the name or a type.
+    """
+    if _LOADED.get(backend.name, backend) is not backend:
+        raise ValueError(f"another backend has the name {backend.name!r}")
+    for kind in backend.array_types:
+        if _BY_TYPE.get(kind, backend) is not backend:
+            raise ValueError(f"the backend {_BY_TYPE[kind].name!r} has the arrays {kind.__name__}")
+    _LOADED[backend.name] = backend
+    for kind in backend.array_types:
+        _BY_TYPE[kind] = backend
+    if backend.device_type != "cpu":
+        FOREIGN.update(backend.array_types)
+        for call in tuple(ON_FOREIGN):  # one may take itself off the list
+            call()
 
 
 def loaded(name: str) -> Backend | None:
