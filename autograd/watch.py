@@ -8,7 +8,6 @@ there is one for all blocks: what a block wants is not in it.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -22,6 +21,7 @@ __all__ = ["seen", "watched"]
 
 
 _Targets = frozenset[tuple[str, Any]]
+_STATES: dict[tuple[Any, _Targets], Any] = {}
 _LOOK: ContextVar[Callable[[Any, list[Any], dict[str, Any]], Any]] = ContextVar("chainrule_look")
 
 
@@ -53,9 +53,10 @@ class _Seeing(_Watching):
         return super().cast(op, inputs, arrays, params)
 
 
-@functools.cache
 def _one(kind: type[_Watching], targets: _Targets) -> _Watching:
-    return kind(targets)
+    if (kind, targets) not in _STATES:
+        _STATES[kind, targets] = kind(targets)
+    return _STATES[kind, targets]
 
 
 def _hung(kind: type[_Watching]) -> Any:
@@ -79,16 +80,19 @@ def seen(look: Callable[[Any, list[Any], dict[str, Any]], Any]) -> Iterator[None
 
 
 @contextlib.contextmanager
-def watched(around: Callable[[Any, list[Any], dict[str, Any], Callable[[], Any]], Any]) -> Iterator[None]:
+def watched(
+    around: Callable[[Any, list[Any], dict[str, Any], Callable[[], Any]], Any], composites: bool = False
+) -> Iterator[None]:
     """Inside, each call of an op is `around(op, inputs, params, call)`, which returns `call()`.
 
-    Composites are taken apart into their ops, whatever kernels they have.
+    Composites are taken apart into their ops, whatever kernels they have. composites: `around` gets them as well, and
+    their ops come within `call()`.
     """
 
     def replaced(target: Any) -> Any:
-        run = type(target).apply
-        if isinstance(target, Composite):
-            return lambda inputs, params: target._compose(inputs, params)
+        run = type(target)._compose if isinstance(target, Composite) else type(target).apply
+        if isinstance(target, Composite) and not composites:
+            return lambda inputs, params: run(target, inputs, params)
         return lambda inputs, params: around(target, inputs, params, lambda: run(target, inputs, params))
 
     token = _hung(_Watching)

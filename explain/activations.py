@@ -67,9 +67,8 @@ def _following(
 
 
 def _chosen(model: nn.Module, layers: Layers) -> list[nn.Module]:
-    if isinstance(layers, (nn.Module, str)):
-        layers = [layers]
-    return [layer_of(model, layer) for layer in layers or ()]
+    several: Any = [layers] if isinstance(layers, (nn.Module, str)) else layers or ()
+    return [layer_of(model, layer) for layer in several]
 
 
 def _numbered(found: dict[str, list[Tensor]]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import nn
 from ..autograd import Tensor
-from ..utils.data import DataLoader
+from ..utils.data import DataLoader, Dataset
 
 __all__ = ["batches", "place_of"]
 
@@ -20,8 +20,8 @@ def place_of(model: nn.Module) -> Any:
 def batches(data: Any, size: int, device: Any = None) -> Iterator[tuple[Tensor, Tensor | None]]:
     """(inputs, targets or None) of `size` samples each, on the device.
 
-    data: a tensor of inputs, a pair (inputs, targets) of tensors, a dataset whose samples are inputs or tuples that
-    begin with (input, target), or a DataLoader, whose own batch size counts. TypeError for anything else.
+    data: a tensor of inputs, a pair (inputs, targets) of tensors, a Dataset whose samples are inputs or tuples that
+    begin with (input, target), or batches of either, such as a DataLoader gives. TypeError for anything else.
     """
 
     def placed(x: Any) -> Any:
@@ -36,12 +36,10 @@ def batches(data: Any, size: int, device: Any = None) -> Iterator[tuple[Tensor, 
         for i in range(0, len(data[0]), size):
             yield placed(data[0][i : i + size]), placed(data[1][i : i + size])
         return
-    if not isinstance(data, DataLoader):
-        if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-            raise TypeError(
-                f"data is a tensor, a pair of tensors, a Dataset or a DataLoader, not {type(data).__name__}"
-            )
+    if isinstance(data, Dataset):
         data = DataLoader(data, batch_size=size)
+    elif not hasattr(data, "__iter__"):
+        raise TypeError(f"data is a tensor, a pair of tensors, a Dataset or batches, not {type(data).__name__}")
     for batch in data:
         if isinstance(batch, (tuple, list)):
             yield placed(batch[0]), placed(batch[1]) if len(batch) > 1 else None

@@ -39,11 +39,11 @@ def confusion(model: nn.Module, data: Any, *, num_classes: int | None = None, ba
 
 
 class Confused(NamedTuple):
-    """`count` samples of class `true` were taken for class `answer`: `share` of the class."""
+    """How many samples of class `true` were taken for class `answer`, and their share of the class."""
 
     true: Any
     answer: Any
-    count: int
+    samples: int
     share: float
 
 
@@ -64,7 +64,7 @@ def most_confused(matrix: Any, k: int = 10, names: Sequence[Any] | None = None) 
         for j, count in enumerate(row)
         if i != j and count
     ]
-    return sorted(found, key=lambda pair: (-pair.count, -pair.share))[:k]
+    return sorted(found, key=lambda pair: (-pair.samples, -pair.share))[:k]
 
 
 def decision_grid(

@@ -42,7 +42,7 @@ __all__ = [
 
 INK, BLUE, ORANGE, RED = "#333333", "#2a6fbb", "#e07b28", "#b3261e"
 SIGNED, UNSIGNED, OVER = "RdBu_r", "inferno", ["#1f6fe0", "#e8112d"]
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 130,
     "savefig.dpi": 130,
     "font.size": 9,

@@ -431,7 +431,7 @@ def test_codes_of_tensors_datasets_and_loaders():
     x, y = x[:30], y[:30]
     want = explain.activations(model, x, "pool2")["pool2"].flatten(1)
     assert want.shape == (30, 128)
-    for given in (x, (x, y), TensorDataset(x, y), DataLoader(TensorDataset(x), batch_size=8)):
+    for given in (x, (x, y), TensorDataset(x, y), DataLoader(TensorDataset(x), batch_size=8), [x[:20], x[20:]]):
         found = explain.codes(model, given, "pool2", batch=7)
         assert_close(found, want)
         assert not found.requires_grad
@@ -526,7 +526,7 @@ def test_confusion_counts():
     assert found.dtype == cr.int64
     assert explain.most_confused(found) == [(1, 0, 2, 2 / 3), (0, 2, 1, 1 / 2)]
     (worst,) = explain.most_confused(found, 1, names=["cat", "dog", "owl"])
-    assert (worst.true, worst.answer, worst.count) == ("dog", "cat", 2)
+    assert (worst.true, worst.answer, worst.samples) == ("dog", "cat", 2)
     wide = explain.confusion(Given(), (scores, cr.tensor(classes)), num_classes=5)
     assert wide.shape == (5, 5)
     assert wide.sum() == 7
@@ -549,8 +549,8 @@ def test_confusion_of_the_digits():
     assert found.trace() == right
     assert found.sum(1).tolist() == cr.bincount(y, minlength=10).tolist()
     pairs = explain.most_confused(found, 100)
-    assert sum(pair.count for pair in pairs) == len(x) - right
-    assert [pair.count for pair in pairs] == sorted((pair.count for pair in pairs), reverse=True)
+    assert sum(pair.samples for pair in pairs) == len(x) - right
+    assert [pair.samples for pair in pairs] == sorted((pair.samples for pair in pairs), reverse=True)
 
 
 def test_errors_of_classes():
