@@ -16,6 +16,7 @@ from typing import Any
 from . import random
 from .errors import OpError
 from .modes import MODES, with_modes
+from .saved import HOOKS
 from .tensor import Node, Tensor, next_serial
 
 __all__ = ["recompute"]
@@ -78,18 +79,19 @@ def recompute(
     modes = MODES.get()
     if not modes.grad:
         return function(*args, **kwargs)
-    state = random.get_rng_state() if preserve_rng_state else None
+    state, hooks = random.get_rng_state() if preserve_rng_state else None, HOOKS.get()
     since = next_serial()
     result = function(*args, **kwargs)
 
     def run() -> Any:
         now = random.get_rng_state() if preserve_rng_state else None
-        token = with_modes(**modes._asdict())
+        token, outside = with_modes(**modes._asdict()), HOOKS.set(hooks)
         try:
             if state is not None:
                 random.set_rng_state(state)
             return function(*args, **kwargs)
         finally:
+            HOOKS.reset(outside)
             MODES.reset(token)
             if now is not None:
                 random.set_rng_state(now)

@@ -28,7 +28,8 @@ __all__ = [
     "saved_tensors_hooks",
 ]
 
-_HOOKS: ContextVar[tuple[Any, ...]] = ContextVar("chainrule_saved_tensors_hooks", default=())
+#: the hooks of this context, the innermost last
+HOOKS: ContextVar[tuple[Any, ...]] = ContextVar("chainrule_saved_tensors_hooks", default=())
 _REFUSED: ContextVar[str | None] = ContextVar("chainrule_saved_tensors_refused", default=None)
 
 
@@ -46,13 +47,13 @@ class saved_tensors_hooks:
         message = _REFUSED.get()
         if message is not None:
             raise RuntimeError(message)
-        self._tokens.append((_HOOKS.set((*_HOOKS.get(), self)), with_modes(packing=True)))
+        self._tokens.append((HOOKS.set((*HOOKS.get(), self)), with_modes(packing=True)))
         return self
 
     def __exit__(self, *exc: Any) -> None:
         hooks, modes = self._tokens.pop()
         MODES.reset(modes)
-        _HOOKS.reset(hooks)
+        HOOKS.reset(hooks)
 
 
 class save_on_cpu(saved_tensors_hooks):
@@ -140,7 +141,7 @@ def pack(result: Any) -> None:
     if node is not None and not isinstance(result, Tensor):
         node = node.parents[0]  # the op's node, behind the one that picks an output
     if type(node) is Node and type(node.saved) is tuple and node.saved:
-        node.saved = _Packed(node.saved, _HOOKS.get()[-1])
+        node.saved = _Packed(node.saved, HOOKS.get()[-1])
 
 
 # -- edges and hooks --------------------------------------------------------------------------------------------------

@@ -267,13 +267,16 @@ _LONE, _LONE_BELOW = _counted(_references), _counted(_references_below)
 
 
 def _recover(node: Node) -> tuple[Any, ...]:
-    """What `node` kept, when it is not at hand: recomputed if its region is checkpointed, otherwise an error."""
+    """What `node` kept, when it is not at hand: recomputed, unpacked by hooks, or both; otherwise an error."""
     if node.saved is None:
         raise OpError(
             f"Trying to backward through the graph a second time: what {node.plan.op.name} kept was freed by the first "
             "walk. Use retain_graph=True in the first call if you need two"
         )
-    return node.saved.restore(node)
+    saved = node.saved
+    while type(saved) is not tuple:
+        saved = saved.restore(node)
+    return saved
 
 
 def _run_hooks(hooks: dict[int, Any], g: Any, F: Any) -> Any:

@@ -70,6 +70,36 @@ def test_save_on_cpu_survives_changes():
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("where", ["around", "inside", "both"])
+def test_with_checkpointing(where):
+    """What a recomputed region keeps goes through the hooks that were there when it was kept."""
+    net, seen = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), []
+    expected = gradients(net)
+
+    def region(function):
+        def hooked(x):
+            if where == "around":
+                return function(x)
+            with graph.saved_tensors_hooks(lambda t: seen.append(1) or t * 1, lambda t: t):
+                return function(x)
+
+        return lambda x: chainrule.utils.checkpoint.checkpoint(hooked, x, use_reentrant=False)
+
+    net[1].forward = region(net[1].forward)
+    if where == "inside":
+        found = gradients(net)
+    else:
+        with graph.saved_tensors_hooks(lambda t: seen.append(1) or t * 1, lambda t: t):
+            found = gradients(net)
+            x = chainrule.tensor([0.5], requires_grad=True)
+            out = net[1](x)
+        (slope,) = chainrule.autograd.grad(out, x)  # outside of the hooks, which serve none the less
+        assert slope.item() == pytest.approx(1 - np.tanh(0.5) ** 2)
+    assert seen
+    for got, wanted in zip(found, expected, strict=True):
+        assert chainrule.equal(got, wanted)
+
+
 def test_disabled():
     hooks = graph.saved_tensors_hooks(lambda t: t, lambda t: t)
     with graph.disable_saved_tensors_hooks("not here"), pytest.raises(RuntimeError, match="not here"), hooks:
