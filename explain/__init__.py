@@ -5,28 +5,57 @@ back, also when an exception passes through. Results are detached tensors on the
 to the next method or to NumPy. Pictures are drawn by `explain.plots` (extra `explain`), which nothing else here needs.
 """
 
+from .activations import activations, attention_maps, attention_rollout, gallery, kernels
 from .adversarial import adversarial_patch, apply_patch, fgsm, pgd
 from .attribution import input_x_gradient, integrated_gradients, saliency, smooth_grad
+from .classes import Confused, confusion, decision_grid, most_confused
+from .codes import codes, pca, tsne
+from .dataset import TopInputs, top_inputs
+from .grad_cam import grad_cam
+from .inversion import invert
 from .maximisation import activation_maximization, deep_dream, total_variation
+from .occlusion import occlusion
+from .rectifiers import deconvnet, guided_backprop
 from .scope import looking
 from .scores import Target, scores
+from .style import style_transfer
 from .summary import Summary, summary
 
 __all__ = [
+    "Confused",
     "Summary",
     "Target",
+    "TopInputs",
     "activation_maximization",
+    "activations",
     "adversarial_patch",
     "apply_patch",
+    "attention_maps",
+    "attention_rollout",
+    "codes",
+    "confusion",
+    "decision_grid",
+    "deconvnet",
     "deep_dream",
     "fgsm",
+    "gallery",
+    "grad_cam",
+    "guided_backprop",
     "input_x_gradient",
     "integrated_gradients",
+    "invert",
+    "kernels",
     "looking",
+    "most_confused",
+    "occlusion",
+    "pca",
     "pgd",
     "saliency",
     "scores",
     "smooth_grad",
+    "style_transfer",
     "summary",
+    "top_inputs",
     "total_variation",
+    "tsne",
 ]

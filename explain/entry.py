@@ -24,7 +24,13 @@ class Entry:
     """
 
     def __init__(
-        self, look: Looking, model: nn.Module, inputs: Any, target: Target, layer: nn.Module | str | None = None
+        self,
+        look: Looking,
+        model: Any,
+        inputs: Any,
+        target: Target,
+        layer: nn.Module | str | None = None,
+        differentiable: bool = True,
     ) -> None:
         self._model = model
         self._several = isinstance(inputs, (tuple, list)) and layer is None
@@ -44,7 +50,7 @@ class Entry:
             if self._calls != 1:
                 raise ValueError(f"the layer to explain is called once in a run of the model, not {self._calls} times")
         self.target = settled(output, target)
-        self.score = self._checked(scores(output, self.target))
+        self.score = self._checked(scores(output, self.target), differentiable)
         n = len(self.score)
         whole = len(self._inputs) == 1 or (layer is None and len(self._places) == len(self._inputs))
         #: whether variants of the samples can be put together to one larger batch
@@ -67,13 +73,13 @@ class Entry:
             arguments[place] = value
         return arguments
 
-    def _checked(self, score: Tensor) -> Tensor:
+    def _checked(self, score: Tensor, differentiable: bool) -> Tensor:
         n = len(self.values[0]) if self.values[0].dim() else 0
         if not self._layer and not callable(self.target) and len(score) != n:
             raise ValueError(
-                f"{len(score)} scores of {n} inputs, whose first dimension is that of the samples; for one of them: x[None]"
+                f"{len(score)} scores of {n} inputs; their first dimension is that of the samples; one is x[None]"
             )
-        if not score.requires_grad:
+        if differentiable and not score.requires_grad:
             raise ValueError("the score does not depend on the inputs, or by operations that have no gradient")
         return score
 
