@@ -22,6 +22,7 @@ from .. import nn
 from ..autograd import FUNCTIONS, Node, Tensor
 from ..autograd.plan import Plan
 from ..autograd.saved import saved_tensors_hooks
+from ..nn import functional as F
 from .entry import Entry, gradients
 from .scope import Looking, looking
 from .scores import Target
@@ -85,7 +86,7 @@ def _backward(model: Any, inputs: Any, target: Target, layer: Any, unit: Unit, g
             entry = Entry(look, lambda *given: run(*given)[0], inputs, lambda output: _activation(output, unit))
         for node in _relus(entry.score):
             if guided:
-                node.register_hook(Tensor.relu)  # and then its own rule
+                node.register_hook(F.relu)  # and then its own rule
             else:
                 node.plan = _SignalRule(node.plan)
         return entry.result(gradients(entry.score, entry.values))
@@ -160,6 +161,6 @@ class _SignalRule(Plan):
         dict.__init__(self)
         self.op, self.mask, self.broadcast, self.sources = plan.op, plan.mask, plan.broadcast, ()
 
-    def __missing__(self, F: Any) -> tuple[Any, ...]:
-        result = self[F] = ((0, lambda F, g: F.relu(g), 0, 0, False),)
+    def __missing__(self, namespace: Any) -> tuple[Any, ...]:
+        result = self[namespace] = ((0, lambda ops, g: ops.relu(g), 0, 0, False),)
         return result

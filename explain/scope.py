@@ -87,7 +87,7 @@ class Looking:
 
         def keep(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
             found.append(output)
-            return tree_map_only(Tensor, Tensor.clone, output)
+            return tree_map_only(Tensor, lambda t: t.clone(), output)
 
         self.hook(module, keep)
         return found
@@ -108,7 +108,7 @@ class Looking:
             found.setdefault(module, output)
             if len(found) == len(set(modules)):
                 raise _Reached
-            return tree_map_only(Tensor, Tensor.clone, output)
+            return tree_map_only(Tensor, lambda t: t.clone(), output)
 
         for module in dict.fromkeys(modules):
             self.hook(module, keep)
@@ -134,7 +134,7 @@ class _Reached(BaseException):
 
 
 @contextlib.contextmanager
-def looking(model: nn.Module, *, training: bool = False) -> Iterator[Looking]:
+def looking(model: nn.Module, *, training: bool = False, parameters: bool = False) -> Iterator[Looking]:
     """A block in which the model is in evaluation mode, and gradients are recorded.
 
     At its end every module is in the mode in which it was, hooks hung in through the block are gone, and the
@@ -142,12 +142,13 @@ def looking(model: nn.Module, *, training: bool = False) -> Iterator[Looking]:
     reaches inputs alone.
 
     training: leave the modes as they are (dropout drops, batch norm uses the batch); buffers, such as running
-    statistics, are put back.
+    statistics, are put back. parameters: leave their `requires_grad` as it is.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model to look into is a Module, not {_said(model)}")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_SWITCHES.hold([p for p in model.parameters() if p.is_leaf], "requires_grad", False))
+        if not parameters:
+            stack.enter_context(_SWITCHES.hold([p for p in model.parameters() if p.is_leaf], "requires_grad", False))
         if training:
             stack.enter_context(_buffers_kept(model))
         else:
