@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .. import nn
 from ..autograd import FUNCTIONS, Tensor, no_grad
 from ..utils.data import DataLoader, Dataset
+from .batches import batches, place_of
 from .descent import counted
 from .scope import looking
 from .scores import Target, scores
@@ -40,23 +42,18 @@ def top_inputs(
     (k, D) for D dimensions of places, (k, 0) for other units; see `Target` for classes, places and functions. None is
     the model's own output. data: inputs (N, ...), a Dataset of inputs or of tuples that begin with one, or batches of
     either, such as a DataLoader gives; `indices` count samples in the order in which they come, so a loader that
-    shuffles counts otherwise than its data set. batch: how many of a tensor or data set go through at once. Only k
-    inputs are kept; what is not where the model's parameters lie is moved there. ValueError for k < 1 or no data.
+    shuffles counts otherwise than its data set. batch: how many of a tensor or data set go through at once; only k
+    inputs are kept, on the model's device. ValueError for k < 1 and for no data.
     Source: M. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", 2014.
     """
     if k < 1 or batch < 1:
         raise ValueError(f"the {k} largest in batches of {batch}; one at least is needed")
-    if isinstance(data, Dataset):
-        data = DataLoader(data, batch_size=batch)
-    batches = data.split(batch) if isinstance(data, Tensor) else data
-    like = next(model.parameters(), None)
+    total = math.ceil(len(data) / batch) if isinstance(data, (Tensor, Dataset)) else None
     best: TopInputs | None = None
     seen = 0
-    with looking(model) as look, no_grad(), counted(len(batches), progress) as tick:
+    with looking(model) as look, no_grad(), counted(total, progress) as tick:
         run = look.until(model, [layer])
-        for given in batches:
-            inputs = given[0] if isinstance(given, list | tuple) else given
-            inputs = inputs if like is None else inputs.to(like.device)
+        for inputs, _ in batches(data, batch, place_of(model)):
             values, places = _answers(run(inputs)[0], unit)
             indices = FUNCTIONS["arange"](seen, seen + len(inputs), device=inputs.device)
             found = TopInputs(inputs, values, indices, places)

@@ -93,7 +93,7 @@ def descend(
 
 
 @contextlib.contextmanager
-def counted(steps: int, progress: bool) -> Iterator[Callable[[dict[str, Tensor]], None]]:
+def counted(steps: int | None, progress: bool) -> Iterator[Callable[[dict[str, Tensor]], None]]:
     """A block whose steps are counted by calls with what to show; shown only where `progress` is true."""
     if not progress:
         yield lambda figures: None

@@ -139,7 +139,7 @@ def deep_dream(
     *,
     unit: int | Sequence[int] | None = None,
     steps: int = 10,
-    lr: float = 0.01,
+    lr: float = 0.005,
     octaves: int = 4,
     octave_scale: float = 1.4,
     jitter: int = 16,

@@ -20,7 +20,7 @@ def style_transfer(
     content_layers: Layers,
     style_layers: Layers,
     content_weight: float = 1.0,
-    style_weight: float = 10.0,
+    style_weight: float = 1.0,
     tv: float = 0.0,
     beta: float = 2.0,
     start: Tensor | None = None,
@@ -38,8 +38,8 @@ def style_transfer(
     over layers, and a dict of layers says the weight of each. As distances are relative, weights do not depend on how
     large a network's activations are. start: the content by default; noise takes more steps. optimizer: "lbfgs", or
     "adam", which keeps to the bounds in each step. lr: 1, and 0.02 of Adam. steps: evaluations of the losses.
-    watch: `watch(step, image, terms)` is called at each, the terms "content", "style" and "tv". progress: show a bar.
-    Source: L. Gatys, A. Ecker, M. Bethge, "A neural algorithm of artistic style", 2015.
+    watch: `watch(step, image, terms)` is called at each, the terms "content", "style" and "tv" with their weights.
+    progress: show a bar. Source: L. Gatys, A. Ecker, M. Bethge, "A neural algorithm of artistic style", 2015.
     """
     contents, styles = weighted(content_layers), weighted(style_layers)
     for image in (content, style):
