@@ -15,6 +15,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from reference import TYPES, Reference  # noqa: E402
+from sphinx import addnodes  # noqa: E402
+
 import chainrule  # noqa: E402
 
 project = "chainrule"
@@ -25,10 +28,13 @@ language = "en"
 
 extensions = [
     "myst_nb",  # pages in Markdown, cells that run, notebooks
+    "mathml",  # formulas without a script
+    "sphinx.ext.viewcode",  # pages with the source, and links to them
     "sphinx_copybutton",  # a button that copies an example without its >>>
 ]
 exclude_patterns = ["_build"]
 default_role = "code"
+toc_object_entries = False  # two thousand names, in the sidebar of each page, take three quarters of the build
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
@@ -48,6 +54,7 @@ nb_number_source_lines = False
 # -- looks ------------------------------------------------------------------------------------------------------------
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "chainrule"
 html_logo = html_favicon = "_static/logo.svg"
 html_css_files = ["site.css"]
@@ -68,6 +75,23 @@ def copy_notebooks(app):
             shutil.copyfile(path, copy)
 
 
+def write_reference(app):
+    """Write the pages of the reference."""
+    Reference().write(HERE / "api")
+
+
+def link_types(app, doctree):
+    """Link the types in signatures by their full names; Sphinx would look for anything whose name ends in `T`."""
+    for signature in doctree.findall(addnodes.desc_signature):
+        for link in list(signature.findall(addnodes.pending_xref)):
+            if link["reftarget"] in TYPES:
+                link["reftarget"], link["refspecific"] = TYPES[link["reftarget"]], False
+            else:
+                link.replace_self(link.children)
+
+
 def setup(app):
     """Sphinx calls this first."""
+    app.connect("builder-inited", write_reference)
+    app.connect("doctree-read", link_types)
     app.connect("builder-inited", copy_notebooks)

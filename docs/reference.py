@@ -1,0 +1,401 @@
+"""The reference: a page for each public module, and one for each family of what `chainrule` and `chainrule.nn` hold.
+
+Written below api/ when the site is built, from `surface`, signatures and docstrings. Turned down: autodoc, which takes
+functions that are objects for data.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from markup import escape, inline, rst
+from surface import Thing, first_sentence, load, surface
+
+import chainrule
+from chainrule.autograd import Composite, Op
+
+#: chapters: their titles, and the modules in them by the beginnings of their paths
+CHAPTERS = {
+    "Tensors and functions": ("",),
+    "Differentiation": ("autograd", "func"),
+    "Mathematics": ("linalg", "special", "fft", "sparse", "return_types", "random"),
+    "Networks": ("nn",),
+    "Optimizers": ("optim", "amp"),
+    "Data": ("utils.data", "utils.images"),
+    "Models": ("models",),
+    "Looking inside": ("explain", "utils.recorder", "utils.report", "utils.progress", "utils.tensorboard"),
+    "Probability": ("distributions",),
+    "Training aids and tools": ("utils", "testing", "serialization", "hub"),
+    "Devices and processes": ("cuda", "cpu", "accelerator", "backends", "distributed", "multiprocessing"),
+    "PyTorch's other names": (),
+}
+
+#: families of `chainrule`: title -> the modules that their names are written in. Files of autograd/ops that are not
+#: named here are families of their own.
+FAMILIES = {
+    "Tensor": ("autograd.tensor",),
+    "Making tensors": ("autograd.creation", "autograd.conversion", "autograd.windows"),
+    "Random numbers": ("autograd.random",),
+    "Types, devices, constants": ("autograd.dtypes", "autograd.device", "autograd.layout", "autograd.attributes", ""),
+    "Recording and modes": ("autograd.modes", "autograd.tape", "autograd.capture", "autograd.autocast"),
+    "Files and printing": ("autograd.serialization", "autograd.printing"),
+    "Sparse tensors": ("autograd.sparse",),
+    "Settings and errors": ("runtime", "backends", "autograd.errors"),
+    "Linear algebra": ("autograd.ops.linalg", "autograd.ops.decompositions", "autograd.linalg", "autograd.factors"),
+    "Elementwise functions": ("autograd.ops.elementwise", "autograd.special"),
+    "Other forms": ("autograd.func", "autograd.second_forms", "autograd.seldom", "autograd.methods"),
+}
+#: families of `chainrule.nn`, of files that hold few layers each
+LAYERS = {
+    "Module and containers": ("nn.module", "nn.container", "nn.parameter"),
+    "Linear layers": ("nn.linear", "nn.dense", "nn.sparse"),
+    "Convolution": ("nn.conv",),
+    "Lazy layers": ("nn.lazy",),
+    "Pooling": ("nn.pooling", "nn.fractional", "nn.generalised_pooling"),
+    "Loss functions": ("nn.loss", "nn.margin", "nn.adaptive", "nn.linear_cross_entropy"),
+    "Attention and Transformer": ("nn.multihead", "nn.transformer"),
+}
+
+UNDERLINES = "=-~"
+
+
+class Reference:
+    """All pages, and what they need to know of one another."""
+
+    def __init__(self) -> None:
+        self.surface = surface()
+        self.full = {thing.full for things in self.surface.values() for thing in things}
+        self.full |= {f"chainrule.{path}" for path in self.surface if path}
+        self.methods = {name for name in dir(chainrule.Tensor) if name[0] != "_"}
+        self.full |= {f"chainrule.Tensor.{name}" for name in self.methods}
+        for things in self.surface.values():
+            self.full |= {f"{t.full}.{name}" for t in things if t.same is None for name, _ in t.members()}
+
+    def write(self, folder: Path) -> None:
+        """Write all pages that are not there as they should be, and remove those that should not be there."""
+        pages = self.pages()
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("*.rst"):
+            if old.stem not in pages:
+                old.unlink()
+        for name, lines in pages.items():
+            path, text = folder / f"{name}.rst", "\n".join(lines) + "\n"
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                path.write_text(text, encoding="utf-8")
+
+    def pages(self) -> dict[str, list[str]]:
+        """Name of the file -> its lines."""
+        pages: dict[str, list[str]] = {}
+        chapters: dict[str, list[str]] = {title: [] for title in CHAPTERS}
+        for path in sorted(self.surface):
+            chapter = chapter_of(path)
+            if path in ("", "nn"):
+                for title, things in families(path, self.surface[path]).items():
+                    name = f"{path or 'chainrule'}-{title.lower().replace(',', '').replace(' ', '-')}"
+                    pages[name] = self.family(path, title, things)
+                    chapters[chapter].append(name)
+                pages[name] += module_target(path)
+            else:
+                pages[path] = self.module(path)
+                chapters[chapter].append(path)
+        for number, (title, names) in enumerate(chapters.items(), 1):
+            pages[f"chapter-{number:02d}"] = [*heading(title), *contents(names)]
+        listed = contents([name for name in pages if name.startswith("chapter-")])
+        listed[1] = "   :maxdepth: 2"
+        pages["index"] = [*heading("Reference"), *INTRODUCTION, *listed]
+        return pages
+
+    # -- pages --------------------------------------------------------------------------------------------------------
+
+    def module(self, path: str) -> list[str]:
+        """The page of a module: its docstring, and its things by the files that they are written in."""
+        module, things = load(path), self.surface[path]
+        package, _, name = path.rpartition(".")
+        shadowed = name in {thing.name for thing in self.surface.get(package, ())}  # by a function of the same name
+        lines = [*heading(f"chainrule.{path}"), *module_target(path, shadowed), *self.text(module.__doc__, path)]
+        below = [other for other in self.surface if other.rpartition(".")[0] == path]
+        if below:
+            lines += ["Modules: " + ", ".join(f":py:mod:`chainrule.{other}`" for other in below), ""]
+        lines += table(things)
+        return [*lines, *self.entries(things)]
+
+    def family(self, path: str, title: str, things: list[Thing]) -> list[str]:
+        """A page of things of one family of `path`."""
+        lines = [*heading(title), f".. py:currentmodule:: chainrule{path and '.'}{path}", ""]
+        for source in dict.fromkeys(thing.source for thing in things):
+            if source.startswith(("autograd.ops", "nn.")):
+                paragraphs = (load(source).__doc__ or "").split("\n\n")
+                kept = [p for p in paragraphs if p is paragraphs[0] or p.startswith("Source")]
+                lines += self.text("\n\n".join(kept), path)
+        lines += table(things)
+        return [*lines, *self.entries(things)]
+
+    def entries(self, things: Iterable[Thing]) -> list[str]:
+        """The entries of a page."""
+        return [line for thing in things for line in self.entry(thing)]
+
+    # -- entries ------------------------------------------------------------------------------------------------------
+
+    def text(self, docstring: str | None, path: str, cls: str = "") -> list[str]:
+        """A docstring of something in module `path`, linked."""
+        return rst(docstring, functools.partial(self.link, path, cls))
+
+    def link(self, path: str, cls: str, piece: str) -> str | None:
+        """The full name that `piece` stands for in a docstring of module `path`."""
+        name = piece.removesuffix("()").removeprefix("torch.").removeprefix("F.")
+        for prefix in dict.fromkeys((cls, f"chainrule.{path}", "chainrule", "chainrule.nn", "chainrule.nn.functional")):
+            if prefix and (full := f"{prefix}.{name}") in self.full and len(name) > 2:
+                return full
+        return name if name in self.full else None
+
+    def entry(self, thing: Thing) -> list[str]:
+        """The entry of one thing."""
+        value, path = thing.value, thing.path
+        first = thing.same
+        body: list[str] = []
+        if first is not None:
+            body += [f"The same as :py:obj:`{first.full}`. {inline(first_sentence(documentation(value)))}", ""]
+        else:
+            text = documentation(value)
+            if not thing.source:
+                text = first_sentence(text)  # Python's own
+            body += self.text(text, path, thing.full if inspect.isclass(value) else "")
+            body += self.facts(thing)
+        if inspect.isclass(value):
+            kind = "exception" if issubclass(value, BaseException) else "class"
+            if first is None:
+                body += self.bases(value)
+                body += self.tensor() if value is chainrule.Tensor else self.members(thing)
+            return directive(kind, thing.name + signature(value), body)
+        if callable(value) and not isinstance(value, type(chainrule.float32)):
+            return directive("function", thing.name + (signature(value) or "(...)"), body)
+        return directive("data", thing.name, [*shown(value), *body])
+
+    def bases(self, cls: type) -> list[str]:
+        """The line that names base classes with a place in the reference."""
+        known = {id(t.value): t.full for things in self.surface.values() for t in things if t.same is None}
+        found = [known[id(base)] for base in cls.__bases__ if id(base) in known]
+        return ["Base: " + ", ".join(f":py:class:`{name}`" for name in found), ""] if found else []
+
+    def members(self, thing: Thing) -> list[str]:
+        """Methods and properties of a class."""
+        lines: list[str] = []
+        for name, member in thing.members():
+            lines += self.member(name, member, thing)
+        return lines
+
+    def member(self, name: str, member: Any, thing: Thing) -> list[str]:
+        """One method or property."""
+        body = self.text(documentation(member), thing.path, thing.full)
+        if isinstance(member, (property, functools.cached_property)):
+            return directive("property", name, body)
+        options = []
+        if isinstance(member, (classmethod, staticmethod)):
+            options = [f":{type(member).__name__}:"]
+            member = member.__func__
+        return directive(
+            "method", name + signature(member, bound=not options or "class" in options[0]), [*options, "", *body]
+        )
+
+    def tensor(self) -> list[str]:
+        """The methods of Tensor; of those that are functions, too, no more than that."""
+        functions = {t.name: t for t in self.surface[""]}
+        own, ops, changing = [], [], []
+        thing = functions["Tensor"]
+        for name in sorted(self.methods):
+            member = inspect.getattr_static(chainrule.Tensor, name)
+            function = functions.get(name)
+            base = name.removesuffix("_")
+            if function is not None and documentation(member) == documentation(function.value):
+                text = f":py:func:`chainrule.{name}` of this tensor. {inline(first_sentence(documentation(member)))}"
+                arguments = signature(function.value, bound=True)
+                ops += directive("method", f"{name}{arguments}", [text, ""])
+            elif name != base and base in self.methods and documentation(member).startswith("In-place form of"):
+                target = f"chainrule.{base}" if f"chainrule.{base}" in self.full else f"chainrule.Tensor.{base}"
+                changing += directive("method", f"{name}(...)", [f"In place: :py:obj:`{target}`.", ""])
+            elif documentation(member):
+                own += self.member(name, member, thing)
+            else:
+                own += directive("attribute", name, [])
+        rubrics = {"Methods and attributes": own, "Functions as methods": ops, "In place": changing}
+        return [line for title, lines in rubrics.items() for line in (f".. rubric:: {title}", "", *lines)]
+
+    def facts(self, thing: Thing) -> list[str]:
+        """What the registry of ops knows, and the other names of this thing."""
+        value, name = thing.value, thing.name
+        facts: list[tuple[str, str]] = []
+        if isinstance(value, Op):
+            if isinstance(value, Composite):
+                facts.append(("Gradients", "a composition of ops, differentiable as they are"))
+            elif value.rules:
+                inputs = ", ".join(f"``{x}``" for x in value.inputs if x in value.rules)
+                facts.append(("Gradients", f"for {inputs}; each rule is differentiable"))
+            else:
+                facts.append(("Gradients", "none"))
+            if value.broadcast:
+                facts.append(("Shapes", "inputs broadcast"))
+            if value.types:
+                kinds = {"same": "inputs are promoted to one dtype", "float": "integers and bools to the default dtype"}
+                facts.append(("Dtypes", kinds[value.types]))
+            if value.view:
+                facts.append(("Memory", "the result may be a view of the input"))
+        names = [f"chainrule.Tensor.{n}" for n in (name, f"{name}_") if thing.path == "" and n in self.methods]
+        names += [f"chainrule.{name}_"] if thing.path == "" and f"chainrule.{name}_" in self.full else []
+        names += thing.others
+        if names:
+            facts.append(("Also", ", ".join(f":py:obj:`{n.removeprefix('chainrule.')} <{n}>`" for n in names)))
+        return [*(f":{title}: {text}" for title, text in facts), ""] if facts else []
+
+
+# -- pieces of pages --------------------------------------------------------------------------------------------------
+
+INTRODUCTION = [
+    "Every public name, by the module that users import it from. An entry gives the signature, the formula, shapes and",
+    "dtypes, errors and the source; of an op also which inputs have gradients, and its other names. ``[source]`` shows",
+    "the code.",
+    "",
+    "The names are PyTorch's where the concept is; NumPy's ``axis`` and ``keepdims`` work as well.",
+    "",
+]
+
+
+def heading(title: str, level: int = 0) -> list[str]:
+    """A title and its underline."""
+    return [escape(title), UNDERLINES[level] * (len(title) + 8), ""]
+
+
+def module_target(path: str, shadowed: bool = False) -> list[str]:
+    """Where links to a module lead."""
+    return [f".. py:{'currentmodule' if shadowed else 'module'}:: chainrule{path and '.'}{path}", ""]
+
+
+def contents(names: list[str]) -> list[str]:
+    """A list of pages."""
+    return [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in names), ""]
+
+
+def directive(kind: str, argument: str, body: list[str]) -> list[str]:
+    """A directive of Sphinx's Python domain."""
+    lines = [f".. py:{kind}:: {argument}"]
+    options = [line for line in body if line.startswith((":value:", ":type:", ":classmethod:", ":staticmethod:"))]
+    rest = [line for line in body if line not in options]
+    return [*lines, *(f"   {line}" for line in options), "", *(f"   {line}".rstrip() for line in rest), ""]
+
+
+def table(things: list[Thing]) -> list[str]:
+    """Names and first sentences."""
+    if len(things) < 3:
+        return []
+    lines = [".. list-table::", "   :class: names", "   :widths: auto", ""]
+    for thing in things:
+        lines += [f"   * - :py:obj:`{thing.name} <{thing.full}>`"]
+        lines += [f"     - {inline(first_sentence(documentation(thing.value))) or escape(str(thing.value))[:60]}"]
+    return [*lines, ""]
+
+
+def chapter_of(path: str) -> str:
+    """The chapter with the longest beginning of a path."""
+    found = "PyTorch's other names"
+    longest = -1
+    for title, beginnings in CHAPTERS.items():
+        for beginning in beginnings:
+            inside = path == beginning or (beginning and path.startswith(f"{beginning}."))
+            if inside and len(beginning) > longest:
+                found, longest = title, len(beginning)
+    return found
+
+
+def _within(source: str, modules: tuple[str, ...]) -> bool:
+    return any(source == module or (module and source.startswith(f"{module}.")) for module in modules)
+
+
+def families(path: str, things: list[Thing]) -> dict[str, list[Thing]]:
+    """The things of a large module, by title of the family."""
+    chosen = FAMILIES if path == "" else LAYERS
+    found: dict[str, list[Thing]] = {title: [] for title in chosen}
+    for thing in things:
+        source = thing.source
+        own = source.rpartition(".")[2].replace("_", " ").capitalize()
+        titles = (title for title, sources in chosen.items() if _within(source, sources))
+        found.setdefault(next(titles, own), []).append(thing)
+    return {title: group for title, group in found.items() if group}
+
+
+#: what types in signatures stand for; other words in them are no links
+TYPES = {
+    **{name: f"chainrule.{name}" for name in ("Generator", "Size", "Tensor", "device", "dtype", "memory_format")},
+    **{f"nn.{name}": f"chainrule.nn.{name}" for name in ("Module", "Parameter")},
+    **{name: f"chainrule.nn.{name}" for name in ("Module", "Parameter")},
+    "Optimizer": "chainrule.optim.Optimizer",
+}
+
+
+def documentation(value: Any) -> str:
+    """The docstring of a thing; "" for values, which have only their type's."""
+    if isinstance(value, Op) or inspect.isroutine(value) or inspect.isclass(value):
+        return inspect.cleandoc(value.__doc__ or "")
+    if isinstance(value, (property, functools.cached_property, classmethod, staticmethod)):
+        return inspect.cleandoc(value.__doc__ or "")
+    if callable(value) and value.__doc__ and value.__doc__ != type(value).__doc__:
+        return inspect.cleandoc(value.__doc__)
+    return ""
+
+
+def shown(value: Any) -> list[str]:
+    """The options of a plain value."""
+    kind = type(value).__name__
+    text = repr(value)
+    options = [f":type: {kind}"] if kind.isidentifier() else []
+    return [*options, f":value: {text}"] if len(text) < 60 and "\n" not in text and "0x" not in text else options
+
+
+def signature(value: Any, bound: bool = False) -> str:
+    """The arguments as they are called; "" where nothing is known. `bound`: without the first."""
+    try:
+        found = inspect.signature(value)
+    except (TypeError, ValueError):
+        return ""
+    parameters = list(found.parameters.values())[bound:]
+    parts, bare = [], True
+    for i, p in enumerate(parameters):
+        if p.kind is p.KEYWORD_ONLY and bare and not any(q.kind is q.VAR_POSITIONAL for q in parameters):
+            parts.append("*")
+            bare = False
+        text = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "") + p.name
+        kind = annotation(p.annotation)
+        if kind:
+            text += f": {kind}"
+        if p.default is not p.empty:
+            text += f" = {default(p.default)}" if kind else f"={default(p.default)}"
+        parts.append(text)
+        last = i + 1 == len(parameters) or parameters[i + 1].kind is not p.POSITIONAL_ONLY
+        if p.kind is p.POSITIONAL_ONLY and last:
+            parts.append("/")
+    returned = annotation(found.return_annotation)
+    return f"({', '.join(parts)})" + (f" -> {returned}" if returned and returned != "None" else "")
+
+
+def annotation(kind: Any) -> str:
+    """A type as it is written; nothing for Any, which says nothing."""
+    if kind is inspect.Parameter.empty:
+        return ""
+    text = kind if isinstance(kind, str) else getattr(kind, "__name__", None) or str(kind)
+    if not isinstance(kind, str) and "[" in str(kind):
+        text = str(kind)
+    text = text.replace("typing.", "").replace("chainrule.autograd.tensor.", "").replace("collections.abc.", "")
+    return "" if text in ("Any", "_empty") else text.replace("\n", " ")
+
+
+def default(value: Any) -> str:
+    """A default as one would write it."""
+    if inspect.isclass(value) or inspect.isroutine(value) or isinstance(value, Op):
+        return str(getattr(value, "__qualname__", value))
+    if isinstance(value, enum.Enum):
+        return str(value)
+    text = repr(value)
+    return "..." if text.startswith("<") else text
