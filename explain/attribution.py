@@ -84,8 +84,8 @@ def smooth_grad(
 
 def _range(x: Tensor) -> Tensor:
     """max - min of each sample, to broadcast against x."""
-    flat = x.reshape(len(x), -1)
-    return (flat.amax(1) - flat.amin(1)).reshape(-1, *(1,) * (x.dim() - 1))
+    dims = tuple(range(1, x.dim()))
+    return x.amax(dims, keepdim=True) - x.amin(dims, keepdim=True)
 
 
 def integrated_gradients(
@@ -103,8 +103,9 @@ def integrated_gradients(
     """(x - x') · ∫₀¹ ∂score/∂x (x' + α (x - x')) dα, of the inputs' shape.
 
     Attributions of a sample sum to score(x) - score(x') but for the error of the integral, which `return_delta` gives
-    as well, (N,): sum of attributions minus difference of scores. It falls with `steps`, and is 0 but for rounding
-    where the score is a polynomial of degree up to 2 · steps along the path ("gausslegendre").
+    as well, (N,): sum of attributions minus difference of scores; (1,) where one score is that of all samples. It falls
+    with `steps`, and is 0 but for rounding where the score is a polynomial of degree up to 2 · steps along the path
+    ("gausslegendre").
 
     baselines: x', where nothing is to be seen: a number, a tensor that broadcasts against the inputs, a tuple of those
     for several inputs; None: zeros. method: "gausslegendre", "riemann_left", "riemann_middle", "riemann_right" or
@@ -131,9 +132,10 @@ def integrated_gradients(
             return entry.result(answers)
         with no_grad():
             before = entry.at(starts)
-        one_each = all(len(a) == len(before) for a in answers)
-        summed = [a.reshape(len(before) if one_each else 1, -1).sum(1) for a in answers]
-        return entry.result(answers), sum(summed) - (entry.score.detach() - before)
+        change = entry.score.detach() - before
+        if any(len(a) != len(change) for a in answers):  # a score of all samples together
+            return entry.result(answers), sum(a.sum() for a in answers).reshape(1) - change.sum()
+        return entry.result(answers), sum(a[..., None].flatten(1).sum(1) for a in answers) - change
 
 
 def _rule(method: str, steps: int) -> tuple[list[float], list[float]]:

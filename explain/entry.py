@@ -42,7 +42,11 @@ class Entry:
         self._calls = 0
         self.values: list[Tensor] = []
         if layer is None:
-            self.values = [leaf(self._inputs[i]) for i in self._places or [0]]
+            if differentiable or self._places:
+                self.values = [leaf(self._inputs[i]) for i in self._places or [0]]
+            else:  # tokens
+                self._places = [i for i, x in enumerate(self._inputs) if isinstance(x, Tensor)]
+                self.values = [self._inputs[i].detach() for i in self._places]
             output = model(*self._with(self.values))
         else:
             look.hook(layer_of(model, layer), self._pass)

@@ -32,7 +32,8 @@ def occlusion(
     window: its sides along the last dimensions, which are the map's places; a number: along all dimensions behind the
     channels of (N, C, ...), or the features of (N, F). Dimensions between batch and places are covered whole. stride:
     by default the window's sides. value: what covers: a number, or a tensor that broadcasts against the inputs. batch:
-    about how many inputs the model gets at once. Of several inputs each is covered in turn, and the result is a tuple.
+    about how many inputs the model gets at once. Of several inputs each one of floats is covered in turn, and the
+    result is a tuple; where there are none, integers are covered: by a token that says nothing, `value`.
     Source: M. D. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", 2014.
     """
     with looking(model) as look:
@@ -60,7 +61,7 @@ def _map(
     starts = [range(0, max(n - side, 0) + step, step) for n, side, step in zip(places, sides, steps, strict=True)]
     windows = [tuple(slice(a, a + s) for a, s in zip(at, sides, strict=True)) for at in itertools.product(*starts)]
     cover = (cover if isinstance(cover, Tensor) else x.new_tensor(cover)).to(x).expand_as(x)
-    total, times = x.new_zeros(len(before), *places), x.new_zeros(places)
+    total, times = before.new_zeros(len(before), *places), before.new_zeros(places)
     for first, last in entry.parts(len(windows), batch):
         here = windows[first:last]
         stacks = [v.expand(len(here), *v.shape) for v in values]

@@ -191,9 +191,13 @@ def layer_of(model: nn.Module, layer: nn.Module | str) -> nn.Module:
 
 def leaf(inputs: Any) -> Tensor:
     """A detached copy of the inputs that wants a gradient."""
-    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-        what = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise TypeError(f"an input to explain is a tensor of floats, not {what}; for token ids take their embeddings")
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"an input to explain is a tensor of floats, not {type(inputs).__name__}")
+    if not inputs.is_floating_point():
+        raise TypeError(
+            f"an input to explain is a tensor of floats, not of {inputs.dtype}: tokens have no gradient, but what "
+            "embeds them has; name that layer to a method that takes one, or explain the rest of the model"
+        )
     return inputs.detach().clone().requires_grad_()
 
 

@@ -134,7 +134,7 @@ def test_wrong_targets(target, kind, message):
 
 def test_wrong_inputs():
     model, x = made(Recurrent)
-    with pytest.raises(TypeError, match="tensor of floats, not chainrule"):
+    with pytest.raises(TypeError, match=r"not of chainrule\.int64: .*name that layer"):
         explain.saliency(model, x.long())
     with pytest.raises(TypeError, match="not ndarray"):
         explain.saliency(model, x.numpy())
@@ -330,7 +330,35 @@ def test_integrated_gradients_of_a_sum_over_the_batch():
     model, x = made(Attentive)
     found, delta = explain.integrated_gradients(model, x, lambda o: o[:, 1].sum(), return_delta=True, steps=100)
     assert cr.allclose(found, explain.integrated_gradients(model, x, 1, steps=100))
+    model.eval()
+    with cr.no_grad():
+        change = (model(x) - model(cr.zeros_like(x)))[:, 1].sum()
     assert delta.shape == (1,)
+    assert cr.allclose(delta, found.sum() - change)
+
+
+def test_batch_in_the_second_dimension():
+    """Of a network that wants (time, batch, features) a function names the scores."""
+    cr.manual_seed(0)
+    model, x = nn.LSTM(3, 4), cr.randn(5, 2, 3)
+
+    def last(output):
+        return output[0][-1, :, 0]
+
+    found, delta = explain.integrated_gradients(model, x, last, return_delta=True)
+    assert found.shape == x.shape
+    assert delta.shape == (1,)
+    assert delta.abs().max() < 1e-5
+    with pytest.raises(TypeError, match="gives a tuple: name the score by a function"):
+        explain.saliency(model, x)
+
+
+def test_no_samples_at_all():
+    model, x = made(Convolutional)
+    for method in (explain.saliency, explain.smooth_grad, explain.integrated_gradients, explain.guided_backprop):
+        assert method(model, x[:0], 1).shape == (0, 2, 7, 6)
+    assert explain.occlusion(model, x[:0], 1, window=3).shape == (0, 7, 6)
+    assert explain.grad_cam(model, x[:0], 1, layer="conv1").shape == (0, 7, 6)
 
 
 def test_wrong_integrals():
@@ -741,6 +769,17 @@ def test_occlusion_of_a_linear_model():
     hard = nn.Sequential(model)
     hard.forward = lambda x: (model(x) > 0).float()  # no gradient, and none needed
     assert explain.occlusion(hard, x, 1, window=2).shape == (3, 5)
+
+
+def test_occlusion_of_tokens():
+    cr.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(7, 5), nn.Flatten(), nn.Linear(20, 3))
+    tokens = cr.tensor([[1, 2, 3, 3], [0, 6, 5, 1]])
+    found = explain.occlusion(model, tokens, 2, window=1, value=4)
+    for i in range(4):
+        covered = tokens.clone()
+        covered[:, i] = 4
+        assert cr.allclose(found[:, i], (model(tokens) - model(covered))[:, 2], atol=1e-6)
 
 
 def test_occlusion_of_several_inputs():
