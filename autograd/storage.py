@@ -35,6 +35,7 @@ __all__ = [
     "share",
     "verify",
     "write",
+    "writes",
 ]
 
 #: id of the owner of memory -> (weak reference to it, serial of the last write, number of writes, the user's file and
@@ -103,6 +104,12 @@ def _parts(array: Any, owner: Any, old: Any) -> list[Any]:
     if owner is array or array.nbytes >= getattr(owner, "nbytes", 0) or (old is not None and len(old[4]) >= _PARTS):
         return [(_last, None)]
     return [*(old[4] if old is not None else ()), (_last, _Place(array))]
+
+
+def writes(array: Any) -> list[int]:
+    """The serials of the writes into the memory of `array`, from the last one to all of it on."""
+    entry = _WRITES.get(id(backends.of(array).owner(array)))
+    return [] if entry is None else [serial for serial, _ in entry[4]]
 
 
 class _Place:
