@@ -111,6 +111,14 @@ def _small(axis: Any, title: Any, **options: Any) -> None:
     _titled(axis, title, fontsize=8, loc="center", pad=3, **options)
 
 
+def _ticks(axis: Any, which: str, labels: Sequence[Any], **options: Any) -> None:
+    """A label at each of 0, 1, 2, ...; long ones stand upright beneath their columns."""
+    texts = [str(label) for label in labels]
+    turned = 90 if which == "x" and max(map(len, texts)) > 2 else 0
+    place = axis.set_xticks if which == "x" else axis.set_yticks
+    place(range(len(texts)), texts, rotation=turned, parse_math=False, **options)
+
+
 def _heading(figure: Any, title: Any) -> None:
     if title is not None:
         figure.suptitle(str(title), fontsize=10, parse_math=False)
@@ -496,18 +504,17 @@ def activations(
     maps = max([min(maps, len(x)) for x in layers.values() if x.ndim == 3], default=1)
     heights = [size if x.ndim == 3 else size / 2 for x in layers.values()]
     figure = _figure(max(size * maps + 1.6, 5), sum(heights) + 0.35 * (title is not None)) if figure is None else figure
-    rows = figure.subfigures(len(layers), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for row, (name, x) in zip(rows, layers.items(), strict=True):
-        scale = _scale(x)
-        panels = row.subplots(1, maps if x.ndim == 3 else 1, squeeze=False)[0]
-        for axis in panels:
-            _bare(axis)
+    grid = figure.add_gridspec(len(layers), maps + 1, height_ratios=heights, width_ratios=[*[1] * maps, 0.12])
+    for i, (name, x) in enumerate(layers.items()):
+        places = [grid[i, j] for j in range(min(maps, len(x)))] if x.ndim == 3 else [grid[i, :-1]]
+        panels = [figure.add_subplot(place) for place in places]
         for axis, one in zip(panels, x if x.ndim == 3 else [x[None]], strict=False):
-            shown = axis.imshow(one, aspect="equal" if x.ndim == 3 else "auto", **scale)
-        panels[0].set_ylabel(
-            f"{name}\n{' × '.join(map(str, x.shape))}", fontsize=8, rotation=0, ha="right", va="center"
-        )
-        row.colorbar(shown, ax=panels, fraction=0.03, pad=0.01).ax.tick_params(labelsize=6)
+            _bare(axis)
+            shown = axis.imshow(one, aspect="equal" if x.ndim == 3 else "auto", **_scale(x))
+        shape = " × ".join(map(str, x.shape))
+        panels[0].set_ylabel(f"{name}\n{shape}", fontsize=8, rotation=0, ha="right", va="center", parse_math=False)
+        bar = figure.colorbar(shown, cax=figure.add_subplot(grid[i, -1], label="<colorbar>"))
+        bar.ax.tick_params(labelsize=6)
     _heading(figure, title)
     return figure.figure
 
@@ -526,7 +533,8 @@ def attention(
 ) -> Any:
     """Attention (T, S), or (heads, T, S) with a panel a head: row i holds how much query i looks at each key.
 
-    tokens: labels of the T queries, and of the keys as well where `keys` names no others.
+    tokens: labels of the T queries, and of the keys as well where `keys` names no others. columns: at most so many
+    panels in a row.
     """
     x = host(weights)
     given = x.shape
@@ -541,9 +549,9 @@ def attention(
         if labels is not None and len(labels) != n:
             raise ValueError(f"{len(labels)} {what} for attention of shape {(t, s)}")
     names = _several("titles", [f"head {i}" for i in range(heads)] if heads > 1 and titles is None else titles, heads)
-    columns = min(columns, heads)
-    rows = math.ceil(heads / columns)
     side = max(size, 0.16 * max(t, s)) if tokens is not None or keys is not None else size
+    columns = max(1, min(columns, heads, int(10 / side)))
+    rows = math.ceil(heads / columns)
     width, height = side * columns + 1.2, (side * min(max(t / s, 0.3), 2.5) + 0.5) * rows + 0.3 * (title is not None)
     figure, panels = _grid(figure, rows, columns, width, height)
     for axis in panels.flat[heads:]:
@@ -553,10 +561,9 @@ def attention(
         axis.tick_params(length=0)
         _small(axis, name)
         if keys is not None:
-            axis.set_xticks(range(s), [str(k) for k in keys], rotation=90, fontsize=7, parse_math=False)
+            _ticks(axis, "x", keys, fontsize=7)
         if tokens is not None:
-            labels = [str(k) for k in tokens] if i % columns == 0 else [""] * t
-            axis.set_yticks(range(t), labels, fontsize=7, parse_math=False)
+            _ticks(axis, "y", tokens if i % columns == 0 else [""] * t, fontsize=7)
     for axis in panels[:, 0]:
         axis.set_ylabel("query")
     for axis in panels[-1]:
@@ -611,18 +618,20 @@ def confusion(
     if x.ndim != 2 or x.shape[0] != x.shape[1]:
         raise ValueError(f"a confusion matrix is square, (K, K), not {x.shape}")
     k = len(x)
-    labels = [str(name) for name in _several("names", range(k) if names is None else names, k)]
-    side = min(max(0.42 * k + 0.8, 3.2), 9)
-    axes = _panel(axes, side, side)
+    labels = _several("names", range(k) if names is None else names, k)
     share = x / np.maximum(x.sum(1, keepdims=True), 1e-12)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1.15)
-    if k <= 20 if counts is None else counts:
+    written = k <= 20 if counts is None else counts
+    side = min(max(0.42 * k + 0.8, 3.2), 9)
+    axes = _panel(axes, side if written else side + 0.8, side)
+    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1.15 if written else 1)
+    if not written:
+        axes.figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the class")
+    else:
         for i, j in zip(*np.nonzero(x), strict=True):
             colour = "white" if share[i, j] > 0.6 else INK if i == j else RED
             axes.text(j, i, f"{x[i, j]:g}", ha="center", va="center", color=colour, fontsize=8)
-    turned = 90 if max(map(len, labels)) > 2 else 0
-    axes.set_xticks(range(k), labels, rotation=turned, parse_math=False)
-    axes.set_yticks(range(k), labels, parse_math=False)
+    _ticks(axes, "x", labels)
+    _ticks(axes, "y", labels)
     axes.set(xlabel="answer", ylabel="class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
