@@ -134,7 +134,7 @@ class _Reached(BaseException):
 
 
 @contextlib.contextmanager
-def looking(model: nn.Module, *, training: bool = False, parameters: bool = False) -> Iterator[Looking]:
+def looking(model: nn.Module, *, training: bool = False, parameters: bool | None = False) -> Iterator[Looking]:
     """A block in which the model is in evaluation mode, and gradients are recorded.
 
     At its end every module is in the mode in which it was, hooks hung in through the block are gone, and the
@@ -142,13 +142,14 @@ def looking(model: nn.Module, *, training: bool = False, parameters: bool = Fals
     reaches inputs alone.
 
     training: leave the modes as they are (dropout drops, batch norm uses the batch); buffers, such as running
-    statistics, are put back. parameters: leave their `requires_grad` as it is.
+    statistics, are put back. parameters: whether they want a gradient inside; None: as they are.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model to look into is a Module, not {_said(model)}")
     with contextlib.ExitStack() as stack:
-        if not parameters:
-            stack.enter_context(_SWITCHES.hold([p for p in model.parameters() if p.is_leaf], "requires_grad", False))
+        if parameters is not None:
+            leaves = [p for p in model.parameters() if p.is_leaf and p.is_floating_point()]
+            stack.enter_context(_SWITCHES.hold(leaves, "requires_grad", parameters))
         if training:
             stack.enter_context(_buffers_kept(model))
         else:
