@@ -13,14 +13,38 @@ otherwise.
 
 from __future__ import annotations
 
-import functools
-import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..backends import np
 from ..utils.reports import host
+from .panels import (
+    BLUE,
+    INK,
+    ORANGE,
+    RED,
+    SIGNED,
+    bare,
+    batch_of,
+    drawing,
+    flattened,
+    grid_of,
+    heading,
+    limits_of,
+    new_figure,
+    overlay,
+    palette,
+    panel,
+    pixels_of,
+    scale_of,
+    several,
+    show_image,
+    small_title,
+    stack_of,
+    ticks,
+    titled,
+)
 
 __all__ = [
     "activations",
@@ -40,199 +64,20 @@ __all__ = [
     "saliency",
 ]
 
-INK, BLUE, ORANGE, RED = "#333333", "#2a6fbb", "#e07b28", "#b3261e"
-SIGNED, UNSIGNED, OVER = "RdBu_r", "inferno", ["#1f6fe0", "#e8112d"]
-STYLE: dict[Any, Any] = {
-    "figure.dpi": 130,
-    "savefig.dpi": 130,
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-}
-_Drawing = TypeVar("_Drawing", bound=Callable[..., Any])
-
-
-def _drawing(function: _Drawing) -> _Drawing:
-    """A function that draws: in the style of this module, whatever the program's own is."""
-
-    @functools.wraps(function)
-    def styled(*args: Any, **kwargs: Any) -> Any:
-        try:
-            import matplotlib
-        except ImportError:
-            raise ImportError("pictures need matplotlib: pip install 'chainrule[explain]'") from None
-        with matplotlib.rc_context(STYLE):
-            return function(*args, **kwargs)
-
-    return styled  # type: ignore[return-value]
-
-
-# -- figures ----------------------------------------------------------------------------------------------------------
-
-
-def _png(figure: Any) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]  # notebooks without pyplot
-    return figure
-
-
-def _panel(axes: Any, width: float, height: float) -> Any:
-    return _figure(width, height).add_subplot() if axes is None else axes
-
-
-def _grid(figure: Any, rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
-    """A figure and its panels, an array (rows, columns); width and height are of the whole, in inches."""
-    figure = _figure(max(width, 2.4), height) if figure is None else figure
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
-def _bare(axis: Any) -> None:
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
-
-
-def _titled(axis: Any, title: Any, **options: Any) -> None:
-    if title is not None:
-        axis.set_title(str(title), parse_math=False, **options)
-
-
-def _small(axis: Any, title: Any, **options: Any) -> None:
-    _titled(axis, title, fontsize=8, loc="center", pad=3, **options)
-
-
-def _ticks(axis: Any, which: str, labels: Sequence[Any], **options: Any) -> None:
-    """A label at each of 0, 1, 2, ...; long ones stand upright beneath their columns."""
-    texts = [str(label) for label in labels]
-    turned = 90 if which == "x" and max(map(len, texts)) > 2 else 0
-    place = axis.set_xticks if which == "x" else axis.set_yticks
-    place(range(len(texts)), texts, rotation=turned, parse_math=False, **options)
-
-
-def _heading(figure: Any, title: Any) -> None:
-    if title is not None:
-        figure.suptitle(str(title), fontsize=10, parse_math=False)
-
-
-def _several(what: str, given: Any, n: int) -> list[Any]:
-    """`n` titles or names, or none of them."""
-    found = [None] * n if given is None else list(given)
-    if len(found) != n:
-        raise ValueError(f"{len(found)} {what} for {n} panels")
-    return found
-
-
-# -- arrays -----------------------------------------------------------------------------------------------------------
-
-
-def _pixels(x: Any) -> Any:
-    """An image (H, W), (C, H, W) or (1, C, H, W) as (H, W) or, in colours, (H, W, 3 or 4)."""
-    x = host(x)
-    given = x.shape
-    if x.ndim == 4 and len(x) == 1:
-        x = x[0]
-    if x.ndim == 3 and x.shape[0] in (1, 3, 4):
-        return x[0] if len(x) == 1 else np.moveaxis(x, 0, -1)
-    if x.ndim != 2:
-        raise ValueError(f"an image has shape (H, W) or (C, H, W) with 1, 3 or 4 channels, not {given}")
-    return x
-
-
-def _batch(x: Any) -> list[Any]:
-    """Images (N, C, H, W), one image, or a list of images, each as `_pixels` gives it."""
-    if isinstance(x, (list, tuple)):
-        return [_pixels(one) for one in x]
-    x = host(x)
-    return [_pixels(one) for one in x] if x.ndim == 4 else [_pixels(x)]
-
-
-def _limits(pixels: Sequence[Any], limits: tuple[float, float] | None) -> tuple[float, float]:
-    """The values that are drawn black and white."""
-    if limits is not None:
-        return limits
-    if not pixels or not all(x.size for x in pixels):
-        raise ValueError("there is no image to draw")
-    if all(x.dtype == np.uint8 for x in pixels):
-        return 0, 255
-    low, high = (float(f([f(x) for x in pixels])) for f in (np.min, np.max))
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-
-
-def _show(axis: Any, pixels: Any, limits: tuple[float, float], cmap: str = "gray", **options: Any) -> Any:
-    low, high = limits
-    if pixels.ndim == 3:
-        pixels = np.clip((pixels.astype(np.float64) - low) / ((high - low) or 1), 0, 1)
-    _bare(axis)
-    return axis.imshow(pixels, cmap=cmap, vmin=low, vmax=high, **options)
-
-
-def _flat(heat: Any) -> Any:
-    """A heat map (H, W) of (H, W) or (C, H, W): over channels the largest value, or with signs the sum."""
-    heat = host(heat)
-    given = heat.shape
-    if heat.ndim == 4 and len(heat) == 1:
-        heat = heat[0]
-    if heat.ndim == 3:
-        heat = heat.sum(0) if (heat < 0).any() else heat.max(0)
-    if heat.ndim != 2:
-        raise ValueError(f"a heat map has shape (H, W) or (C, H, W), not {given}")
-    return heat
-
-
-def _scale(*heats: Any, percentile: float = 100) -> dict[str, Any]:
-    """Colour map and limits for heat maps: symmetric around 0 where there are values below it."""
-    values = np.concatenate([np.asarray(h).reshape(-1) for h in heats])
-    if not values.size:
-        raise ValueError("there is no heat map to draw")
-    top = float(np.percentile(np.abs(values), percentile)) or 1.0
-    return {"cmap": SIGNED, "vmin": -top, "vmax": top} if (values < 0).any() else _from_zero(top)
-
-
-def _from_zero(top: float) -> dict[str, Any]:
-    return {"cmap": UNSIGNED, "vmin": 0.0, "vmax": top}
-
-
-def _stack(heats: Any, n: int) -> list[Any]:
-    """`n` heat maps of (N, H, W), (N, C, H, W) or a list, each (H, W)."""
-    found = list(heats) if isinstance(heats, (list, tuple)) else list(host(heats))
-    if len(found) != n:
-        raise ValueError(f"{len(found)} heat maps for {n} images")
-    return [_flat(heat) for heat in found]
-
-
-def _palette(n: int) -> list[Any]:
-    """A colour for each of n classes."""
-    import matplotlib
-
-    if n <= 20:
-        return [matplotlib.colormaps["tab10" if n <= 10 else "tab20"](i) for i in range(n)]
-    return [matplotlib.colormaps["hsv"](i / n) for i in range(n)]
-
-
 # -- images -----------------------------------------------------------------------------------------------------------
 
 
-@_drawing
+@drawing
 def image(x: Any, *, title: Any = None, limits: tuple[float, float] | None = None, axes: Any = None) -> Any:
     """One image (H, W), (C, H, W) or (1, C, H, W) with 1, 3 or 4 channels."""
-    pixels = _pixels(x)
-    axes = _panel(axes, 3, 3 * pixels.shape[0] / pixels.shape[1] + 0.3)
-    _show(axes, pixels, _limits([pixels], limits))
-    _titled(axes, title)
+    pixels = pixels_of(x)
+    axes = panel(axes, 3, 3 * pixels.shape[0] / pixels.shape[1] + 0.3)
+    show_image(axes, pixels, limits_of([pixels], limits))
+    titled(axes, title)
     return axes.figure.figure
 
 
-@_drawing
+@drawing
 def images(
     x: Any,
     titles: Sequence[Any] | None = None,
@@ -247,23 +92,23 @@ def images(
 
     size: width of a panel in inches. limits: the values drawn black and white, the same for all images.
     """
-    found = _batch(x)
-    names = _several("titles", titles, len(found))
-    low_high = _limits(found, limits)
+    found = batch_of(x)
+    names = several("titles", titles, len(found))
+    low_high = limits_of(found, limits)
     columns = min(columns, len(found))
     rows = math.ceil(len(found) / columns)
     height = size * max(p.shape[0] / p.shape[1] for p in found) + (0 if titles is None else 0.22)
-    figure, panels = _grid(figure, rows, columns, size * columns, height * rows + (0 if title is None else 0.3))
+    figure, panels = grid_of(figure, rows, columns, size * columns, height * rows + (0 if title is None else 0.3))
     for axis in panels.flat:
-        _bare(axis)
+        bare(axis)
     for axis, pixels, name in zip(panels.flat, found, names, strict=False):
-        _show(axis, pixels, low_high)
-        _small(axis, name)
-    _heading(figure, title)
+        show_image(axis, pixels, low_high)
+        small_title(axis, name)
+    heading(figure, title)
     return figure.figure
 
 
-@_drawing
+@drawing
 def octaves(
     x: Sequence[Any],
     titles: Sequence[Any] | None = None,
@@ -274,54 +119,26 @@ def octaves(
     figure: Any = None,
 ) -> Any:
     """Images of growing size side by side, all at the same scale: the octaves of a dream. Titles: by default sizes."""
-    found = _batch(x)
+    found = batch_of(x)
     names = [f"{p.shape[1]} × {p.shape[0]}" for p in found] if titles is None else titles
-    names = _several("titles", names, len(found))
-    low_high = _limits(found, limits)
+    names = several("titles", names, len(found))
+    low_high = limits_of(found, limits)
     tall = max(p.shape[0] for p in found)
     widths = [p.shape[1] for p in found]
     width = height * sum(widths) / tall + 0.1 * len(found)
-    figure, panels = _grid(figure, 1, len(found), width, height + 0.4, width_ratios=widths)
+    figure, panels = grid_of(figure, 1, len(found), width, height + 0.4, width_ratios=widths)
     for axis, pixels, name in zip(panels.flat, found, names, strict=True):
-        _show(axis, pixels, low_high)
+        show_image(axis, pixels, low_high)
         axis.set_anchor("S")
-        _small(axis, name)
-    _heading(figure, title)
+        small_title(axis, name)
+    heading(figure, title)
     return figure.figure
 
 
 # -- heat maps --------------------------------------------------------------------------------------------------------
 
 
-def _overlay(axis: Any, heat: Any, pixels: Any, scale: dict[str, Any], alpha: float, limits: Any) -> Any:
-    """A heat map stretched over an image, red (below 0 blue) and the more opaque the larger; or alone, without image.
-
-    What the colour bar is to show is returned. Turned down: the colours of a map alone, of which the light ones are
-    taken for the image.
-    """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
-
-    _bare(axis)
-    if pixels is None:
-        return axis.imshow(heat, **scale)
-    _show(axis, pixels, limits)
-    h, w = pixels.shape[:2]
-    low, top = scale["vmin"], scale["vmax"]
-    hues = OVER[low == 0 :]
-    axis.imshow(
-        heat,
-        alpha=alpha * np.clip(np.abs(heat) / top, 0, 1),
-        extent=(-0.5, w - 0.5, h - 0.5, -0.5),
-        interpolation="nearest",
-        **{**scale, "cmap": ListedColormap(hues)},
-    )
-    return ScalarMappable(
-        Normalize(low, top), LinearSegmentedColormap.from_list("over", [*hues[:-1], "white", hues[-1]])
-    )
-
-
-@_drawing
+@drawing
 def heatmap(
     heat: Any,
     image: Any = None,
@@ -340,18 +157,18 @@ def heatmap(
     it is largest; where it is 0 it covers nothing. percentile: magnitudes beyond this percentile are drawn as it is (99
     keeps outliers from hiding the rest).
     """
-    flat = _flat(heat)
-    pixels = None if image is None else _pixels(image)
+    flat = flattened(heat)
+    pixels = None if image is None else pixels_of(image)
     h, w = (flat if pixels is None else pixels).shape[:2]
-    axes = _panel(axes, 3.9, 3 * h / w + 0.3)
-    low_high = None if pixels is None else _limits([pixels], limits)
-    shown = _overlay(axes, flat, pixels, _scale(flat, percentile=percentile), alpha, low_high)
+    axes = panel(axes, 3.9, 3 * h / w + 0.3)
+    low_high = None if pixels is None else limits_of([pixels], limits)
+    shown = overlay(axes, flat, pixels, scale_of(flat, percentile=percentile), alpha, low_high)
     axes.figure.colorbar(shown, ax=axes, shrink=0.85, label=label or "")
-    _titled(axes, title)
+    titled(axes, title)
     return axes.figure.figure
 
 
-@_drawing
+@drawing
 def overlays(
     images: Any,
     heats: Any,
@@ -369,23 +186,23 @@ def overlays(
 
     All maps have the same limits, which the colour bar shows; the other arguments are those of `heatmap`.
     """
-    found = _batch(images)
-    flat = _stack(heats, len(found))
-    names = _several("titles", titles, len(found))
-    low_high, scale = _limits(found, limits), _scale(*flat, percentile=percentile)
+    found = batch_of(images)
+    flat = stack_of(heats, len(found))
+    names = several("titles", titles, len(found))
+    low_high, scale = limits_of(found, limits), scale_of(*flat, percentile=percentile)
     tall = size * max(p.shape[0] / p.shape[1] for p in found)
     extra = 0.25 * (titles is not None) + 0.3 * (title is not None)
-    figure, panels = _grid(figure, 2, len(found), size * len(found) + 0.8, 2 * tall + extra)
+    figure, panels = grid_of(figure, 2, len(found), size * len(found) + 0.8, 2 * tall + extra)
     for (above, below), pixels, heat, name in zip(panels.T, found, flat, names, strict=True):
-        _show(above, pixels, low_high)
-        _small(above, name)
-        shown = _overlay(below, heat, pixels, scale, alpha, low_high)
+        show_image(above, pixels, low_high)
+        small_title(above, name)
+        shown = overlay(below, heat, pixels, scale, alpha, low_high)
     figure.colorbar(shown, ax=panels, shrink=0.8, label=label or "")
-    _heading(figure, title)
+    heading(figure, title)
     return figure.figure
 
 
-@_drawing
+@drawing
 def saliency(
     images: Any,
     maps: Any,
@@ -402,31 +219,31 @@ def saliency(
     maps: (N, C, H, W) or (N, H, W), as `saliency`, `integrated_gradients` and the like return them; channels are put
     together as by `heatmap`. Each map has its own limits: what counts is where it is large. titles: one per image.
     """
-    found = _batch(images)
+    found = batch_of(images)
     named = dict(maps) if isinstance(maps, Mapping) else {"map": maps}
-    stacks = [_stack(heats, len(found)) for heats in named.values()]
-    names = _several("titles", titles, len(found))
-    low_high = _limits(found, limits)
+    stacks = [stack_of(heats, len(found)) for heats in named.values()]
+    names = several("titles", titles, len(found))
+    low_high = limits_of(found, limits)
     tall = size * max(p.shape[0] / p.shape[1] for p in found) + 0.05
     columns = 1 + len(named)
     heights = tall * len(found) + 0.3 + 0.3 * (title is not None)
-    figure, panels = _grid(figure, len(found), columns, size * columns + (titles is not None) * 0.3, heights)
+    figure, panels = grid_of(figure, len(found), columns, size * columns + (titles is not None) * 0.3, heights)
     for axis, name in zip(panels[0], ["input", *named], strict=True):
-        _small(axis, name)
+        small_title(axis, name)
     for i, row in enumerate(panels):
-        _show(row[0], found[i], low_high)
+        show_image(row[0], found[i], low_high)
         if names[i] is not None:
             row[0].set_ylabel(str(names[i]), fontsize=8, parse_math=False)
         for axis, heats in zip(row[1:], stacks, strict=True):
-            _overlay(axis, heats[i], None, _scale(heats[i], percentile=percentile), 1, None)
-    _heading(figure, title)
+            overlay(axis, heats[i], None, scale_of(heats[i], percentile=percentile), 1, None)
+    heading(figure, title)
     return figure.figure
 
 
 # -- what layers hold -------------------------------------------------------------------------------------------------
 
 
-@_drawing
+@drawing
 def gallery(
     maps: Any,
     titles: Sequence[Any] | None = None,
@@ -447,23 +264,23 @@ def gallery(
     x = x[0] if x.ndim == 4 and len(x) == 1 else x[:, 0] if x.ndim == 4 and x.shape[1] == 1 else x
     if x.ndim != 3 or not x.size:
         raise ValueError(f"a gallery takes maps (K, H, W) or (K, 1, H, W), not {host(maps).shape}")
-    names = _several("titles", range(len(x)) if titles is None else titles, len(x))
+    names = several("titles", range(len(x)) if titles is None else titles, len(x))
     columns = min(columns, len(x))
     rows = math.ceil(len(x) / columns)
     height = (size * x.shape[1] / x.shape[2] + 0.2) * rows + 0.35 * (title is not None)
-    figure, panels = _grid(figure, rows, columns, size * columns + (0.8 if shared else 0), height)
+    figure, panels = grid_of(figure, rows, columns, size * columns + (0.8 if shared else 0), height)
     for axis in panels.flat:
-        _bare(axis)
+        bare(axis)
     for axis, one, name in zip(panels.flat, x, names, strict=False):
-        shown = axis.imshow(one, **_scale(x if shared else one))
-        _titled(axis, name, fontsize=7, loc="center", pad=2)
+        shown = axis.imshow(one, **scale_of(x if shared else one))
+        titled(axis, name, fontsize=7, loc="center", pad=2)
     if shared:
         figure.colorbar(shown, ax=panels, shrink=0.8, label=label or "")
-    _heading(figure, title)
+    heading(figure, title)
     return figure.figure
 
 
-@_drawing
+@drawing
 def kernels(weight: Any, *, columns: int = 8, title: Any = None, size: float = 0.9, figure: Any = None) -> Any:
     """The kernels (K, C, h, w) of a layer: of one channel in blue and red, of three as colour images around gray.
 
@@ -483,7 +300,7 @@ def kernels(weight: Any, *, columns: int = 8, title: Any = None, size: float = 0
     return images(x, range(len(x)), columns=columns, title=title, limits=(-top, top), size=size, figure=figure)
 
 
-@_drawing
+@drawing
 def activations(
     found: Mapping[str, Any],
     sample: int = 0,
@@ -503,23 +320,25 @@ def activations(
         raise ValueError("there is no activation of shape (N, C, H, W) or (N, features) to draw")
     maps = max([min(maps, len(x)) for x in layers.values() if x.ndim == 3], default=1)
     heights = [size if x.ndim == 3 else size / 2 for x in layers.values()]
-    figure = _figure(max(size * maps + 1.6, 5), sum(heights) + 0.35 * (title is not None)) if figure is None else figure
+    figure = (
+        new_figure(max(size * maps + 1.6, 5), sum(heights) + 0.35 * (title is not None)) if figure is None else figure
+    )
     grid = figure.add_gridspec(len(layers), maps + 1, height_ratios=heights, width_ratios=[*[1] * maps, 0.12])
     for i, (name, x) in enumerate(layers.items()):
         places = [grid[i, j] for j in range(min(maps, len(x)))] if x.ndim == 3 else [grid[i, :-1]]
         panels = [figure.add_subplot(place) for place in places]
         for axis, one in zip(panels, x if x.ndim == 3 else [x[None]], strict=False):
-            _bare(axis)
-            shown = axis.imshow(one, aspect="equal" if x.ndim == 3 else "auto", **_scale(x))
+            bare(axis)
+            shown = axis.imshow(one, aspect="equal" if x.ndim == 3 else "auto", **scale_of(x))
         shape = " × ".join(map(str, x.shape))
         panels[0].set_ylabel(f"{name}\n{shape}", fontsize=8, rotation=0, ha="right", va="center", parse_math=False)
         bar = figure.colorbar(shown, cax=figure.add_subplot(grid[i, -1], label="<colorbar>"))
         bar.ax.tick_params(labelsize=6)
-    _heading(figure, title)
+    heading(figure, title)
     return figure.figure
 
 
-@_drawing
+@drawing
 def attention(
     weights: Any,
     tokens: Sequence[Any] | None = None,
@@ -548,35 +367,35 @@ def attention(
     for what, labels, n in (("tokens", tokens, t), ("keys", keys, s)):
         if labels is not None and len(labels) != n:
             raise ValueError(f"{len(labels)} {what} for attention of shape {(t, s)}")
-    names = _several("titles", [f"head {i}" for i in range(heads)] if heads > 1 and titles is None else titles, heads)
+    names = several("titles", [f"head {i}" for i in range(heads)] if heads > 1 and titles is None else titles, heads)
     side = max(size, 0.16 * max(t, s)) if tokens is not None or keys is not None else size
     columns = max(1, min(columns, heads, int(10 / side)))
     rows = math.ceil(heads / columns)
     width, height = side * columns + 1.2, (side * min(max(t / s, 0.3), 2.5) + 0.5) * rows + 0.3 * (title is not None)
-    figure, panels = _grid(figure, rows, columns, width, height)
+    figure, panels = grid_of(figure, rows, columns, width, height)
     for axis in panels.flat[heads:]:
         axis.set_visible(False)
     for i, (axis, one, name) in enumerate(zip(panels.flat, x, names, strict=False)):
         shown = axis.imshow(one, cmap="Blues", vmin=0, vmax=float(x.max()) or 1.0, aspect="auto")
         axis.tick_params(length=0)
-        _small(axis, name)
+        small_title(axis, name)
         if keys is not None:
-            _ticks(axis, "x", keys, fontsize=7)
+            ticks(axis, "x", keys, fontsize=7)
         if tokens is not None:
-            _ticks(axis, "y", tokens if i % columns == 0 else [""] * t, fontsize=7)
+            ticks(axis, "y", tokens if i % columns == 0 else [""] * t, fontsize=7)
     for axis in panels[:, 0]:
         axis.set_ylabel("query")
     for axis in panels[-1]:
         axis.set_xlabel("key")
     figure.colorbar(shown, ax=panels, shrink=0.8, label="weight")
-    _heading(figure, title)
+    heading(figure, title)
     return figure.figure
 
 
 # -- codes and classes ------------------------------------------------------------------------------------------------
 
 
-@_drawing
+@drawing
 def codes(
     points: Any, classes: Any = None, *, names: Sequence[Any] | None = None, title: Any = None, axes: Any = None
 ) -> Any:
@@ -584,14 +403,14 @@ def codes(
     x = host(points)
     if x.ndim != 2 or x.shape[1] != 2:
         raise ValueError(f"codes are drawn in two dimensions, (N, 2), not {x.shape}: pca(x, 2) makes them so")
-    axes = _panel(axes, 4.8 if classes is None else 5.4, 4.2)
+    axes = panel(axes, 4.8 if classes is None else 5.4, 4.2)
     if classes is None:
         axes.scatter(*x.T, s=10, color=BLUE, linewidths=0)
     else:
         _scatter(axes, x, classes, names, s=10, linewidths=0)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=1.8, handletextpad=0.2)
     axes.set(xticks=[], yticks=[])
-    _titled(axes, title)
+    titled(axes, title)
     return axes.figure.figure
 
 
@@ -600,13 +419,13 @@ def _scatter(axes: Any, points: Any, classes: Any, names: Sequence[Any] | None, 
     labels = host(classes).reshape(-1).astype(np.int64)
     if len(labels) != len(points):
         raise ValueError(f"{len(labels)} classes for {len(points)} points")
-    colours = _palette(int(labels.max()) + 1 if names is None else len(names))
+    colours = palette(int(labels.max()) + 1 if names is None else len(names))
     for k in np.unique(labels):
         of_class = points[labels == k]
         axes.scatter(*of_class.T, color=[colours[k]], label=str(k if names is None else names[k]), **options)
 
 
-@_drawing
+@drawing
 def confusion(
     matrix: Any, names: Sequence[Any] | None = None, *, counts: bool | None = None, title: Any = None, axes: Any = None
 ) -> Any:
@@ -618,11 +437,11 @@ def confusion(
     if x.ndim != 2 or x.shape[0] != x.shape[1]:
         raise ValueError(f"a confusion matrix is square, (K, K), not {x.shape}")
     k = len(x)
-    labels = _several("names", range(k) if names is None else names, k)
+    labels = several("names", range(k) if names is None else names, k)
     share = x / np.maximum(x.sum(1, keepdims=True), 1e-12)
     written = k <= 20 if counts is None else counts
     side = min(max(0.42 * k + 0.8, 3.2), 9)
-    axes = _panel(axes, side if written else side + 0.8, side)
+    axes = panel(axes, side if written else side + 0.8, side)
     shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1.15 if written else 1)
     if not written:
         axes.figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the class")
@@ -630,16 +449,16 @@ def confusion(
         for i, j in zip(*np.nonzero(x), strict=True):
             colour = "white" if share[i, j] > 0.6 else INK if i == j else RED
             axes.text(j, i, f"{x[i, j]:g}", ha="center", va="center", color=colour, fontsize=8)
-    _ticks(axes, "x", labels)
-    _ticks(axes, "y", labels)
+    ticks(axes, "x", labels)
+    ticks(axes, "y", labels)
     axes.set(xlabel="answer", ylabel="class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _titled(axes, f"{np.trace(x):g} of {x.sum():g} right" if title is None else title)
+    titled(axes, f"{np.trace(x):g} of {x.sum():g} right" if title is None else title)
     return axes.figure.figure
 
 
-@_drawing
+@drawing
 def decision(
     xs: Any,
     ys: Any,
@@ -664,7 +483,7 @@ def decision(
     scores = scores[:, :, 0] if scores.ndim == 3 and scores.shape[2] == 1 else scores
     if scores.ndim not in (2, 3) or scores.shape[:2] != (len(ys), len(xs)):
         raise ValueError(f"scores of shape {scores.shape} do not fit a grid of {len(ys)} by {len(xs)} points")
-    axes = _panel(axes, 5, 4.2)
+    axes = panel(axes, 5, 4.2)
     place: dict[str, Any] = {"extent": (*_edges(xs), *_edges(ys)), "origin": "lower", "aspect": "auto"}
     if scores.ndim == 2:
         top = float(np.abs(scores - threshold).max()) or 1.0
@@ -674,7 +493,7 @@ def decision(
         n = 2
     else:
         n = scores.shape[2]
-        axes.imshow(scores.argmax(2), cmap=ListedColormap(_palette(n)), vmin=-0.5, vmax=n - 0.5, alpha=0.3, **place)
+        axes.imshow(scores.argmax(2), cmap=ListedColormap(palette(n)), vmin=-0.5, vmax=n - 0.5, alpha=0.3, **place)
         for k in range(n if n > 2 else 1):
             others = np.delete(scores, k, 2).max(2)
             _boundary(axes, xs, ys, scores[:, :, k] - others)
@@ -686,7 +505,7 @@ def decision(
             named = names if names is not None else range(max(n, int(host(classes).max()) + 1))
             _marks(axes, found, classes, named, signed=scores.ndim == 2)
     axes.set(xlim=_edges(xs), ylim=_edges(ys), xlabel="x₁", ylabel="x₂")
-    _titled(axes, title)
+    titled(axes, title)
     return axes.figure.figure
 
 
@@ -716,7 +535,7 @@ def _boundary(axes: Any, xs: Any, ys: Any, margin: Any) -> None:
 # -- attacks and curves -----------------------------------------------------------------------------------------------
 
 
-@_drawing
+@drawing
 def attack(
     before: Any,
     after: Any,
@@ -735,25 +554,25 @@ def attack(
     above the image, red where the attack changed the answer. names: of the classes. The difference is drawn with limits
     that are symmetric around gray (one channel: blue and red), the largest being written above it.
     """
-    first, second = _batch(before), _batch(after)
+    first, second = batch_of(before), batch_of(after)
     if [p.shape for p in first] != [p.shape for p in second]:
         raise ValueError(f"{len(first)} images before the attack and {len(second)} after it, or of other shapes")
     told = [_answers(scores, len(first), names) for scores in (scores_before, scores_after)]
-    low_high = _limits([*first, *second], limits)
+    low_high = limits_of([*first, *second], limits)
     n = len(first)
     tall = size * max(p.shape[0] / p.shape[1] for p in first) + (0.2 if scores_before is None else 0.36)
-    figure, panels = _grid(figure, n, 3, 3 * size + 0.2, tall * n + 0.1 + 0.3 * (title is not None))
+    figure, panels = grid_of(figure, n, 3, 3 * size + 0.2, tall * n + 0.1 + 0.3 * (title is not None))
     for i, (left, middle, right) in enumerate(panels):
         change = second[i].astype(np.float64) - first[i].astype(np.float64)
         top = float(np.abs(change).max())
         (was, sure), (is_now, now_sure) = told[0][i], told[1][i]
-        _show(left, first[i], low_high)
-        _small(left, f"before{sure}")
-        _show(middle, change, (-top or -1.0, top or 1.0), cmap=SIGNED)
-        _small(middle, f"difference\nup to {top:.2g}")
-        _show(right, second[i], low_high)
-        _small(right, f"after{now_sure}", color=INK if None in (was, is_now) or was == is_now else RED)
-    _heading(figure, title)
+        show_image(left, first[i], low_high)
+        small_title(left, f"before{sure}")
+        show_image(middle, change, (-top or -1.0, top or 1.0), cmap=SIGNED)
+        small_title(middle, f"difference\nup to {top:.2g}")
+        show_image(right, second[i], low_high)
+        small_title(right, f"after{now_sure}", color=INK if None in (was, is_now) or was == is_now else RED)
+    heading(figure, title)
     return figure.figure
 
 
@@ -771,7 +590,7 @@ def _answers(scores: Any, n: int, names: Sequence[Any] | None) -> list[tuple[int
     return [(k, f"\n{k if names is None else names[k]}, {row[k]:.0%}") for k, row in zip(best, p, strict=True)]
 
 
-@_drawing
+@drawing
 def curves(
     lines: Any,
     x: Any = None,
@@ -787,7 +606,7 @@ def curves(
     log: a logarithmic axis of values. What an ascent, an inversion or a style transfer reports of its steps.
     """
     named = dict(lines) if isinstance(lines, Mapping) else {None: lines}
-    axes = _panel(axes, 5, 3.2)
+    axes = panel(axes, 5, 3.2)
     for (name, values), colour in zip(named.items(), _colours(len(named)), strict=True):
         y = host(values)
         if y.ndim != 1:
@@ -798,9 +617,9 @@ def curves(
     if log:
         axes.set_yscale("log")
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    _titled(axes, title)
+    titled(axes, title)
     return axes.figure.figure
 
 
 def _colours(n: int) -> list[Any]:
-    return [BLUE, ORANGE, RED, INK][:n] if n <= 4 else _palette(n)
+    return [BLUE, ORANGE, RED, INK][:n] if n <= 4 else palette(n)
