@@ -11,7 +11,9 @@ from .attribution import input_x_gradient, integrated_gradients, saliency, smoot
 from .classes import Confused, confusion, decision_grid, most_confused
 from .codes import codes, pca, tsne
 from .dataset import TopInputs, top_inputs
+from .diagram import Graph
 from .grad_cam import grad_cam
+from .graph import draw_graph
 from .inversion import invert
 from .maximisation import activation_maximization, deep_dream, total_variation
 from .occlusion import occlusion
@@ -23,6 +25,7 @@ from .summary import Summary, summary
 
 __all__ = [
     "Confused",
+    "Graph",
     "Summary",
     "Target",
     "TopInputs",
@@ -37,6 +40,7 @@ __all__ = [
     "decision_grid",
     "deconvnet",
     "deep_dream",
+    "draw_graph",
     "fgsm",
     "gallery",
     "grad_cam",

@@ -1,0 +1,363 @@
+"""Graphs of models: what the tape recorded, op by op, and how modules hand their results on.
+
+A module is drawn as it was called: a box, or down to `depth` a frame with what runs inside it. Edges carry the shapes
+of the tensors that pass. Turned down: tracing by hooks alone, which sees what goes into modules and what comes out, but
+not that two results were added in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .. import nn
+from ..autograd import Tensor
+from ..autograd.ops.resampling import WindowSum
+from ..autograd.plan import PICK
+from ..autograd.random import fork_rng
+from ..autograd.tensor import Node
+from ..utils._pytree import tree_map_only
+from ..utils.recorded import Places, places, tensors, vertices
+from .diagram import Graph
+from .inputs import arguments
+from .scope import leaf, looking
+from .trace import Call, Source, Trace, Value, named
+
+__all__ = ["draw_graph"]
+
+#: part of a module's or op's name -> kind of box; the first that fits
+_KINDS = {
+    "convolution": ("conv",),
+    "attention": ("attention", "lstm", "gru", "rnn"),
+    "normalisation": ("norm",),
+    "pooling": ("pool", "upsample", "axis_map"),
+    "activation": ("relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softmax", "mish", "softplus", "swish"),
+    "linear": ("linear", "embedding", "matmul", "contract", "bilinear"),
+}
+_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "matmul": "@"}
+
+
+def draw_graph(
+    what: Any,
+    inputs: Any = None,
+    *,
+    level: str | None = None,
+    depth: int = 1,
+    params: bool = True,
+    names: nn.Module | Mapping[str, Tensor] | None = None,
+    training: bool = False,
+) -> Graph:
+    """The graph of a result, or of a model's run on `inputs`, from top to bottom.
+
+    what: a tensor, or several in a tuple, list or dict: all that was recorded on the way to them (level "op"). Or a
+    Module, with its inputs: a tensor, a tuple of several, or a dict of keyword arguments.
+
+    level "op": the leaves and ops of the tape, with shapes. What wants no gradient is not recorded and so not drawn.
+    `names` (a Module, or a dict from name to tensor) names the leaves. Of a model the floats among the inputs are
+    leaves, too, and ops stand in the frames of the modules that called them.
+    level "block" (for models): each call of a module is a box, and frames are modules whose inside is shown, down to
+    `depth`; ops between them are boxes of their own, and edges carry shapes. Everything that ran is there, recorded or
+    not, but for what does not lead from the inputs to the outputs.
+
+    params: whether parameters are drawn (at level "block" those that ops outside of boxes use). training: leave the
+    modules in the modes in which they are; otherwise the run is in evaluation mode. The model is afterwards as before.
+    ValueError for a tensor without a graph, TypeError for what is neither tensors nor a Module.
+    """
+    if isinstance(what, nn.Module):
+        if inputs is None:
+            raise ValueError("draw_graph: a model is drawn as it runs; give its inputs")
+        if level not in (None, "block", "op"):
+            raise ValueError(f'draw_graph: level is "op" or "block", not {level!r}')
+        as_they_are_or_all = None if level == "op" else True
+        with fork_rng(), looking(what, training=training, parameters=as_they_are_or_all) as look:
+            if level == "op":
+                return _of_run(what, inputs, depth, params)
+            return _of_blocks(Trace(look, what, arguments(inputs)), depth, params)
+    results = tensors(what)
+    if not results:
+        raise TypeError(f"draw_graph: expected tensors or a Module, not {type(what).__name__}")
+    if level not in (None, "op"):
+        raise ValueError("draw_graph: tensors have a graph of ops; for blocks give the model and its inputs")
+    named = names.named_parameters() if isinstance(names, nn.Module) else (names or {}).items()
+    return _of_tape(what, {t: ("", name) for name, t in named}, params)
+
+
+# -- ops --------------------------------------------------------------------------------------------------------------
+
+
+def _of_run(model: nn.Module, inputs: Any, depth: int, params: bool) -> Graph:
+    """The tape of a run, with the floats among the inputs as leaves."""
+    known: dict[Any, tuple[str, str]] = {p: ("parameter", name) for name, p in model.named_parameters()}
+
+    def entered(t: Tensor) -> Tensor:
+        if not t.is_floating_point():
+            return t
+        own = leaf(t)
+        known[own] = ("input", f"input {len(known) - first}")
+        return own
+
+    first = len(known)
+    args, kwargs = tree_map_only(Tensor, entered, arguments(inputs))
+    if len(known) == first + 1:
+        known.update({t: ("input", "input") for t, (kind, _) in known.items() if kind == "input"})
+    with places(model) as place:
+        result = model(*args, **kwargs)
+    return _of_tape(result, known, params, _Frames(model, place, depth))
+
+
+class _Frames:
+    """The clusters of the modules in which nodes were recorded."""
+
+    def __init__(self, model: nn.Module, place: Places, depth: int) -> None:
+        self._place, self._depth = place, depth
+        self._modules = dict(model.named_modules())
+        self._keys: dict[str, str] = {}
+
+    def of(self, graph: Graph, node: Node) -> str | None:
+        """The cluster of a node, made where it is the first in it."""
+        path = self._place.of(node)
+        key: str | None = None
+        parts = path.split(".")[: self._depth] if path else []
+        for i in range(len(parts)):
+            name = ".".join(parts[: i + 1])
+            if name not in self._keys:
+                self._keys[name] = graph.frame(f"{parts[i]}: {type(self._modules[name]).__name__}", key)
+            key = self._keys[name]
+        return key
+
+
+def _of_tape(results: Any, known: dict[Any, tuple[str, str]], params: bool, frames: _Frames | None = None) -> Graph:
+    """Nodes and leaves behind the results; known: kind (or "") and name of leaves."""
+    graph = Graph()
+    keys: dict[Any, str] = {}
+    found = [t for t in tensors(results) if t.requires_grad]
+    if not found:
+        raise ValueError("draw_graph: nothing was recorded on the way to these tensors; do inputs want gradients?")
+    picked: dict[Node, list[Any]] = {}  # the outputs of an op with several that are used
+    order = vertices(found)
+    for vertex in order:
+        if isinstance(vertex, Node) and vertex.plan is PICK:
+            picked.setdefault(vertex.parents[0], []).append(vertex.shape)
+    for vertex in order:
+        if not isinstance(vertex, Node):
+            kind, name = known.get(vertex, ("", ""))
+            kind = kind or ("parameter" if isinstance(vertex, nn.Parameter) else "input")
+            if params or kind != "parameter":
+                keys[vertex] = graph.add(kind, name or "leaf", [_shape(vertex.shape)])
+            continue
+        if vertex.plan is PICK:
+            keys[vertex] = keys[vertex.parents[0]]
+            continue
+        several = picked.get(vertex)
+        shapes = [_shape(s) for s in dict.fromkeys(several)] if several else [_shape(vertex.shape)]
+        name = vertex.plan.op.name
+        cluster = None if frames is None else frames.of(graph, vertex)
+        keys[vertex] = graph.add(_kind(name, "op"), name, shapes, cluster)
+        for parent in vertex.parents:
+            if parent in keys:
+                graph.join(keys[parent], keys[vertex])
+    for name, t in named(results, "output"):
+        if t.requires_grad:
+            graph.join(keys[t.node or t], graph.add("output", name, [_shape(t.shape)]))
+    return graph
+
+
+# -- blocks -----------------------------------------------------------------------------------------------------------
+
+
+class _Blocks:
+    """Which box each op of a run belongs to, and in which frame that stands."""
+
+    def __init__(self, trace: Trace, depth: int) -> None:
+        self.depth, self.root = depth, trace.root
+        self._boxes: dict[Call, Call] = {}
+        self.calls: dict[Any, list[Call]] = {}  # of each module
+        waiting = [trace.root]
+        while waiting:
+            call = waiting.pop()
+            if call.module is not None:
+                self.calls.setdefault(call.module, []).append(call)
+            waiting += reversed(call.inner)
+
+    def opened(self, call: Call) -> bool:
+        """Whether the inside of a module's call is shown."""
+        if call is self.root:
+            return True
+        if call.module is None or _level(call) >= self.depth:
+            return False
+        inside = [c for c in call.inner if c.module is not None]
+        own = not type(call.module).__module__.startswith(nn.__name__)
+        return bool(inside) or (own and len(call.inner) > 1)
+
+    def box(self, call: Call) -> Call:
+        """The outermost call around this one (or itself) that is not opened."""
+        if call not in self._boxes:
+            self._boxes[call] = self._box(call)
+        return self._boxes[call]
+
+    def _box(self, call: Call) -> Call:
+        outer = call.outer
+        if outer is not None and outer is not self.root and not self.opened(self.box(outer)):
+            return self.box(outer)
+        return call
+
+
+def _of_blocks(trace: Trace, depth: int, params: bool) -> Graph:
+    blocks = _Blocks(trace, depth)
+    edges: dict[tuple[Any, Any, int], Value] = {}
+    for op in trace.root.ops():
+        target = blocks.box(op)
+        for value in filter(None, op.inputs):
+            for maker in value.makers:
+                source = blocks.box(maker) if isinstance(maker, Call) else maker
+                if source is not target:
+                    edges[source, target, id(value)] = value
+    for name, value in trace.outputs.items():
+        output = Source("output", name, value.shape)
+        for maker in value.makers:
+            source = blocks.box(maker) if isinstance(maker, Call) else maker
+            edges[source, output, id(value)] = value
+    edges = _pruned(edges, params)
+    return _drawn(trace, blocks, edges)
+
+
+def _pruned(edges: dict[tuple[Any, Any, int], Value], params: bool) -> dict[tuple[Any, Any, int], Value]:
+    """Without parameters of modules, constants, and ops that lie on no way from an input (or module) to an output."""
+
+    def begins(end: Any) -> bool:
+        if isinstance(end, Source):
+            return end.kind == "input" or (params and end.kind in ("parameter", "buffer"))
+        return end.module is not None
+
+    into: dict[Any, list[Any]] = {}
+    out_of: dict[Any, list[Any]] = {}
+    for source, target, _ in edges:
+        into.setdefault(target, []).append(source)
+        out_of.setdefault(source, []).append(target)
+    ends = {*into, *out_of}
+    forward = _reached([e for e in ends if begins(e)], out_of)
+    useful = [e for e in ends if (isinstance(e, Source) and e.kind == "output") or getattr(e, "module", None)]
+    kept = forward & _reached(useful, into)
+
+    def drawn(source: Any, target: Any) -> bool:
+        if isinstance(source, Source) and source.kind != "input":
+            return begins(source) and isinstance(target, Call) and target.module is None
+        return True
+
+    return {k: v for k, v in edges.items() if k[0] in kept and k[1] in kept and drawn(k[0], k[1])}
+
+
+def _reached(starts: list[Any], links: dict[Any, list[Any]]) -> set[Any]:
+    found, waiting = set(starts), list(starts)
+    while waiting:
+        for end in links.get(waiting.pop(), ()):
+            if end not in found:
+                found.add(end)
+                waiting.append(end)
+    return found
+
+
+def _drawn(trace: Trace, blocks: _Blocks, edges: dict[tuple[Any, Any, int], Value]) -> Graph:
+    graph = Graph()
+    keys: dict[Any, str] = {}
+    frames: dict[Call, str] = {}
+    ends = {end for source, target, _ in edges for end in (source, target)}
+
+    def frame(call: Call | None) -> str | None:
+        if call is None or call is blocks.root:
+            return None
+        if call not in frames:
+            outer = frame(call.outer)
+            frames[call] = graph.frame(f"{_relative(call)}: {type(call.module).__name__}", outer)
+        return frames[call]
+
+    for name, value in trace.inputs.items():
+        if value.makers[0] in ends:
+            keys[value.makers[0]] = graph.add("input", name, [_shape(value.shape)])
+    for call in _boxes(blocks):
+        if call not in ends:
+            continue
+        if call.module is None:
+            name = _label(call)
+            kind = "sign" if call.name in _SIGNS else _kind(call.name, "op")
+            keys[call] = graph.add(kind, name, (), frame(call.outer))
+            continue
+        lines = [_settings(call.module)]
+        calls = blocks.calls[call.module]
+        if len(calls) > 1 and next(call.module.parameters(), None) is not None:
+            lines.append(f"call {calls.index(call) + 1} of {len(calls)}, same weights")
+        kind = _kind(type(call.module).__name__, "module")
+        keys[call] = graph.add(kind, _relative(call), lines, frame(call.outer))
+    for source, target, number in edges:
+        for end in (source, target):
+            if end not in keys:
+                cluster = frame(target.outer) if isinstance(target, Call) else None
+                keys[end] = graph.add(end.kind, end.name, [_shape(end.shape)] if end.kind != "output" else (), cluster)
+        value = edges[source, target, number]
+        known = isinstance(source, Source) and source.kind != "output"
+        graph.join(keys[source], keys[target], "" if known else _shape(value.shape))
+    return graph
+
+
+def _boxes(blocks: _Blocks) -> Iterator[Call]:
+    """The calls that are boxes, in the order of their running."""
+    waiting = [blocks.root]
+    while waiting:
+        call = waiting.pop()
+        if blocks.opened(call):
+            waiting += reversed(call.inner)
+        elif blocks.box(call) is call:
+            yield call
+
+
+def _level(call: Call) -> int:
+    """How many modules there are around a call."""
+    found, at = 0, call.outer
+    while at is not None:
+        found += at.module is not None
+        at = at.outer
+    return found
+
+
+# -- texts ------------------------------------------------------------------------------------------------------------
+
+
+def _relative(call: Call) -> str:
+    """A module's path from the one that called it."""
+    outer = call.outer.name if call.outer is not None else ""
+    return call.name.removeprefix(f"{outer}.") if outer else call.name
+
+
+def _label(call: Call) -> str:
+    if call.name == "axis_map":
+        table = call.params["table"]
+        tables = table if isinstance(table, tuple) else (table,)
+        return "average" if any(isinstance(t, WindowSum) for t in tables) else "resample"
+    return _SIGNS.get(call.name, call.name)
+
+
+def _kind(name: str, default: str) -> str:
+    lower = name.lower()
+    return next((kind for kind, parts in _KINDS.items() if any(p in lower for p in parts)), default)
+
+
+def _settings(module: nn.Module) -> str:
+    """The class of a layer, with its window and what of it is not as usual."""
+    text, kernel = type(module).__name__, getattr(module, "kernel_size", None)
+    if kernel is None:
+        return text
+    dims = int(text[-2]) if text[-2:] in ("1d", "2d", "3d") else 1
+    text += f" {'×'.join(map(str, kernel if isinstance(kernel, tuple) else (kernel,) * dims))}"
+    for name in ("stride", "dilation"):
+        value = getattr(module, name, 1)
+        values = value if isinstance(value, tuple) else (value,)
+        if set(values) != {1}:
+            text += f", {name} {'×'.join(map(str, values if len(set(values)) > 1 else values[:1]))}"
+    groups = getattr(module, "groups", 1)
+    return text if groups == 1 else f"{text}, {groups} groups"
+
+
+def _shape(shape: Any) -> str:
+    if shape and isinstance(shape[0], tuple):
+        return ", ".join(map(_shape, shape))
+    return "×".join(map(str, shape)) or "number"
