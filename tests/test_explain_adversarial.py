@@ -19,7 +19,7 @@ def generator(seed=0):
 
 
 def digits(count=100):
-    """The trained network, and the test images that it gets right."""
+    """The trained network, and those of the first test images that it gets right."""
     model, (images, classes) = digits_network.trained(), digits_network.data()[1]
     device = cr.get_default_device()
     model, images, classes = model.to(device), images[:count].to(device), classes[:count].to(device)
@@ -107,14 +107,14 @@ def test_pgd_of_one_step_without_a_random_start_is_fgsm():
     assert (found - explain.fgsm(model, images, classes, epsilon=0.1)).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("inf", 0.15), (2, 1.0)])
+@pytest.mark.parametrize(("norm", "epsilon"), [("inf", 0.2), (2, 1.0)])
 def test_pgd_stays_inside_and_fools_the_digits_network(norm, epsilon):
     model, images, classes = digits()
     found = explain.pgd(model, images, classes, epsilon=epsilon, norm=norm, generator=generator())
     change = (found - images).flatten(1)
     assert (change.abs().amax(1) if norm == "inf" else change.norm(dim=1)).max() <= epsilon + 1e-5
     assert 0 <= found.min() <= found.max() <= 1
-    assert share(taken_for(model, found) != classes) > {"inf": 0.75, 2: 0.9}[norm]
+    assert share(taken_for(model, found) != classes) > 0.9
     assert cr.equal(found, explain.pgd(model, images, classes, epsilon=epsilon, norm=norm, generator=generator()))
 
 

@@ -212,7 +212,8 @@ def test_a_dream_of_one_step_is_gradient_ascent_by_hand():
 
 def test_a_dream_raises_the_norm_at_each_octave():
     model, image, watch = maps(), smooth_images(1, 32), Record()
-    found = explain.deep_dream(model, image, "2", steps=6, octaves=3, jitter=4, watch=watch, generator=generator())
+    given = {"steps": 6, "lr": 0.02, "octaves": 3, "jitter": 4}
+    found = explain.deep_dream(model, image, "2", watch=watch, generator=generator(), **given)
     assert found.shape == image.shape
     sizes = [tuple(i.shape[2:]) for i in watch.images]
     assert sorted(set(sizes)) == [(16, 16), (23, 23), (32, 32)]
@@ -221,10 +222,8 @@ def test_a_dream_raises_the_norm_at_each_octave():
         assert norms[-1] > 1.05 * norms[0]
     with cr.no_grad():
         assert (model[:3](found) ** 2).sum() > 1.2 * (model[:3](image) ** 2).sum()
-    again = explain.deep_dream(model, image, "2", steps=6, octaves=3, jitter=4, generator=generator())
-    assert cr.equal(found, again)
-    other = explain.deep_dream(model, image, "2", steps=6, octaves=3, jitter=4, generator=generator(1))
-    assert not cr.equal(found, other)
+    assert cr.equal(found, explain.deep_dream(model, image, "2", generator=generator(), **given))
+    assert not cr.equal(found, explain.deep_dream(model, image, "2", generator=generator(1), **given))
 
 
 def test_dreams_of_several_layers_and_of_single_channels():
@@ -297,7 +296,7 @@ def test_penalties_choose_among_inputs_with_one_representation():
     blocks = F.interpolate(code, scale_factor=2)
     start = found(start=None)
     least, smooth = found(l2=1e-4), found(tv=1e-3)
-    assert (least - blocks).abs().max() < 0.02
+    assert (least - blocks).abs().max() < 0.04
     variation = {name: explain.total_variation(i, beta=2).item() for name, i in (("l2", least), ("tv", smooth))}
     assert variation["tv"] < 0.7 * variation["l2"]
     assert (smooth - x).abs().mean() < 0.7 * (blocks - x).abs().mean()  # and is nearer to the image itself
