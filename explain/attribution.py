@@ -12,7 +12,7 @@ from .. import nn
 from ..autograd import FUNCTIONS, Tensor, no_grad
 from ..backends import np
 from .entry import Entry, gradients
-from .scope import looking
+from .scope import Looking, looking
 from .scores import Target
 
 __all__ = ["input_x_gradient", "integrated_gradients", "saliency", "smooth_grad"]
@@ -68,18 +68,25 @@ def smooth_grad(
     if samples < 1 or noise < 0:
         raise ValueError(f"smooth_grad takes samples of 1 or more and noise of 0 or more, not {samples} and {noise}")
     with looking(model) as look:
-        entry = Entry(look, model, inputs, target, layer)
-        scales = [noise * _range(x.detach()) for x in entry.values]
-        totals = [FUNCTIONS["zeros_like"](x.detach()) for x in entry.values]
+        entry, ends = _unrecorded(look, model, inputs, target, layer)
+        scales = [noise * _range(x) for x in ends]
+        totals = [FUNCTIONS["zeros_like"](x) for x in ends]
         for start, end in entry.parts(samples, batch):
             stacks = []
-            for x, scale in zip(entry.values, scales, strict=True):
+            for x, scale in zip(ends, scales, strict=True):
                 epsilon = x.new_empty(end - start, *x.shape).normal_(generator=generator)
-                stacks.append((x.detach() + scale * epsilon).requires_grad_())
+                stacks.append((x + scale * epsilon).requires_grad_())
             found = gradients(entry.variants(stacks), stacks)
             totals = [t + (g * g if squared else g).sum(0) for t, g in zip(totals, found, strict=True)]
     means = [total / samples for total in totals]
     return entry.result([m.abs() if absolute else m for m in means])
+
+
+def _unrecorded(look: Looking, *given: Any) -> tuple[Entry, list[Tensor]]:
+    """An entry whose own scores need no gradient, and what is explained there."""
+    with no_grad():
+        entry = Entry(look, *given)
+    return entry, [x.detach() for x in entry.values]
 
 
 def _range(x: Tensor) -> Tensor:
@@ -114,8 +121,7 @@ def integrated_gradients(
     """
     places, weights = _rule(method, steps)
     with looking(model) as look:
-        entry = Entry(look, model, inputs, target, layer)
-        ends = [x.detach() for x in entry.values]
+        entry, ends = _unrecorded(look, model, inputs, target, layer)
         starts = [_baseline(given, x) for given, x in zip(entry.given(baselines), ends, strict=True)]
         means = [FUNCTIONS["zeros_like"](x) for x in ends]
         for first, last in entry.parts(steps, batch):
@@ -132,7 +138,7 @@ def integrated_gradients(
             return entry.result(answers)
         with no_grad():
             before = entry.at(starts)
-        change = entry.score.detach() - before
+        change = entry.score - before
         if any(len(a) != len(change) for a in answers):  # a score of all samples together
             return entry.result(answers), sum(a.sum() for a in answers).reshape(1) - change.sum()
         return entry.result(answers), sum(a[..., None].flatten(1).sum(1) for a in answers) - change

@@ -17,7 +17,8 @@ class Entry:
     """A model, its inputs and its target. Made inside `looking`, it runs the model once.
 
     inputs: a tensor (N, ...), or a tuple of the model's arguments, of which those are explained that are tensors of
-    floats. layer: explain what this layer gives instead, as the embeddings of tokens, which have no gradient.
+    floats. layer: explain what this layer gives instead, as the embeddings of tokens, which have no gradient. integers:
+    where no tensor is one of floats, integers are explained.
 
     Attributes: `values`, leaves with what is explained; `score`, the scores (N,) as they depend on them; `target`, with
     the class that was chosen where none was named.
@@ -30,7 +31,7 @@ class Entry:
         inputs: Any,
         target: Target,
         layer: nn.Module | str | None = None,
-        differentiable: bool = True,
+        integers: bool = False,
     ) -> None:
         self._model = model
         self._several = isinstance(inputs, (tuple, list)) and layer is None
@@ -42,25 +43,24 @@ class Entry:
         self._calls = 0
         self.values: list[Tensor] = []
         if layer is None:
-            if differentiable or self._places:
+            if self._places or not integers:
                 self.values = [leaf(self._inputs[i]) for i in self._places or [0]]
-            else:  # tokens
+            else:
                 self._places = [i for i, x in enumerate(self._inputs) if isinstance(x, Tensor)]
                 self.values = [self._inputs[i].detach() for i in self._places]
-            output = model(*self._with(self.values))
+            output = model(*self._arguments(self.values))
         else:
             look.hook(layer_of(model, layer), self._pass)
-            output = model(*self._inputs)
+            output = model(*self._arguments())
             if self._calls != 1:
                 raise ValueError(f"the layer to explain is called once in a run of the model, not {self._calls} times")
         self.target = settled(output, target)
-        self.score = self._checked(scores(output, self.target), differentiable)
+        self.score = self._checked(scores(output, self.target))
         n = len(self.score)
         whole = len(self._inputs) == 1 or (layer is None and len(self._places) == len(self._inputs))
+        batches = all(isinstance(x, Tensor) and x.dim() and len(x) == n for x in (*self._inputs, *self.values))
         #: whether variants of the samples can be put together to one larger batch
-        self.joinable = (
-            whole and not callable(target) and all(x.dim() and len(x) == n for x in (*self._inputs, *self.values))
-        )
+        self.joinable = whole and batches and not callable(target)
 
     def _pass(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Tensor:
         self._calls += 1
@@ -70,21 +70,21 @@ class Entry:
             self._replacement = self.values[0]
         return self._replacement.clone()  # which an op in place may change
 
-    def _with(self, values: Sequence[Tensor]) -> list[Any]:
-        """The model's arguments with these values in their places."""
-        arguments = list(self._inputs)
-        for place, value in zip(self._places, values, strict=True):
-            arguments[place] = value
+    def _arguments(self, values: Sequence[Tensor] = (), copies: int = 1) -> list[Any]:
+        """The model's arguments, with these values in their places. Copies, as the model may write into them."""
+        arguments = [x.clone() if isinstance(x, Tensor) else x for x in self._inputs]
+        if copies > 1:
+            arguments = [x.repeat(copies, *(1,) * (x.dim() - 1)) for x in arguments]
+        for place, value in zip(self._places, values, strict=False):
+            arguments[place] = value.clone()
         return arguments
 
-    def _checked(self, score: Tensor, differentiable: bool) -> Tensor:
+    def _checked(self, score: Tensor) -> Tensor:
         n = len(self.values[0]) if self.values[0].dim() else 0
         if not self._layer and not callable(self.target) and len(score) != n:
             raise ValueError(
-                f"{len(score)} scores of {n} inputs; their first dimension is that of the samples; one is x[None]"
+                f"{len(score)} scores of {n} inputs: the first dimension is that of the samples; for one, x[None]"
             )
-        if differentiable and not score.requires_grad:
-            raise ValueError("the score does not depend on the inputs, or by operations that have no gradient")
         return score
 
     def at(self, values: Sequence[Tensor], copies: int = 1) -> Tensor:
@@ -93,10 +93,9 @@ class Entry:
         if copies > 1 and not isinstance(target, int | tuple | None):
             target = FUNCTIONS["as_tensor"](target).repeat(copies)
         if not self._layer:
-            return scores(self._model(*self._with(values)), target)
+            return scores(self._model(*self._arguments(values)), target)
         self._replacement = values[0]
-        inputs = [x.repeat(copies, *(1,) * (x.dim() - 1)) if copies > 1 else x for x in self._inputs]
-        return scores(self._model(*inputs), target)
+        return scores(self._model(*self._arguments(copies=copies)), target)
 
     def variants(self, stacks: Sequence[Tensor]) -> Tensor:
         """The scores (k, N) of k variants of all values, each stack (k, *value.shape)."""
@@ -129,5 +128,7 @@ class Entry:
 
 
 def gradients(score: Tensor, values: Sequence[Tensor]) -> list[Tensor]:
-    """The gradients of the sum of all scores; zeros for a value on which they do not depend."""
+    """The gradients of the sum of all scores; zeros for one on which they do not depend; ValueError for all such."""
+    if not score.requires_grad:
+        raise ValueError("the score does not depend on the inputs, or by operations that have no gradient")
     return list(grad(score.sum(), values, materialize_grads=True))

@@ -36,23 +36,15 @@ def occlusion(
     result is a tuple; where there are none, integers are covered: by a token that says nothing, `value`.
     Source: M. D. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", 2014.
     """
-    with looking(model) as look:
-        entry = Entry(look, model, inputs, target, differentiable=False)
-        before = entry.score.detach()
-        with no_grad():
-            values = [x.detach() for x in entry.values]
-            maps = [
-                _map(entry, values, index, before, window, stride, cover, batch)
-                for index, cover in enumerate(entry.given(value))
-            ]
+    with looking(model) as look, no_grad():
+        entry = Entry(look, model, inputs, target, integers=True)
+        maps = [_map(entry, index, window, stride, cover, batch) for index, cover in enumerate(entry.given(value))]
     return entry.result(maps)
 
 
-def _map(
-    entry: Entry, values: list[Tensor], index: int, before: Tensor, window: Any, stride: Any, cover: Any, batch: int
-) -> Tensor:
+def _map(entry: Entry, index: int, window: Any, stride: Any, cover: Any, batch: int) -> Tensor:
     """The map of input number `index`."""
-    x = values[index]
+    x, before = entry.values[index], entry.score
     sides = _sides("window", window, x, max(x.dim() - 2, 1) if isinstance(window, int) else len(window))
     steps = sides if stride is None else _sides("stride", stride, x, len(sides))
     places = x.shape[x.dim() - len(sides) :]
@@ -64,7 +56,7 @@ def _map(
     total, times = before.new_zeros(len(before), *places), before.new_zeros(places)
     for first, last in entry.parts(len(windows), batch):
         here = windows[first:last]
-        stacks = [v.expand(len(here), *v.shape) for v in values]
+        stacks = [v.expand(len(here), *v.shape) for v in entry.values]
         stacks[index] = FUNCTIONS["stack"]([_covered(x, cover, place) for place in here])
         for place, drop in zip(here, before - entry.variants(stacks), strict=True):
             total[(slice(None), *place)] += drop.reshape(-1, *(1,) * len(place))

@@ -8,8 +8,8 @@ With f the input of a ReLU and g the signal that comes back to it, what goes on 
 
 and everything else passes on what its gradient rule says. The rule is put on the nodes of the one graph that a call
 records, whichever way the model spells its ReLUs: `nn.ReLU`, `F.relu`, `x.relu_()`, `x.clamp(min=0)`, ReLU6, those
-inside of `nn.RNN` and of Transformer layers. So no op is changed, and other threads do not notice. Turned down: hooks
-on modules, which do not see functions.
+inside of `nn.RNN` and of Transformer layers; `where(x > 0, x, 0)` is none. So no op is changed, and other threads do
+not notice. Turned down: hooks on modules, which do not see functions.
 """
 
 from __future__ import annotations

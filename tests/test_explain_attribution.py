@@ -187,6 +187,33 @@ def test_several_inputs():
         explain.integrated_gradients(model, (x, y), 0, baselines=(0.0,))
 
 
+def test_a_model_that_changes_its_inputs_in_place():
+    model, x = made(Attentive)
+
+    class Scaling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            x -= 0.5
+            return self.model(x.mul_(2.0))
+
+    before = x.clone()
+    assert cr.allclose(explain.saliency(Scaling(), x, 1), 2 * explain.saliency(model, 2 * x - 1, 1))
+    assert cr.allclose(
+        explain.integrated_gradients(Scaling(), x, 1, steps=5),
+        explain.integrated_gradients(model, 2 * x - 1, 1, baselines=-1, steps=5),
+    )
+    assert cr.allclose(
+        explain.occlusion(Scaling(), x, 1, window=(1, 8)),
+        explain.occlusion(model, 2 * x - 1, 1, window=(1, 8), value=-1),
+    )
+    assert explain.smooth_grad(Scaling(), x, 1, samples=2).shape == x.shape
+    assert explain.guided_backprop(Scaling(), x, 1).shape == x.shape
+    assert cr.equal(x, before)
+
+
 def test_tokens_by_their_embeddings():
     cr.manual_seed(0)
     model = nn.Sequential(nn.Embedding(7, 5), nn.Flatten(), nn.Linear(20, 3)).double()
