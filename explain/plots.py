@@ -61,6 +61,7 @@ __all__ = [
     "kernels",
     "octaves",
     "overlays",
+    "rows",
     "saliency",
 ]
 
@@ -103,6 +104,41 @@ def images(
         bare(axis)
     for axis, pixels, name in zip(panels.flat, found, names, strict=False):
         show_image(axis, pixels, low_high)
+        small_title(axis, name)
+    heading(figure, title)
+    return figure.figure
+
+
+@drawing
+def rows(
+    named: Mapping[str, Any],
+    titles: Sequence[Any] | None = None,
+    *,
+    title: Any = None,
+    limits: tuple[float, float] | None = None,
+    size: float = 1.1,
+    figure: Any = None,
+) -> Any:
+    """Rows of images, {name of the row: images (N, C, H, W) or a list}: originals above reconstructions, units below
+    one another. Titles: of the columns. Rows may have different lengths and limits.
+    """
+    found = {name: batch_of(x) for name, x in named.items()}
+    if not found:
+        raise ValueError("there is no row to draw")
+    columns = max(map(len, found.values()))
+    names = several("titles", titles, columns)
+    heights = [size * max((p.shape[0] / p.shape[1] for p in row), default=1) + 0.05 for row in found.values()]
+    extra = 0.25 * (titles is not None) + 0.3 * (title is not None)
+    width = size * columns + 0.09 * max(len(str(name)) for name in found) + 0.1
+    figure, panels = grid_of(figure, len(found), columns, width, sum(heights) + extra, height_ratios=heights)
+    for line, (name, row) in zip(panels, found.items(), strict=True):
+        low_high = limits_of(row, limits)
+        for axis in line:
+            bare(axis)
+        for axis, pixels in zip(line, row, strict=False):
+            show_image(axis, pixels, low_high)
+        line[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center", parse_math=False)
+    for axis, name in zip(panels[0], names, strict=True):
         small_title(axis, name)
     heading(figure, title)
     return figure.figure

@@ -76,6 +76,7 @@ def everything():
         "kernels": lambda: plots.kernels(cr.randn(4, 3, 3, 3)),
         "octaves": lambda: plots.octaves([cr.rand(3, 4, 4), cr.rand(3, 6, 6)]),
         "overlays": lambda: plots.overlays(x, cr.rand(3, 2, 2)),
+        "rows": lambda: plots.rows({"first": x, "a longer name": cr.randn(2, 1, 6, 6)}, ["a", "b", "c"], title="all"),
         "saliency": lambda: plots.saliency(x, {"one": cr.rand(3, 1, 6, 6), "two": cr.randn(3, 6, 6)}),
     }
 
@@ -183,6 +184,20 @@ def test_images_in_rows():
     figure = plots.images(cr.rand(5, 1, 3, 3), columns=3)
     assert [len(axis.images) for axis in panels(figure)] == [1, 1, 1, 1, 1, 0]
     assert panels(figure)[0].get_gridspec().get_geometry() == (2, 3)
+
+
+def test_rows_of_images():
+    a, b = cr.rand(2, 1, 3, 3), [cr.tensor([[-1.0, 3.0]])]
+    figure = plots.rows({"first": a, "$second": b}, ["x", "$y"])
+    found = panels(figure)
+    for axis, want in zip(found, (*a[:, 0], *b)):
+        same(drawn(axis)[0], want)
+    assert [drawn(axis)[1] for axis in found[:3]] == [(0, 1), (0, 1), (-1, 3)]
+    assert not found[3].images
+    assert titles(figure) == ["x", "$y"]
+    assert [found[0].get_ylabel(), found[2].get_ylabel()] == ["first", "$second"]
+    with pytest.raises(ValueError, match="no row to draw"):
+        plots.rows({})
 
 
 def test_octaves_at_one_scale():
