@@ -154,7 +154,7 @@ def _classes(model: nn.Module, inputs: Tensor, labels: Any, targeted: bool) -> T
         if targeted:
             raise ValueError("a targeted attack needs the classes that the inputs are to be taken for")
         with no_grad():
-            return model(inputs).argmax(1)
+            return model(inputs.clone()).argmax(1)
     found = labels.to(inputs.device) if isinstance(labels, Tensor) else inputs.new_tensor(labels).long()
     if found.dim() == 0:
         found = found.expand(len(inputs))
@@ -166,7 +166,7 @@ def _classes(model: nn.Module, inputs: Tensor, labels: Any, targeted: bool) -> T
 def _gradient(model: nn.Module, inputs: Tensor, classes: Tensor, loss: Loss | None, targeted: bool) -> Tensor:
     """Uphill in the loss, or downhill where the classes are those to be reached; of each sample's own loss."""
     x = leaf(inputs)
-    output = model(x)
+    output = model(x.clone())  # a model may change its input
     costs = F.cross_entropy(output, classes, reduction="sum") if loss is None else loss(output, classes).sum()
     (g,) = grad(costs, x)
     return -g if targeted else g

@@ -48,13 +48,13 @@ def top_inputs(
     """
     if k < 1 or batch < 1:
         raise ValueError(f"the {k} largest in batches of {batch}; one at least is needed")
-    total = math.ceil(len(data) / batch) if isinstance(data, (Tensor, Dataset)) else None
+    total = math.ceil(len(data) / batch) if isinstance(data, Tensor) else None
     best: TopInputs | None = None
     seen = 0
     with looking(model) as look, no_grad(), counted(total, progress) as tick:
         run = look.until(model, [layer])
         for inputs, _ in batches(data, batch, place_of(model)):
-            values, places = _answers(run(inputs)[0], unit)
+            values, places = _answers(run(inputs.clone())[0], unit)  # a model may change its input
             indices = FUNCTIONS["arange"](seen, seen + len(inputs), device=inputs.device)
             found = TopInputs(inputs, values, indices, places)
             if best is not None:

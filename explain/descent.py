@@ -15,6 +15,7 @@ from ..autograd import FUNCTIONS, Tensor, no_grad
 from ..nn import functional as F
 from ..optim import LBFGS, Adam
 from ..optim.lr_scheduler import CosineAnnealingLR
+from ..utils.progress import Progress
 
 __all__ = [
     "Bounds",
@@ -98,17 +99,8 @@ def counted(steps: int | None, progress: bool) -> Iterator[Callable[[dict[str, T
     if not progress:
         yield lambda figures: None
         return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise ImportError("progress=True draws its bar by tqdm: pip install 'chainrule[explain]'") from None
-    with tqdm(total=steps) as bar:
-
-        def tick(figures: dict[str, Tensor]) -> None:
-            bar.set_postfix({name: f"{value.item():.4g}" for name, value in figures.items()}, refresh=False)
-            bar.update()
-
-        yield tick
+    with Progress(steps) as shown:
+        yield lambda figures: shown.update(**{name: f"{value.item():.4g}" for name, value in figures.items()})
 
 
 def total_variation(x: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -154,8 +146,8 @@ def shifts(image: Tensor, jitter: int, steps: int, generator: Any = None) -> lis
 
 
 def shifted(image: Tensor, shift: tuple[int, int]) -> Tensor:
-    """The image rolled down and to the right; what leaves on one side comes back on the other."""
-    return image if shift == (0, 0) else FUNCTIONS["roll"](image, shift, (-2, -1))
+    """The image rolled down and to the right; what leaves on one side comes back on the other. Always a copy."""
+    return image.clone() if shift == (0, 0) else FUNCTIONS["roll"](image, shift, (-2, -1))
 
 
 def octave_sizes(image: Tensor, octaves: int, scale: float) -> list[tuple[int, ...]]:

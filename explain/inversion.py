@@ -56,33 +56,37 @@ def invert(
             stack.enter_context(looking(decoder))
         if image is not None:
             with no_grad():
-                (representation,) = run(image)
+                (representation,) = run(image.clone())
         if not isinstance(representation, Tensor):
             raise TypeError(f"a representation is a tensor, not a {type(representation).__name__}")
         wanted = representation.detach()
-        moved = _beginning(wanted, shape, start, None if decoder else bounds, generator)
-        moves = shifts(decoder(moved) if decoder else moved, jitter, steps, generator)
+        held = bounds if decoder is None else None  # bounds are those of pixels, not of a code
+        x = _beginning(wanted, shape, start, held, generator)
+
+        def made(x: Tensor) -> Tensor:
+            return x if decoder is None else decoder(x.clone())
+
+        with no_grad():
+            moves = shifts(made(x), jitter, steps, generator)
 
         def losses(x: Tensor, step: int) -> dict[str, Tensor]:
-            made = x if decoder is None else decoder(x)
-            (found,) = run(shifted(made, moves[step]))
+            image = made(x)
+            (found,) = run(shifted(image, moves[step]))
             if found.shape != wanted.shape:
                 raise ValueError(f"the layer gives {tuple(found.shape)}, the representation is {tuple(wanted.shape)}")
             terms = {"distance": relative(found, wanted)}
             if l2:
                 terms["l2"] = l2 * (x * x).sum()
             if tv:
-                terms["tv"] = tv * total_variation(made, beta=beta).sum()
+                terms["tv"] = tv * total_variation(image, beta=beta).sum()
             return terms
 
-        moved = descend(
-            moved, losses, steps=steps, lr=lr, bounds=None if decoder else bounds, watch=watch, progress=progress
-        )
+        x = descend(x, losses, steps=steps, lr=lr, bounds=held, watch=watch, progress=progress)
         if decoder is None:
-            return moved
+            return x
         with no_grad():
-            made = decoder(moved)
-            return (made if bounds is None else made.clamp(*bounds)), moved
+            image = made(x)
+        return (image if bounds is None else image.clamp(*bounds)), x
 
 
 def _beginning(

@@ -50,11 +50,11 @@ def style_transfer(
     with looking(model) as look:
         run = look.until(model, [*contents, *styles])
         with no_grad():
-            wanted = [f.detach() for f in run(content)[: len(contents)]]
-            grams = [gram_matrix(f) for f in run(style)[len(contents) :]]
+            wanted = [f.detach() for f in run(content.clone())[: len(contents)]]
+            grams = [gram_matrix(f) for f in run(style.clone())[len(contents) :]]
 
         def losses(x: Tensor, step: int) -> dict[str, Tensor]:
-            found = run(x)
+            found = run(x.clone())  # a model may change its input
             near = zip(contents.values(), found, wanted, strict=False)
             like = zip(styles.values(), found[len(contents) :], grams, strict=True)
             terms = {

@@ -297,6 +297,16 @@ def test_the_model_is_left_as_it_was():
         assert (explain.fgsm(nn.Linear(5, 2), cr.rand(2, 5), 0, epsilon=0.1, bounds=None)).shape == (2, 5)
 
 
+def test_a_model_that_changes_its_input():
+    cr.manual_seed(0)
+    model, x = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 2)), cr.rand(3, 5) - 0.5
+    before = x.clone()
+    for attack in (explain.fgsm, explain.pgd):
+        found = attack(model, x, epsilon=0.1, bounds=None)
+        assert cr.equal(x, before)
+        assert (found - x).abs().max() <= 0.1 + 1e-6
+
+
 def test_dropout_is_off():
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(50, 2))
     x = cr.rand(1, 50)

@@ -508,6 +508,14 @@ def test_progress_is_a_bar_where_it_is_asked_for(name, capsys, monkeypatch):
     assert "1" in written.err
 
 
+@pytest.mark.parametrize("name", CALLS)
+def test_a_model_that_changes_its_input(name):
+    model, x = nn.Sequential(nn.ReLU(inplace=True), nn.ReLU(), maps()[0]), smooth_images(2) - 0.5
+    before = x.clone()
+    CALLS[name](model, x)
+    assert cr.equal(x, before)
+
+
 def test_a_relu_in_place_behind_a_layer_does_not_reach_it():
     model = maps()
     model[1] = nn.ReLU(inplace=True)
