@@ -3,6 +3,10 @@
 import browser as chrome
 import pytest
 
+import chainrule as cr
+from chainrule import nn
+from chainrule.utils.recorder import Recorder
+
 pytestmark = pytest.mark.browser
 
 
@@ -45,3 +49,57 @@ def test_what_to_install_is_said(monkeypatch):
     monkeypatch.setenv("CHROME", "/nowhere/chrome")
     with pytest.raises(AssertionError, match="apt-get install chromium"):
         chrome.executable()
+
+
+# -- the report of a run ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The report of a run with names that would like to act."""
+    cr.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    model.add_module("<img src=x onerror=alert(1)>", nn.Identity())
+    optimizer = cr.optim.Adam(model.parameters())
+    with Recorder(model, optimizer, every=2) as recorder:
+        for _ in range(80):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(cr.randn(20, 6)), cr.randint(0, 3, (20,)))
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss, **{"<script>document.title='caught'</script>": 1.0})
+    folder = tmp_path_factory.mktemp("report")
+    config = {"<script src=http://example.com/x.js></script>": "x" * 500}
+    recorder.report(folder / "run.html", title="A run & more", summary="a line " * 60, config=config)
+    return folder / "run.html"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 768, 360])
+def test_the_report_opens(visit, report, width, dark, tmp_path):
+    page = visit(report, width=width, dark=dark)
+    assert page.title() == "A run & more"
+    assert page.locator("script, img").count() == 0
+    assert chrome.wider_than_window(page) == 0
+    charts = page.locator("svg.chart")
+    assert charts.count() > 10
+    box = charts.first.bounding_box()
+    assert 250 < box["width"] <= width
+    # 12 pixels of the drawing: at least 9 of the screen's, on a phone too
+    size = page.evaluate("document.querySelector('svg.chart text').getBoundingClientRect().height")
+    assert size > 9
+    ink, paper = (page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+    light = [sum(map(int, color[color.index("(") + 1 : -1].split(",")[:3])) for color in (ink, paper)]
+    assert (light[0] > light[1]) == dark
+    assert abs(light[0] - light[1]) > 400
+    curve = page.locator("svg[aria-label=loss] path.curve").last.bounding_box()
+    assert curve["width"] > 0.7 * box["width"]
+    page.locator("summary").first.click()
+    assert page.locator("details[open] table").first.is_visible()
+    picture = page.screenshot(full_page=True, path=tmp_path / "report.png")
+    assert len(picture) > 20_000
+
+
+def test_the_report_needs_no_script(visit, report):
+    page = visit(report, script=False)
+    assert page.locator(".verdicts li").count() >= 1

@@ -17,6 +17,7 @@ __all__ = [
     "model_zoo",
     "progress",
     "recorder",
+    "run_report",
     "safetensors",
     "search",
     "significance",

@@ -18,6 +18,8 @@ whether they are wanted, which a step pays for in each layer.
 from __future__ import annotations
 
 import contextlib
+import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -81,7 +83,8 @@ class Recorder:
         self.optimizers: dict[str, Any] = _named(optimizer)
         self.layers = _leaves(model, layers) if model is not None and activations else {}
         self.writer = writer
-        self._history = History(info={"every": every, "bins": bins, "sample": sample})
+        settings = {"every": every, "bins": bins, "sample": sample}
+        self._history = History(info={**_described(model, self.optimizers), **settings})
         #: numbers on the device, and what to do with them once they are read
         self._waiting: list[tuple[list[Tensor], Note]] = []
         self._written: dict[tuple[str, str], int] = {}
@@ -252,6 +255,19 @@ def _named(optimizer: Any) -> dict[str, Any]:
     if isinstance(optimizer, (list, tuple)):
         return {f"{i}." if len(optimizer) > 1 else "": o for i, o in enumerate(optimizer)}
     return {"": optimizer}
+
+
+def _described(model: Any, optimizers: Mapping[str, Any]) -> dict[str, Any]:
+    """What the history says of the model, its optimizers and the machine."""
+    said: dict[str, Any] = {}
+    if model is not None:
+        parameters = list(model.parameters())
+        said |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in parameters)}
+        said |= {"device": ", ".join(sorted({str(p.device) for p in parameters}))}
+    said |= {f"{name}optimizer": " ".join(repr(o).split()) for name, o in optimizers.items()}
+    package = __name__.partition(".")[0]
+    said |= {package: sys.modules[package].__version__, "Python": platform.python_version(), "NumPy": np.__version__}
+    return said | {"machine": f"{platform.system()} {platform.machine()}"}
 
 
 def _leaves(model: Any, names: Iterable[str] | None) -> dict[str, Any]:
