@@ -65,6 +65,10 @@ class Entry:
     def _pass(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Tensor:
         self._calls += 1
         if self._replacement is None:
+            if not isinstance(output, Tensor):
+                raise TypeError(
+                    f"the layer gives a {type(output).__name__}, not a tensor: name one that gives a tensor"
+                )
             if self._calls == 1:
                 self.values = [leaf(output)]
             self._replacement = self.values[0]

@@ -105,7 +105,7 @@ def _op_by_op(model: nn.Module, look: Looking) -> Iterator[None]:
 def _activation(output: Any, unit: Unit) -> Tensor:
     """Σ a · output, whose gradient for the output is a: the unit's activations, 0 elsewhere."""
     if not isinstance(output, Tensor):
-        raise TypeError(f"the layer gives a {type(output).__name__}, not a tensor")
+        raise TypeError(f"the layer gives a {type(output).__name__}, not a tensor: name one that gives a tensor")
     values = output.detach()
     if unit is None:
         signal = values

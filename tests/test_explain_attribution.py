@@ -144,7 +144,7 @@ def test_wrong_inputs():
         explain.saliency(model, x, layer="lstn")
     with pytest.raises(ValueError, match="no layer a Linear"):
         explain.saliency(model, x, layer=nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="not tuple"):
+    with pytest.raises(TypeError, match="gives a tuple, not a tensor: name one that gives a tensor"):
         explain.saliency(model, x, layer="lstm")
     with pytest.raises(ValueError, match="2 scores of 3 inputs"):
         explain.saliency(nn.Linear(3, 2), cr.zeros(3))
@@ -965,6 +965,36 @@ def test_looking_nests_and_records_under_no_grad():
     with cr.inference_mode():
         found = explain.saliency(model, x, 0)
     assert cr.equal(found, explain.saliency(model, x, 0))
+
+
+def test_a_backward_pass_that_waits_is_not_disturbed():
+    model, x = made(Convolutional)
+    model.eval()
+    loss, again = model(x).sum(), model(x).sum()
+    loss.backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    explain.guided_backprop(model, x, 0)
+    explain.grad_cam(model, x, 0, layer="conv1")
+    assert all(p.grad is None for p in model.parameters())
+    again.backward()
+    assert all(cr.equal(p.grad, g) for p, g in zip(model.parameters(), expected, strict=True))
+
+
+def test_layers_inside_of_recomputed_regions():
+    model, x = made(Attentive)
+    inner = model.layer.forward
+
+    def recomputed(*given):
+        return cr.utils.checkpoint.checkpoint(inner, *given, use_reentrant=False)
+
+    for layer in (None, "layer.linear1"):
+        found = []
+        for forward in (inner, recomputed):
+            model.layer.forward = forward
+            found.append(explain.saliency(model, x, 1, layer=layer))
+            found.append(explain.smooth_grad(model, x, 1, layer=layer, noise=0, samples=1, absolute=True))
+        assert all(cr.equal(found[0], other) for other in found[1:])
 
 
 def test_training_mode_keeps_the_running_statistics():
