@@ -21,7 +21,7 @@ KERNELS := tests/test_compiled*.py tests/test_program.py tests/test_ops.py tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deep test-slow test-torch test-strict test-fake test-fast test-distributed test-gpu test-gpu-static test-cudnn-static notebooks docs lint format types wheel bench bench-gpu clean
+.PHONY: help demo test test-deep test-slow test-torch test-strict test-fake test-fast test-distributed test-gpu test-gpu-static test-cudnn-static test-browser notebooks docs lint format types wheel bench bench-gpu clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -86,6 +86,12 @@ types: $(VENV)/.dev ## check the annotations
 # From the start each time: which names a page lists depends on modules that Sphinx does not watch.
 docs: $(VENV)/.dev $(VENV)/.docs ## the site, in build/site; a warning, or a cell of a page that fails, is an error
 	$(VENV)/bin/sphinx-build -E -W --keep-going -j $(JOBS) -b html docs build/site
+
+test-browser: $(VENV)/.dev $(VENV)/.browser | build/site/objects.inv ## open the site and the reports in Chromium
+	$(VENV)/bin/pytest -m browser $(PYTEST_ARGS)
+
+build/site/objects.inv:
+	$(MAKE) docs
 
 wheel: $(VENV)/.dev ## dist/chainrule-*.whl
 	$(VENV)/bin/python -m build

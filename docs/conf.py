@@ -34,6 +34,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 default_role = "code"
+smartquotes = False  # L' is a length, not a quotation
 toc_object_entries = False  # two thousand names, in the sidebar of each page, take three quarters of the build
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
@@ -60,6 +61,7 @@ html_logo = html_favicon = "_static/logo.svg"
 html_css_files = ["site.css"]
 html_static_path = ["_static"]
 html_copy_source = False
+html_show_search_summary = False  # a script would fetch them, which a browser refuses for files
 html_show_sphinx = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -7,16 +7,23 @@ from docutils import nodes
 from latex2mathml.converter import convert
 
 
+def mathml(formula, display="inline"):
+    """A formula in TeX as MathML. Bars around a norm keep their height: which ones belong together, nothing tells."""
+    found = convert(formula.removeprefix("\\begin{equation}").removesuffix("\\end{equation}"), display=display)
+    for bar in ("&#x02016;", "&#x0007C;", "|"):
+        found = found.replace(f"<mo>{bar}</mo>", f'<mo stretchy="false">{bar}</mo>')
+    return found
+
+
 def inline(self, node):
     """Write a formula within a line."""
-    self.body.append(convert(node.astext()))
+    self.body.append(mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def block(self, node):
     """Write a formula of its own."""
-    formula = convert(node.astext().removeprefix("\\begin{equation}").removesuffix("\\end{equation}"), display="block")
-    self.body.append(self.starttag(node, "div", CLASS="math") + formula + "</div>\n")
+    self.body.append(self.starttag(node, "div", CLASS="math") + mathml(node.astext(), "block") + "</div>\n")
     raise nodes.SkipNode
 
 

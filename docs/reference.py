@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from markup import escape, inline, rst
-from surface import Thing, first_sentence, load, surface
+from surface import ATTRIBUTES, Thing, first_sentence, load, methods, surface
 
 import chainrule
 from chainrule.autograd import Composite, Op
@@ -35,6 +35,7 @@ CHAPTERS = {
     "PyTorch's other names": (),
 }
 
+LAYER_OPS = ("linear", "convolution", "pooling", "normalisation", "recurrent", "loss", "dropout", "embedding")
 #: families of `chainrule`: title -> the modules that their names are written in. Files of autograd/ops that are not
 #: named here are families of their own.
 FAMILIES = {
@@ -43,11 +44,23 @@ FAMILIES = {
     "Random numbers": ("autograd.random",),
     "Types, devices, constants": ("autograd.dtypes", "autograd.device", "autograd.layout", "autograd.attributes", ""),
     "Recording and modes": ("autograd.modes", "autograd.tape", "autograd.capture", "autograd.autocast"),
-    "Files and printing": ("autograd.serialization", "autograd.printing"),
-    "Sparse tensors": ("autograd.sparse",),
-    "Settings and errors": ("runtime", "backends", "autograd.errors"),
-    "Linear algebra": ("autograd.ops.linalg", "autograd.ops.decompositions", "autograd.linalg", "autograd.factors"),
+    "Arithmetic": ("autograd.ops.arithmetic",),
     "Elementwise functions": ("autograd.ops.elementwise", "autograd.special"),
+    "Comparisons and bits": ("autograd.ops.comparison",),
+    "Sums, means, extremes": ("autograd.ops.reduction", "autograd.ops.statistics", "autograd.ops.norms"),
+    "Sorting and searching": ("autograd.ops.sorting",),
+    "Shapes": ("autograd.ops.shape",),
+    "Rearranging": ("autograd.ops.rearrange",),
+    "Joining and splitting": ("autograd.ops.joining",),
+    "Indexing": ("autograd.ops.indexing", "autograd.ops.scatter", "autograd.ops.assignment"),
+    "Linear algebra": tuple(f"autograd.{name}" for name in ("ops.linalg", "ops.decompositions", "linalg", "factors")),
+    "Sums over indices": ("autograd.ops.einsum",),
+    "Activations and softmax": ("autograd.ops.activation", "autograd.ops.softmax"),
+    "Layers as functions": tuple(f"autograd.ops.{name}" for name in LAYER_OPS),
+    "Images": ("autograd.ops.vision", "autograd.ops.resampling"),
+    "Sparse tensors": ("autograd.sparse",),
+    "Files and printing": ("autograd.serialization", "autograd.printing"),
+    "Settings and errors": ("runtime", "backends", "autograd.errors"),
     "Other forms": ("autograd.func", "autograd.second_forms", "autograd.seldom", "autograd.methods"),
 }
 #: families of `chainrule.nn`, of files that hold few layers each
@@ -55,10 +68,16 @@ LAYERS = {
     "Module and containers": ("nn.module", "nn.container", "nn.parameter"),
     "Linear layers": ("nn.linear", "nn.dense", "nn.sparse"),
     "Convolution": ("nn.conv",),
-    "Lazy layers": ("nn.lazy",),
     "Pooling": ("nn.pooling", "nn.fractional", "nn.generalised_pooling"),
     "Loss functions": ("nn.loss", "nn.margin", "nn.adaptive", "nn.linear_cross_entropy"),
     "Attention and Transformer": ("nn.multihead", "nn.transformer"),
+    "Activations": ("nn.activation",),
+    "Normalisation": ("nn.normalization",),
+    "Recurrent layers": ("nn.recurrent",),
+    "Dropout": ("nn.dropout",),
+    "Padding": ("nn.padding",),
+    "Shapes and distances": ("nn.shape",),
+    "Lazy layers": ("nn.lazy",),
 }
 
 UNDERLINES = "=-~"
@@ -71,8 +90,7 @@ class Reference:
         self.surface = surface()
         self.full = {thing.full for things in self.surface.values() for thing in things}
         self.full |= {f"chainrule.{path}" for path in self.surface if path}
-        self.methods = {name for name in dir(chainrule.Tensor) if name[0] != "_"}
-        self.full |= {f"chainrule.Tensor.{name}" for name in self.methods}
+        self.methods = set(methods())
         for things in self.surface.values():
             self.full |= {f"{t.full}.{name}" for t in things if t.same is None for name, _ in t.members()}
 
@@ -107,6 +125,7 @@ class Reference:
             pages[f"chapter-{number:02d}"] = [*heading(title), *contents(names)]
         listed = contents([name for name in pages if name.startswith("chapter-")])
         listed[1] = "   :maxdepth: 2"
+        listed = [".. container:: columns", "", *(f"   {line}".rstrip() for line in listed)]
         pages["index"] = [*heading("Reference"), *INTRODUCTION, *listed]
         return pages
 
@@ -207,7 +226,7 @@ class Reference:
         functions = {t.name: t for t in self.surface[""]}
         own, ops, changing = [], [], []
         thing = functions["Tensor"]
-        for name in sorted(self.methods):
+        for name in sorted(self.methods, key=str.lower):
             member = inspect.getattr_static(chainrule.Tensor, name)
             function = functions.get(name)
             base = name.removesuffix("_")
@@ -218,10 +237,10 @@ class Reference:
             elif name != base and base in self.methods and documentation(member).startswith("In-place form of"):
                 target = f"chainrule.{base}" if f"chainrule.{base}" in self.full else f"chainrule.Tensor.{base}"
                 changing += directive("method", f"{name}(...)", [f"In place: :py:obj:`{target}`.", ""])
-            elif documentation(member):
-                own += self.member(name, member, thing)
+            elif name in ATTRIBUTES:
+                own += directive("attribute", name, [ATTRIBUTES[name], ""])
             else:
-                own += directive("attribute", name, [])
+                own += self.member(name, member, thing)
         rubrics = {"Methods and attributes": own, "Functions as methods": ops, "In place": changing}
         return [line for title, lines in rubrics.items() for line in (f".. rubric:: {title}", "", *lines)]
 
@@ -289,6 +308,7 @@ def directive(kind: str, argument: str, body: list[str]) -> list[str]:
 
 def table(things: list[Thing]) -> list[str]:
     """Names and first sentences."""
+    things = [thing for thing in things if thing.same is None and thing.name[-1] != "_"] or things
     if len(things) < 3:
         return []
     lines = [".. list-table::", "   :class: names", "   :widths: auto", ""]

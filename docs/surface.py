@@ -97,10 +97,26 @@ class Thing:
 
     def members(self) -> list[tuple[str, Any]]:
         """Of a class of ours: the public methods and properties with docstrings of their own."""
+        if self.value is chainrule.Tensor:
+            return [(name, inspect.getattr_static(self.value, name)) for name in methods()]
         if not inspect.isclass(self.value) or not self.value.__module__.startswith("chainrule."):
             return []
         found = ((name, inspect.getattr_static(self.value, name)) for name in vars(self.value) if name[0] != "_")
         return [(name, member) for name, member in found if _documented(member)]
+
+
+#: what Tensor holds that is neither a method nor documented where it stands; its other attributes are the engine's
+ATTRIBUTES = {
+    "array": "The NumPy or CuPy array itself, without a copy. To be read, not written.",
+    "leaf": "Whether this tensor collects gradients: made by the user, with requires_grad.",
+    "node": "The node of the graph that made this tensor, or None.",
+}
+
+
+def methods() -> list[str]:
+    """The public methods and attributes of Tensor, those from ops included."""
+    found = (name for name in dir(chainrule.Tensor) if name[0] != "_")
+    return [n for n in found if n in ATTRIBUTES or _documented(inspect.getattr_static(chainrule.Tensor, n))]
 
 
 def _documented(member: Any) -> bool:

@@ -71,11 +71,15 @@ class Visit:
         page = context.new_page()
         page.on("console", lambda m: m.type in ("error", "warning") and self.faults.append(f"console: {m.text}"))
         page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
-        page.on("requestfailed", lambda r: self.faults.append(f"request failed: {r.url}"))
+        page.on("requestfailed", self._failed)
         page.on("websocket", lambda socket: self.faults.append(f"request refused: {socket.url}"))
         address = str(path) if "://" in str(path) else Path(path).resolve().as_uri()
         page.goto(address, wait_until="load")
         return page
+
+    def _failed(self, request):
+        if request.failure != "net::ERR_ABORTED":  # the page was left meanwhile, before its icon came
+            self.faults.append(f"request failed: {request.url}")
 
     def _route(self, route):
         address = route.request.url
