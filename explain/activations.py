@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -71,13 +72,14 @@ def _chosen(model: nn.Module, layers: Layers) -> list[nn.Module]:
     return [layer_of(model, layer) for layer in several]
 
 
-def _numbered(found: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-    """name: the first, name#2: the second, ..."""
-    return {
-        name if i == 0 else f"{name}#{i + 1}": tensor
-        for name, several in found.items()
-        for i, tensor in enumerate(several)
-    }
+def _numbered(found: list[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """A name's first tensor by it, the second as name#2, ..., in their order."""
+    counts: Counter[str] = Counter()
+    named = {}
+    for name, tensor in found:
+        counts[name] += 1
+        named[name if counts[name] == 1 else f"{name}#{counts[name]}"] = tensor
+    return named
 
 
 def _parts(output: Any, name: str) -> Iterator[tuple[str, Tensor]]:
@@ -103,14 +105,14 @@ def activations(model: nn.Module, inputs: Any, layers: Layers = None) -> dict[st
     ValueError for a layer that the model does not have, or does not call.
     """
     chosen = _chosen(model, layers)
-    found: dict[str, list[Tensor]] = {}
+    found: list[tuple[str, Tensor]] = []
     called = set()
 
     def keep(module: nn.Module, innermost: bool, output: Any) -> None:
         called.add(module)
         if innermost or chosen:
             for name, part in _parts(output, run.names[module]):
-                found.setdefault(name, []).append(part.detach().clone())  # what comes next may work in place
+                found.append((name, part.detach().clone()))  # what comes next may work in place
 
     given, named = arguments(inputs)
     with _following(model, dict.fromkeys(chosen) or model.modules(), keep) as run:
@@ -184,8 +186,8 @@ def attention_maps(model: nn.Module, inputs: Any, layers: Layers = None) -> dict
     """Where attention looks: {name of the module: weights (N, heads, T, S)}, rows summing to 1, in the order of calls.
 
     Seen is every `nn.MultiheadAttention`, whatever its `need_weights`, and every call of
-    `F.scaled_dot_product_attention`, under the name of the module in which it stands; what the model computes, and how,
-    stays the same. Row i holds softmax(q kᵀ scale + mask), how much query i looks at each key; rows that may look at
+    `F.scaled_dot_product_attention`, under the name of the module in which it stands; what the model computes stays the
+    same. Row i holds softmax(q kᵀ scale + mask), how much query i looks at each key; rows that may look at
     nothing are 0. Without heads or a batch their dimension is 1.
 
     layers: look at these alone (and at what is inside them); in a module that is named, each softmax counts as
@@ -195,7 +197,7 @@ def attention_maps(model: nn.Module, inputs: Any, layers: Layers = None) -> dict
     """
     chosen = _chosen(model, layers)
     inside = {part for module in chosen for part in module.modules()}
-    found: dict[nn.Module, list[Tensor]] = {}
+    found: list[tuple[nn.Module, Tensor]] = []
 
     def look(op: Any, inputs: list[Any], params: dict[str, Any]) -> None:
         module = run.module or model
@@ -203,19 +205,20 @@ def attention_maps(model: nn.Module, inputs: Any, layers: Layers = None) -> dict
             return
         weights = _weights(op.name, inputs, params, module in chosen)
         if weights is not None:
-            found.setdefault(module, []).append(weights.detach())
+            found.append((module, weights.detach()))
 
     given, named = arguments(inputs)
     with _following(model, _may_attend(model, chosen)) as run, seen(look):
         model(*given, **named)
-    missing = [run.names[module] for module in chosen if not any(part in found for part in module.modules())]
+    attending = {module for module, _ in found}
+    missing = [run.names[module] for module in chosen if attending.isdisjoint(module.modules())]
     if missing or not found:
         where = ", ".join(missing) or type(model).__name__
         raise ValueError(
             f"no attention is seen in {where}; name by layers= the modules whose forward has the softmax of an "
             "attention of their own"
         )
-    return _numbered({run.names[module]: _joined(maps) for module, maps in found.items()})
+    return _numbered(_joined([(run.names[module], weights) for module, weights in found]))
 
 
 def _may_attend(model: nn.Module, chosen: list[nn.Module]) -> list[nn.Module]:
@@ -247,11 +250,16 @@ def _weights(op: str, inputs: list[Any], params: dict[str, Any], own: bool) -> T
     return p.reshape(p.shape[0], -1, *p.shape[-2:])
 
 
-def _joined(maps: list[Tensor]) -> list[Tensor]:
-    """Maps of one query each as the rows of one."""
-    shape = maps[0].shape
-    together = len(maps) > 1 and shape[2] == 1 and all(m.shape == shape for m in maps)
-    return [FUNCTIONS["cat"](maps, 2)] if together else maps
+def _joined(found: list[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+    """Maps of one query each and of one shape are the rows of one map, where the first of them was."""
+    maps: dict[str, list[Tensor]] = {}
+    for name, weights in found:
+        maps.setdefault(name, []).append(weights)
+    for name, several in maps.items():
+        shape = several[0].shape
+        if len(several) > 1 and shape[2] == 1 and all(m.shape == shape for m in several):
+            maps[name] = [FUNCTIONS["cat"](several, 2)]
+    return [(name, maps[name].pop(0)) for name, _ in found if maps[name]]
 
 
 def attention_rollout(
