@@ -55,9 +55,7 @@ def resolve(name):
     for i, part in enumerate(parts[1:], 1):
         found = inspect.getattr_static(value, part, None)
         if found is None and not hasattr(value, part):
-            value = importlib.import_module(
-                ".".join(parts[:i])
-            )  # hidden by a function, or not imported yet
+            value = importlib.import_module(".".join(parts[:i]))  # hidden by a function, or not imported yet
             found = getattr(value, part, None) or importlib.import_module(".".join(parts[: i + 1]))
         owner, value = value, getattr(value, part) if found is None else found
     return value, owner
