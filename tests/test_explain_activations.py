@@ -321,6 +321,13 @@ def test_attention_maps_of_a_softmax_in_a_named_layer():
         explain.attention_maps(model, (source, target, lengths), ["attention", "encoder"])
 
 
+def test_attention_maps_over_an_image():
+    model, images, words = models.Captioner(7).eval(), cr.rand(2, 1, 16, 16), cr.randint(1, 7, (2, 5))
+    found = explain.attention_maps(model, (images, words), model)  # its softmax stands in the model's own forward
+    assert list(found) == ["Captioner"]
+    assert_close(found["Captioner"][:, 0], model(images, words).weights.detach())
+
+
 class Plain(nn.Module):
     """Attention on its own, without heads, of a weight shared by two calls; its own softmax is along another dim."""
 
