@@ -19,6 +19,8 @@ __all__ = ["adversarial_patch", "apply_patch", "fgsm", "pgd"]
 
 #: (output, labels) -> a loss, one of each sample or their sum
 Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
+#: rows and columns (N, 2), or one of each for all; None: random
+Places: TypeAlias = "Tensor | Sequence[Sequence[int]] | tuple[int, int] | None"
 
 
 def fgsm(
@@ -155,7 +157,9 @@ def _classes(model: nn.Module, inputs: Tensor, labels: Any, targeted: bool) -> T
             raise ValueError("a targeted attack needs the classes that the inputs are to be taken for")
         with no_grad():
             return model(inputs.clone()).argmax(1)
-    found = labels.to(inputs.device) if isinstance(labels, Tensor) else inputs.new_tensor(labels).long()
+    found = (
+        labels.to(inputs.device) if isinstance(labels, Tensor) else FUNCTIONS["tensor"](labels, device=inputs.device)
+    )
     if found.dim() == 0:
         found = found.expand(len(inputs))
     if len(found) != len(inputs):
@@ -172,9 +176,6 @@ def _gradient(model: nn.Module, inputs: Tensor, classes: Tensor, loss: Loss | No
     return -g if targeted else g
 
 
-Places: TypeAlias = "Tensor | Sequence[Sequence[int]] | tuple[int, int] | None"
-
-
 def adversarial_patch(
     model: nn.Module,
     inputs: Tensor,
@@ -185,7 +186,6 @@ def adversarial_patch(
     lr: float = 0.05,
     batch: int = 32,
     bounds: tuple[float, float] = (0.0, 1.0),
-    start: Tensor | None = None,
     generator: Any = None,
     watch: Watch = None,
     progress: bool = False,
@@ -193,9 +193,8 @@ def adversarial_patch(
     """A patch (C, h, w) that makes images (N, C, H, W) be taken for the class `target` wherever it lies on them.
 
     argmin E[-log p(target | image with the patch)], by Adam over random images of `inputs`, `batch` in a step, and
-    random places; it is moved, not turned or scaled. start: the patch to begin with, noise about the middle of the
-    bounds by default. Returns the patch and `apply(images, places=None, *, generator=None)`; see `apply_patch`.
-    ValueError for a patch larger than the images.
+    random places; it is moved, not turned or scaled. Returns the patch and `apply(images, places=None, *,
+    generator=None)`, see `apply_patch`. ValueError for a patch larger than the images.
     Source: T. Brown, D. Mané, A. Roy, M. Abadi, J. Gilmer, "Adversarial patch", 2017.
     """
     images = _checked(inputs, 0.0, bounds)
@@ -203,8 +202,7 @@ def adversarial_patch(
         raise ValueError(f"a patch is laid on images (N, C, H, W), not on a tensor {tuple(images.shape)}")
     height, width = (size, size) if isinstance(size, int) else size
     middle, spread = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 10
-    if start is None:
-        start = images.new_empty(images.shape[1], height, width).normal_(middle, spread, generator=generator)
+    start = images.new_empty(images.shape[1], height, width).normal_(middle, spread, generator=generator)
     count = min(batch, len(images))
     with looking(model):
 
@@ -230,7 +228,7 @@ def apply_patch(images: Tensor, patch: Tensor, places: Places = None, *, generat
     those where it lies inside. Gradients reach the images and the patch. ValueError for a patch that does not fit.
     """
     (n, channels, height, width), (h, w) = images.shape, patch.shape[1:]
-    if patch.shape[0] != channels or h > height or w > width:
+    if patch.shape[0] != channels or not 0 < h <= height or not 0 < w <= width:
         raise ValueError(f"a patch {tuple(patch.shape)} does not fit on images {tuple(images.shape)}")
     most = (height - h, width - w)
     if places is None:

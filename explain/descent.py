@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from ..autograd import FUNCTIONS, Tensor, no_grad
+from ..autograd import FUNCTIONS, Tensor, grad, no_grad
 from ..nn import functional as F
 from ..optim import LBFGS, Adam
 from ..optim.lr_scheduler import CosineAnnealingLR
@@ -45,6 +45,7 @@ def descend(
     steps: int,
     lr: float,
     optimizer: str = "adam",
+    raised: str = "",
     bounds: Bounds = None,
     after: Callable[[Tensor, int], Tensor] | None = None,
     watch: Watch = None,
@@ -53,8 +54,8 @@ def descend(
     """Move a leaf towards the least sum of `losses(image, step)`, and return it detached.
 
     optimizer: "adam", whose rate falls from lr to 0 along half a cosine, so that the last steps settle; or "lbfgs" with
-    a line search, where a step is an evaluation of the losses. bounds: kept after each step of Adam and at the end of
-    L-BFGS. after: gives the next image in the place of what a step of Adam made.
+    a line search, where a step is an evaluation of the losses. raised: the term that is to grow. bounds: kept after
+    each step of Adam and at the end of L-BFGS. after: gives the next image in the place of what a step of Adam made.
     """
     if steps < 1:
         raise ValueError(f"{steps} steps change nothing; one at least is needed")
@@ -65,10 +66,9 @@ def descend(
 
         def closure() -> Tensor:
             nonlocal done
-            image.grad = None
             terms = losses(image, done)
-            total = sum(terms.values(), image.new_zeros(()))
-            total.backward()
+            total = sum((-term if name == raised else term for name, term in terms.items()), image.new_zeros(()))
+            (image.grad,) = grad(total, image)  # and nobody else's
             if watch is not None:
                 watch(done, image.detach().clone(), {name: term.detach() for name, term in terms.items()})
             done += 1

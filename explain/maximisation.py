@@ -60,10 +60,12 @@ def activation_maximization(
     power of `total_variation`. jitter: pixels by which the image is rolled at random, up to, in each step. blur: the
     deviation in pixels of a Gaussian over the image after each `blur_every`th step but the last ones. octaves: sizes,
     the next `octave_scale` times the one before; the model is run as far as the layer, and what stands behind it may be
-    of a fixed size. watch: `watch(step, image, terms)` is called in each step. progress: show a bar.
-    Returns the inputs (N, *shape). Sources: D. Erhan, Y. Bengio, A. Courville, P. Vincent, "Visualizing higher-layer
-    features of a deep network", 2009; K. Simonyan, A. Vedaldi, A. Zisserman, "Deep inside convolutional networks", 2013
-    (l2); J. Yosinski et al., "Understanding neural networks through deep visualization", 2015 (blur).
+    of a fixed size. watch: `watch(step, image, terms)` is called in each step, with the terms "activation", "l2" and
+    "tv" as they are summed. progress: show a bar. A unit behind a ReLU that is silent where it begins has no gradient
+    there and stays so: take the layer before. Returns the inputs (N, *shape). Sources: D. Erhan,
+    Y. Bengio, A. Courville, P. Vincent, "Visualizing higher-layer features of a deep network", 2009; K. Simonyan, A.
+    Vedaldi, A. Zisserman, "Deep inside convolutional networks", 2013 (l2); J. Yosinski et al., "Understanding neural
+    networks through deep visualization", 2015 (blur).
     """
     image = _beginning(model, unit, shape, start, bounds, generator)
     if blur < 0 or blur_every < 1:
@@ -80,7 +82,7 @@ def activation_maximization(
 
             def losses(x: Tensor, step: int, moves: Any = moves) -> dict[str, Tensor]:
                 (output,) = run(shifted(x, moves[step]))
-                terms = {"activation": -unit_scores(output, unit).sum()}
+                terms = {"activation": unit_scores(output, unit).sum()}
                 if l2:
                     terms["l2"] = l2 * (x * x).sum()
                 if tv:
@@ -92,6 +94,7 @@ def activation_maximization(
                 losses,
                 steps=steps,
                 lr=lr,
+                raised="activation",
                 bounds=bounds,
                 after=after if blur else None,
                 watch=watch,

@@ -343,6 +343,7 @@ def test_bad_steps_norms_and_patches():
     for patch, places, message in (
         (cr.ones(3, 5, 2), None, "does not fit"),
         (cr.ones(1, 2, 2), None, "does not fit"),
+        (cr.ones(3, 0, 2), None, "does not fit"),
         (cr.ones(3, 2, 2), (3, 0), "is not inside"),
         (cr.ones(3, 2, 2), [(0, 0), (0, -1)], "is not inside"),
     ):

@@ -128,12 +128,12 @@ def test_a_channel_counts_by_its_mean_over_places():
     watch = Record()
     explain.activation_maximization(model, "2", 1, start=start, steps=2, watch=watch)
     with cr.no_grad():
-        assert watch.of("activation")[0] == pytest.approx(-model[:3](start)[0, 1].mean().item(), rel=1e-5)
+        assert watch.of("activation")[0] == pytest.approx(model[:3](start)[0, 1].mean().item(), rel=1e-5)
         value = model[:3](start)[0, 1, 3, 4].item()
     explain.activation_maximization(model, "2", (1, 3, 4), start=start, steps=2, watch=watch)
-    assert watch.of("activation")[2] == pytest.approx(-value, rel=1e-5)
+    assert watch.of("activation")[2] == pytest.approx(value, rel=1e-5)
     explain.activation_maximization(model, model[2], lambda maps: maps[:, 1, 3, 4], start=start, steps=2, watch=watch)
-    assert watch.of("activation")[4] == pytest.approx(-value, rel=1e-5)
+    assert watch.of("activation")[4] == pytest.approx(value, rel=1e-5)
 
 
 def test_a_unit_changes_what_it_sees_alone():
@@ -324,6 +324,8 @@ def test_a_decoder_is_searched_in_its_code():
     assert all(p.requires_grad and p.grad is None for p in decoder.parameters())
     _, small = explain.invert(model, representation, decoder=decoder, shape=(2,), l2=10.0, generator=generator())
     assert small.norm() < 0.1 * code.norm()  # l2 is the code's
+    explain.invert(model, representation, decoder=lambda x: decoder(x), shape=(2,), steps=2, generator=generator())
+    assert all(p.grad is None for p in decoder.parameters())
 
 
 def test_jitter_of_an_inversion_is_felt():
