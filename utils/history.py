@@ -29,7 +29,7 @@ class Histograms(NamedTuple):
     edges: Any
 
 
-class Curves(Mapping[str, Series]):
+class Curves(Mapping[str, Any]):
     """Series by name, in the order in which they were first recorded."""
 
     kind: Any = Series
@@ -125,7 +125,8 @@ class History:
 
     def save(self, path: Any) -> None:
         """Write it as an .npz file, which takes the place of a former one whole or not at all."""
-        index, arrays = [], {}
+        index: list[tuple[str, str]] = []
+        arrays = {}
         for kind, curves in self.curves().items():
             for name, series in curves.items():
                 for column, array in zip(series._fields, series, strict=True):

@@ -71,7 +71,7 @@ class Recorder:
         activations: bool = True,
         layers: Iterable[str] | None = None,
         bins: int = 50,
-        sample: int = 100_000,
+        sample: int = 20_000,
         writer: Any = None,
     ) -> None:
         if every < 0 or bins < 1 or sample < 1:
@@ -84,7 +84,8 @@ class Recorder:
         self.layers = _leaves(model, layers) if model is not None and activations else {}
         self.writer = writer
         settings = {"every": every, "bins": bins, "sample": sample}
-        self._history = History(info={**_described(model, self.optimizers), **settings})
+        layers = {"layers": {name: type(module).__name__ for name, module in self.layers.items()}}
+        self._history = History(info={**_described(model, self.optimizers), **settings, **layers})
         #: numbers on the device, and what to do with them once they are read
         self._waiting: list[tuple[list[Tensor], Note]] = []
         self._written: dict[tuple[str, str], int] = {}

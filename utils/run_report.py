@@ -104,6 +104,7 @@ def page(
             "Each column is a histogram, darker where there are more values. A healthy layer keeps its width; where "
             "values gather at 0, or at the ends of an activation function, little passes.",
             history.activations,
+            history.info.get("layers", {}),
         ),
         _histograms(
             "Gradients over time",
@@ -150,7 +151,8 @@ def _plotted(curves: Curves, among: Sequence[str] | None = None) -> list[Line]:
     """Curves of layers (of those in `among`), in colours from the first one's blue to the last one's orange."""
     names = list(curves) if among is None else list(among)
     hues = {name: 220 + 160 * i / max(len(names) - 1, 1) for i, name in enumerate(names)}
-    return [Line(n, *curves[n], f"hsl({hues[n] % 360:.0f} 62% 55%)") for n in names if n in curves]
+    found = [(n, curves[n], f"hsl({hues[n] % 360:.0f} 62% 55%)") for n in names if n in curves]
+    return [Line(n, series.steps, series.values, color) for n, series, color in found]
 
 
 def _figure(value: float) -> str:
@@ -208,7 +210,10 @@ def _learning(history: History) -> str:
         names = families[family]
         curves = [Line(n, *history[n], _COLORS[i % len(_COLORS)]) for i, n in enumerate(names)]
         cards.append((", ".join(names), _chart(curves, ", ".join(names), log=_spans_decades(curves), smooth=True)))
-    rates = [Line(n, *series, _COLORS[i % len(_COLORS)]) for i, (n, series) in enumerate(history.rates.items())]
+    rates = [
+        Line(n, series.steps, series.values, _COLORS[i % len(_COLORS)])
+        for i, (n, series) in enumerate(history.rates.items())
+    ]
     if any(np.ptp(line.y) for line in rates):
         cards.append(("learning rate", _chart(rates, "learning rate", log=_spans_decades(rates))))
     return _section("Learning", "", _cards(cards)) if cards else ""
@@ -290,10 +295,12 @@ def _dead(history: History) -> str:
     return _section("Rectifiers and outputs", text, *parts) if history.dead else _section("Outputs", "", *parts)
 
 
-def _histograms(title: str, text: str, curves: HistogramCurves) -> str:
+def _histograms(title: str, text: str, curves: HistogramCurves, kinds: Mapping[str, str] | None = None) -> str:
+    """A heat map for each layer, under its name and the name of its class."""
     if not curves:
         return ""
-    cards = [(n, heat(h, f"{title}: {n}")) for n, h in curves.items()]
+    names = {n: f"{n} · {kinds[n]}" if kinds and n in kinds else n for n in curves}
+    cards = [(names[n], heat(h, f"{title}: {n}")) for n, h in curves.items()]
     shown, folded = cards[:_OPEN], cards[_OPEN:]
     more = f"<details><summary>{len(folded)} more layers</summary>{_cards(folded)}</details>" if folded else ""
     return _section(title, text, _cards(shown), more)
@@ -339,7 +346,7 @@ def _numbers(history: History, most: int = 100) -> str:
 
 def _settings(history: History, summary: str | None, config: Mapping[str, Any]) -> str:
     rows = [(str(k), v if isinstance(v, str) else repr(v)) for k, v in config.items()]
-    rows += [(k, v if isinstance(v, str) else repr(v)) for k, v in history.info.items() if v not in ({}, None)]
+    rows += [(k, v if isinstance(v, str) else repr(v)) for k, v in history.info.items() if k != "layers"]
     model = f"<details open><summary>Model</summary><pre>{escape(summary)}</pre></details>" if summary else ""
     now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     foot = f"<footer>Written {now} by chainrule.utils.run_report. This page needs no network.</footer>"
