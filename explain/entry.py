@@ -42,12 +42,15 @@ class Entry:
         self._replacement: Tensor | None = None
         self._calls = 0
         self.values: list[Tensor] = []
+        if not self._inputs:
+            raise TypeError("there are no inputs to explain")
         if layer is None:
-            if self._places or not integers:
-                self.values = [leaf(self._inputs[i]) for i in self._places or [0]]
+            tensors = [i for i, x in enumerate(self._inputs) if isinstance(x, Tensor)]
+            if integers and tensors and not self._places:
+                self._places = tensors
+                self.values = [self._inputs[i].detach() for i in tensors]
             else:
-                self._places = [i for i, x in enumerate(self._inputs) if isinstance(x, Tensor)]
-                self.values = [self._inputs[i].detach() for i in self._places]
+                self.values = [leaf(self._inputs[i]) for i in self._places or [0]]
             output = model(*self._arguments(self.values))
         else:
             look.hook(layer_of(model, layer), self._pass)

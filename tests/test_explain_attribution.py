@@ -138,6 +138,11 @@ def test_wrong_inputs():
         explain.saliency(model, x.long())
     with pytest.raises(TypeError, match="not ndarray"):
         explain.saliency(model, x.numpy())
+    for method in (explain.saliency, lambda model, x: explain.occlusion(model, x, window=1)):
+        with pytest.raises(TypeError, match="no inputs to explain"):
+            method(model, ())
+        with pytest.raises(TypeError, match="not float"):
+            method(model, (1.0, 2.0))
     with pytest.raises(TypeError, match="a Module, not a function"):
         explain.saliency(lambda y: y, x)
     with pytest.raises(ValueError, match="no layer 'lstn'; it has lstm, rnn, head"):
