@@ -697,6 +697,29 @@ def test_a_live_plot_updates_one_display(monkeypatch):
     np.testing.assert_array_equal(right.lines[1].get_ydata(), recorder.history.ratios["2.weight"].values)
 
 
+@pytest.mark.slow
+def test_a_live_plot_in_a_notebook():
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    code = """
+import chainrule as cr
+from chainrule import nn
+from chainrule.utils.recorder import Recorder
+model = nn.Linear(3, 1)
+optimizer = cr.optim.SGD(model.parameters(), lr=0.1)
+with Recorder(model, optimizer, every=2).live() as recorder:
+    for _ in range(6):
+        loss = model(cr.ones(2, 3)).square().mean()
+        loss.backward()
+        optimizer.step()
+        recorder.step(loss=loss)
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbclient.NotebookClient(notebook, timeout=60).execute()
+    [shown] = notebook.cells[0].outputs
+    assert shown.output_type == "display_data"
+    assert len(shown.data["image/png"]) > 5000
+
+
 # -- what the lectures say --------------------------------------------------------------------------------------------
 
 
