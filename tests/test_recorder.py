@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import backends, nn
 from chainrule.nn import functional as F
 from chainrule.utils import checks, measures
 from chainrule.utils.history import History
@@ -467,6 +467,30 @@ def test_nothing_is_read_between_looks(monkeypatch):
     monkeypatch.undo()
     assert len(outside.history["loss"].values) == 10
     assert len(outside.history.gradients) == len(off.history.gradients) == 0
+
+
+def test_a_look_reads_the_device_once(monkeypatch, request):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    optimizer = cr.optim.Adam(model.parameters())
+    backend, reads = type(backends.of(model[0].weight.array)), []
+    original = backend.to_host
+    monkeypatch.setattr(backend, "to_host", lambda *arguments: reads.append(recorder.steps) or original(*arguments))
+    if request.config.getoption("backend") == "fake":  # there an array cannot tell its values unseen
+        import cupy
+
+        for name in ("get", "item", "tolist", "__bool__", "__int__", "__float__"):
+            monkeypatch.setattr(cupy.ndarray, name, lambda *arguments: pytest.fail("an array was read"))
+    x, y = cr.randn(5, 1, 8, 8), cr.randint(0, 3, (5,))
+    recorder = Recorder(model, optimizer, every=2)
+    with recorder:
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    assert reads == [1, 3, 4]  # one for each look, and one for what was left at the end
+    assert len(recorder.history.activations) == 5
 
 
 def test_the_training_is_the_same_with_and_without():

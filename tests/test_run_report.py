@@ -258,6 +258,8 @@ def test_a_layer_that_learns_slowly():
     sentence = next(s for s in said(history) if "slower" in s)
     assert sentence.startswith("✕ Layer 0 learns ")
     assert "times slower than layer 8 (update / weight " in sentence
+    assert sentence.split(". ", 1)[1].startswith("Gradients vanish on their way to the input")
+    assert not any("Updates are small" in s for s in said(history))  # the slow layer says why
     assert float(re.search(r"learns ([\d,]+) times", sentence)[1].replace(",", "")) == pytest.approx(factor, rel=0.06)
 
 

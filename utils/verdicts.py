@@ -46,7 +46,8 @@ def training_loss(history: History) -> str | None:
 
 def verdicts(history: History) -> list[Verdict]:
     """What the history shows, the worst first."""
-    found = [*_loss(history), *_faults(history), *_validation(history), *_speed(history), *_band(history)]
+    slow = _speed(history)
+    found = [*_loss(history), *_faults(history), *_validation(history), *slow, *_band(history, also_small=not slow)]
     found += [*_dead(history), *_spread(history), *_left_out(history)]
     if not any(v.kind == "bad" for v in found) and history.ratios:
         middle = np.median(list(_medians(history.ratios).values()))
@@ -150,20 +151,34 @@ def _speed(history: History) -> list[Verdict]:
             continue
         times = f"{float(f'{factor:.2g}'):,.0f}"
         numbers = f"{medians[slow]:.1g} beside {medians[fast]:.1g}"
-        if verb:
-            said = f"{layer_name(slow)} learns {times} times slower than {layer_name(fast)} ({noun} {numbers})."
+        if not verb:
+            text = f"The gradient of {slow} is {times} times smaller than that of {fast} ({numbers})."
         else:
-            said = f"The gradient of {slow} is {times} times smaller than that of {fast} ({numbers})."
-        return [Verdict("bad", _capital(said))]
+            text = _capital(
+                f"{layer_name(slow)} {verb} {times} times slower than {layer_name(fast)} ({noun} {numbers})."
+            )
+        return [Verdict("bad", text + _vanishing(history, slow, fast))]
     return []
 
 
-def _band(history: History) -> list[Verdict]:
+def _vanishing(history: History, slow: str, fast: str) -> str:
+    """A word on gradients that fade from layer to layer, where it is they that make a layer slow."""
+    names, norms = list(history.ratios), _medians(history.gradients)
+    if slow not in norms or norms.get(fast, 0.0) < 10 * norms[slow] or names.index(slow) > names.index(fast):
+        return ""
+    return (
+        " Gradients vanish on their way to the input: other activation functions or initial weights, normalisation and "
+        "residual branches help."
+    )
+
+
+def _band(history: History, also_small: bool) -> list[Verdict]:
+    """Updates out of the healthy band; not those that are small where one layer is slow, which has its own reason."""
     medians, found = _medians(history.ratios), []
     low, high = HEALTHY[0] / LEEWAY, HEALTHY[1] * LEEWAY
     for word, advice, names in (
         ("large", "a lower rate may do better", [n for n, m in medians.items() if m > high]),
-        ("small", "a higher rate may do better", [n for n, m in medians.items() if m < low]),
+        ("small", "a higher rate may do better", [n for n, m in medians.items() if m < low and also_small]),
     ):
         if names:
             middle = float(np.median([medians[n] for n in names]))
