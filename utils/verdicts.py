@@ -140,25 +140,30 @@ def _validation(history: History) -> list[Verdict]:
 
 
 def _speed(history: History) -> list[Verdict]:
-    """One layer that learns much slower than another; where the steps hide it, gradients of different sizes."""
-    for curves, verb, noun in ((history.ratios, "learns", "update / weight"), (history.gradients, "", "")):
-        medians = {n: m for n, m in _medians(curves).items() if n in history.ratios}
-        if len(medians) < 2:
-            continue
-        slow, fast = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
-        factor = medians[fast] / medians[slow]
-        if factor < (SLOW if verb else 100):
-            continue
-        times = f"{float(f'{factor:.2g}'):,.0f}"
-        numbers = f"{medians[slow]:.1g} beside {medians[fast]:.1g}"
-        if not verb:
-            text = f"The gradient of {slow} is {times} times smaller than that of {fast} ({numbers})."
-        else:
-            text = _capital(
-                f"{layer_name(slow)} {verb} {times} times slower than {layer_name(fast)} ({noun} {numbers})."
-            )
+    """One layer that learns much slower than another; where steps do not tell, gradients of different sizes."""
+    pair = _far_apart(history.ratios, history, SLOW)
+    if pair is not None:
+        slow, fast, times, numbers = pair
+        text = f"{layer_name(slow)} learns {times} times slower than {layer_name(fast)} (update / weight {numbers})."
+        return [Verdict("bad", _capital(text) + _vanishing(history, slow, fast))]
+    pair = _far_apart(history.gradients, history, 100.0)
+    if pair is not None:
+        slow, fast, times, numbers = pair
+        text = f"The gradient of {slow} is {times} times smaller than that of {fast} ({numbers})."
         return [Verdict("bad", text + _vanishing(history, slow, fast))]
     return []
+
+
+def _far_apart(curves: Curves, history: History, factor: float) -> tuple[str, str, str, str] | None:
+    """The weights with the least and the largest median, how many times it is, and both medians; None if it is less."""
+    medians = {n: m for n, m in _medians(curves).items() if n in history.ratios}
+    if not medians:
+        return None
+    least, most = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
+    times = medians[most] / medians[least]
+    if times < factor:
+        return None
+    return least, most, f"{float(f'{times:.2g}'):,.0f}", f"{medians[least]:.1g} beside {medians[most]:.1g}"
 
 
 def _vanishing(history: History, slow: str, fast: str) -> str:
