@@ -17,6 +17,7 @@ from .graph import draw_graph
 from .inversion import invert
 from .maximisation import activation_maximization, deep_dream, total_variation
 from .occlusion import occlusion
+from .receptive_field import ReceptiveField, receptive_field
 from .rectifiers import deconvnet, guided_backprop
 from .scope import looking
 from .scores import Target, scores
@@ -26,6 +27,7 @@ from .summary import Summary, summary
 __all__ = [
     "Confused",
     "Graph",
+    "ReceptiveField",
     "Summary",
     "Target",
     "TopInputs",
@@ -54,6 +56,7 @@ __all__ = [
     "occlusion",
     "pca",
     "pgd",
+    "receptive_field",
     "saliency",
     "scores",
     "smooth_grad",

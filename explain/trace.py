@@ -10,6 +10,7 @@ number, and belongs to the op that ended last before it.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import threading
 from bisect import bisect
@@ -80,14 +81,19 @@ class Value:
         self.makers, self.shape, self.serial = makers, tuple(shape), next_serial()
 
 
+class _Reached(BaseException):
+    """The layer that is asked for has been called. No Exception: models that catch those do not catch this."""
+
+
 class Trace:
     """A run of `model(*args, **kwargs)` inside `looking`: `root`, the model's call; `inputs` and `outputs`, by name.
 
     `result` is what the model returned. Float inputs are leaves that want a gradient (`leaves`), so that the run is
     recorded. A module that returns what it was given, such as a dropout in evaluation, gives an alias of it.
+    until: stop when this module has been called.
     """
 
-    def __init__(self, look: Looking, model: nn.Module, call: Arguments) -> None:
+    def __init__(self, look: Looking, model: nn.Module, call: Arguments, until: nn.Module | None = None) -> None:
         self._thread = threading.get_ident()
         self._values: dict[Any, Value] = {}
         #: id of the owner of memory -> it, and the last value in it
@@ -105,7 +111,9 @@ class Trace:
         for module in self._names:
             look.pre_hook(module, self._enter)
             look.hook(module, self._leave)
-        with watched(self._around, composites=True):
+        self.result: Any = None
+        self._until = until
+        with watched(self._around, composites=True), contextlib.suppress(_Reached):
             self.result = model(*args, **kwargs)
         self.outputs = {name: self._value(t) for name, t in named(self.result, "output")}
         for kept in (self._values, self._memory, self._ends, self._ended, self._names):
@@ -207,6 +215,8 @@ class Trace:
         output = tree_map_only(Tensor, own, output)
         made.outputs = [self._value(t) for t in tensors(output)]
         self._stack.pop()
+        if module is self._until:
+            raise _Reached
         return output
 
     def _around(self, op: Any, inputs: list[Any], params: dict[str, Any], call: Any) -> Any:

@@ -1,10 +1,11 @@
-"""Pictures of models in numbers: `summary`, with the counts of the lectures (items 13 to 17), and receptive fields."""
+"""Pictures of models in numbers: `summary`, with the counts of the lectures (items 13 to 18), and receptive fields."""
 
+import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule import models, nn
-from chainrule.explain import summary
+from chainrule.explain import receptive_field, summary
 from chainrule.models.googlenet import Inception
 from chainrule.nn import functional as F
 
@@ -12,7 +13,14 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 
 @pytest.fixture
-def unfilled(monkeypatch):
+def host():
+    """On the CPU, whatever device the tests are for: large networks take minutes on what stands for a GPU."""
+    with cr.device("cpu"):
+        yield
+
+
+@pytest.fixture
+def unfilled(host, monkeypatch):
     """Networks of 60 or 140 million weights without their starting values: only shapes are looked at."""
     for init in ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"):
         monkeypatch.setattr(nn.init, init, lambda tensor, *args, **kwargs: tensor)
@@ -216,7 +224,7 @@ def test_depth_and_columns():
     assert "1: Flatten" in shown
 
 
-def test_without_input():
+def test_without_input(host):
     found = summary(models.GoogLeNet(10, init_weights=False), depth=1)
     assert (found.mult_adds, found.memory["activations"], found.rows[0].calls) == (0, 0, 0)
     lines = str(found).splitlines()
@@ -313,3 +321,193 @@ def test_what_is_refused():
         summary(nn.ReLU(), (1,), col_names=("macs",))
     with pytest.raises(ValueError, match="a dtype for each"):
         summary(nn.ReLU(), [(1,), (2,)], dtypes=[cr.float32])
+
+
+# -- receptive fields -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 5])
+def test_18_stacked_and_dilated_filters(layers):
+    """L4: i filters of length 3 see 2i + 1 elements, with dilation 2^(i-1) in the i-th 2^(i+1) - 1."""
+    plain = nn.Sequential(*[nn.Conv1d(1, 1, 3) for _ in range(layers)])
+    dilated = nn.Sequential(*[nn.Conv1d(1, 1, 3, dilation=2**i) for i in range(layers)])
+    for model, size in ((plain, 2 * layers + 1), (dilated, 2 ** (layers + 1) - 1)):
+        found = receptive_field(model, str(layers - 1), (1, 1, 80))
+        assert (found.size, found.stride, found.start) == ((size,), (1,), (0,))
+        (centre,) = found.centre
+        assert found.box() == found.reached == ((centre, centre + size - 1),)
+        assert found.gradient.shape == (80,)
+        assert (found.gradient != 0).sum().item() == size
+
+
+@pytest.mark.parametrize(
+    ("make", "layer", "shape", "size", "stride"),
+    [
+        # Araujo, Norris, Sim: alexnet_v2, vgg_16, inception_v2, inception_v3, mobilenet_v1
+        (models.alexnet, "features.12", (1, 3, 224, 224), 195, 32),
+        (lambda: models.vgg16(init_weights=False), "features.30", (1, 3, 32, 32), 212, 32),
+        (lambda: models.vgg16(init_weights=False), "features.28", (1, 3, 32, 32), 196, 16),
+        (models.InceptionV2, "inception5", (1, 3, 64, 64), 699, 32),
+        (lambda: models.inception_v3(init_weights=False), "Mixed_7c", (1, 3, 75, 75), 1311, 32),
+        (models.mobilenet_v1, "features", (1, 3, 64, 64), 315, 32),
+        # 3 + 4 + 6 + 3 blocks, of which the first of a group halves the image in its 3x3 convolution:
+        # 7; 11 after pooling; + 3·8; + 8 + 3·16; + 16 + 5·32; + 32 + 2·64
+        (models.resnet50, "layer4", (1, 3, 64, 64), 427, 32),
+    ],
+)
+def test_fields_of_known_networks(make, layer, shape, size, stride, unfilled):
+    found = receptive_field(make(), layer, shape, samples=0)
+    assert (found.size, found.stride) == ((size,) * 2, (stride,) * 2)
+    assert found.gradient is found.reached is None
+
+
+def test_resnet_50_with_its_strides_at_the_ends_of_groups(unfilled):
+    """The same paper's resnet_v1_50: the last block of a group halves the image, as in its authors' library."""
+    model = models.resnet50()
+    for group, following in ((model.layer1, model.layer2), (model.layer2, model.layer3), (model.layer3, model.layer4)):
+        following[0].conv2.stride = following[0].downsample[0].stride = (1, 1)
+        group[-1].conv2.stride, group[-1].downsample = (2, 2), nn.MaxPool2d(1, 2)
+    found = receptive_field(model, model.layer4, (1, 3, 64, 64), samples=0)
+    assert (found.size, found.stride) == ((483, 483), (32, 32))
+
+
+def test_gradients_of_alexnet_fill_its_field(host):
+    cr.manual_seed(0)
+    model = models.alexnet()
+    found = receptive_field(model, model.features[12], (1, 3, 224, 224), samples=1)
+    assert found.start == (-66, -66)  # -2 of the first padding, then -2·8 and 3 times -16
+    assert found.units == (6, 6)
+    assert found.box((0, 0)) == ((0, 128), (0, 128))
+    assert found.box((0, 1), clip=False) == ((-66, 128), (-34, 160))
+    assert found.box() == found.reached == ((30, 223), (30, 223))
+    assert {p.dtype for p in model.parameters()} == {cr.float32}
+    assert cr.get_default_dtype() == cr.float32
+
+
+def layers_at_random(rng):
+    """A chain of linear layers: the gradient of a unit is where its window is, exactly."""
+    kind = rng.choice(["conv", "pool", "up", "transposed", "pad", "shuffle", "residual", "bilinear"])
+    kernel, stride, dilation = (int(rng.integers(1, 4)) for _ in range(3))
+    if kind == "conv":
+        return nn.Conv2d(4, 4, (kernel, 3), (stride, 1), (1, dilation), (1, dilation), groups=2)
+    if kind == "pool":
+        return nn.AvgPool2d((kernel, 2), (1, 2), padding=(kernel // 2, 0), ceil_mode=True)
+    if kind == "transposed":
+        return nn.ConvTranspose2d(4, 4, kernel, 2, padding=kernel // 2)
+    if kind == "pad":
+        return nn.ZeroPad2d((1, 0, 2, -1))
+    if kind == "shuffle":
+        return nn.Sequential(nn.PixelShuffle(2), nn.Conv2d(1, 4, 3, 2, 1))
+    if kind == "residual":
+        return Branches()
+    return nn.Upsample(scale_factor=2, mode="nearest" if kind == "up" else "bilinear")
+
+
+class Branches(nn.Module):
+    """Two ways of different width, joined by an addition and by concatenation."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(4, 4, 5, padding=2), nn.Conv2d(4, 2, (1, 3), padding=(0, 1))
+
+    def forward(self, x):
+        y = x + self.wide(x)
+        return cr.cat([self.narrow(x), y[:, 1:3]], 1).permute(0, 1, 3, 2).transpose(2, 3)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_gradients_fill_the_field_of_linear_layers(seed):
+    rng = np.random.default_rng(seed)
+    cr.manual_seed(seed)
+    model = nn.Sequential(*[layers_at_random(rng) for _ in range(4)])
+    found = receptive_field(model, model[-1], (1, 4, 24, 22), samples=1)
+    if not any(isinstance(m, (nn.ConvTranspose2d, nn.Upsample)) for m in model.modules()):
+        assert found.reached == found.box()
+    elif found.reached is not None:  # a unit that lies between two pixels may see only one of them, or none
+        for (a, b), (first, last) in zip(found.reached, found.box()):
+            assert first <= a <= first + 2
+            assert last - 2 <= b <= last
+
+
+def test_padding_modes_enlarging_and_steps_by_hand():
+    reflected = receptive_field(nn.Conv1d(1, 1, 5, padding=2, padding_mode="reflect"), None, (1, 1, 9))
+    assert (reflected.size, reflected.stride, reflected.box((0,)), reflected.box((8,))) == (
+        *((5,), (1,)),
+        *(((0, 2),), ((6, 8),)),
+    )
+    up = receptive_field(nn.Upsample(scale_factor=2), None, (1, 1, 6))
+    assert (up.stride, [up.box((i,)) for i in range(4)]) == ((0.5,), [((0, 0),), ((0, 0),), ((1, 1),), ((1, 1),)])
+    # the output o of a transposed convolution meets the inputs i with 0 <= o - 2 i < 3
+    back = receptive_field(nn.ConvTranspose1d(1, 1, 3, 2), None, (1, 1, 6))
+    assert [back.box((i,)) for i in range(4)] == [((0, 0),), ((0, 0),), ((0, 1),), ((1, 1),)]
+    assert back.stride == (0.5,)
+
+
+def test_what_mixes_all_places_sees_all():
+    class Gate(nn.Module):
+        def forward(self, x):
+            return x * x.mean((2, 3), keepdim=True).sigmoid()
+
+    class Attends(nn.Module):
+        def forward(self, x):
+            y = x.flatten(2).transpose(1, 2)
+            return F.scaled_dot_product_attention(y, y, y).transpose(1, 2).reshape(x.shape)
+
+    for mixing in (Gate(), Attends(), nn.InstanceNorm2d(2), nn.Softmax(3), nn.LayerNorm(7), nn.AdaptiveAvgPool2d(1)):
+        model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), mixing)
+        found = receptive_field(model, "1", (1, 1, 5, 7))
+        rows = (1, 3) if isinstance(mixing, (nn.Softmax, nn.LayerNorm)) else (0, 4)
+        assert found.box() == found.reached == (rows, (0, 6)), type(mixing).__name__
+        if not isinstance(mixing, nn.AdaptiveAvgPool2d):  # which is a window of all, were there another
+            assert found.stride == ((1, 0) if rows == (1, 3) else (0, 0))
+    flat = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(30, 4), nn.Unflatten(1, (4, 1, 1))
+    )
+    assert receptive_field(flat, "4", (1, 1, 5, 7)).box() == ((0, 4), (0, 6))
+    assert receptive_field(flat, "1", (1, 1, 5, 7)).size == (3, 3)
+
+
+def test_in_place_layers_and_a_given_image():
+    cr.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)).train()
+    image = cr.rand(2, 3, 16, 16)
+    found = receptive_field(model, "3", image)
+    assert (found.size, found.stride, found.start) == ((8, 8), (2, 2), (0, 0))
+    assert image[..., *found.window((1, 2))].shape == (2, 3, 8, 8)
+    assert found.window((1, 2)) == (slice(2, 10), slice(4, 12))
+    (a, b), (c, d) = found.reached
+    assert 4 <= a <= b <= 13
+    assert 4 <= c <= d <= 13
+    pooled = receptive_field(
+        nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 1, 3)), None, image[:1, :1].expand(1, 3, 16, 16)
+    )
+    assert (pooled.size, (pooled.gradient != 0).sum().item()) == ((6, 6), 9)  # one place of each window of 2 x 2
+    assert model.training
+    assert not image.requires_grad
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert str(found).startswith(
+        "size 8 × 8, stride 2 × 2, start 0 × 0; 5 × 5 units, of which 2 × 2 sees 4..11 × 4..11 and"
+    )
+
+
+def test_receptive_fields_that_are_refused():
+    model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU())
+    with pytest.raises(ValueError, match="no layer '2'"):
+        receptive_field(model, "2", (1, 1, 8, 8))
+    with pytest.raises(ValueError, match="input_size is"):
+        receptive_field(model, "1", (8, 8))
+    with pytest.raises(IndexError, match=r"no unit \(9, 0\)"):
+        receptive_field(model, "1", (1, 1, 8, 8), samples=0).box((9, 0))
+
+    class Aside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle, self.constant = nn.ReLU(), nn.ReLU(), nn.Identity()
+
+        def forward(self, x):
+            return self.used(x) + self.constant(x.new_ones(1, 1, 8, 8))
+
+    with pytest.raises(ValueError, match="does not call this layer"):
+        receptive_field(Aside(), "idle", (1, 1, 8, 8))
+    with pytest.raises(ValueError, match="does not depend on the input"):
+        receptive_field(Aside(), "constant", (1, 1, 8, 8))
