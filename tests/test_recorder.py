@@ -1,9 +1,13 @@
 """utils.recorder: what it writes down is what is worked out by hand, and where it does not look nothing happens."""
 
 import contextlib
+import copy
+import io
 import itertools
 import math
+import pickle
 import sys
+import types
 
 import digits_network
 import numpy as np
@@ -434,6 +438,32 @@ def test_hooks_are_gone_after_an_exception():
     with recorder:  # and it goes on
         train(model, optimizer, recorder, 1)
     assert recorder.history["loss"].steps.tolist() == [0, 1]
+
+
+def test_copies_of_a_model_that_is_looked_at_are_not():
+    model = mlp(6, 4, 3)
+    optimizer = cr.optim.SGD(model.parameters(), lr=0.1)
+    with Recorder(model, optimizer, every=1) as recorder:
+        deep, file = copy.deepcopy(model), io.BytesIO()
+        cr.save(model, file)
+        file.seek(0)
+        loaded = cr.load(file, weights_only=False)
+        pickle.loads(pickle.dumps(optimizer))
+        for other in (deep, loaded, pickle.loads(pickle.dumps(model))):
+            other(batch()[0])
+        recorder.step()
+    assert len(recorder.history.means) == 0
+    x = batch()[0]
+    assert cr.equal(loaded(x), model(x))
+
+
+def test_hooks_are_gone_where_some_could_not_be_hung_in():
+    model = mlp(6, 4, 3)
+    recorder = Recorder(model, types.SimpleNamespace(param_groups=[{"lr": 0.1, "params": []}]), every=1)
+    with pytest.raises(AttributeError), recorder:
+        pass
+    assert hooks(model) == 0
+    assert not recorder._inside
 
 
 def test_nothing_is_read_between_looks(monkeypatch):

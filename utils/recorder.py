@@ -84,8 +84,8 @@ class Recorder:
         self.layers = _leaves(model, layers) if model is not None and activations else {}
         self.writer = writer
         settings = {"every": every, "bins": bins, "sample": sample}
-        layers = {"layers": {name: type(module).__name__ for name, module in self.layers.items()}}
-        self._history = History(info={**_described(model, self.optimizers), **settings, **layers})
+        kinds = {name: type(module).__name__ for name, module in self.layers.items()}
+        self._history = History(info={**_described(model, self.optimizers), **settings, "layers": kinds})
         #: numbers on the device, and what to do with them once they are read
         self._waiting: list[tuple[list[Tensor], Note]] = []
         self._written: dict[tuple[str, str], int] = {}
@@ -104,7 +104,11 @@ class Recorder:
         if self._inside:
             raise RuntimeError("this recorder is recording already")
         self._inside = True
-        self._begin()
+        try:
+            self._begin()
+        except BaseException:
+            self._inside = False
+            raise
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -283,6 +287,20 @@ def _leaves(model: Any, names: Iterable[str] | None) -> dict[str, Any]:
     return {n: modules[n] for n in names}
 
 
+class _Hook:
+    """A hook for as long as a look lasts. A copy of the model, deep or pickled, has one that does nothing."""
+
+    def __init__(self, function: Callable[..., None] | None = None) -> None:
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> None:
+        if self.function is not None:
+            self.function(*arguments)
+
+    def __reduce__(self) -> Any:
+        return _Hook, ()
+
+
 class _Look:
     """One step in which the model is looked at: its hooks, and what they found, on the device."""
 
@@ -298,13 +316,12 @@ class _Look:
         self.unfinite: dict[str, Tensor] = {}
         self.alive: dict[str, Tensor] = {}
         self._note_rates(recorder.optimizers)
-        self.hooks = contextlib.ExitStack()
-        if recorder._captured:
-            return
-        for name, module in recorder.layers.items():
-            self.hooks.callback(module.register_forward_hook(self._seen(name)).remove)
-        for prefix, optimizer in recorder.optimizers.items():
-            self.hooks.callback(optimizer.register_step_pre_hook(self._stepping(prefix)).remove)
+        with contextlib.ExitStack() as stack:  # half of the hooks are none
+            for name, module in () if recorder._captured else recorder.layers.items():
+                stack.callback(module.register_forward_hook(_Hook(self._seen(name))).remove)
+            for prefix, optimizer in () if recorder._captured else recorder.optimizers.items():
+                stack.callback(optimizer.register_step_pre_hook(_Hook(self._stepping(prefix))).remove)
+            self.hooks = stack.pop_all()
 
     def close(self) -> None:
         """Take the hooks out."""
@@ -362,7 +379,7 @@ class _Look:
                 return
             self._note_rates({prefix: optimizer})
             own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-            self._note_gradients(own, optimizer.grad_scale)
+            self._note_gradients(own, getattr(optimizer, "grad_scale", None))
 
         return hook
 
