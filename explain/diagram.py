@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -106,13 +107,14 @@ class Graph:
             if key is None:
                 lines.append(f"{indent}}}")
             elif opens:
-                # As much space again, for the edges that come in: dot draws them across the name.
-                name = self.clusters[key].name
-                label = html.escape(name) + "&nbsp;" * (2 * len(name))
+                # At the right, in two lines: dot draws edges that come in across the middle of the frame.
+                name, *rest = self.clusters[key].name.split(": ")
+                words = [f"<b>{html.escape(name)}</b>", *[html.escape(word) for word in rest]]
+                label = "".join(f'{word}&nbsp;<br align="right"/>' for word in words)
                 lines.append(f"{indent}subgraph cluster_{key} {{")
                 lines.append(
-                    f'{indent}  label=<{label}>; labeljust=l; style="rounded"; color="#aab2bf"; bgcolor="#fafbfc"; '
-                    "margin=10"
+                    f'{indent}  label=<{label}>; labeljust=r; fontsize=9; style="rounded"; color="#aab2bf"; '
+                    'bgcolor="#fafbfc"; margin=10'
                 )
             else:
                 lines.append(f"{indent}{key} [{self._dot_attributes(self.nodes[key])}]")
@@ -198,7 +200,7 @@ class Graph:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(self.mermaid if suffix == "mmd" else self.dot)
             return path
-        made = self._piped(suffix, dpi)
+        made = self.svg.encode() if suffix == "svg" else self._piped(suffix, dpi)
         with open(path, "wb") as file:
             file.write(made)
         return path
@@ -220,7 +222,7 @@ class Graph:
     @property
     def svg(self) -> str:
         """The picture as SVG; errors as for `render`."""
-        return self._piped("svg").decode()
+        return _names_on_top(self._piped("svg").decode())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         try:
@@ -230,6 +232,20 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<graph of {len(self.nodes)} nodes and {len(self.edges)} edges>"
+
+
+def _names_on_top(svg: str) -> str:
+    """The picture with the names of frames over the edges that dot draws across them, in a white border."""
+    names: list[str] = []
+
+    def taken(group: re.Match[str]) -> str:
+        names.extend(re.findall(r"<text.*?</text>", group[0], re.S))
+        return re.sub(r"<text.*?</text>\n?", "", group[0], flags=re.S)
+
+    svg = re.sub(r'<g id="[^"]*" class="cluster">.*?</g>', taken, svg, flags=re.S)
+    above = [name.replace("<text", '<text stroke="#fafbfc" stroke-width="3" paint-order="stroke"', 1) for name in names]
+    end = svg.rindex("</g>")
+    return svg[:end] + "".join(f"{name}\n" for name in above) + svg[end:]
 
 
 def _for_mermaid(text: str) -> str:
