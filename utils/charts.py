@@ -99,7 +99,9 @@ def _axis_of(values: Any, start: float, end: float, log: bool, include: Sequence
             middle = math.sqrt(low * high)
             low, high = middle / math.sqrt(10), middle * math.sqrt(10)
     else:
-        room = (high - low) * 0.05 or abs(high) * 0.1 or 0.5
+        if low == high == 0:
+            high = 1.0
+        room = (high - low) * 0.05 or abs(high) * 0.1
         low, high = (0.0 if 0 <= low < 0.3 * high else low - room), high + room
     return _Axis(low, high, start, end, log)
 
@@ -244,7 +246,8 @@ def ranges(rows: Sequence[Line], name: str, *, band: tuple[float, float] | None 
         parts.append(f'<text x="{x(value):.1f}" y="{height - 8}" text-anchor="middle">{_number(value)}</text>')
     for i, (row, values) in enumerate(zip(rows, used, strict=True)):
         middle = y(i + 0.5)
-        short = row.name if len(row.name) <= 19 else f"…{row.name[-18:]}"
+        short = row.name.removesuffix(".weight")
+        short = short if len(short) <= 19 else f"…{short[-18:]}"
         parts.append(f'<text x="{left - 8}" y="{middle + 4:.1f}" text-anchor="end">{escape(short)}')
         parts.append(f"<title>{escape(row.name)}</title></text>")
         if values.size:
@@ -282,7 +285,7 @@ def rebinned(histograms: Histograms, bins: int = 48) -> tuple[Any, Any]:
 
 
 def heat(histograms: Histograms, name: str, *, height: int = 150) -> str:
-    """Histograms over time: a column for each, darker where there are more values (by the square root)."""
+    """Histograms over time: a column for each, more opaque where there are more values (by the square root)."""
     shares, edges = rebinned(histograms)
     size = -(-len(shares) // 200)  # neighbours of a long run share a column
     shares = np.stack([shares[i : i + size].mean(0) for i in range(0, len(shares), size)])

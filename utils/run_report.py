@@ -26,6 +26,8 @@ __all__ = ["page", "write_report"]
 _COLORS = ("var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)", "var(--c5)")
 #: so many layers have their histograms shown at once; those of the others are folded up
 _OPEN = 12
+#: and so many have rows of their own in the charts by layer
+_ROWS = 16
 
 _PAGE_STYLE = """
 :root { color-scheme: light dark; --page: #f7f7f5; --card: #ffffff; --ink: #1d2127; --soft: #5f6873; --line: #e3e5e8;
@@ -53,7 +55,8 @@ h2 + p { max-width: 48rem; font-size: .92rem; }
   border-radius: 6px; padding: .6rem .9rem; overflow-wrap: anywhere; }
 .verdicts b { color: var(--kind); margin-right: .5rem; }
 .bad { --kind: var(--bad); } .note { --kind: var(--note); } .good { --kind: var(--good); }
-.cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); }
+.cards { display: grid; gap: 1rem; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1rem; min-width: 0; }
 .card svg + h3 { margin-top: 1rem; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
@@ -101,8 +104,8 @@ def page(
         _dead(history),
         _histograms(
             "Outputs of layers over time",
-            "Each column is a histogram, darker where there are more values. A healthy layer keeps its width; where "
-            "values gather at 0, or at the ends of an activation function, little passes.",
+            "Each column is a histogram, stronger in colour where there are more values. A healthy layer keeps its "
+            "width; where values gather at 0, or at the ends of an activation function, little passes.",
             history.activations,
             history.info.get("layers", {}),
         ),
@@ -159,10 +162,6 @@ def _figure(value: float) -> str:
     return f"{value:.4g}" if np.isfinite(value) else str(value)
 
 
-def _bytes(value: float) -> str:
-    return f"{value / 2**30:.2f} GiB" if value >= 2**30 else f"{value / 2**20:.1f} MiB"
-
-
 def _duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
@@ -187,8 +186,7 @@ def _head(history: History, title: str) -> str:
             facts.append(("learning rate" if name == "lr" else name, _figure(float(series.values[0]))))
     facts += [(f"last {name}", _figure(float(history[name].values[-1]))) for name in list(history.values)[:4]]
     shown = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}</dd></div>" for n, v in facts)
-    signs = {"bad": "✕", "note": "!", "good": "✓"}
-    said = "".join(f'<li class="{v.kind}"><b>{signs[v.kind]}</b>{escape(v.text)}</li>' for v in verdicts(history))
+    said = "".join(f'<li class="{v.kind}"><b>{v.sign}</b>{escape(v.text)}</li>' for v in verdicts(history))
     return f'<h1>{escape(title)}</h1><dl class="facts">{shown}</dl><ul class="verdicts">{said}</ul>\n'
 
 
@@ -235,13 +233,17 @@ def _layers(history: History) -> str:
     weights = list(history.ratios) or list(history.gradients)
     flow, ratios = _plotted(history.gradients, weights), _plotted(history.ratios, weights)
     cards, by_layer = [], []
+    some = sorted({round(i * (len(weights) - 1) / (_ROWS - 1)) for i in range(_ROWS)})
+    shown = {weights[i] for i in some} if len(weights) > _ROWS else set(weights)
+    few = f" ({len(shown)} of {len(weights)})" if len(shown) < len(weights) else ""
     if flow:
-        by_layer.append(f"<h3>Gradient norm by layer, input at the top</h3>{ranges(flow, 'gradient norm by layer')}")
+        drawn = ranges([line for line in flow if line.name in shown], "gradient norm by layer")
+        by_layer.append(f"<h3>Gradient norm by layer{few}, input at the top</h3>{drawn}")
         drawn = _chart(flow, "gradient norm over time", log=True, smooth=True)
         cards.append(("Gradient norm over time", drawn))
     if ratios:
-        drawn = ranges(ratios, "update over weight by layer", band=HEALTHY)
-        by_layer.append(f"<h3>Update / weight by layer</h3>{drawn}")
+        drawn = ranges([line for line in ratios if line.name in shown], "update over weight by layer", band=HEALTHY)
+        by_layer.append(f"<h3>Update / weight by layer{few}</h3>{drawn}")
         drawn = _chart(ratios, "update over weight over time", log=True, smooth=True, band=HEALTHY)
         cards.append(("Update / weight over time", drawn))
     cards.append(("", "".join(by_layer)))
@@ -267,7 +269,7 @@ def _dead(history: History) -> str:
     parts = []
     if history.dead:
         curves = [line._replace(y=100 * line.y / history.units[line.name].values) for line in _plotted(history.dead)]
-        zeros = [line._replace(y=100 * line.y) for line in _plotted(history.zeros) if line.name in history.dead]
+        zeros = [line._replace(y=100 * line.y) for line in _plotted(history.zeros, list(history.dead))]
         cards = [
             ("Dead units, % of each layer's", _chart(curves, "dead units in percent")),
             ("Zeros among the outputs, %", _chart(zeros, "zeros in percent")),
@@ -310,7 +312,7 @@ def _costs(history: History) -> str:
     cards = []
     if "seconds" in history.costs:
         steps, seconds = history.costs["seconds"]
-        looked = np.isin(steps, history.costs["memory"].steps if "memory" in history.costs else [])
+        looked = np.isin(steps, next((series.steps for series in history.weights.values()), []))
         parts = {"steps between looks": ~looked, "steps with a look at the model": looked}
         curves = [
             Line(name, steps[part], seconds[part] * 1000, color)

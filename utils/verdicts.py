@@ -16,6 +16,8 @@ __all__ = ["HEALTHY", "Verdict", "layer_name", "training_loss", "verdicts"]
 
 #: ‖update‖ / ‖weight‖ between which a layer learns well
 HEALTHY = (1e-4, 1e-2)
+#: what the lectures expect; a layer that learns so quickly is not slow, however quick others are
+USUAL = 1e-3
 #: how far outside of that a layer may be before a word is said about it
 LEEWAY = 3.0
 #: from this factor between two layers on, one is said to be slow
@@ -28,8 +30,13 @@ class Verdict(NamedTuple):
     kind: str
     text: str
 
+    @property
+    def sign(self) -> str:
+        """The kind as one character."""
+        return {"bad": "✕", "note": "!", "good": "✓"}[self.kind]
+
     def __str__(self) -> str:
-        return f"{ {'bad': '✕', 'note': '!', 'good': '✓'}[self.kind] } {self.text}"
+        return f"{self.sign} {self.text}"
 
 
 def layer_name(name: str) -> str:
@@ -142,7 +149,7 @@ def _validation(history: History) -> list[Verdict]:
 def _speed(history: History) -> list[Verdict]:
     """One layer that learns much slower than another; where steps do not tell, gradients of different sizes."""
     pair = _far_apart(history.ratios, history, SLOW)
-    if pair is not None:
+    if pair is not None and _medians(history.ratios)[pair[0]] < USUAL:
         slow, fast, times, numbers = pair
         text = f"{layer_name(slow)} learns {times} times slower than {layer_name(fast)} (update / weight {numbers})."
         return [Verdict("bad", _capital(text) + _vanishing(history, slow, fast))]
