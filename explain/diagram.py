@@ -151,6 +151,7 @@ class Graph:
         for kind in dict.fromkeys(v.kind for v in self.nodes.values()):
             fill, border, *_ = _STYLES[kind]
             lines.append(f"  classDef {kind} fill:{fill},stroke:{border},color:{_INK}")
+        lines += [f"  style {key} fill:#fafbfc,stroke:#aab2bf,color:{_INK}" for key in self.clusters]
         return "\n".join([*lines, ""])
 
     def _nested(self) -> Iterator[tuple[int, bool, str | None]]:
@@ -250,5 +251,14 @@ def _names_on_top(svg: str) -> str:
 
 def _for_mermaid(text: str) -> str:
     """Text inside quotes: what Mermaid or HTML would read as its own, as entity codes."""
-    codes = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;", "|": "#124;"}
+    codes = {
+        "#": "#35;",
+        '"': "#quot;",
+        "<": "#lt;",
+        ">": "#gt;",
+        "&": "#amp;",
+        "`": "#96;",
+        "|": "#124;",
+        "\\": "#92;",
+    }
     return "".join(codes.get(c, c) for c in text)

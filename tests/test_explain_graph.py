@@ -327,16 +327,16 @@ def test_mermaid_s_texts_are_escaped():
     assert len(quoted) == 4  # frame, vertex, sign, edge: no quote inside them
 
     def read(text):
-        codes = {"quot": '"', "lt": "<", "gt": ">", "amp": "&", "96": "`", "124": "|", "35": "#"}
+        codes = {"quot": '"', "lt": "<", "gt": ">", "amp": "&", "96": "`", "124": "|", "92": "\\", "35": "#"}
         return re.sub(r"#(\w+);", lambda m: codes[m[1]], text.replace("<br/>", "\n"))
 
     assert [read(t) for t in quoted] == [NASTY, f"{NASTY}\n{NASTY}", "+", NASTY]
-    assert not set("<>`|&") & set("".join(quoted).replace("<br/>", ""))
+    assert not set("<>`|&\\") & set("".join(quoted).replace("<br/>", ""))
     assert lines[1].startswith("  subgraph c0[")
     assert lines[3] == "  end"
     assert re.fullmatch(r'    n0\("[^"]*"\):::input', lines[2])
     assert re.fullmatch(r'  n0 -->\|"[^"]*"\| n1', lines[5])
-    assert {"classDef input", "classDef sign"} <= {" ".join(line.split()[:2]) for line in lines[6:]}
+    assert [" ".join(line.split()[:2]) for line in lines[6:]] == ["classDef input", "classDef sign", "style c0"]
 
 
 @with_dot
