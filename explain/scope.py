@@ -51,6 +51,8 @@ class _Switches:
 
 
 _SWITCHES = _Switches()
+#: held while a hook is hung in or taken out
+_HANGING = threading.Lock()
 
 
 class Looking:
@@ -68,13 +70,15 @@ class Looking:
         self._hang(module, module.register_forward_pre_hook, function)
 
     def _hang(self, module: nn.Module, register: Any, function: Callable[..., Any]) -> None:
-        handle = register(lambda *given: function(*given) if threading.get_ident() == self._thread else None)
+        with _HANGING:
+            handle = register(lambda *given: function(*given) if threading.get_ident() == self._thread else None)
 
         def take_out() -> None:
-            handle.remove()
-            left = vars(module).get("_hooks")
-            if left is not None and not any(vars(left).values()):
-                del module._hooks  # a module that never had one is called, and joined to its neighbours, more quickly
+            with _HANGING:
+                handle.remove()
+                left = vars(module).get("_hooks")
+                if left is not None and not any(vars(left).values()):
+                    del module._hooks  # a module that never had one is called, and joined to others, more quickly
 
         self._stack.callback(take_out)
 

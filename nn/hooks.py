@@ -73,7 +73,7 @@ def _each(hooks: Hooks, slot: str) -> list[tuple[int, Any, dict[str, bool]]]:
     return [
         (key, hook, owner.options.get(key, {}))
         for owner in (GLOBAL, hooks)
-        for key, hook in getattr(owner, slot).items()
+        for key, hook in list(getattr(owner, slot).items())  # at once, as other threads may add some
     ]
 
 

@@ -149,9 +149,10 @@ class Module(HookMethods, StateMethods):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            if self._hooks is None:
+            hooks = self._hooks  # read once: another thread may take the last one out
+            if hooks is None:
                 return self.forward(*args, **kwargs)
-            return call_with_hooks(self, self._hooks, args, kwargs)
+            return call_with_hooks(self, hooks, args, kwargs)
         except Exception as error:
             _note_place(error, self)
             raise

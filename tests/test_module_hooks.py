@@ -7,6 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.nn.hooks import Hooks
 from chainrule.nn.modules import module as machinery
 
 
@@ -245,3 +246,18 @@ def test_messages_of_load_state_dict_are_torchs(state, torch):
         texts.append(str(caught.value).replace("torch.Size(", "").replace("])", "]"))
     ours = texts[0].replace("chainrule.Size(", "").replace("Size(", "")
     assert ours == texts[1]
+
+
+def test_the_last_hook_is_taken_out_while_the_module_is_called():
+    """As another thread may do it between the module's look for hooks and their calls."""
+
+    class Racing(nn.Identity):
+        def __init__(self):
+            super().__init__()
+            self.found = [Hooks()]
+
+        @property
+        def _hooks(self):
+            return self.found.pop() if self.found else None
+
+    assert Racing()(cr.ones(1)).item() == 1.0
