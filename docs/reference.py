@@ -314,8 +314,14 @@ def table(things: list[Thing]) -> list[str]:
     lines = [".. list-table::", "   :class: names", "   :widths: auto", ""]
     for thing in things:
         lines += [f"   * - :py:obj:`{thing.name} <{thing.full}>`"]
-        lines += [f"     - {inline(first_sentence(documentation(thing.value))) or escape(str(thing.value))[:60]}"]
+        lines += [f"     - {inline(first_sentence(documentation(thing.value))) or escape(brief(thing.value))}"]
     return [*lines, ""]
+
+
+def brief(value: Any) -> str:
+    """A plain value on one line."""
+    text = str(value).strip().partition("\n")[0]
+    return text if len(text) < 60 else f"{text[:57]}..."
 
 
 def chapter_of(path: str) -> str:

@@ -31,7 +31,8 @@ INTERNAL = {
     *("nn.feed_forward", "nn.hooks", "nn.reduction", "nn.registration", "nn.state", "nn.tuples", "nn.modules.module"),
     *("optim.custom", "optim.master", "optim.plan", "optim.together", "optim.lr_scheduler.base"),
     *("testing.calls", "testing.numeric"),
-    *("utils.reports", "utils.data.transforms.images", "utils.tensorboard.graph", "utils.tensorboard.library"),
+    *("utils.charts", "utils.measures", "utils.recorded", "utils.reports", "utils.data.transforms.images"),
+    *("utils.tensorboard.graph", "utils.tensorboard.library"),
 }
 
 
