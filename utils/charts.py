@@ -247,7 +247,7 @@ def ranges(rows: Sequence[Line], name: str, *, band: tuple[float, float] | None 
     for i, (row, values) in enumerate(zip(rows, used, strict=True)):
         middle = y(i + 0.5)
         short = row.name.removesuffix(".weight")
-        short = short if len(short) <= 19 else f"…{short[-18:]}"
+        short = short if len(short) <= 17 else f"…{short[-16:]}"
         parts.append(f'<text x="{left - 8}" y="{middle + 4:.1f}" text-anchor="end">{escape(short)}')
         parts.append(f"<title>{escape(row.name)}</title></text>")
         if values.size:

@@ -58,7 +58,7 @@ h2 + p { max-width: 48rem; font-size: .92rem; }
 .cards { display: grid; gap: 1rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1rem; min-width: 0; }
-.card svg + h3 { margin-top: 1rem; }
+.card * + h3 { margin-top: 1rem; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -232,23 +232,26 @@ def _spans_decades(curves: Sequence[Line]) -> bool:
 def _layers(history: History) -> str:
     weights = list(history.ratios) or list(history.gradients)
     flow, ratios = _plotted(history.gradients, weights), _plotted(history.ratios, weights)
-    cards, by_layer = [], []
     some = sorted({round(i * (len(weights) - 1) / (_ROWS - 1)) for i in range(_ROWS)})
     shown = {weights[i] for i in some} if len(weights) > _ROWS else set(weights)
     few = f" ({len(shown)} of {len(weights)})" if len(shown) < len(weights) else ""
+    over_time, by_layer = [], []
     if flow:
         drawn = ranges([line for line in flow if line.name in shown], "gradient norm by layer")
         by_layer.append(f"<h3>Gradient norm by layer{few}, input at the top</h3>{drawn}")
         drawn = _chart(flow, "gradient norm over time", log=True, smooth=True)
-        cards.append(("Gradient norm over time", drawn))
+        over_time.append(f"<h3>Gradient norm over time</h3>{drawn}")
     if ratios:
         drawn = ranges([line for line in ratios if line.name in shown], "update over weight by layer", band=HEALTHY)
         by_layer.append(f"<h3>Update / weight by layer{few}</h3>{drawn}")
         drawn = _chart(ratios, "update over weight over time", log=True, smooth=True, band=HEALTHY)
-        cards.append(("Update / weight over time", drawn))
-    cards.append(("", "".join(by_layer)))
+        over_time.append(f"<h3>Update / weight over time</h3>{drawn}")
     if not by_layer:
         return ""
+    # of the two kinds of charts, those of about half the other's height share a card
+    deep = len(shown) > 8
+    cards = [("", "".join(over_time)), *[("", c) for c in by_layer]] if deep else [("", c) for c in over_time]
+    cards += [] if deep else [("", "".join(by_layer))]
     text = (
         "Gradients as the optimizer sees them, and by how much a step changes a layer's weights, relative to their "
         "norm. The green band, 0.0001 to 0.01, is healthy. Dots are medians over time, bars hold 10 to 90 % of it."
