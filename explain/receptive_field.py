@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -44,12 +44,13 @@ class ReceptiveField:
     reached: tuple[tuple[int, int], ...] | None
     _seen: Any = field(repr=False)
 
-    def box(self, unit: tuple[int, ...] | None = None, *, clip: bool = True) -> tuple[tuple[int, int], ...]:
+    def box(self, unit: Iterable[int] | None = None, *, clip: bool = True) -> tuple[tuple[int, int], ...]:
         """(first, last) input element that a unit (by default the one at the centre) can see, without the padding.
 
-        clip=False: with the padding, and as if the input went on. IndexError for a unit that there is not.
+        unit: its place, (y, x) of images, such as `top_inputs` gives. clip=False: with the padding, and as if the input
+        went on. IndexError for a unit that there is not.
         """
-        unit = self.centre if unit is None else tuple(unit)
+        unit = self.centre if unit is None else tuple([int(i) for i in unit])
         if len(unit) != len(self.units) or any(not 0 <= i < n for i, n in zip(unit, self.units)):
             raise IndexError(f"there is no unit {unit}: the layer has {self.units}")
         pairs = self._seen(unit)
@@ -57,7 +58,7 @@ class ReceptiveField:
             return pairs
         return tuple([(max(a, 0), min(b, n - 1)) for (a, b), n in zip(pairs, self.input_size[2:])])
 
-    def window(self, unit: tuple[int, ...] | None = None) -> tuple[slice, ...]:
+    def window(self, unit: Iterable[int] | None = None) -> tuple[slice, ...]:
         """The same as slices: `image[..., *field.window((3, 4))]` is what the unit sees of an image."""
         return tuple([slice(a, b + 1) for a, b in self.box(unit)])
 
@@ -95,6 +96,8 @@ def receptive_field(
     given = input_size if isinstance(input_size, Tensor) else None
     if given is None and not (is_shape(input_size) and len(input_size) > 2):
         raise ValueError(f"receptive_field: input_size is (batch, channels, ...), not {input_size!r}")
+    if given is not None and not given.is_floating_point():
+        raise TypeError(f"receptive_field: the input is a tensor of floats, not {given.dtype}")
     module = model if layer is None else layer_of(model, layer)
     with fork_rng():
         x = made(model, tuple(input_size), None, device)[0][0] if given is None else given

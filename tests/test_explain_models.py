@@ -5,7 +5,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import models, nn
-from chainrule.explain import receptive_field, summary
+from chainrule.explain import receptive_field, summary, top_inputs
 from chainrule.models.googlenet import Inception
 from chainrule.nn import functional as F
 
@@ -490,12 +490,29 @@ def test_in_place_layers_and_a_given_image():
     )
 
 
+def test_what_a_unit_answered_to_is_cut_out():
+    """A spot is somewhere in each image; the strongest unit is the one that sees all of it."""
+    model = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(1, 1, 3, bias=False))
+    with cr.no_grad():
+        model[1].weight.fill_(1.0)
+    images = cr.zeros(3, 1, 16, 16)
+    for i, (y, x) in enumerate([(2, 8), (6, 4), (8, 10)]):
+        images[i, 0, y : y + 6, x : x + 6] = 1 + i
+    top = top_inputs(model, images, k=3)
+    field = receptive_field(model, None, images)
+    assert top.indices.tolist() == [2, 1, 0]
+    for image, place, brightness in zip(top.inputs, top.places, (3, 2, 1)):
+        assert (image[..., *field.window(place)] == brightness).all()
+
+
 def test_receptive_fields_that_are_refused():
     model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU())
     with pytest.raises(ValueError, match="no layer '2'"):
         receptive_field(model, "2", (1, 1, 8, 8))
     with pytest.raises(ValueError, match="input_size is"):
         receptive_field(model, "1", (8, 8))
+    with pytest.raises(TypeError, match="a tensor of floats, not"):
+        receptive_field(model, "1", cr.zeros(1, 1, 8, 8, dtype=cr.int64))
     with pytest.raises(IndexError, match=r"no unit \(9, 0\)"):
         receptive_field(model, "1", (1, 1, 8, 8), samples=0).box((9, 0))
 
