@@ -11,6 +11,7 @@ from ..autograd import FUNCTIONS, Tensor, no_grad
 from ..utils.data import DataLoader, Dataset
 from .batches import batches, place_of
 from .descent import counted
+from .receptive_field import receptive_field
 from .scope import looking
 from .scores import Target, scores
 
@@ -18,12 +19,16 @@ __all__ = ["TopInputs", "top_inputs"]
 
 
 class TopInputs(NamedTuple):
-    """What `top_inputs` finds: inputs (k, ...), the unit's values (k,), indices in the data (k,), places (k, D)."""
+    """What `top_inputs` finds: inputs (k, ...), the unit's values (k,), indices in the data (k,), places (k, D).
+
+    crops: k tensors (C, h, w), what the unit saw of each input; smaller at the border. Empty where not asked for.
+    """
 
     inputs: Tensor
     values: Tensor
     indices: Tensor
     places: Tensor
+    crops: tuple[Tensor, ...] = ()
 
 
 def top_inputs(
@@ -33,6 +38,7 @@ def top_inputs(
     unit: Target = 0,
     *,
     k: int = 9,
+    crop: bool = False,
     batch: int = 64,
     progress: bool = False,
 ) -> TopInputs:
@@ -43,28 +49,38 @@ def top_inputs(
     the model's own output. data: inputs (N, ...), a Dataset of inputs or of tuples that begin with one, or batches of
     either, such as a DataLoader gives; `indices` count samples in the order in which they come, so a loader that
     shuffles counts otherwise than its data set. batch: how many of a tensor or data set go through at once; only k
-    inputs are kept, on the model's device. ValueError for k < 1 and for no data.
+    inputs are kept, on the model's device. crop: cut out of each what the unit sees from its place, by
+    `receptive_field`. ValueError for k < 1, for no data, and for crops where the unit has no place.
     Source: M. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", 2014.
     """
     if k < 1 or batch < 1:
         raise ValueError(f"the {k} largest in batches of {batch}; one at least is needed")
     total = math.ceil(len(data) / batch) if isinstance(data, Tensor) else None
-    best: TopInputs | None = None
+    best: list[Tensor] = []
     seen = 0
     with looking(model) as look, no_grad(), counted(total, progress) as tick:
         run = look.until(model, [layer])
         for inputs, _ in batches(data, batch, place_of(model)):
             values, places = _answers(run(inputs.clone())[0], unit)  # a model may change its input
             indices = FUNCTIONS["arange"](seen, seen + len(inputs), device=inputs.device)
-            found = TopInputs(inputs, values, indices, places)
-            if best is not None:
-                found = TopInputs(*[FUNCTIONS["cat"](pair) for pair in zip(best, found, strict=True)])
-            order = found.values.argsort(descending=True, stable=True)[:k]
-            best, seen = TopInputs(*[field[order] for field in found]), seen + len(inputs)
-            tick({"largest": best.values[0]})
-    if best is None:
+            found = [inputs, values, indices, places]
+            if best:
+                found = [FUNCTIONS["cat"](pair) for pair in zip(best, found, strict=True)]
+            order = found[1].argsort(descending=True, stable=True)[:k]
+            best, seen = [field[order] for field in found], seen + len(inputs)
+            tick({"largest": best[1][0]})
+    if not best:
         raise ValueError("there are no inputs in the data")
-    return best
+    inputs, values, indices, places = best
+    crops: tuple[Tensor, ...] = ()
+    if crop:
+        if not places.shape[1]:
+            raise ValueError("a crop is what a channel of maps (N, C, ...) sees from a place; this unit has none")
+        field = receptive_field(model, layer, inputs[:1], samples=0)
+        crops = tuple(
+            [x[(slice(None), *field.window(tuple(at)))] for x, at in zip(inputs, places.tolist(), strict=True)]
+        )
+    return TopInputs(inputs, values, indices, places, crops)
 
 
 def _answers(output: Any, unit: Target) -> tuple[Tensor, Tensor]:

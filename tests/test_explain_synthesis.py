@@ -463,8 +463,9 @@ def test_top_inputs_of_a_class_a_place_and_a_function():
 
 def test_top_inputs_of_few_and_of_equal_ones():
     model = nn.Linear(2, 1)
-    found = explain.top_inputs(model, cr.ones(5, 2), k=9, batch=2)
-    assert found.indices.tolist() == [0, 1, 2, 3, 4]  # the first of equal ones first
+    assert explain.top_inputs(model, cr.rand(5, 2), k=9, batch=2).indices.sort().values.tolist() == [0, 1, 2, 3, 4]
+    found = explain.top_inputs(model, cr.ones(200, 2), k=150, batch=120)
+    assert found.indices.tolist() == list(range(150))  # the first of equal ones first
     for bad, error, message in (
         (cr.ones(0, 2), ValueError, "no inputs in the data"),
         (3, TypeError, "data is a tensor"),
@@ -473,6 +474,26 @@ def test_top_inputs_of_few_and_of_equal_ones():
             explain.top_inputs(model, bad)
     with pytest.raises(ValueError, match="one at least"):
         explain.top_inputs(model, cr.ones(5, 2), k=0)
+
+
+def test_crops_are_all_that_the_unit_saw():
+    model, images = digits_model(), digit_images(60)
+    for layer, unit in (("conv1", 3), ("conv2", 5)):
+        found = explain.top_inputs(model, images, layer, unit, k=8, crop=True)
+        assert cr.equal(found.indices, explain.top_inputs(model, images, layer, unit, k=8).indices)
+        for image, value, place, crop in zip(
+            found.inputs, found.values, found.places.tolist(), found.crops, strict=True
+        ):
+            rows, columns = ([max(0, i - 1), i + 2] for i in place)
+            if layer == "conv2":  # 3 x 3 of a pool of 2 x 2 behind 3 x 3: 8 pixels, from 2 i - 3 on
+                rows, columns = ([max(0, 2 * i - 3), 2 * i + 5] for i in place)
+            assert cr.equal(crop, image[:, slice(*rows), slice(*columns)])
+            hidden = cr.full_like(image, 0.5)
+            hidden[:, slice(*rows), slice(*columns)] = crop
+            again = explain.top_inputs(model, hidden[None], layer, (unit, *place))
+            assert again.values.item() == pytest.approx(value.item(), rel=1e-4)
+    with pytest.raises(ValueError, match="this unit has none"):
+        explain.top_inputs(model, images, crop=True)
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------
