@@ -19,6 +19,8 @@ from surface import ATTRIBUTES, Thing, first_sentence, load, methods, surface
 import chainrule
 from chainrule.autograd import Composite, Op
 
+#: the modules of a training's record
+RECORDING = ("recorder", "history", "verdicts", "run_report", "charts", "measures", "progress")
 #: chapters: their titles, and the modules in them by the beginnings of their paths
 CHAPTERS = {
     "Tensors and functions": ("",),
@@ -28,7 +30,7 @@ CHAPTERS = {
     "Optimizers": ("optim", "amp"),
     "Data": ("utils.data", "utils.images"),
     "Models": ("models",),
-    "Looking inside": ("explain", "utils.recorder", "utils.report", "utils.progress", "utils.tensorboard"),
+    "Looking inside": ("explain", *[f"utils.{name}" for name in RECORDING], "utils.tensorboard"),
     "Probability": ("distributions",),
     "Training aids and tools": ("utils", "testing", "serialization", "hub"),
     "Devices and processes": ("cuda", "cpu", "accelerator", "backends", "distributed", "multiprocessing"),
