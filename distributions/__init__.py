@@ -1,8 +1,13 @@
 """Probability distributions, by the names and module paths of torch.distributions.
 
 Each has `sample`, `log_prob`, `entropy`, moments and, where PyTorch has them, `rsample` (samples that carry gradients
-to the parameters), `cdf` and `icdf`. `kl_divergence(p, q)` gives closed forms. Parameters are checked unless
-`validate_args=False`.
+to the parameters), `cdf` and `icdf`. `kl_divergence(p, q)` gives closed forms. Parameters are numbers or tensors, which
+broadcast to the batch's shape and set dtype and device of what comes out; they are checked unless
+`validate_args=False`. Logarithms are natural ones.
+
+Densities and moments are the textbooks': N. Johnson, S. Kotz, N. Balakrishnan, "Continuous univariate distributions",
+1994 and 1995; N. Johnson, A. Kemp, S. Kotz, "Univariate discrete distributions", 2005. The design, with its shapes of
+samples, batches and events, is that of J. Dillon et al., "TensorFlow Distributions", 2017.
 
 >>> from chainrule.distributions import Normal, kl_divergence
 >>> p = Normal(0.0, 1.0)
