@@ -19,7 +19,10 @@ def one_of(probs: Any, logits: Any) -> str:
 
 
 class Chances(Distribution):
-    """A distribution of which each element has a probability, given as `probs` or as `logits` = log(p / (1 - p))."""
+    """A distribution of which each element has a probability, given as `probs` or as `logits` = log(p / (1 - p)).
+
+    ValueError where both are given, or neither.
+    """
 
     def _take_chances(self, probs: Any, logits: Any) -> None:
         name = one_of(probs, logits)

@@ -14,7 +14,11 @@ __all__ = ["Bernoulli"]
 
 
 class Bernoulli(Chances):
-    """1 with probability `probs` = σ(`logits`), otherwise 0."""
+    """1 with probability p = `probs` = σ(`logits`), otherwise 0; float values of the parameter's dtype.
+
+    log p(x) = x log p + (1 - x) log(1 - p), mean p, variance p (1 - p). ValueError unless one of both is given.
+    Source: Johnson, Kemp, Kotz, 2005, chapter 3.
+    """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     support = constraints.boolean

@@ -15,7 +15,11 @@ __all__ = ["Beta"]
 
 
 class Beta(ExponentialFamily):
-    """x^(a - 1) (1 - x)^(b - 1) / B(a, b) on (0, 1), a = `concentration1`, b = `concentration0`."""
+    """p(x) = x^(a - 1) (1 - x)^(b - 1) / B(a, b) on (0, 1), a = `concentration1`, b = `concentration0`.
+
+    Mean a / (a + b), variance a b / ((a + b)² (a + b + 1)). `rsample` takes the first of two shares of a Dirichlet
+    sample. Source: Johnson, Kotz, Balakrishnan, 1995, chapter 25.
+    """
 
     arg_constraints = {"concentration1": constraints.positive, "concentration0": constraints.positive}
     support = constraints.unit_interval

@@ -42,7 +42,13 @@ def binomial_sample(n: Any, p: Any) -> Any:
 
 
 class Binomial(Chances):
-    """The number of successes among `total_count` trials of probability `probs`."""
+    """The number of successes among n = `total_count` trials of probability p = `probs` = σ(`logits`).
+
+    P(k) = n! / (k! (n - k)!) pᵏ (1 - p)ⁿ⁻ᵏ, k = 0, ..., n; mean n p, variance n p (1 - p). `entropy` and
+    `enumerate_support` want one total_count for the whole batch (NotImplementedError). Sources: Johnson, Kemp,
+    Kotz, 2005, chapter 3; D. Relles, "A simple algorithm for generating binomial random variables when N is large",
+    1972.
+    """
 
     arg_constraints = {
         "total_count": constraints.nonnegative_integer,

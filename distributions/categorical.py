@@ -18,7 +18,9 @@ __all__ = ["Categorical"]
 class Categorical(Distribution):
     """Integers 0, ..., K - 1 with the probabilities `probs` (..., K), made to sum to 1, or softmax(`logits`).
 
-    Samples are int64, of the batch's shape (...).
+    Samples are int64, of the batch's shape (...); log_prob(k) = log pₖ, entropy -Σ pₖ log pₖ; mean and variance are
+    NaN, as the numbers are names. ValueError unless one of both is given, of at least one dimension. Source: K.
+    Murphy, "Probabilistic machine learning: an introduction", 2022, section 2.5.
     """
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}

@@ -14,7 +14,11 @@ __all__ = ["Cauchy"]
 
 
 class Cauchy(Distribution):
-    """1 / (π scale (1 + ((x - loc) / scale)²)); it has no mean and no variance."""
+    """p(x) = 1 / (π scale (1 + ((x - loc) / scale)²)); it has no mean and no variance.
+
+    loc is the median, scale half the width at half the height; entropy log(4π scale). Source: Johnson, Kotz,
+    Balakrishnan, 1994, chapter 16.
+    """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.real

@@ -11,7 +11,10 @@ __all__ = ["Chi2"]
 
 
 class Chi2(Gamma):
-    """The sum of `df` squared standard normal numbers: Gamma(df / 2, 1 / 2)."""
+    """The sum of `df` squared standard normal numbers: Gamma(df / 2, 1 / 2), of mean df and variance 2 df.
+
+    Source: Johnson, Kotz, Balakrishnan, 1994, chapter 18.
+    """
 
     arg_constraints = {"df": constraints.positive}
 

@@ -22,7 +22,7 @@ class ConstraintRegistry:
         self._registry: dict[type, Callable[[Any], Any]] = {}
 
     def register(self, constraint: Any, factory: Any = None) -> Any:
-        """Enter a factory for a class of constraints (or for an instance's class); also a decorator."""
+        """Enter a factory for a class of constraints (or an instance's); also a decorator. TypeError for others."""
         if factory is None:
             return lambda f: self.register(constraint, f)
         kind = type(constraint) if isinstance(constraint, constraints.Constraint) else constraint

@@ -50,13 +50,13 @@ __all__ = [
 
 
 class Constraint:
-    """A set of values. Subclasses define `check`."""
+    """A set of values. Subclasses define `check`, and set `event_dim` and `is_discrete`."""
 
     is_discrete: Any = False
     event_dim: Any = 0
 
     def check(self, value: Any) -> Any:
-        """A boolean tensor: for each event, whether it is in the set."""
+        """Whether each event is in the set: booleans, of value's shape without the last `event_dim` dimensions."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -110,7 +110,7 @@ class _DependentProperty(property, _Dependent):
 
 
 class _IndependentConstraint(Constraint):
-    """`base_constraint` on all of the last dimensions together."""
+    """`base_constraint` on all of the last `reinterpreted_batch_ndims` dimensions together."""
 
     def __init__(self, base_constraint: Any, reinterpreted_batch_ndims: int) -> None:
         self.base_constraint, self.reinterpreted_batch_ndims = base_constraint, reinterpreted_batch_ndims
@@ -145,6 +145,8 @@ class MixtureSameFamilyConstraint(Constraint):
 
 
 class _Boolean(Constraint):
+    """0 and 1."""
+
     is_discrete = True
 
     def check(self, value: Any) -> Any:
@@ -152,6 +154,8 @@ class _Boolean(Constraint):
 
 
 class _OneHot(Constraint):
+    """Vectors of zeros and a single 1."""
+
     is_discrete, event_dim = True, 1
 
     def check(self, value: Any) -> Any:
@@ -174,6 +178,8 @@ def _whole(value: Any, inside: Any) -> Any:
 
 
 class _IntegerInterval(_Bounded):
+    """Whole numbers from lower_bound to upper_bound, both included."""
+
     is_discrete = True
 
     def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
@@ -184,6 +190,8 @@ class _IntegerInterval(_Bounded):
 
 
 class _IntegerLessThan(_Bounded):
+    """Whole numbers up to upper_bound, which is included."""
+
     is_discrete = True
 
     def __init__(self, upper_bound: Any) -> None:
@@ -194,6 +202,8 @@ class _IntegerLessThan(_Bounded):
 
 
 class _IntegerGreaterThan(_Bounded):
+    """Whole numbers from lower_bound on, which is included."""
+
     is_discrete = True
 
     def __init__(self, lower_bound: Any) -> None:
@@ -204,11 +214,15 @@ class _IntegerGreaterThan(_Bounded):
 
 
 class _Real(Constraint):
+    """All numbers, infinities too, but not NaN."""
+
     def check(self, value: Any) -> Any:
         return value == value  # false for NaN alone
 
 
 class _GreaterThan(_Bounded):
+    """x > lower_bound."""
+
     def __init__(self, lower_bound: Any) -> None:
         self.lower_bound = lower_bound
 
@@ -217,11 +231,15 @@ class _GreaterThan(_Bounded):
 
 
 class _GreaterThanEq(_GreaterThan):
+    """x >= lower_bound."""
+
     def check(self, value: Any) -> Any:
         return self.lower_bound <= value
 
 
 class _LessThan(_Bounded):
+    """x < upper_bound."""
+
     def __init__(self, upper_bound: Any) -> None:
         self.upper_bound = upper_bound
 
@@ -230,6 +248,8 @@ class _LessThan(_Bounded):
 
 
 class _Interval(_Bounded):
+    """lower_bound <= x <= upper_bound."""
+
     def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
 
@@ -238,11 +258,15 @@ class _Interval(_Bounded):
 
 
 class _HalfOpenInterval(_Interval):
+    """lower_bound <= x < upper_bound."""
+
     def check(self, value: Any) -> Any:
         return (self.lower_bound <= value) & (value < self.upper_bound)
 
 
 class _Simplex(Constraint):
+    """Vectors of numbers >= 0 that sum to 1, to 1e-6."""
+
     event_dim = 1
 
     def check(self, value: Any) -> Any:
@@ -250,6 +274,8 @@ class _Simplex(Constraint):
 
 
 class _Multinomial(Constraint):
+    """Vectors of numbers >= 0 that sum to at most upper_bound."""
+
     is_discrete, event_dim = True, 1
 
     def __init__(self, upper_bound: Any) -> None:
@@ -260,6 +286,8 @@ class _Multinomial(Constraint):
 
 
 class _LowerTriangular(Constraint):
+    """Matrices with zeros above the diagonal."""
+
     event_dim = 2
 
     def check(self, value: Any) -> Any:
@@ -267,11 +295,15 @@ class _LowerTriangular(Constraint):
 
 
 class _LowerCholesky(_LowerTriangular):
+    """Lower triangles with a positive diagonal."""
+
     def check(self, value: Any) -> Any:
         return super().check(value) & (value.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
 
 
 class _CorrCholesky(_LowerCholesky):
+    """Lower triangles with a positive diagonal and rows of length 1: Cholesky factors of correlation matrices."""
+
     def check(self, value: Any) -> Any:
         tolerance = 10 * value.shape[-1] * finfo(value.dtype).eps
         unit = ((value * value).sum(-1).sqrt() - 1).abs() <= tolerance
@@ -279,6 +311,8 @@ class _CorrCholesky(_LowerCholesky):
 
 
 class _Square(Constraint):
+    """Matrices of as many rows as columns."""
+
     event_dim = 2
 
     def check(self, value: Any) -> Any:
@@ -287,6 +321,8 @@ class _Square(Constraint):
 
 
 class _Symmetric(_Square):
+    """Matrices that equal their transpose, to 1e-6 and 1e-5 of the element."""
+
     def check(self, value: Any) -> Any:
         square = super().check(value)
         if not square.all():
@@ -295,6 +331,8 @@ class _Symmetric(_Square):
 
 
 class _PositiveSemidefinite(_Symmetric):
+    """Symmetric matrices without a negative eigenvalue."""
+
     def check(self, value: Any) -> Any:
         symmetric = super().check(value)
         if not symmetric.all():
@@ -303,6 +341,8 @@ class _PositiveSemidefinite(_Symmetric):
 
 
 class _PositiveDefinite(_Symmetric):
+    """Symmetric matrices whose eigenvalues are all positive."""
+
     def check(self, value: Any) -> Any:
         symmetric = super().check(value)
         if not symmetric.all():

@@ -13,10 +13,13 @@ __all__ = ["ContinuousBernoulli"]
 
 
 class ContinuousBernoulli(Chances):
-    """C pˣ (1 - p)¹⁻ˣ on [0, 1], that is C' exp(λ x) with λ = `logits` = log(p / (1 - p)).
+    """p(x) = C pˣ (1 - p)¹⁻ˣ on [0, 1], that is C' exp(λ x) with λ = `logits` = log(p / (1 - p)).
 
-    lims: where p lies between these, functions of λ are computed by their Taylor series about λ = 0.
-    Source: G. Loaiza-Ganem, J. P. Cunningham, "The continuous Bernoulli", 2019.
+    For pixels between 0 and 1, of which Bernoulli's likelihood is no density. Mean 1 / (1 - exp(-λ)) - 1 / λ, which
+    is not p. lims: where p lies between these, functions of λ are computed by their Taylor series about λ = 0.
+    `rsample` inverts the cdf. ValueError unless one of probs and logits is given.
+
+    Source: G. Loaiza-Ganem, J. Cunningham, "The continuous Bernoulli", 2019.
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}

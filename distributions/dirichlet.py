@@ -13,9 +13,11 @@ __all__ = ["Dirichlet"]
 
 
 class Dirichlet(ExponentialFamily):
-    """Points x of a simplex, Γ(Σa) Π xᵢ^(aᵢ - 1) / Γ(aᵢ), of the `concentration` a (..., K).
+    """p(x) = Γ(Σa) Π xᵢ^(aᵢ - 1) / Γ(aᵢ) at points x (..., K) of the simplex, a = `concentration` (..., K).
 
-    Samples are gamma samples over their sum, and their gradients those of the gamma samples.
+    Mean a / Σa; ValueError for a 0-d concentration. Samples are gamma samples over their sum, and their gradients
+    those of the gamma samples. Source: S. Kotz, N. Balakrishnan, N. Johnson, "Continuous multivariate
+    distributions", 2000, chapter 49.
     """
 
     arg_constraints = {"concentration": constraints.independent(constraints.positive, 1)}

@@ -15,8 +15,13 @@ __all__ = ["Distribution"]
 class Distribution:
     """A probability distribution, or a batch of independent ones.
 
-    A sample has the shape sample_shape + batch_shape + event_shape; `log_prob` gives sample_shape + batch_shape.
-    `validate_args` (on by default, off under `python -O`) checks parameters and values, and raises ValueError.
+    batch_shape is the shape of the parameters after broadcasting, event_shape that of one value: () for numbers,
+    (K,) for vectors. A sample has the shape sample_shape + batch_shape + event_shape; `log_prob` takes any value
+    that broadcasts to batch_shape + event_shape, and gives one number per event. `validate_args` (on by default,
+    off under `python -O`) checks parameters against `arg_constraints`, values against `support`, and raises
+    ValueError. NotImplementedError: what the distribution has no formula for.
+
+    Source: J. Dillon et al., "TensorFlow Distributions", 2017, whose shapes PyTorch took over.
     """
 
     has_rsample = False
@@ -116,15 +121,15 @@ class Distribution:
         return self.sample(Size((n,)))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The logarithm of the density, or of the probability, at `value`."""
+        """The logarithm of the density, or of the probability, at `value`: one number per event."""
         raise NotImplementedError
 
     def cdf(self, value: Tensor) -> Tensor:
-        """The probability of a sample up to `value`."""
+        """P(X <= value), of value's shape."""
         raise NotImplementedError
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The inverse of `cdf`: the quantile of the probability `value`."""
+        """The inverse of `cdf`: the quantile of the probability `value` in [0, 1]."""
         raise NotImplementedError
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -132,11 +137,11 @@ class Distribution:
         raise NotImplementedError
 
     def entropy(self) -> Tensor:
-        """-E[log p], in nats."""
+        """-E[log p] in nats, of the batch's shape."""
         raise NotImplementedError
 
     def perplexity(self) -> Tensor:
-        """exp(entropy)."""
+        """exp(entropy): as many equally likely values are as uncertain."""
         return self.entropy().exp()
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:

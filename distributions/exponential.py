@@ -13,7 +13,11 @@ __all__ = ["Exponential"]
 
 
 class Exponential(ExponentialFamily):
-    """rate exp(-rate x), x >= 0."""
+    """p(x) = rate exp(-rate x), x >= 0: waiting times between events of which `rate` happen per unit of time.
+
+    Mean 1 / rate, variance 1 / rate², entropy 1 - log rate. `rsample` inverts the cdf. Source: Johnson, Kotz,
+    Balakrishnan, 1994, chapter 19.
+    """
 
     arg_constraints = {"rate": constraints.positive}
     support = constraints.nonnegative

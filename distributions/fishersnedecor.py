@@ -16,7 +16,11 @@ __all__ = ["FisherSnedecor"]
 
 
 class FisherSnedecor(Distribution):
-    """The ratio of two chi-squared numbers, each over its degrees of freedom `df1` and `df2`."""
+    """The ratio of two chi-squared numbers, each over its degrees of freedom `df1` and `df2`; x > 0.
+
+    p(x) = r^(a) x^(a - 1) (1 + r x)^(-a - b) / B(a, b), a = df1 / 2, b = df2 / 2, r = df1 / df2. Mean df2 / (df2 -
+    2) for df2 > 2. Source: Johnson, Kotz, Balakrishnan, 1995, chapter 27.
+    """
 
     arg_constraints = {"df1": constraints.positive, "df2": constraints.positive}
     support = constraints.positive

@@ -15,9 +15,13 @@ __all__ = ["Gamma"]
 
 
 class Gamma(ExponentialFamily):
-    """rateᵃ xᵃ⁻¹ exp(-rate x) / Γ(a), a = `concentration`, x > 0.
+    """p(x) = rateᵃ xᵃ⁻¹ exp(-rate x) / Γ(a), a = `concentration`, x > 0.
 
-    `rsample` differentiates in both parameters, to any order (PyTorch's to the first); `cdf` too.
+    Mean a / rate, variance a / rate². `rsample` differentiates in both parameters, to any order (PyTorch's to the
+    first); `cdf` too, which PyTorch has without a gradient in a.
+
+    Sources: Johnson, Kotz, Balakrishnan, 1994, chapter 17; G. Marsaglia, W. Tsang, "A simple method for generating
+    gamma variables", 2000; M. Figurnov, S. Mohamed, A. Mnih, "Implicit reparameterization gradients", 2018.
     """
 
     arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}

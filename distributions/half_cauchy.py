@@ -15,7 +15,10 @@ __all__ = ["HalfCauchy"]
 
 
 class HalfCauchy(TransformedDistribution):
-    """|x| of Cauchy(0, scale)."""
+    """|z| of z ~ Cauchy(0, scale): p(x) = 2 / (π scale (1 + (x / scale)²)), x >= 0; mean and variance are infinite.
+
+    A prior of scales: A. Gelman, "Prior distributions for variance parameters in hierarchical models", 2006.
+    """
 
     arg_constraints = {"scale": constraints.positive}
     support = constraints.nonnegative
@@ -26,7 +29,7 @@ class HalfCauchy(TransformedDistribution):
 
     @property
     def scale(self) -> Any:
-        """The scale."""
+        """The scale of the whole Cauchy distribution, and the median of this one."""
         return self.base_dist.scale
 
     @property

@@ -15,7 +15,10 @@ __all__ = ["HalfNormal"]
 
 
 class HalfNormal(TransformedDistribution):
-    """|x| of Normal(0, scale)."""
+    """|z| of z ~ Normal(0, scale): p(x) = √(2/π) exp(-x² / (2 scale²)) / scale, x >= 0.
+
+    Mean scale √(2/π), variance scale² (1 - 2/π). Source: Johnson, Kotz, Balakrishnan, 1994, chapter 13.
+    """
 
     arg_constraints = {"scale": constraints.positive}
     support = constraints.nonnegative

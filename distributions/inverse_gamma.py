@@ -16,7 +16,11 @@ __all__ = ["InverseGamma"]
 
 
 class InverseGamma(TransformedDistribution):
-    """1 / x of Gamma(concentration, rate)."""
+    """1 / z of z ~ Gamma(concentration, rate): p(x) = rateᵃ x^(-a - 1) exp(-rate / x) / Γ(a), a = concentration, x > 0.
+
+    Mean rate / (a - 1) for a > 1, variance rate² / ((a - 1)² (a - 2)) for a > 2, infinite below. The conjugate
+    prior of a normal distribution's variance: A. Gelman et al., "Bayesian data analysis", 2013, appendix A.
+    """
 
     arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}
     support = constraints.positive
@@ -30,12 +34,12 @@ class InverseGamma(TransformedDistribution):
 
     @property
     def concentration(self) -> Any:
-        """The concentration."""
+        """a, the concentration of 1 / x."""
         return self.base_dist.concentration
 
     @property
     def rate(self) -> Any:
-        """The rate."""
+        """The rate of 1 / x, and the scale of x."""
         return self.base_dist.rate
 
     @property

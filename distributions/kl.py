@@ -78,7 +78,11 @@ def _find(type_p: type, type_q: type) -> Any:
 
 
 def kl_divergence(p: Any, q: Any) -> Any:
-    """KL(p || q), of the batch's shape. NotImplementedError where no closed form is registered."""
+    """KL(p || q) = E_p[log p - log q] in nats, of the batch's shape; infinite where q is 0 and p is not.
+
+    NotImplementedError where no closed form is registered. Source: S. Kullback, R. Leibler, "On information and
+    sufficiency", 1951.
+    """
     key = type(p), type(q)
     if key not in _FOUND:
         _FOUND[key] = _find(*key)

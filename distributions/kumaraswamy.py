@@ -14,7 +14,11 @@ __all__ = ["Kumaraswamy"]
 
 
 class Kumaraswamy(Distribution):
-    """cdf 1 - (1 - x^a)^b on (0, 1), a = `concentration1`, b = `concentration0`."""
+    """P(X <= x) = 1 - (1 - xᵃ)ᵇ on (0, 1), a = `concentration1`, b = `concentration0`.
+
+    Like Beta(a, b), with a cdf that can be inverted. p(x) = a b xᵃ⁻¹ (1 - xᵃ)ᵇ⁻¹, moments E[xⁿ] = b B(1 + n/a, b).
+    Source: P. Kumaraswamy, "A generalized probability density function for double-bounded random processes", 1980.
+    """
 
     arg_constraints = {"concentration1": constraints.positive, "concentration0": constraints.positive}
     support = constraints.unit_interval

@@ -13,7 +13,11 @@ __all__ = ["LogNormal"]
 
 
 class LogNormal(TransformedDistribution):
-    """exp(x) of Normal(loc, scale)."""
+    """exp(z) of z ~ Normal(loc, scale): p(x) = exp(-(log x - loc)² / (2 scale²)) / (x scale √(2π)), x > 0.
+
+    Mean exp(loc + scale² / 2), variance (exp(scale²) - 1) exp(2 loc + scale²). Source: Johnson, Kotz, Balakrishnan,
+    1994, chapter 14.
+    """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.positive

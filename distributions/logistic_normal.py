@@ -13,7 +13,11 @@ __all__ = ["LogisticNormal"]
 
 
 class LogisticNormal(TransformedDistribution):
-    """Points of a simplex of K corners: K - 1 normal numbers, by breaking a stick."""
+    """Points (..., K) of a simplex of K corners: K - 1 normal numbers, by StickBreakingTransform.
+
+    loc and scale: (..., K - 1). Source: J. Aitchison, S. Shen, "Logistic-normal distributions: some properties and
+    uses", 1980 (there the K - 1 numbers are log(yᵢ / y_K)).
+    """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.simplex
@@ -27,10 +31,10 @@ class LogisticNormal(TransformedDistribution):
 
     @property
     def loc(self) -> Any:
-        """The means of the normal numbers."""
+        """The means of the normal numbers, (..., K - 1)."""
         return self.base_dist.base_dist.loc
 
     @property
     def scale(self) -> Any:
-        """Their standard deviations."""
+        """Their standard deviations, (..., K - 1)."""
         return self.base_dist.base_dist.scale

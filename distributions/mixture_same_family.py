@@ -14,7 +14,12 @@ __all__ = ["MixtureSameFamily"]
 
 
 class MixtureSameFamily(Distribution):
-    """Σ_k π_k p_k: `mixture_distribution`, a Categorical, over the last batch dimension of `component_distribution`."""
+    """Σ_k π_k p_k: `mixture_distribution`, a Categorical, over the last batch dimension of `component_distribution`.
+
+    The components' batch is (..., K), the mixture's (...). Mean Σ π_k μ_k, variance Σ π_k (σ_k² + (μ_k - mean)²).
+    No `rsample`: the choice of a component has no gradient; `log_prob` has all. ValueError where the shapes do not
+    fit. Source: G. McLachlan, D. Peel, "Finite mixture models", 2000.
+    """
 
     arg_constraints: Any = {}
 
@@ -65,7 +70,7 @@ class MixtureSameFamily(Distribution):
 
     @property
     def component_distribution(self) -> Any:
-        """The components."""
+        """The components, of batch shape (..., K)."""
         return self._component_distribution
 
     def _weights(self) -> Any:

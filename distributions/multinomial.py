@@ -16,7 +16,12 @@ __all__ = ["Multinomial"]
 
 
 class Multinomial(Distribution):
-    """How often each of K outcomes came among `total_count` draws of Categorical(probs or logits)."""
+    """How often each of K outcomes came among n = `total_count` draws of Categorical(probs or logits): counts (..., K).
+
+    P(x) = n! Π pₖ^xₖ / xₖ!, mean n p, variance n p (1 - p) by component. total_count is an int (NotImplementedError
+    for a tensor). Source: N. Johnson, S. Kotz, N. Balakrishnan, "Discrete multivariate distributions", 1997,
+    chapter 35.
+    """
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     total_count: int

@@ -16,7 +16,11 @@ __all__ = ["NegativeBinomial"]
 
 
 class NegativeBinomial(Chances):
-    """The number of successes of probability `probs` before `total_count` failures."""
+    """The number of successes of probability p = `probs` before n = `total_count` failures.
+
+    P(k) = Γ(n + k) / (k! Γ(n)) (1 - p)ⁿ pᵏ, k = 0, 1, ..., with n > 0 any real number; mean n p / (1 - p), variance
+    n p / (1 - p)². Some texts call p the chance of a failure. Source: Johnson, Kemp, Kotz, 2005, chapter 5.
+    """
 
     arg_constraints = {
         "total_count": constraints.greater_than_eq(0),
@@ -47,7 +51,7 @@ class NegativeBinomial(Chances):
         return self.mean / F.sigmoid(-self.logits)
 
     def sample(self, sample_shape: Any = ()) -> Any:
-        """Poisson numbers whose rates have a gamma distribution."""
+        """Poisson numbers whose rates have a gamma distribution of concentration n and mean n p / (1 - p)."""
         with no_grad():
             rate = Gamma(self.total_count, F.exp(-self.logits), validate_args=False).sample(sample_shape)
             return F.poisson(rate)

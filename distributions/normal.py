@@ -14,7 +14,11 @@ __all__ = ["Normal"]
 
 
 class Normal(ExponentialFamily):
-    """N(loc, scale²): log p = -(x - loc)² / (2 scale²) - log scale - log √(2π)."""
+    """N(loc, scale²): log p(x) = -(x - loc)² / (2 scale²) - log scale - log √(2π).
+
+    Mean loc, variance scale², entropy log scale + (1 + log 2π) / 2. `rsample`: loc + scale · z of standard normal
+    z. Source: Johnson, Kotz, Balakrishnan, 1994, chapter 13.
+    """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.real

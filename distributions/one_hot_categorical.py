@@ -14,7 +14,10 @@ __all__ = ["OneHotCategorical", "OneHotCategoricalStraightThrough"]
 
 
 class OneHotCategorical(Distribution):
-    """Categorical(probs or logits), with samples as one-hot vectors (..., K) in the parameter's dtype."""
+    """Categorical(probs or logits), with samples as one-hot vectors (..., K) in the parameter's dtype.
+
+    log_prob(x) = Σ xₖ log pₖ; mean p, variance p (1 - p) by component. ValueError for values that are not one-hot.
+    """
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.one_hot

@@ -14,7 +14,11 @@ __all__ = ["Pareto"]
 
 
 class Pareto(Distribution):
-    """alpha scale^alpha / x^(alpha + 1) for x >= scale."""
+    """p(x) = alpha scale^alpha / x^(alpha + 1) for x >= scale: a tail that falls as a power.
+
+    Mean alpha scale / (alpha - 1) for alpha > 1, variance scale² alpha / ((alpha - 1)² (alpha - 2)) for alpha > 2,
+    infinite below. Source: Johnson, Kotz, Balakrishnan, 1994, chapter 20.
+    """
 
     arg_constraints = {"alpha": constraints.positive, "scale": constraints.positive}
     has_rsample = True

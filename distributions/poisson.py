@@ -14,7 +14,11 @@ __all__ = ["Poisson"]
 
 
 class Poisson(ExponentialFamily):
-    """rateᵏ exp(-rate) / k!, k = 0, 1, ..."""
+    """P(k) = rateᵏ exp(-rate) / k!, k = 0, 1, ...: counts of independent events of which `rate` are expected.
+
+    Mean and variance rate; float values of rate's dtype; no `entropy`. Source: Johnson, Kemp, Kotz, 2005, chapter
+    4.
+    """
 
     arg_constraints = {"rate": constraints.nonnegative}
     support = constraints.nonnegative_integer

@@ -19,7 +19,10 @@ __all__ = ["LogitRelaxedBernoulli", "RelaxedBernoulli"]
 class LogitRelaxedBernoulli(Chances):
     """The logit of a relaxed Bernoulli number: (logits + logistic noise) / temperature.
 
-    Source: C. J. Maddison, A. Mnih, Y. W. Teh, "The concrete distribution", 2017.
+    log p(y) = log t + a - 2 log(1 + exp(a)), a = logits - t y, with t the temperature, a number or a tensor.
+
+    Source: C. Maddison, A. Mnih, Y. Teh, "The concrete distribution: a continuous relaxation of discrete random
+    variables", 2017.
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
@@ -54,7 +57,11 @@ class LogitRelaxedBernoulli(Chances):
 
 
 class RelaxedBernoulli(TransformedDistribution):
-    """A number in (0, 1) near 0 or 1 at low `temperature`, differentiable: σ of LogitRelaxedBernoulli."""
+    """A number in (0, 1) near 0 or 1 at low `temperature`, differentiable: σ of LogitRelaxedBernoulli.
+
+    P(x > 1/2) is `probs` at every temperature. Source: C. Maddison, A. Mnih, Y. Teh, "The concrete distribution: a
+    continuous relaxation of discrete random variables", 2017.
+    """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     support = constraints.unit_interval
@@ -68,7 +75,7 @@ class RelaxedBernoulli(TransformedDistribution):
 
     @property
     def temperature(self) -> Any:
-        """The temperature."""
+        """The temperature: towards 0 samples become Bernoulli's, and their gradients' variance grows."""
         return self.base_dist.temperature
 
     @property

@@ -18,10 +18,12 @@ __all__ = ["ExpRelaxedCategorical", "RelaxedOneHotCategorical"]
 
 
 class ExpRelaxedCategorical(Distribution):
-    """The logarithm of a relaxed one-hot vector: log_softmax((logits + Gumbel noise) / temperature).
+    """The logarithm of a relaxed one-hot vector: log_softmax((logits + Gumbel noise) / temperature), (..., K).
 
-    Sources: C. J. Maddison, A. Mnih, Y. W. Teh, "The concrete distribution", 2017; E. Jang, S. Gu, B. Poole,
-    "Categorical reparameterization with Gumbel-softmax", 2017.
+    log p(y) = log (K - 1)! + (K - 1) log t + Σ log_softmax(logits - t y), with t the temperature.
+
+    Sources: C. Maddison, A. Mnih, Y. Teh, "The concrete distribution: a continuous relaxation of discrete random
+    variables", 2017; E. Jang, S. Gu, B. Poole, "Categorical reparameterization with Gumbel-softmax", 2017.
     """
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
@@ -72,7 +74,12 @@ class ExpRelaxedCategorical(Distribution):
 
 
 class RelaxedOneHotCategorical(TransformedDistribution):
-    """A point of the simplex near a corner at low `temperature`, differentiable: exp of ExpRelaxedCategorical."""
+    """A point (..., K) of the simplex near a corner at low `temperature`, differentiable: exp of ExpRelaxedCategorical.
+
+    The largest component is k with probability `probs`ₖ at every temperature. Sources: C. Maddison, A. Mnih, Y.
+    Teh, "The concrete distribution: a continuous relaxation of discrete random variables", 2017; E. Jang, S. Gu, B.
+    Poole, "Categorical reparameterization with Gumbel-softmax", 2017.
+    """
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.simplex
@@ -86,7 +93,7 @@ class RelaxedOneHotCategorical(TransformedDistribution):
 
     @property
     def temperature(self) -> Any:
-        """The temperature."""
+        """The temperature: towards 0 samples become one-hot, and their gradients' variance grows."""
         return self.base_dist.temperature
 
     @property

@@ -15,7 +15,11 @@ __all__ = ["StudentT"]
 
 
 class StudentT(Distribution):
-    """loc + scale · z / √(χ² / df), of a standard normal z and a chi-squared number of `df` degrees of freedom."""
+    """loc + scale · z / √(χ² / df), of a standard normal z and a chi-squared number of `df` degrees of freedom.
+
+    p(x) = Γ((df + 1) / 2) / (Γ(df / 2) √(π df) scale) · (1 + t² / df)^(-(df + 1) / 2), t = (x - loc) / scale. Mean
+    loc (df > 1), variance scale² df / (df - 2) (df > 2). Source: Johnson, Kotz, Balakrishnan, 1995, chapter 28.
+    """
 
     arg_constraints = {"df": constraints.positive, "loc": constraints.real, "scale": constraints.positive}
     support = constraints.real

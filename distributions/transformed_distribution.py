@@ -15,7 +15,12 @@ __all__ = ["TransformedDistribution"]
 
 
 class TransformedDistribution(Distribution):
-    """y = t(x) with x of `base_distribution`: log p(y) = log p(x) - log |dy/dx|. `transforms`: one, or a list."""
+    """y = t(x) with x of `base_distribution`: log p(y) = log p(x) - log |det dy/dx|. `transforms`: one, or a list.
+
+    The first of a list is applied first. cdf and icdf want monotone transforms of numbers; a transform of vectors
+    makes the base's last batch dimensions part of the event. ValueError for what is no Transform, or a base of too
+    few dimensions. Source: J. Dillon et al., "TensorFlow Distributions", 2017.
+    """
 
     arg_constraints: Any = {}
 

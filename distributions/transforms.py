@@ -1,7 +1,8 @@
 """Transforms: invertible maps with the logarithm of their Jacobian's determinant, for `TransformedDistribution`.
 
-y = transform(x), x = transform.inv(y), log|dy/dx| = transform.log_abs_det_jacobian(x, y). The names and arguments are
-those of `torch.distributions.transforms`.
+y = transform(x), x = transform.inv(y), log|det dy/dx| = transform.log_abs_det_jacobian(x, y), one number per event. The
+names and arguments are those of `torch.distributions.transforms`; the idea is that of J. Dillon et al., "TensorFlow
+Distributions", 2017 (there: bijectors).
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ __all__ = [
 class Transform:
     """A map from `domain` to `codomain`. Subclasses define `_call`, `_inverse` and `log_abs_det_jacobian`.
 
-    cache_size: 1 keeps the last pair (x, y), so that the inverse of a result is the very input; 0 keeps nothing.
-    sign: +1 or -1 for a monotone map of numbers.
+    Maps of numbers keep the shape (...); maps of vectors or matrices take (..., *event) and say by `forward_shape`
+    what comes out. bijective: whether the inverse is one, so that densities can be carried over. cache_size: 1
+    keeps the last pair (x, y), so that the inverse of a result is the very input; 0 keeps nothing; ValueError for
+    others. sign: +1 or -1 for a monotone map of numbers.
     """
 
     bijective = False
@@ -61,14 +64,14 @@ class Transform:
 
     @property
     def event_dim(self) -> int:
-        """The dimensions of one event, where domain and codomain agree."""
+        """The dimensions of one event, where domain and codomain agree; otherwise ValueError."""
         if self.domain.event_dim == self.codomain.event_dim:
             return self.domain.event_dim
         raise ValueError("Please use either .domain.event_dim or .codomain.event_dim")
 
     @property
     def inv(self) -> Any:
-        """The inverse transform."""
+        """The inverse transform, whose own inverse is this one."""
         found = self._inv() if self._inv is not None else None
         if found is None:
             found = _InverseTransform(self)
@@ -77,7 +80,7 @@ class Transform:
 
     @property
     def sign(self) -> int:
-        """+1 where the map rises, -1 where it falls."""
+        """+1 where the map rises, -1 where it falls; NotImplementedError for maps that are not monotone."""
         raise NotImplementedError
 
     def with_cache(self, cache_size: int = 1) -> Any:
@@ -119,7 +122,7 @@ class Transform:
         raise NotImplementedError
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
-        """log |dy / dx| at x with y = transform(x)."""
+        """log |det dy / dx| at x with y = transform(x), without the event's dimensions."""
         raise NotImplementedError
 
     def forward_shape(self, shape: Any) -> Any:
@@ -184,7 +187,7 @@ class _InverseTransform(Transform):
 
 
 class ComposeTransform(Transform):
-    """Several transforms, the first one first."""
+    """Several transforms, the first one first: y = tₙ(...t₁(x)); log-Jacobians add up."""
 
     def __init__(self, parts: Sequence[Transform], cache_size: int = 0) -> None:
         if cache_size:
@@ -276,7 +279,7 @@ identity_transform = ComposeTransform([])
 
 
 class IndependentTransform(Transform):
-    """`base_transform` with `reinterpreted_batch_ndims` more dimensions in its events."""
+    """`base_transform` with `reinterpreted_batch_ndims` more dimensions in its events; log-Jacobians are summed."""
 
     def __init__(self, base_transform: Transform, reinterpreted_batch_ndims: int, cache_size: int = 0) -> None:
         super().__init__(cache_size)
@@ -326,7 +329,7 @@ class IndependentTransform(Transform):
 
 
 class ReshapeTransform(Transform):
-    """The last dimensions, of shape `in_shape`, as `out_shape`."""
+    """(..., *in_shape) to (..., *out_shape); log-Jacobian 0. ValueError where the numbers of elements differ."""
 
     bijective = True
 
@@ -338,12 +341,12 @@ class ReshapeTransform(Transform):
 
     @property
     def domain(self) -> Any:  # type: ignore[override]
-        """Vectors of in_shape."""
+        """Real tensors of in_shape."""
         return constraints.independent(constraints.real, len(self.in_shape))
 
     @property
     def codomain(self) -> Any:  # type: ignore[override]
-        """Vectors of out_shape."""
+        """Real tensors of out_shape."""
         return constraints.independent(constraints.real, len(self.out_shape))
 
     def _call(self, x: Any) -> Any:
@@ -388,7 +391,7 @@ class _Plain(Transform):
 
 
 class ExpTransform(_Plain):
-    """y = exp(x)."""
+    """y = exp(x), onto the positive numbers; log-Jacobian x."""
 
     codomain = constraints.positive
 
@@ -403,7 +406,7 @@ class ExpTransform(_Plain):
 
 
 class PowerTransform(Transform):
-    """y = x^exponent, on positive numbers."""
+    """y = x^exponent, on positive numbers; log-Jacobian log |exponent y / x|."""
 
     bijective = True
     domain = codomain = constraints.positive
@@ -438,7 +441,7 @@ class PowerTransform(Transform):
 
 
 class SigmoidTransform(_Plain):
-    """y = 1 / (1 + exp(-x)), kept inside (0, 1)."""
+    """y = 1 / (1 + exp(-x)), kept inside (0, 1); log-Jacobian log y + log(1 - y), by softplus."""
 
     codomain = constraints.unit_interval
 
@@ -456,7 +459,7 @@ class SigmoidTransform(_Plain):
 
 
 class SoftplusTransform(_Plain):
-    """y = log(1 + exp(x))."""
+    """y = log(1 + exp(x)), onto the positive numbers; log-Jacobian log σ(x)."""
 
     codomain = constraints.positive
 
@@ -471,7 +474,7 @@ class SoftplusTransform(_Plain):
 
 
 class TanhTransform(_Plain):
-    """y = tanh(x). Where y rounds to ±1 the inverse is infinite: use the cache."""
+    """y = tanh(x), log-Jacobian log(1 - y²). Where y rounds to ±1 the inverse is infinite: use the cache."""
 
     codomain = constraints.interval(-1.0, 1.0)
 
@@ -486,7 +489,7 @@ class TanhTransform(_Plain):
 
 
 class AbsTransform(_Plain):
-    """y = |x|; not a bijection, the inverse is y itself."""
+    """y = |x|; not a bijection, the inverse is y itself, and there is no log-Jacobian."""
 
     bijective = False
     codomain = constraints.positive
@@ -503,7 +506,7 @@ class AbsTransform(_Plain):
 
 
 class AffineTransform(Transform):
-    """y = loc + scale * x, for numbers (event_dim 0) or vectors (event_dim 1)."""
+    """y = loc + scale · x, elementwise, for numbers (event_dim 0), vectors (1) or more; log-Jacobian Σ log |scale|."""
 
     bijective = True
 
@@ -563,7 +566,10 @@ class _Vector(_Plain):
 
 
 class SoftmaxTransform(_Vector):
-    """y = softmax(x); the inverse is log(y). Not a bijection: use StickBreakingTransform for densities."""
+    """y = softmax(x) over the last dimension (..., K); the inverse is log(y). Not a bijection.
+
+    For densities use StickBreakingTransform.
+    """
 
     bijective = False
     domain, codomain = constraints.real_vector, constraints.simplex
@@ -576,7 +582,11 @@ class SoftmaxTransform(_Vector):
 
 
 class StickBreakingTransform(_Vector):
-    """K - 1 numbers to K parts of a stick: each takes σ(xᵢ - log(K - i)) of what is left of it."""
+    """K - 1 numbers (..., K - 1) to K parts (..., K) of a stick: each takes σ(xᵢ - log(K - i)) of what is left of it.
+
+    The last part is what remains; x = 0 gives equal parts. Log-Jacobian Σ log yᵢ + log(1 - share i). Source: Stan
+    Development Team, "Stan reference manual", section "Unit simplex".
+    """
 
     domain, codomain = constraints.real_vector, constraints.simplex
 
@@ -614,7 +624,7 @@ def _last_dim(shape: Any, more: int) -> Any:
 
 
 class LowerCholeskyTransform(_Vector):
-    """A square matrix to a lower triangle with a positive diagonal: exp of the diagonal."""
+    """A matrix (..., n, n) to a lower triangle with a positive diagonal: exp of the diagonal, 0 above it."""
 
     bijective = False
     domain = constraints.independent(constraints.real, 2)
@@ -628,7 +638,7 @@ class LowerCholeskyTransform(_Vector):
 
 
 class PositiveDefiniteTransform(_Vector):
-    """A square matrix to a positive definite one, L Lᵀ with L by LowerCholeskyTransform."""
+    """A matrix (..., n, n) to a positive definite one, L Lᵀ with L by LowerCholeskyTransform."""
 
     bijective = False
     domain = constraints.independent(constraints.real, 2)
@@ -643,7 +653,7 @@ class PositiveDefiniteTransform(_Vector):
 
 
 class CorrCholeskyTransform(_Vector):
-    """n (n - 1) / 2 numbers to the Cholesky factor of a correlation matrix n x n: rows of length 1.
+    """n (n - 1) / 2 numbers to the Cholesky factor (..., n, n) of a correlation matrix: rows of length 1.
 
     z = tanh(x) are partial correlations; row i is zᵢⱼ √Π_{k<j} (1 - zᵢₖ²) (D. Lewandowski, D. Kurowicka, H. Joe,
     "Generating random correlation matrices based on vines and extended onion method", 2009).
@@ -691,7 +701,7 @@ class CorrCholeskyTransform(_Vector):
 
 
 class CatTransform(Transform):
-    """Transform i on the i-th of the parts of given lengths along `dim`."""
+    """Transform i on the i-th of the parts of given `lengths` (1 each) along `dim`."""
 
     def __init__(
         self, tseq: Sequence[Transform], dim: int = 0, lengths: Sequence[int] | None = None, cache_size: int = 0
@@ -737,7 +747,7 @@ class CatTransform(Transform):
 
 
 class StackTransform(Transform):
-    """Transform i on the i-th slice along `dim`."""
+    """Transform i on the i-th slice along `dim`, of which there are as many as transforms."""
 
     def __init__(self, tseq: Sequence[Transform], dim: int = 0, cache_size: int = 0) -> None:
         super().__init__(cache_size)
@@ -770,7 +780,7 @@ class StackTransform(Transform):
 
 
 class CumulativeDistributionTransform(Transform):
-    """y = distribution.cdf(x), in [0, 1]."""
+    """y = distribution.cdf(x), in [0, 1]; log-Jacobian distribution.log_prob(x). The inverse is `icdf`."""
 
     bijective = True
     codomain = constraints.unit_interval

@@ -56,7 +56,7 @@ def _standard_normal(shape: Any, dtype: Any, device: Any) -> Tensor:
 
 
 def clamp_probs(probs: Tensor) -> Tensor:
-    """Probabilities kept away from 0 and 1 by the dtype's eps, so that logarithms stay finite."""
+    """Probabilities kept eps away from 0 and 1 (the dtype's eps), so that logarithms stay finite."""
     eps = finfo(probs.dtype).eps
     return probs.clamp(min=eps, max=1 - eps)
 
@@ -75,7 +75,10 @@ def sum_rightmost(value: Any, dims: int) -> Any:
 
 
 def vec_to_tril_matrix(vec: Tensor, diag: int = 0) -> Tensor:
-    """A vector (..., k) as lower triangles (..., n, n), filled row by row up to the diagonal `diag`."""
+    """A vector (..., k) as lower triangles (..., n, n), filled row by row up to the diagonal `diag`, zeros above.
+
+    ValueError where no n has k elements there; for diag = 0 k = n (n + 1) / 2.
+    """
     k = vec.shape[-1]
     n = round((-(1 + 2 * diag) + ((1 + 2 * diag) ** 2 + 8 * k + 4 * abs(diag) * (diag + 1)) ** 0.5) / 2)
     if _triangle(n, diag) != k:
@@ -91,7 +94,10 @@ def _triangle(n: int, diag: int) -> int:
 
 
 def tril_matrix_to_vec(mat: Tensor, diag: int = 0) -> Tensor:
-    """The elements of a matrix (..., n, n) on and below the diagonal `diag`, row by row, as a vector."""
+    """The elements of a matrix (..., n, n) on and below the diagonal `diag`, row by row, as a vector (..., k).
+
+    ValueError for a diagonal outside the matrix.
+    """
     n = mat.shape[-1]
     if not -n <= diag < n:
         raise ValueError(f"diag ({diag}) provided is outside [{-n}, {n - 1}].")

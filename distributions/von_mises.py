@@ -41,7 +41,11 @@ def _log_bessel(x: Any, order: int = 0) -> Any:
 
 
 class VonMises(Distribution):
-    """exp(concentration · cos(x - loc)) / (2π I₀(concentration)), angles in radians, samples in [-π, π)."""
+    """p(x) = exp(concentration · cos(x - loc)) / (2π I₀(concentration)), angles in radians, samples in [-π, π).
+
+    I₀ and I₁ are modified Bessel functions. No `rsample`. Sources: K. Mardia, P. Jupp, "Directional statistics",
+    2000, section 3.5.4; D. Best, N. Fisher, "Efficient simulation of the von Mises distribution", 1979.
+    """
 
     arg_constraints = {"loc": constraints.real, "concentration": constraints.positive}
     support = constraints.real
@@ -52,7 +56,7 @@ class VonMises(Distribution):
 
     @property
     def mean(self) -> Any:
-        """The direction."""
+        """The direction, in radians."""
         return self.loc
 
     @property
@@ -65,7 +69,7 @@ class VonMises(Distribution):
         return 1 - (_log_bessel(self.concentration, 1) - _log_bessel(self.concentration)).exp()
 
     def sample(self, sample_shape: Any = ()) -> Any:
-        """By rejection from a wrapped Cauchy distribution (D. J. Best, N. I. Fisher, 1979), in float64."""
+        """By rejection from a wrapped Cauchy distribution (D. Best, N. Fisher, 1979), in float64."""
         shape = self._extended_shape(sample_shape)
         with no_grad():
             k = self.concentration.expand(shape).to(float64).reshape(-1)

@@ -13,7 +13,11 @@ __all__ = ["Weibull"]
 
 
 class Weibull(Distribution):
-    """cdf 1 - exp(-(x / scale)^concentration), x > 0."""
+    """P(X <= x) = 1 - exp(-(x / scale)^k), k = `concentration`, x > 0; exponential for k = 1.
+
+    Mean scale Γ(1 + 1/k), variance scale² (Γ(1 + 2/k) - Γ(1 + 1/k)²). `rsample` inverts the cdf. Source: Johnson,
+    Kotz, Balakrishnan, 1994, chapter 21.
+    """
 
     arg_constraints = {"scale": constraints.positive, "concentration": constraints.positive}
     support = constraints.positive
