@@ -165,13 +165,15 @@ class Trace:
         return value
 
     def _found(self, t: Tensor) -> Value:
-        """The value of a tensor that no op is known to have made."""
+        """The value of a tensor that no op is known to have made: by its memory, or by what is recorded before it."""
+        held = self._memory.get(id(backends.of(t.array).owner(t.array)))
+        if held is not None:
+            return Value(held[1].makers, t.shape)
         if t.node is None:
-            held = self._memory.get(id(backends.of(t.array).owner(t.array)))
-            return Value(held[1].makers if held else (Source("constant", "", tuple(t.shape)),), t.shape)
+            return Value((Source("constant", "", tuple(t.shape)),), t.shape)
         makers: dict[Call | Source, None] = {}
         seen, waiting = set(), [t.node]
-        while waiting:  # a node of a Function, say: the nearest ones before it that are known
+        while waiting:
             vertex = waiting.pop()
             known = self._values.get(vertex)
             if known is not None:

@@ -13,6 +13,7 @@ from chainrule.explain import draw_graph
 from chainrule.explain.diagram import Graph
 from chainrule.models.resnet import BasicBlock
 from chainrule.nn import functional as F
+from chainrule.utils.checkpoint import checkpoint
 
 pytestmark = pytest.mark.usefixtures("backend")
 with_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
@@ -205,6 +206,35 @@ def test_everything_that_ran_is_there(frozen):
     assert ("parameter", "place", "4") in drawn(graph)
     assert ("drop", "+#2", "2×4") in edges(draw_graph(model, cr.zeros(2, 4), params=False))
     assert all(p.requires_grad is not frozen for p in model.parameters())
+
+
+class Half(cr.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 0.5
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * 0.5
+
+
+def test_functions_checkpoints_and_detached_values_are_no_gaps():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+        def forward(self, x):
+            y = checkpoint(self.b, Half.apply(self.a(x)), use_reentrant=False)
+            return y.exp() + y.detach().sin(), y.max().item()
+
+    graph = draw_graph(Odd(), cr.zeros(2, 4))
+    assert edges(graph) == sorted(
+        [
+            *(("x", "a", ""), ("a", "×", "2×4"), ("×", "b", "2×4"), ("b", "exp", "2×4"), ("b", "sin", "2×4")),
+            *(("exp", "+", "2×4"), ("sin", "+", "2×4"), ("+", "output", "2×4")),
+        ]
+    )
 
 
 def test_integers_in_and_shared_weights():
