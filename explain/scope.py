@@ -107,11 +107,10 @@ class Looking:
         running = False
 
         def keep(module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
-            if not running:
-                return None
-            found.setdefault(module, output)
-            if len(found) == len(set(modules)):
-                raise _Reached
+            if running:
+                found.setdefault(module, output)
+                if len(found) == len(set(modules)):
+                    raise _Reached
             return tree_map_only(Tensor, lambda t: t.clone(), output)
 
         for module in dict.fromkeys(modules):

@@ -1000,6 +1000,13 @@ def test_layers_inside_of_recomputed_regions():
             found.append(explain.saliency(model, x, 1, layer=layer))
             found.append(explain.smooth_grad(model, x, 1, layer=layer, noise=0, samples=1, absolute=True))
         assert all(cr.equal(found[0], other) for other in found[1:])
+    leaf, found = x.clone().requires_grad_(), []
+    for forward in (inner, recomputed):
+        model.layer.forward = forward
+        with explain.looking(model) as look:
+            hidden, out = look.until(model, ["layer.linear1", "head"])(leaf)
+            found.append(cr.autograd.grad(hidden.sum() + out.sum(), leaf)[0])
+    assert cr.equal(*found)
 
 
 def test_training_mode_keeps_the_running_statistics():
