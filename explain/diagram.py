@@ -223,7 +223,7 @@ class Graph:
     @property
     def svg(self) -> str:
         """The picture as SVG; errors as for `render`."""
-        return _names_on_top(self._piped("svg").decode())
+        return _readable(self._piped("svg").decode())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         try:
@@ -235,8 +235,11 @@ class Graph:
         return f"<graph of {len(self.nodes)} nodes and {len(self.edges)} edges>"
 
 
-def _names_on_top(svg: str) -> str:
-    """The picture with the names of frames over the edges that dot draws across them, in a white border."""
+def _readable(svg: str) -> str:
+    """The picture without dot's titles ("n0->n1"), which browsers show under the mouse, and with the names of frames
+    over the edges that dot draws across them, in a white border.
+    """
+    svg = re.sub(r"<title>.*?</title>\n?", "", svg, flags=re.S)
     names: list[str] = []
 
     def taken(group: re.Match[str]) -> str:

@@ -388,6 +388,7 @@ def test_pictures(tmp_path):
         assert groups.count("node") == len(graph.nodes)
         assert groups.count("edge") == len(graph.edges)
         assert groups.count("cluster") == len(graph.clusters) > 0
+        assert not list(svg.iter("{http://www.w3.org/2000/svg}title"))
         over = [t.text for t in svg.iter("{http://www.w3.org/2000/svg}text") if t.get("paint-order")]
         assert over.count("features") == 1
         assert over.count("Sequential\xa0") == 2
