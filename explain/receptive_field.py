@@ -75,7 +75,13 @@ class ReceptiveField:
 
 
 def receptive_field(
-    model: nn.Module, layer: nn.Module | str | None, input_size: Any, *, samples: int = 2, device: Any = None
+    model: nn.Module,
+    layer: nn.Module | str | None,
+    input_size: Any,
+    *,
+    samples: int = 2,
+    device: Any = None,
+    generator: Any = None,
 ) -> ReceptiveField:
     """Which part of the input a unit of `layer` sees: size, stride and start of its field, and what really reaches it.
 
@@ -84,7 +90,7 @@ def receptive_field(
     where branches meet the box is around both. Ops that mix a whole dimension (a mean over the image, attention,
     flatten before a linear layer) see all of it. And by gradients: of the unit at the centre, channels weighted at
     random, for `samples` random inputs (0: not at all), in float64 and evaluation mode; they lie inside that box, and
-    max pools and ReLUs leave out parts of it.
+    max pools and ReLUs leave out parts of it. Without a `generator` the random numbers go on as if none were drawn.
 
     input_size: shape of the input, with batch and channels, (1, 3, 224, 224), or an input, for which the gradient is
     taken. layer: a module or its name, None for the model itself; of several calls the first counts. ValueError for a
@@ -109,8 +115,8 @@ def receptive_field(
         units = call.outputs[0].shape[2:]
         centre = tuple([n // 2 for n in units])
         seen = _Seen(trace.root, call.outputs[0], trace.inputs)
-        inputs = [FUNCTIONS["randn_like"](x) for _ in range(samples)] if given is None else [given]
-        gradient = _gradient(model, module, centre, inputs) if samples else None
+        drawn = [FUNCTIONS["empty_like"](x).normal_(generator=generator) for _ in range(samples)]
+        gradient = _gradient(model, module, centre, drawn if given is None else [given], generator) if samples else None
     at_centre, at_first = seen(centre), seen((0,) * len(units))
     far = seen((_FAR,) * len(units))
     stride = [Fraction(b[0] - a[0], _FAR).limit_denominator(1000) for a, b in zip(at_first, far)]
@@ -127,7 +133,9 @@ def receptive_field(
     )
 
 
-def _gradient(model: nn.Module, module: nn.Module, unit: tuple[int, ...], inputs: list[Tensor]) -> Tensor:
+def _gradient(
+    model: nn.Module, module: nn.Module, unit: tuple[int, ...], inputs: list[Tensor], generator: Any
+) -> Tensor:
     """The mean of |∂ unit / ∂ input| at these inputs."""
     total = FUNCTIONS["zeros_like"](inputs[0][0, 0])
     with looking(model) as look, _in_double(model):
@@ -135,7 +143,8 @@ def _gradient(model: nn.Module, module: nn.Module, unit: tuple[int, ...], inputs
         for x in inputs:
             start = leaf(x.double())
             value = tensors(run(start.clone()))[0][(slice(None), slice(None), *unit)]
-            (g,) = grad((value * FUNCTIONS["randn_like"](value)).sum(), (start,))
+            weight = FUNCTIONS["empty_like"](value).detach().normal_(generator=generator)
+            (g,) = grad((value * weight).sum(), (start,))
             total += g.abs().sum((0, 1)) / len(inputs)
     return total
 

@@ -490,6 +490,18 @@ def test_in_place_layers_and_a_given_image():
     )
 
 
+def test_random_numbers_are_given_or_kept():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    seeded = lambda seed: cr.Generator(device=model[0].weight.device).manual_seed(seed)
+    found = [receptive_field(model, "1", (1, 1, 9, 9), generator=seeded(s)).gradient for s in (1, 1, 2)]
+    assert cr.equal(found[0], found[1])
+    assert not cr.equal(found[0], found[2])
+    state = cr.get_rng_state()
+    found = [receptive_field(model, "1", (1, 1, 9, 9)).gradient for _ in range(2)]
+    assert cr.equal(found[0], found[1])
+    assert cr.equal(cr.get_rng_state(), state)
+
+
 def test_what_a_unit_answered_to_is_cut_out():
     """A spot is somewhere in each image; the strongest unit is the one that sees all of it."""
     model = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(1, 1, 3, bias=False))
