@@ -221,8 +221,8 @@ class Recorder:
     ) -> Path:
         """Write the history as one HTML page, which needs no network; see `run_report.write_report`.
 
-        summary: a text about the model, such as `str(explain.summary(model, x))`; by default its `repr`. config: settings
-        of the run, shown as a table.
+        summary: a text about the model, such as `str(explain.summary(model, x))`; by default its `repr`. config:
+        settings of the run, shown as a table.
         """
         from .run_report import write_report
 
