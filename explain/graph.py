@@ -68,8 +68,8 @@ def draw_graph(
             raise ValueError("draw_graph: a model is drawn as it runs; give its inputs")
         if level not in (None, "block", "op"):
             raise ValueError(f'draw_graph: level is "op" or "block", not {level!r}')
-        as_they_are_or_all = None if level == "op" else True
-        with fork_rng(), looking(what, training=training, parameters=as_they_are_or_all) as look:
+        recorded = None if level == "op" else True  # the tape as it is; or all that runs, however parameters are set
+        with fork_rng(), looking(what, training=training, parameters=recorded) as look:
             if level == "op":
                 return _of_run(what, inputs, depth, params)
             return _of_blocks(Trace(look, what, arguments(inputs)), depth, params)
@@ -87,19 +87,20 @@ def draw_graph(
 
 def _of_run(model: nn.Module, inputs: Any, depth: int, params: bool) -> Graph:
     """The tape of a run, with the floats among the inputs as leaves."""
-    known: dict[Any, tuple[str, str]] = {p: ("parameter", name) for name, p in model.named_parameters()}
+    known: dict[Any, Any] = {p: ("parameter", name) for name, p in model.named_parameters()}
+    copies: list[Tensor] = []
 
     def entered(t: Tensor) -> Tensor:
         if not t.is_floating_point():
             return t
         own = leaf(t)
-        known[own] = ("input", f"input {len(known) - first}")
-        return own
+        known[own] = None
+        copies.append(own.clone())  # which the model may change in place
+        return copies[-1]
 
-    first = len(known)
     args, kwargs = tree_map_only(Tensor, entered, arguments(inputs))
-    if len(known) == first + 1:
-        known.update({t: ("input", "input") for t, (kind, _) in known.items() if kind == "input"})
+    for i, t in enumerate(copies):
+        known[t.node] = "input", "input" if len(copies) == 1 else f"input {i}"
     with places(model) as place:
         result = model(*args, **kwargs)
     return _of_tape(result, known, params, _Frames(model, place, depth))
@@ -126,8 +127,8 @@ class _Frames:
         return key
 
 
-def _of_tape(results: Any, known: dict[Any, tuple[str, str]], params: bool, frames: _Frames | None = None) -> Graph:
-    """Nodes and leaves behind the results; known: kind (or "") and name of leaves."""
+def _of_tape(results: Any, known: dict[Any, Any], params: bool, frames: _Frames | None = None) -> Graph:
+    """Nodes and leaves behind the results; known: (kind, or "", and name) of leaves, None for what is not drawn."""
     graph = Graph()
     keys: dict[Any, str] = {}
     found = [t for t in tensors(results) if t.requires_grad]
@@ -139,8 +140,11 @@ def _of_tape(results: Any, known: dict[Any, tuple[str, str]], params: bool, fram
         if isinstance(vertex, Node) and vertex.plan is PICK:
             picked.setdefault(vertex.parents[0], []).append(vertex.shape)
     for vertex in order:
-        if not isinstance(vertex, Node):
-            kind, name = known.get(vertex, ("", ""))
+        if vertex in known or not isinstance(vertex, Node):
+            called = known.get(vertex, ("", ""))
+            if called is None:
+                continue
+            kind, name = called
             kind = kind or ("parameter" if isinstance(vertex, nn.Parameter) else "input")
             if params or kind != "parameter":
                 keys[vertex] = graph.add(kind, name or "leaf", [_shape(vertex.shape)])

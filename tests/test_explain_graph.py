@@ -127,6 +127,21 @@ def test_ops_of_a_model_stand_in_the_frames_of_its_modules():
     assert not x.requires_grad
 
 
+def test_a_model_may_change_its_input_in_place():
+    class Adds(nn.Module):
+        def forward(self, x, other):
+            return x.add_(other).relu_()
+
+    x = cr.ones(2, 3)
+    graph = draw_graph(Adds(), (x, cr.ones(3)), level="op")
+    assert edges(graph) == [("add", "relu", ""), ("input 0", "add", ""), ("input 1", "add", ""), ("relu", "output", "")]
+    assert drawn(graph)[1:3] == [("input", "input 0", "2×3"), ("input", "input 1", "3")]
+    assert edges(draw_graph(Adds(), (x, cr.ones(3)))) == sorted(
+        [("x", "+", ""), ("other", "+", ""), ("+", "relu", "2×3"), ("relu", "output", "2×3")]
+    )
+    assert (x == 1).all()
+
+
 def test_ten_thousand_ops_do_not_recurse():
     x = cr.ones(1, requires_grad=True)
     y = x
