@@ -2,6 +2,11 @@
 
 Where PyTorch's model library has the architecture, names of classes, functions and layers are the same, so that its
 checkpoints load: `resnet18(weights="resnet18.pth")`.
+
+Each name's source is the paper that it builds; what differs from it, or goes beyond it, is said. `forward` takes and
+gives what the class says, with → between. Functions take `weights`, the path of a checkpoint or a state dict (None:
+random ones; ValueError for a name to be downloaded), and `progress`, which is accepted as in PyTorch's library; other
+keywords are the class's.
 """
 
 from .alexnet import AlexNet, AlexNet2012, ZFNet, alexnet

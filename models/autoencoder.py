@@ -23,6 +23,9 @@ class Autoencoder(nn.Module):
         code: makes the nonlinearity of the code; a sigmoid for a sparse one.
         noise: in training, the standard deviation of normal noise on the input (denoising).
         masking: in training, the probability with which an input is set to 0 (denoising).
+
+    Sources: G. Hinton, R. Salakhutdinov, "Reducing the dimensionality of data with neural networks", 2006; P.
+    Vincent et al., "Extracting and composing robust features with denoising autoencoders", 2008.
     """
 
     def __init__(
@@ -71,6 +74,9 @@ class ConvAutoencoder(nn.Module):
 
 
 def sparsity_penalty(code: Tensor, rho: float = 0.05, eps: float = 1e-7) -> Tensor:
-    """Σ_j ρ ln(ρ / ρ̂_j) + (1 - ρ) ln((1 - ρ) / (1 - ρ̂_j)) of codes (N, J) in (0, 1), ρ̂_j the mean over the batch."""
+    """Σ_j ρ ln(ρ / ρ̂_j) + (1 - ρ) ln((1 - ρ) / (1 - ρ̂_j)) of codes (N, J) in (0, 1), ρ̂_j the mean over the batch.
+
+    eps keeps the logarithms finite. Source: A. Ng, "Sparse autoencoder", 2011.
+    """
     mean = code.mean(0).clamp(eps, 1 - eps)
     return (rho * (rho / mean).log() + (1 - rho) * ((1 - rho) / (1 - mean)).log()).sum()

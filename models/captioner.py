@@ -36,6 +36,8 @@ class Captioner(nn.Module):
         pad: the word that fills up short captions; it costs nothing.
         doubly: λ of the paper's doubly stochastic attention, which asks Σ_t α_ti ≈ 1 (soft attention).
         entropy: λ_e, the weight of the entropy of α, which keeps hard attention looking around.
+
+    Source: K. Xu et al., "Show, attend and tell: neural image caption generation with visual attention", 2015.
     """
 
     def __init__(

@@ -31,6 +31,8 @@ class CharRNN(nn.Module):
         cell: "LSTM", "GRU" or "RNN".
         embedding: size of the characters' vectors; None: one-hot vectors of size V.
         dropout: between the layers.
+
+    Source: A. Karpathy, "The unreasonable effectiveness of recurrent neural networks", 2015.
     """
 
     def __init__(
@@ -136,6 +138,8 @@ def truncated_bptt(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+    Source: I. Sutskever, "Training recurrent neural networks", 2013 (BPTT(k1, k2)).
     """
     k2 = k1 if k2 is None else k2
     if not 0 < k1 <= k2:

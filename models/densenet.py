@@ -95,6 +95,8 @@ class DenseNet(nn.Module):
         drop_rate: dropout after each layer.
         num_classes: the classes.
         memory_efficient: recompute each layer's 1x1 in the backward pass (Pleiss et al., 2017).
+
+    Source: G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, "Densely connected convolutional networks", 2017.
     """
 
     def __init__(
@@ -153,20 +155,20 @@ def _densenet(growth: int, blocks: Sequence[int], first: int, weights: Any, kwar
 
 
 def densenet121(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> DenseNet:
-    """DenseNet-121: 7,978,856 parameters; `weights` is the path of a checkpoint."""
+    """DenseNet-121: images (N, 3, H, W) → scores (N, 1000); 7,978,856 parameters; see `DenseNet`."""
     return _densenet(32, (6, 12, 24, 16), 64, weights, kwargs)
 
 
 def densenet161(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> DenseNet:
-    """DenseNet-161: 28,681,000 parameters."""
+    """DenseNet-161, growth rate 48, 28,681,000 parameters; see `DenseNet`."""
     return _densenet(48, (6, 12, 36, 24), 96, weights, kwargs)
 
 
 def densenet169(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> DenseNet:
-    """DenseNet-169: 14,149,480 parameters."""
+    """DenseNet-169, 14,149,480 parameters; see `DenseNet`."""
     return _densenet(32, (6, 12, 32, 32), 64, weights, kwargs)
 
 
 def densenet201(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> DenseNet:
-    """DenseNet-201: 20,013,928 parameters."""
+    """DenseNet-201, 20,013,928 parameters; see `DenseNet`."""
     return _densenet(32, (6, 12, 48, 32), 64, weights, kwargs)

@@ -29,7 +29,11 @@ class Transition(NamedTuple):
 
 
 class ReplayMemory:
-    """The last `capacity` transitions; `sample` draws some of them without replacement."""
+    """The last `capacity` transitions; `sample` draws some of them without replacement.
+
+    ValueError for a sample of more than there are. Source: L. Lin, "Self-improving reactive agents based on
+    reinforcement learning, planning and teaching", 1992.
+    """
 
     def __init__(self, capacity: int, seed: int | None = None) -> None:
         self.memory: deque[Transition] = deque(maxlen=capacity)
@@ -48,7 +52,11 @@ class ReplayMemory:
 
 
 class QNetwork(nn.Sequential):
-    """Observations (N, observation_size) → values of the actions (N, actions)."""
+    """Observations (N, observation_size) → values of the actions (N, actions).
+
+    Linear layers with ReLU between them, `hidden` their widths. Source: V. Mnih et al., "Human-level control
+    through deep reinforcement learning", 2015 (there convolutional, for images).
+    """
 
     def __init__(self, observation_size: int, actions: int, hidden: Sequence[int] = (64, 64)) -> None:
         sizes = [observation_size, *hidden]
@@ -72,6 +80,9 @@ class DQN:
         optimizer: for the network; Adam(lr=1e-3) by default.
         double: choose the next action by the network, value it by the target.
         seed: of the exploration and the memory.
+
+    Sources: V. Mnih et al., "Human-level control through deep reinforcement learning", 2015; double: H. van
+    Hasselt, A. Guez, D. Silver, "Deep reinforcement learning with double Q-learning", 2016.
     """
 
     def __init__(

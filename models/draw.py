@@ -22,6 +22,8 @@ class DRAW(nn.Module):
         hidden: units of the two LSTMs.
         z: latent numbers per step.
         read_size, write_size: side of the reading and the writing grid.
+
+    Source: K. Gregor et al., "DRAW: a recurrent neural network for image generation", 2015.
     """
 
     def __init__(

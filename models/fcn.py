@@ -30,6 +30,8 @@ class FCN(nn.Module):
         layout: convolutions as in VGG, five poolings; VGG-16's by default, so that its weights fit `features`.
         hidden: channels of the two convolutions that were VGG's linear layers.
         dropout: after each of them.
+
+    Source: J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks for semantic segmentation", 2015.
     """
 
     def __init__(

@@ -71,6 +71,9 @@ class FractalNet(nn.Module):
         columns: of each block.
         drop_prob: with which an input of a join is dropped; 0 turns drop-path off.
         global_share: the share of examples for which one column alone is kept.
+
+    Source: G. Larsson, M. Maire, G. Shakhnarovich, "FractalNet: ultra-deep neural networks without residuals",
+    2017.
     """
 
     def __init__(

@@ -12,7 +12,12 @@ from ..autograd.random import rand
 
 
 class Generator(nn.Module):
-    """Noise (N, z) or (N, z, 1, 1) → images (N, channels, size, size) in [-1, 1]; size a power of 2, at least 8."""
+    """Noise (N, z) or (N, z, 1, 1) → images (N, channels, size, size) in [-1, 1]; size a power of 2, at least 8.
+
+    `width` channels before the last layer, twice as many before each doubling. ValueError for other sizes. Source:
+    A. Radford, L. Metz, S. Chintala, "Unsupervised representation learning with deep convolutional generative
+    adversarial networks", 2016.
+    """
 
     def __init__(self, z: int = 100, channels: int = 3, width: int = 64, size: int = 64) -> None:
         super().__init__()
@@ -37,6 +42,8 @@ class Discriminator(nn.Module):
     `norm` makes the normalisation of a number of channels: batch norm in DCGAN. A critic of WGAN-GP takes
     `nn.InstanceNorm2d` or `nn.Identity`: batch norm would mix the samples, whose gradients the penalty takes one by
     one.
+
+    ValueError for images of another size. Source: A. Radford, L. Metz, S. Chintala, 2016 (DCGAN), see `Generator`.
     """
 
     def __init__(
@@ -75,7 +82,11 @@ def weights_init(module: nn.Module) -> None:
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, false: Tensor) -> Tensor:
-    """E[(‖∇_x̂ D(x̂)‖₂ - 1)²] with x̂ = ε x + (1 - ε) G(z), one ε from U[0, 1] for each sample."""
+    """E[(‖∇_x̂ D(x̂)‖₂ - 1)²] with x̂ = ε x + (1 - ε) G(z), one ε from U[0, 1] for each sample.
+
+    To be multiplied by the paper's λ = 10 and added to the critic's loss; it can be differentiated. ValueError
+    where the shapes (N, ...) differ. Source: I. Gulrajani et al., "Improved training of Wasserstein GANs", 2017.
+    """
     if real.shape != false.shape:
         raise ValueError(f"real {tuple(real.shape)} and false {tuple(false.shape)} samples must have one shape")
     eps = rand(real.shape[0], *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)

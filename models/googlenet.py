@@ -75,6 +75,9 @@ class GoogLeNet(nn.Module):
 
     In training with `aux_logits` the result is GoogLeNetOutputs(logits, aux_logits2, aux_logits1); the loss is
     loss(logits) + 0.3 (loss(aux_logits1) + loss(aux_logits2)). In evaluation it is the scores alone.
+
+    transform_input: bring images normalised as PyTorch's library does it back to [-1, 1]. Source: C. Szegedy et
+    al., "Going deeper with convolutions", 2015, in the form of PyTorch's library (batch norm, 3x3 for the 5x5).
     """
 
     def __init__(
@@ -183,7 +186,11 @@ class InceptionV2Block(nn.Module):
 
 
 class InceptionV2(nn.Module):
-    """BN-Inception: images (N, 3, 224, 224) → scores (N, num_classes); figure 5 of the paper."""
+    """BN-Inception: images (N, 3, 224, 224) → scores (N, num_classes); figure 5 of the paper.
+
+    Source: S. Ioffe, C. Szegedy, "Batch normalization: accelerating deep network training by reducing internal
+    covariate shift", 2015.
+    """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.2) -> None:
         super().__init__()

@@ -20,7 +20,11 @@ from ..nn.normalization import add_norm
 
 @dataclasses.dataclass
 class GPTConfig:
-    """Sizes of a GPT; the defaults are the smallest GPT-2's."""
+    """Sizes of a GPT; the defaults are the smallest GPT-2's, of 124 million parameters.
+
+    vocab_size V, block_size: the most tokens that are looked at, n_layer blocks of n_head heads, n_embd the width
+    of the vectors, dropout's probability, bias: whether linear layers and norms have one.
+    """
 
     vocab_size: int = 50257
     block_size: int = 1024
@@ -85,6 +89,8 @@ class GPT(nn.Module):
 
     The table of words also scores the output (weight tying). Weights start normal with σ = 0.02, those that end a
     residual branch with 0.02 / √(2 n_layer), biases zero.
+
+    Source: A. Radford et al., "Language models are unsupervised multitask learners", 2019.
     """
 
     def __init__(self, config: GPTConfig) -> None:

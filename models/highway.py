@@ -11,7 +11,11 @@ from ..nn import functional as F
 
 
 class HighwayLayer(nn.Module):
-    """One layer, (..., features) → the same shape."""
+    """One layer, (..., features) → the same shape.
+
+    y = T · H + (1 - T) · x, H = activation(W x + b), T = σ(W_T x + b_T), whose bias starts at `gate_bias`. Source:
+    R. Srivastava, K. Greff, J. Schmidhuber, "Training very deep networks", 2015.
+    """
 
     def __init__(self, features: int, activation: Callable[[Tensor], Tensor] = F.relu, gate_bias: float = -2.0) -> None:
         super().__init__()
@@ -26,7 +30,10 @@ class HighwayLayer(nn.Module):
 
 
 class Highway(nn.Module):
-    """Linear to `hidden`, `depth` highway layers, linear: (N, in_features) → (N, out_features)."""
+    """Linear to `hidden`, `depth` highway layers, linear: (N, in_features) → (N, out_features).
+
+    Source: R. Srivastava, K. Greff, J. Schmidhuber, "Training very deep networks", 2015.
+    """
 
     def __init__(
         self, in_features: int, hidden: int, out_features: int, depth: int = 10, gate_bias: float = -2.0

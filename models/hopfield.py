@@ -13,6 +13,9 @@ class Hopfield(nn.Module):
 
     `store` writes patterns into `weight`, W = 1/n Σ x xᵀ without the diagonal. About 0.138 n random patterns can be
     recalled (Amit, Gutfreund, Sompolinsky, 1985). Nothing is trained by gradients.
+
+    Source: J. Hopfield, "Neural networks and physical systems with emergent collective computational abilities",
+    1982.
     """
 
     weight: Tensor

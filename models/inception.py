@@ -143,7 +143,11 @@ class InceptionAux(nn.Module):
 
 
 class Inception3(nn.Module):
-    """Images (N, 3, 299, 299) → scores; in training with `aux_logits`, InceptionOutputs(logits, aux_logits)."""
+    """Images (N, 3, 299, 299) → scores; in training with `aux_logits`, InceptionOutputs(logits, aux_logits).
+
+    transform_input: bring images normalised as PyTorch's library does it back to [-1, 1]. Source: C. Szegedy et
+    al., "Rethinking the inception architecture for computer vision", 2016.
+    """
 
     def __init__(
         self,
@@ -250,6 +254,9 @@ class InceptionResNetV2(nn.Module):
 
     Stem to 35x35x320; `blocks` = (10, 20, 10) residual blocks at 35x35 (320 channels), 17x17 (1088) and 8x8 (2080);
     1x1 to 1536 features; 55.8 million parameters.
+
+    Source: C. Szegedy et al., "Inception-v4, Inception-ResNet and the impact of residual connections on learning",
+    2017.
     """
 
     def __init__(

@@ -19,6 +19,9 @@ class LeNet5(nn.Module):
         in_channels: 1 for grey images.
         activation: makes the nonlinearity; the paper's is a scaled tanh.
         pooling: makes the subsampling; `nn.MaxPool2d` is the usual one today.
+
+    Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document recognition",
+    1998.
     """
 
     def __init__(

@@ -24,6 +24,8 @@ class MemoryNetwork(nn.Module):
         sentences: the most sentences that a story has; the newest comes last.
         size: d, of the words' vectors.
         hops: how often the memory is read.
+
+    Source: S. Sukhbaatar, A. Szlam, J. Weston, R. Fergus, "End-to-end memory networks", 2015.
     """
 
     def __init__(self, vocabulary: int, sentences: int, size: int = 20, hops: int = 3) -> None:

@@ -20,6 +20,8 @@ class MLP(nn.Sequential):
         sizes: the numbers of units, from the inputs to the outputs.
         activation: makes the nonlinearity after each hidden layer.
         dropout: the probability with which a hidden unit is dropped, before the next layer.
+
+    Source: D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating errors", 1986.
     """
 
     def __init__(self, sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, dropout: float = 0.0) -> None:

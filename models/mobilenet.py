@@ -35,7 +35,11 @@ def conv_bn(in_channels: int, out_channels: int, kernel_size: int = 3, stride: i
 
 
 class MobileNetV1(nn.Module):
-    """Images (N, 3, H, W) → scores (N, num_classes); `width_mult` is the paper's α. 4.2 million parameters at α = 1."""
+    """Images (N, 3, H, W) → scores (N, num_classes); `width_mult` is the paper's α. 4.2 million parameters at α = 1.
+
+    Each layer is a 3x3 per channel and a 1x1. Source: A. Howard et al., "MobileNets: efficient convolutional neural
+    networks for mobile vision applications", 2017.
+    """
 
     # channels and stride of each separable convolution, table 1
     LAYOUT = (
@@ -105,6 +109,8 @@ class MobileNetV2(nn.Module):
         inverted_residual_setting: rows (expand ratio, channels, blocks, stride of the first), table 2 of the paper.
         round_nearest: channels are multiples of it.
         dropout: before the last layer.
+
+    Source: M. Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", 2018.
     """
 
     def __init__(
@@ -139,12 +145,12 @@ class MobileNetV2(nn.Module):
 
 
 def mobilenet_v1(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> MobileNetV1:
-    """MobileNet of 2017; `weights` is the path of a checkpoint."""
+    """MobileNet of 2017: images (N, 3, H, W) → scores (N, 1000); 4,231,976 parameters; see `MobileNetV1`."""
     pretrained = kwargs.pop("pretrained", False)
     return load_weights(MobileNetV1(**kwargs), weights, pretrained=pretrained)
 
 
 def mobilenet_v2(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> MobileNetV2:
-    """MobileNetV2: 3,504,872 parameters; `weights` is the path of a checkpoint."""
+    """MobileNetV2: images (N, 3, H, W) → scores (N, 1000); 3,504,872 parameters; see `MobileNetV2`."""
     pretrained = kwargs.pop("pretrained", False)
     return load_weights(MobileNetV2(**kwargs), weights, pretrained=pretrained)

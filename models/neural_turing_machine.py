@@ -71,6 +71,8 @@ class NeuralTuringMachine(nn.Module):
         hidden: units of the controller, an LSTM.
         rows, width: N and W of the memory.
         shifts: a head moves by at most this many rows in a step.
+
+    Source: A. Graves, G. Wayne, I. Danihelka, "Neural Turing machines", 2014.
     """
 
     def __init__(

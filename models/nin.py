@@ -22,7 +22,10 @@ def mlpconv(in_channels: int, channels: tuple[int, int, int], kernel_size: int, 
 
 
 class NiN(nn.Module):
-    """The paper's CIFAR-10 network: images (N, 3, 32, 32) → scores (N, num_classes); 966,986 parameters for 10."""
+    """The paper's CIFAR-10 network: images (N, 3, 32, 32) → scores (N, num_classes); 966,986 parameters for 10.
+
+    Source: M. Lin, Q. Chen, S. Yan, "Network in network", 2014.
+    """
 
     def __init__(self, num_classes: int = 10, dropout: float = 0.5) -> None:
         super().__init__()

@@ -15,6 +15,9 @@ class Perceptron(nn.Module):
 
     As a module it also learns by gradients: a step of SGD with batches of one on `nn.functional.perceptron_loss`,
     max(0, -y (w · x + b)), is Rosenblatt's rule, but for scores of 0.
+
+    Source: F. Rosenblatt, "The perceptron: a probabilistic model for information storage and organization in the
+    brain", 1958.
     """
 
     def __init__(self, features: int) -> None:

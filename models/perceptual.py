@@ -12,7 +12,11 @@ from ..nn import functional as F
 
 
 def gram_matrix(features: Tensor) -> Tensor:
-    """G = F Fᵀ / (C H W) of features (N, C, H, W), over the places: (N, C, C)."""
+    """G = F Fᵀ / (C H W) of features (N, C, H, W), over the places: (N, C, C).
+
+    Source: L. Gatys, A. Ecker, M. Bethge, "A neural algorithm of artistic style", 2015; divided by C H W as in J.
+    Johnson, A. Alahi, L. Fei-Fei, "Perceptual losses for real-time style transfer and super-resolution", 2016.
+    """
     flat = features.flatten(2)
     return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
 
@@ -24,6 +28,9 @@ class PerceptualLoss(nn.Module):
         network: layers in a row, such as the `features` of a VGG with weights; frozen here, and in evaluation mode.
         content, style: indices of the layers after which to compare.
         style_weight: of the style in the sum.
+
+    The result is a number, differentiable in both batches. Source: J. Johnson, A. Alahi, L. Fei-Fei, "Perceptual
+    losses for real-time style transfer and super-resolution", 2016.
     """
 
     def __init__(

@@ -25,7 +25,11 @@ def discounted_returns(rewards: Sequence[float], gamma: float) -> list[float]:
 
 
 class Policy(nn.Module):
-    """Observations (..., observation_size) → logits of the actions (..., actions)."""
+    """Observations (..., observation_size) → logits of the actions (..., actions).
+
+    One hidden layer with ReLU. Source: R. Williams, "Simple statistical gradient-following algorithms for
+    connectionist reinforcement learning", 1992.
+    """
 
     def __init__(self, observation_size: int, actions: int, hidden: int = 128) -> None:
         super().__init__()
@@ -36,7 +40,10 @@ class Policy(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """Observations → (logits of the actions (..., actions), value (...)): two heads on one body."""
+    """Observations → (logits of the actions (..., actions), value (...)): two heads on one body.
+
+    Source: R. Sutton, A. Barto, "Reinforcement learning: an introduction", 2018, chapter 13.
+    """
 
     def __init__(self, observation_size: int, actions: int, hidden: int = 128) -> None:
         super().__init__()
@@ -56,7 +63,11 @@ def sample_action(logits: Tensor) -> tuple[int, Tensor]:
 
 
 def run_episode(model: nn.Module, environment: Any, seed: int | None = None) -> tuple[list[Tensor], list[Tensor], list]:
-    """One episode with actions drawn from the model: log-probabilities, values (of an ActorCritic) and rewards."""
+    """One episode with actions drawn from the model: log-probabilities, values (of an ActorCritic) and rewards.
+
+    environment: with `reset` and `step` as in Gymnasium; `model` gives logits, or (logits, value). Three lists of
+    the episode's length; no values from a `Policy`.
+    """
     observation, _ = environment.reset(seed=seed)
     log_probs, values, rewards = [], [], []
     done = False
@@ -79,7 +90,11 @@ def _standardised(returns: Tensor) -> Tensor:
 
 
 def reinforce_loss(log_probs: Sequence[Tensor], rewards: Sequence[float], gamma: float = 0.99) -> Tensor:
-    """-Σ_t log π(a_t) Ĝ_t, where Ĝ are the returns of the episode with mean 0 and deviation 1 (a baseline)."""
+    """-Σ_t log π(a_t) Ĝ_t, where Ĝ are the returns of the episode with mean 0 and deviation 1 (a baseline).
+
+    A number. Source: R. Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement
+    learning", 1992.
+    """
     weights = _standardised(tensor(discounted_returns(rewards, gamma)))
     return -(stack(*log_probs) * weights).sum()
 
@@ -87,7 +102,11 @@ def reinforce_loss(log_probs: Sequence[Tensor], rewards: Sequence[float], gamma:
 def actor_critic_loss(
     log_probs: Sequence[Tensor], values: Sequence[Tensor], rewards: Sequence[float], gamma: float = 0.99
 ) -> Tensor:
-    """-Σ_t log π(a_t) (Ĝ_t - V_t) + Σ_t smooth_l1(V_t, Ĝ_t); no gradient flows through V in the first term."""
+    """-Σ_t log π(a_t) (Ĝ_t - V_t) + Σ_t smooth_l1(V_t, Ĝ_t); no gradient flows through V in the first term.
+
+    Ĝ are the returns of the episode with mean 0 and deviation 1. Source: R. Sutton, A. Barto, "Reinforcement
+    learning: an introduction", 2018, section 13.5 (there with one-step returns).
+    """
     returns, found = _standardised(tensor(discounted_returns(rewards, gamma))), stack(*values)
     advantage = returns - found.detach()
     return -(stack(*log_probs) * advantage).sum() + F.smooth_l1_loss(found, returns, reduction="sum")

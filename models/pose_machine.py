@@ -36,6 +36,8 @@ class ConvolutionalPoseMachine(nn.Module):
         stages: 6 in the paper.
         channels: of the features and inside the stages (128 in the paper).
         kernel_size: of the later stages' convolutions: 11 gives them the reach to see one joint from another.
+
+    Source: S. Wei, V. Ramakrishna, T. Kanade, Y. Sheikh, "Convolutional pose machines", 2016.
     """
 
     def __init__(

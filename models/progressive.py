@@ -50,6 +50,8 @@ class ProgressiveNet(nn.Module):
         ...                                   # train net.parameters()
         net.add_task(5)                       # the first column is frozen now
         optimizer = optim.Adam(net.trainable())
+
+    Source: A. Rusu et al., "Progressive neural networks", 2016.
     """
 
     def __init__(self, in_features: int, hidden: Sequence[int], adapter: int = 8) -> None:

@@ -16,6 +16,9 @@ class RBM(nn.Module):
     """Visible units (N, visible) in [0, 1] → probabilities of the hidden ones (N, hidden).
 
     Trained by `loss`: its gradient is contrastive divergence, the data's free energy less that of the chain's end.
+
+    Sources: G. Hinton, "Training products of experts by minimizing contrastive divergence", 2002; persistent: T.
+    Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", 2008.
     """
 
     def __init__(self, visible: int, hidden: int) -> None:
@@ -66,5 +69,8 @@ class RBM(nn.Module):
 
 
 def hamming(a: Tensor, b: Tensor) -> Tensor:
-    """How many bits differ: codes (N, bits) and (M, bits) → (N, M)."""
+    """How many bits differ: codes (N, bits) and (M, bits) → (N, M).
+
+    int64. Source: R. Salakhutdinov, G. Hinton, "Semantic hashing", 2009.
+    """
     return (a.unsqueeze(1) != b.unsqueeze(0)).sum(-1)

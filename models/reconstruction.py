@@ -19,6 +19,8 @@ class BackProjection(nn.Module):
     """Sinograms (N, angles, detectors) → images (N, size, size).
 
     image(x, y) = π / angles · Σ_θ p_θ(x cos θ + y sin θ), with p_θ interpolated linearly, and 0 beyond the detector.
+
+    Source: A. Kak, M. Slaney, "Principles of computerized tomographic imaging", 1988, section 3.3.
     """
 
     def __init__(self, size: int, angles: int, detectors: int | None = None) -> None:
@@ -64,6 +66,8 @@ class FilteredBackProjection(nn.Module):
         size: side of the images.
         angles: projections, evenly over 180°.
         detectors: numbers per projection; by default enough for the diagonal.
+
+    Source: T. Würfl, F. Ghesu, V. Christlein, A. Maier, "Deep learning computed tomography", 2016.
     """
 
     def __init__(self, size: int, angles: int, detectors: int | None = None) -> None:

@@ -23,6 +23,10 @@ class RecursiveNet(nn.Module):
         num_classes: of each node.
         size: d, the numbers per node.
         composition: "matrix" (2 d² + d weights), or "tensor" with 4 d³ more.
+
+    Sources: C. Goller, A. Küchler, "Learning task-dependent distributed representations by backpropagation through
+    structure", 1996; R. Socher et al., "Recursive deep models for semantic compositionality over a sentiment
+    treebank", 2013.
     """
 
     def __init__(self, vocabulary: int, num_classes: int, size: int = 16, composition: str = "matrix") -> None:

@@ -106,6 +106,10 @@ class ResNet(nn.Module):
         groups, width_per_group: of the bottleneck's 3x3 (ResNeXt, Wide ResNet).
         replace_stride_with_dilation: for the last three stages: dilate instead of halving the resolution.
         norm_layer: makes a normalisation from a number of channels.
+
+    Sources: K. He, X. Zhang, S. Ren, J. Sun, "Deep residual learning for image recognition", 2016; S. Xie et al.,
+    "Aggregated residual transformations for deep neural networks", 2017 (ResNeXt); S. Zagoruyko, N. Komodakis,
+    "Wide residual networks", 2016.
     """
 
     def __init__(
@@ -179,50 +183,50 @@ def _resnet(block: type[BasicBlock | Bottleneck], layers: list[int], weights: An
 
 
 def resnet18(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-18: 11,689,512 parameters; `weights` is the path of a checkpoint."""
+    """ResNet-18 of (2, 2, 2, 2) basic blocks, 11,689,512 parameters; see `ResNet`."""
     return _resnet(BasicBlock, [2, 2, 2, 2], weights, kwargs)
 
 
 def resnet34(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-34: 21,797,672 parameters."""
+    """ResNet-34 of (3, 4, 6, 3) basic blocks, 21,797,672 parameters; see `ResNet`."""
     return _resnet(BasicBlock, [3, 4, 6, 3], weights, kwargs)
 
 
 def resnet50(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-50: 25,557,032 parameters."""
+    """ResNet-50 of (3, 4, 6, 3) bottlenecks, 25,557,032 parameters; see `ResNet`."""
     return _resnet(Bottleneck, [3, 4, 6, 3], weights, kwargs)
 
 
 def resnet101(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-101: 44,549,160 parameters."""
+    """ResNet-101 of (3, 4, 23, 3) bottlenecks, 44,549,160 parameters; see `ResNet`."""
     return _resnet(Bottleneck, [3, 4, 23, 3], weights, kwargs)
 
 
 def resnet152(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNet-152: 60,192,808 parameters."""
+    """ResNet-152 of (3, 8, 36, 3) bottlenecks, 60,192,808 parameters; see `ResNet`."""
     return _resnet(Bottleneck, [3, 8, 36, 3], weights, kwargs)
 
 
 def resnext50_32x4d(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNeXt-50, 32 groups of width 4: 25,028,904 parameters."""
+    """ResNeXt-50, the 3x3 in 32 groups of width 4, 25,028,904 parameters; see `ResNet`."""
     return _resnet(Bottleneck, [3, 4, 6, 3], weights, {"groups": 32, "width_per_group": 4, **kwargs})
 
 
 def resnext101_32x8d(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNeXt-101, 32 groups of width 8: 88,791,336 parameters."""
+    """ResNeXt-101, the 3x3 in 32 groups of width 8, 88,791,336 parameters; see `ResNet`."""
     return _resnet(Bottleneck, [3, 4, 23, 3], weights, {"groups": 32, "width_per_group": 8, **kwargs})
 
 
 def resnext101_64x4d(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """ResNeXt-101, 64 groups of width 4: 83,455,272 parameters."""
+    """ResNeXt-101, the 3x3 in 64 groups of width 4, 83,455,272 parameters; see `ResNet`."""
     return _resnet(Bottleneck, [3, 4, 23, 3], weights, {"groups": 64, "width_per_group": 4, **kwargs})
 
 
 def wide_resnet50_2(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """Wide ResNet-50-2, the 3x3 of twice the width: 68,883,240 parameters."""
+    """Wide ResNet-50-2, the 3x3 of twice the width, 68,883,240 parameters; see `ResNet`."""
     return _resnet(Bottleneck, [3, 4, 6, 3], weights, {"width_per_group": 128, **kwargs})
 
 
 def wide_resnet101_2(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-    """Wide ResNet-101-2: 126,886,696 parameters."""
+    """Wide ResNet-101-2, the 3x3 of twice the width, 126,886,696 parameters; see `ResNet`."""
     return _resnet(Bottleneck, [3, 4, 23, 3], weights, {"width_per_group": 128, **kwargs})

@@ -17,6 +17,8 @@ class SelfAttention2d(nn.Module):
 
     f, g and h are 1x1 convolutions to C / `reduction` channels, v one back to C. γ starts at 0: at first the block is
     the identity. The last weights, (N, H·W, H·W), row j over the places i, are kept as `attention`.
+
+    Source: H. Zhang, I. Goodfellow, D. Metaxas, A. Odena, "Self-attention generative adversarial networks", 2019.
     """
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
@@ -36,7 +38,10 @@ class SelfAttention2d(nn.Module):
 
 
 class SAGenerator(nn.Module):
-    """Noise (N, z) → images (N, channels, 32, 32) in [-1, 1], with self-attention on maps of 16 x 16."""
+    """Noise (N, z) → images (N, channels, 32, 32) in [-1, 1], with self-attention on maps of 16 x 16.
+
+    Source: H. Zhang, I. Goodfellow, D. Metaxas, A. Odena, "Self-attention generative adversarial networks", 2019.
+    """
 
     def __init__(self, z: int = 128, channels: int = 3, width: int = 64) -> None:
         super().__init__()
@@ -61,7 +66,10 @@ def _up(in_channels: int, out_channels: int) -> list[nn.Module]:
 
 
 class SADiscriminator(nn.Module):
-    """Images (N, channels, 32, 32) → scores (N,), with self-attention on maps of 16 x 16."""
+    """Images (N, channels, 32, 32) → scores (N,), with self-attention on maps of 16 x 16.
+
+    Source: H. Zhang, I. Goodfellow, D. Metaxas, A. Odena, "Self-attention generative adversarial networks", 2019.
+    """
 
     def __init__(self, channels: int = 3, width: int = 64) -> None:
         super().__init__()
@@ -83,5 +91,8 @@ def _down(in_channels: int, out_channels: int) -> list[nn.Module]:
 
 
 def discriminator_hinge_loss(real: Tensor, false: Tensor) -> Tensor:
-    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))) of the scores; the generator's loss is -E D(G(z))."""
+    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))) of the scores; the generator's loss is -E D(G(z)).
+
+    Source: J. Lim, J. Ye, "Geometric GAN", 2017.
+    """
     return F.relu(1 - real).mean() + F.relu(1 + false).mean()

@@ -27,6 +27,11 @@ class Attention(nn.Module):
         query_size: Q; equal to K but for additive and general.
         key_size: K.
         hidden: size of v; K by default.
+
+    Sources: D. Bahdanau, K. Cho, Y. Bengio, "Neural machine translation by jointly learning to align and
+    translate", 2015 (additive); M. Luong, H. Pham, C. Manning, "Effective approaches to attention-based neural
+    machine translation", 2015; A. Vaswani et al., 2017 (scaled dot); A. Graves, G. Wayne, I. Danihelka, 2014
+    (cosine).
     """
 
     SCORES = ("additive", "general", "dot", "scaled_dot", "cosine")
@@ -77,6 +82,9 @@ class Seq2Seq(nn.Module):
         hidden: units of the decoder, and of the encoder's two directions together.
         score: see `Attention`.
         dropout: of the words' vectors.
+
+    Source: D. Bahdanau, K. Cho, Y. Bengio, "Neural machine translation by jointly learning to align and translate",
+    2015.
     """
 
     def __init__(

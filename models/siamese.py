@@ -16,6 +16,8 @@ class Siamese(nn.Module):
     Args:
         net: inputs (N, ...) → embeddings (N, size).
         normalize: bring the embeddings to length 1, so that distances are between 0 and 2.
+
+    Source: J. Bromley et al., "Signature verification using a 'Siamese' time delay neural network", 1993.
     """
 
     def __init__(self, net: nn.Module, normalize: bool = False) -> None:
@@ -37,6 +39,10 @@ class Siamese(nn.Module):
 
 
 def contrastive_loss(distance: Tensor, different: Tensor, margin: float = 1.0) -> Tensor:
-    """The mean of ½ D² for pairs that belong together (different 0) and ½ max(0, margin - D)² for others (1): (N,)."""
+    """The mean of ½ D² for pairs that belong together (different 0) and ½ max(0, margin - D)² for others (1).
+
+    distance D and different: (N,), the latter of floats or integers. Source: R. Hadsell, S. Chopra, Y. LeCun,
+    "Dimensionality reduction by learning an invariant mapping", 2006.
+    """
     apart = (margin - distance).clamp(min=0).square()
     return 0.5 * ((1 - different) * distance.square() + different * apart).mean()

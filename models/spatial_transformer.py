@@ -17,6 +17,8 @@ class SpatialTransformer(nn.Module):
         localisation: (N, C, H, W) → (N, features).
         features: what `localisation` gives; a linear layer makes the six numbers of θ of it, the identity at first.
         size: height and width of the output; None keeps them.
+
+    Source: M. Jaderberg, K. Simonyan, A. Zisserman, K. Kavukcuoglu, "Spatial transformer networks", 2015.
     """
 
     def __init__(self, localisation: nn.Module, features: int, size: tuple[int, int] | None = None) -> None:
@@ -35,7 +37,10 @@ class SpatialTransformer(nn.Module):
 
 
 class SpatialTransformerNet(nn.Module):
-    """A digit classifier behind a spatial transformer: images (N, in_channels, size, size) → scores."""
+    """A digit classifier behind a spatial transformer: images (N, in_channels, size, size) → scores.
+
+    Source: M. Jaderberg, K. Simonyan, A. Zisserman, K. Kavukcuoglu, "Spatial transformer networks", 2015.
+    """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, size: int = 28) -> None:
         super().__init__()

@@ -14,7 +14,10 @@ from ..nn import functional as F
 
 
 class PositionalEncoding(nn.Module):
-    """x + PE for x (B, T, d): PE[t, 2i] = sin(t / 10000^(2i/d)), PE[t, 2i+1] the cosine of the same; then dropout."""
+    """x + PE for x (B, T, d): PE[t, 2i] = sin(t / 10000^(2i/d)), PE[t, 2i+1] the cosine of the same; then dropout.
+
+    Source: A. Vaswani et al., "Attention is all you need", 2017, section 3.5.
+    """
 
     def __init__(self, d_model: int, dropout: float = 0.1, max_len: int = 5000) -> None:
         super().__init__()
@@ -41,6 +44,8 @@ class TranslationTransformer(nn.Module):
         pad: the number of the word that fills up short sentences.
         max_len: the longest sentence.
         smoothing: of the labels in `loss`.
+
+    Source: A. Vaswani et al., "Attention is all you need", 2017.
     """
 
     def __init__(
@@ -122,6 +127,8 @@ def noam(step: int, d_model: int = 512, warmup: int = 4000, factor: float = 1.0)
     """The paper's learning rate: factor d_model^-½ min(step^-½, step warmup^-³ᐟ²), for steps from 1 on.
 
     With LambdaLR over an optimizer of rate 1: `LambdaLR(optimizer, lambda s: noam(s + 1))`.
+
+    Source: A. Vaswani et al., "Attention is all you need", 2017, equation 3.
     """
     if step < 1:
         raise ValueError(f"steps count from 1, not {step}")

@@ -40,6 +40,9 @@ class UNet(nn.Module):
         padding: 1 keeps the size, for any H and W; 0 is the paper's form, in which the skipped maps are cropped and
             an image of 572 x 572 gives scores of 388 x 388.
         bilinear: go up by interpolation and a 1x1 instead of a transposed convolution.
+
+    Source: O. Ronneberger, P. Fischer, T. Brox, "U-Net: convolutional networks for biomedical image segmentation",
+    2015.
     """
 
     def __init__(

@@ -12,7 +12,10 @@ from ..nn import functional as F
 
 
 class VAE(nn.Module):
-    """Inputs (N, inputs) in [0, 1] → (reconstructions of that shape in (0, 1), μ (N, latent), ln σ² (N, latent))."""
+    """Inputs (N, inputs) in [0, 1] → (reconstructions of that shape in (0, 1), μ (N, latent), ln σ² (N, latent)).
+
+    Source: D. Kingma, M. Welling, "Auto-encoding variational Bayes", 2014.
+    """
 
     def __init__(self, inputs: int = 784, hidden: int = 400, latent: int = 20) -> None:
         super().__init__()
@@ -23,7 +26,7 @@ class VAE(nn.Module):
         self.fc4 = nn.Linear(hidden, inputs)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """μ and ln σ² of q(z|x)."""
+        """μ and ln σ² of q(z|x), each (N, latent)."""
         h = F.relu(self.fc1(x))
         return self.fc21(h), self.fc22(h)
 
@@ -32,7 +35,7 @@ class VAE(nn.Module):
         return mu + (0.5 * logvar).exp() * randn_like(mu)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The means of p(x|z)."""
+        """The means of p(x|z), (N, inputs), of z (N, latent)."""
         return F.sigmoid(self.fc4(F.relu(self.fc3(z))))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,6 +49,9 @@ class VAE(nn.Module):
 
 
 def vae_loss(reconstruction: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
-    """-ELBO, summed over the batch."""
+    """-ELBO = binary cross entropy of the reconstruction - ½ Σ (1 + ln σ² - μ² - σ²), summed over the batch: a number.
+
+    Source: D. Kingma, M. Welling, "Auto-encoding variational Bayes", 2014, appendix B.
+    """
     kl = -0.5 * (1 + logvar - mu * mu - logvar.exp()).sum()
     return F.binary_cross_entropy(reconstruction, x.flatten(1), reduction="sum") + kl

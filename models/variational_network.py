@@ -58,6 +58,8 @@ class VariationalNetwork(nn.Module):
         steps: of gradient descent, each with parameters of its own.
         filters, kernel_size: of each step's convolutions.
         gaussians, reach: of its activations.
+
+    Source: K. Hammernik et al., "Learning a variational network for reconstruction of accelerated MRI data", 2018.
     """
 
     def __init__(

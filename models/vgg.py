@@ -37,7 +37,11 @@ def make_layers(layout: Iterable[int | str], batch_norm: bool = False) -> nn.Seq
 
 
 class VGG(nn.Module):
-    """Images (N, 3, H, W), usually 224 x 224 → scores (N, num_classes); weights by Kaiming's rule, fan out."""
+    """Images (N, 3, H, W), usually 224 x 224 → scores (N, num_classes); weights by Kaiming's rule, fan out.
+
+    features: images → maps (N, 512, h, w), brought to 7 x 7 by average pooling; then 4096, 4096, num_classes.
+    Source: K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015.
+    """
 
     def __init__(
         self, features: nn.Module, num_classes: int = 1000, init_weights: bool = True, dropout: float = 0.5
@@ -79,40 +83,40 @@ def _vgg(layout: str, batch_norm: bool, weights: Any, kwargs: dict[str, Any]) ->
 
 
 def vgg11(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-11 (A): 132,863,336 parameters."""
+    """VGG-11 (A), 132,863,336 parameters: images (N, 3, 224, 224) → scores (N, 1000); see `VGG`."""
     return _vgg("A", False, weights, kwargs)
 
 
 def vgg11_bn(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-11 with batch normalisation."""
+    """VGG-11 with batch normalisation after each convolution, 132,868,840 parameters; see `VGG`."""
     return _vgg("A", True, weights, kwargs)
 
 
 def vgg13(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-13 (B): 133,047,848 parameters."""
+    """VGG-13 (B), 133,047,848 parameters: images (N, 3, 224, 224) → scores (N, 1000); see `VGG`."""
     return _vgg("B", False, weights, kwargs)
 
 
 def vgg13_bn(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-13 with batch normalisation."""
+    """VGG-13 with batch normalisation after each convolution, 133,053,736 parameters; see `VGG`."""
     return _vgg("B", True, weights, kwargs)
 
 
 def vgg16(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-16 (D): 138,357,544 parameters."""
+    """VGG-16 (D), 138,357,544 parameters: images (N, 3, 224, 224) → scores (N, 1000); see `VGG`."""
     return _vgg("D", False, weights, kwargs)
 
 
 def vgg16_bn(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-16 with batch normalisation."""
+    """VGG-16 with batch normalisation after each convolution, 138,365,992 parameters; see `VGG`."""
     return _vgg("D", True, weights, kwargs)
 
 
 def vgg19(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-19 (E): 143,667,240 parameters."""
+    """VGG-19 (E), 143,667,240 parameters: images (N, 3, 224, 224) → scores (N, 1000); see `VGG`."""
     return _vgg("E", False, weights, kwargs)
 
 
 def vgg19_bn(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """VGG-19 with batch normalisation."""
+    """VGG-19 with batch normalisation after each convolution, 143,678,248 parameters; see `VGG`."""
     return _vgg("E", True, weights, kwargs)

@@ -60,6 +60,8 @@ class WaveNet(nn.Module):
         stacks: how many.
         residual, gates, skip: channels of the residual path, of the gated units, of the skip connections.
         kernel_size: taps.
+
+    Source: A. van den Oord et al., "WaveNet: a generative model for raw audio", 2016.
     """
 
     def __init__(

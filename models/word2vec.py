@@ -22,6 +22,8 @@ class SkipGram(nn.Module):
         text: the words; the vocabulary are those that occur at least `least` times, the most frequent first.
         size: of the vectors.
         negatives: words drawn for each pair.
+
+    Source: T. Mikolov et al., "Distributed representations of words and phrases and their compositionality", 2013.
     """
 
     noise: Tensor

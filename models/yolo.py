@@ -35,6 +35,9 @@ class YOLOHead(nn.Module):
 
     The last axis holds (x, y, w, h, confidence) of each box and then the class probabilities: x and y of the centre
     within the cell, the roots of w and h over the image, all in [0, 1] by a sigmoid; classes by a softmax.
+
+    Source: J. Redmon, S. Divvala, R. Girshick, A. Farhadi, "You only look once: unified, real-time object
+    detection", 2016.
     """
 
     def __init__(self, in_channels: int, num_classes: int, boxes: int = 2) -> None:
@@ -49,7 +52,11 @@ class YOLOHead(nn.Module):
 
 
 class YOLO(nn.Module):
-    """Images (N, 3, H, W) → the head's (N, S, S, 5·boxes + classes), with S = H / 2^len(channels)."""
+    """Images (N, 3, H, W) → the head's (N, S, S, 5·boxes + classes), with S = H / 2^len(channels).
+
+    Convolutions with pooling, `channels` of them, before a `YOLOHead`: smaller than the paper's 24 layers. Source:
+    J. Redmon, S. Divvala, R. Girshick, A. Farhadi, "You only look once: unified, real-time object detection", 2016.
+    """
 
     def __init__(
         self, num_classes: int = 20, boxes: int = 2, channels: Sequence[int] = (16, 32, 64, 128, 256, 512)
@@ -108,6 +115,8 @@ class YOLOLoss(nn.Module):
     (class probabilities - one-hot)² where there is an object.
 
     forward(out, targets): `targets` holds for each image a list of (class, x, y, w, h), over the image.
+
+    Source: J. Redmon et al., 2016, equation 3.
     """
 
     def __init__(self, num_classes: int, boxes: int = 2, coord: float = 5.0, noobj: float = 0.5) -> None:
