@@ -60,7 +60,7 @@ def _with_inplace(module: Any, text: str) -> str:
 
 
 class Threshold(Module):
-    """x where x > threshold, otherwise `value`."""
+    """x where x > threshold, otherwise `value`. Any shape."""
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__()
@@ -74,16 +74,17 @@ class Threshold(Module):
 
 
 class ReLU(_InPlace):
-    """max(x, 0); its derivative at 0 is 0."""
+    """max(x, 0); its derivative at 0 is 0. Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input, self.inplace)
 
 
 class RReLU(Module):
-    """x for x > 0, else a x.
+    """x for x > 0, else a x. Any shape.
 
     In training a is drawn uniformly from [lower, upper] for each element, otherwise it is their mean.
+    Source: B. Xu et al., "Empirical evaluation of rectified activations in convolutional network", 2015.
     """
 
     def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
@@ -98,7 +99,7 @@ class RReLU(Module):
 
 
 class Hardtanh(Module):
-    """x clamped to [min_val, max_val]."""
+    """x clamped to [min_val, max_val]. Any shape. min_value, max_value: former names of the two."""
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class Hardtanh(Module):
 
 
 class ReLU6(Hardtanh):
-    """x clamped to [0, 6]."""
+    """x clamped to [0, 6]: min(max(x, 0), 6). Any shape."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
@@ -133,14 +134,14 @@ class ReLU6(Hardtanh):
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """σ(x) = 1 / (1 + exp(-x)). Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.sigmoid(input)
 
 
 class Hardsigmoid(_InPlace):
-    """x / 6 + 1/2, clamped to [0, 1]."""
+    """x / 6 + 1/2, clamped to [0, 1]. Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardsigmoid(input, self.inplace)
@@ -150,28 +151,31 @@ class Hardsigmoid(_InPlace):
 
 
 class Tanh(Module):
-    """tanh(x)."""
+    """tanh(x) = (exp(x) - exp(-x)) / (exp(x) + exp(-x)). Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanh(input)
 
 
 class SiLU(_InPlace):
-    """x σ(x), also called Swish."""
+    """x σ(x), also called Swish. Any shape. Source: P. Ramachandran et al., "Searching for activation functions", 2017."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(input, self.inplace)
 
 
 class Mish(_InPlace):
-    """x tanh(softplus(x)). Source: D. Misra, "Mish: a self regularized non-monotonic activation function", 2019."""
+    """x tanh(softplus(x)). Any shape.
+
+    Source: D. Misra, "Mish: a self regularized non-monotonic activation function", 2019.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.mish(input, self.inplace)
 
 
 class Hardswish(_InPlace):
-    """x clamp(x + 3, 0, 6) / 6. Source: A. Howard et al., "Searching for MobileNetV3", 2019."""
+    """x clamp(x + 3, 0, 6) / 6. Any shape. Source: A. Howard et al., "Searching for MobileNetV3", 2019."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardswish(input, self.inplace)
@@ -181,7 +185,7 @@ class Hardswish(_InPlace):
 
 
 class ELU(Module):
-    """x for x > 0, else α (exp(x) - 1).
+    """x for x > 0, else α (exp(x) - 1), α = `alpha`. Any shape.
 
     Source: D. Clevert et al., "Fast and accurate deep network learning by ELUs", 2015.
     """
@@ -198,14 +202,17 @@ class ELU(Module):
 
 
 class CELU(ELU):
-    """x for x > 0, else α (exp(x/α) - 1)."""
+    """x for x > 0, else α (exp(x/α) - 1), α = `alpha`. Any shape.
+
+    Source: J. Barron, "Continuously differentiable exponential linear units", 2017.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.celu(input, self.alpha, self.inplace)
 
 
 class SELU(_InPlace):
-    """λ x for x > 0, else λ α (exp(x) - 1), λ ≈ 1.0507, α ≈ 1.6733.
+    """λ x for x > 0, else λ α (exp(x) - 1), λ ≈ 1.0507, α ≈ 1.6733. Any shape.
 
     Source: G. Klambauer et al., "Self-normalizing neural networks", 2017.
     """
@@ -215,7 +222,10 @@ class SELU(_InPlace):
 
 
 class GLU(Module):
-    """a σ(b), where a and b are the halves of the input along `dim`."""
+    """a σ(b), where a and b are the halves of the input along `dim`: (*, 2n, *) to (*, n, *).
+
+    Source: Y. Dauphin et al., "Language modeling with gated convolutional networks", 2017.
+    """
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -229,7 +239,7 @@ class GLU(Module):
 
 
 class GELU(Module):
-    """x Φ(x), Φ the normal distribution function; approximate="tanh": ½x(1 + tanh(√(2/π)(x + 0.044715x³))).
+    """x Φ(x), Φ the normal distribution function; approximate="tanh": ½x(1 + tanh(√(2/π)(x + 0.044715x³))). Any shape.
 
     Source: D. Hendrycks, K. Gimpel, "Gaussian error linear units", 2016.
     """
@@ -246,7 +256,7 @@ class GELU(Module):
 
 
 class Hardshrink(Module):
-    """x where |x| > λ, otherwise 0."""
+    """x where |x| > λ, otherwise 0, λ = `lambd`. Any shape."""
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -260,7 +270,10 @@ class Hardshrink(Module):
 
 
 class LeakyReLU(Module):
-    """x for x > 0, else negative_slope · x."""
+    """x for x > 0, else negative_slope · x. Any shape.
+
+    Source: A. Maas, A. Hannun, A. Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+    """
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
@@ -274,14 +287,14 @@ class LeakyReLU(Module):
 
 
 class LogSigmoid(Module):
-    """log σ(x), computed without overflow."""
+    """log σ(x), computed without overflow. Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.logsigmoid(input)
 
 
 class Softplus(Module):
-    """log(1 + exp(βx)) / β; x itself where βx > threshold."""
+    """log(1 + exp(βx)) / β, β = `beta`; x itself where βx > threshold. Any shape."""
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
@@ -295,7 +308,7 @@ class Softplus(Module):
 
 
 class Softshrink(Module):
-    """x - λ for x > λ, x + λ for x < -λ, otherwise 0."""
+    """x - λ for x > λ, x + λ for x < -λ, otherwise 0, λ = `lambd`. Any shape."""
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -309,9 +322,9 @@ class Softshrink(Module):
 
 
 class PReLU(Module):
-    """x for x > 0, else a x with a learned: one number, or one per channel (num_parameters).
+    """x for x > 0, else a x with a learned: one number, or one per channel of (N, C, *) (num_parameters = C).
 
-    Source: K. He et al., "Delving deep into rectifiers", 2015.
+    The parameter `weight` holds a and starts at `init`. Source: K. He et al., "Delving deep into rectifiers", 2015.
     """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
@@ -331,14 +344,14 @@ class PReLU(Module):
 
 
 class Softsign(Module):
-    """x / (1 + |x|)."""
+    """x / (1 + |x|), in (-1, 1). Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softsign(input)
 
 
 class Tanhshrink(Module):
-    """x - tanh(x)."""
+    """x - tanh(x), elementwise. Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanhshrink(input)
@@ -356,21 +369,21 @@ class _AlongDim(Module):
 
 
 class Softmax(_AlongDim):
-    """exp(x_i) / Σ_j exp(x_j) along `dim`."""
+    """exp(x_i) / Σ_j exp(x_j) along `dim`: numbers in [0, 1] with the sum 1. Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(input, self.dim)
 
 
 class Softmin(_AlongDim):
-    """softmax(-x) along `dim`."""
+    """softmax(-x) along `dim`: exp(-x_i) / Σ_j exp(-x_j). Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmin(input, self.dim)
 
 
 class LogSoftmax(_AlongDim):
-    """log softmax(x) along `dim`, computed without overflow."""
+    """log softmax(x) along `dim`, computed without overflow. Any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, self.dim)

@@ -27,9 +27,10 @@ class _ASMoutput(NamedTuple):
 class AdaptiveLogSoftmaxWithLoss(Module):
     """log p(target) and the mean of -log p, for classes 0..n_classes-1 in the order of falling frequency.
 
-    `head` gives the scores of the classes below cutoffs[0] and of one entry per cluster; the classes of cluster i, from
-    cutoffs[i] to the next cutoff, get theirs from `tail[i]`, through in_features // div_value^(i+1) units.
-    Shapes: input (N, in_features), target (N); or (in_features) and ().
+    `head` (with a bias by head_bias) gives the scores of the classes below cutoffs[0] and of one entry per cluster; the
+    classes of cluster i, from cutoffs[i] to the next cutoff, get theirs from `tail[i]`, through in_features //
+    div_value^(i+1) units. Shapes: input (N, in_features), target (N); or (in_features) and (). Source: E. Grave et al.,
+    "Efficient softmax approximation for GPUs", 2017.
     """
 
     def __init__(

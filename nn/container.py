@@ -175,7 +175,7 @@ class Sequential(_Row):
 
 
 class ModuleList(_Row):
-    """Modules in a list, registered as children. It has no forward of its own."""
+    """The given modules in a list, registered as children. It has no forward of its own."""
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
@@ -207,7 +207,10 @@ class ModuleList(_Row):
 
 
 class ModuleDict(Module):
-    """Modules by name, registered as children, in the order of insertion."""
+    """Modules by name, registered as children, in the order of insertion. It has no forward of its own.
+
+    modules: a dict, or pairs of a name and a module.
+    """
 
     def __init__(self, modules: Any = None) -> None:
         super().__init__()
@@ -315,7 +318,10 @@ class ParameterList(Module):
 
 
 class ParameterDict(Module):
-    """Parameters by name, registered, in the order of insertion. A plain tensor becomes a Parameter."""
+    """Parameters by name, registered, in the order of insertion. A plain tensor becomes a Parameter.
+
+    parameters: a dict, or pairs of a name and a tensor.
+    """
 
     def __init__(self, parameters: Any = None) -> None:
         super().__init__()

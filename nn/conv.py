@@ -153,8 +153,9 @@ class Conv1d(_Conv):
     """y[n, o, t] = b[o] + Σ_{i,k} W[o, i, k] x[n, i, stride·t + dilation·k - padding].
 
     Shapes: x (N, C_in, L) or (C_in, L), weight (C_out, C_in / groups, K), y (N, C_out, L') with L' = ⌊(L + 2 padding -
-    dilation (K - 1) - 1) / stride⌋ + 1. padding: a number, "same" or "valid"; padding_mode: zeros, reflect, replicate
-    or circular. Parameters start uniform in ±1/√(C_in K / groups).
+    dilation (K - 1) - 1) / stride⌋ + 1, where C_in is in_channels, C_out out_channels, K kernel_size. padding: a
+    number, "same" or "valid"; padding_mode: zeros, reflect, replicate or circular. Parameters start uniform in
+    ±1/√(C_in K / groups).
     """
 
     dims = 1
@@ -165,7 +166,8 @@ class Conv2d(_Conv):
     """y[n, o, t, u] = b[o] + Σ_{i,k,l} W[o, i, k, l] x[n, i, stride·t + dilation·k - padding, ...].
 
     Shapes: x (N, C_in, H, W) or (C_in, H, W), weight (C_out, C_in / groups, K_h, K_w), y (N, C_out, H', W'); sizes and
-    options as in Conv1d, for each dimension.
+    options as in `Conv1d`, for each dimension: a number, or a pair (height, width).
+    Source: Y. LeCun et al., "Gradient-based learning applied to document recognition", 1998.
     """
 
     dims = 2
@@ -173,7 +175,7 @@ class Conv2d(_Conv):
 
 
 class Conv3d(_Conv):
-    """Conv2d with a third dimension: x (N, C_in, D, H, W), weight (C_out, C_in / groups, K_d, K_h, K_w)."""
+    """`Conv2d` with a third dimension: x (N, C_in, D, H, W), weight (C_out, C_in / groups, K_d, K_h, K_w)."""
 
     dims = 3
     _function = staticmethod(F.conv3d)
@@ -247,7 +249,7 @@ class _ConvTransposeNd(_ConvNd):
 
 
 class ConvTranspose1d(_ConvTransposeNd):
-    """The transpose of Conv1d (its gradient for the input), as a layer: it enlarges.
+    """The transpose of `Conv1d` (its gradient for the input), as a layer: it enlarges.
 
     Shapes: x (N, C_in, L), weight (C_in, C_out / groups, K), y (N, C_out, L') with L' = (L - 1) stride - 2 padding +
     dilation (K - 1) + output_padding + 1. `forward(x, output_size)` chooses output_padding.
@@ -260,7 +262,10 @@ class ConvTranspose1d(_ConvTransposeNd):
 
 
 class ConvTranspose2d(_ConvTransposeNd):
-    """The transpose of Conv2d; see ConvTranspose1d. Weight (C_in, C_out / groups, K_h, K_w)."""
+    """The transpose of `Conv2d`: (N, C_in, H, W) to (N, C_out, H', W'); see `ConvTranspose1d`.
+
+    The weight is (C_in, C_out / groups, K_h, K_w).
+    """
 
     dims = 2
 
@@ -269,7 +274,10 @@ class ConvTranspose2d(_ConvTransposeNd):
 
 
 class ConvTranspose3d(_ConvTransposeNd):
-    """The transpose of Conv3d; see ConvTranspose1d. Weight (C_in, C_out / groups, K_d, K_h, K_w)."""
+    """The transpose of `Conv3d`: (N, C_in, D, H, W) to (N, C_out, D', H', W'); see `ConvTranspose1d`.
+
+    The weight is (C_in, C_out / groups, K_d, K_h, K_w).
+    """
 
     dims = 3
 

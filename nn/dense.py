@@ -72,10 +72,11 @@ class RBF(Module):
 
 
 class DropConnect(Linear):
-    """A Linear that drops single weights while training: y = x (M ∘ W)ᵀ / (1 - p) + b, M 0 with probability p.
+    """A `Linear` that drops single weights while training: y = x (M ∘ W)ᵀ / (1 - p) + b, M 0 with probability p.
 
-    In evaluation the whole W is used. Source: L. Wan et al., "Regularization of neural networks using DropConnect",
-    2013 (where M is drawn per example; here it is drawn once per call, so that the product stays one).
+    (*, in_features) to (*, out_features); in evaluation the whole W is used. Source: L. Wan et al., "Regularization of
+    neural networks using DropConnect", 2013 (where M is drawn per example; here it is drawn once per call, so that the
+    product stays one).
     """
 
     def __init__(

@@ -34,9 +34,10 @@ class _DropoutNd(Module):
 
 
 class Dropout(_DropoutNd):
-    """Each element is 0 with probability p, otherwise x / (1 - p).
+    """Each element is 0 with probability p, otherwise x / (1 - p); in evaluation x. Any shape.
 
     Where a text calls p the probability of keeping, and multiplies by it at test time, its p is 1 - p here.
+    Source: N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -44,21 +45,24 @@ class Dropout(_DropoutNd):
 
 
 class Dropout1d(_DropoutNd):
-    """Drops whole channels of (N, C, L) or (C, L)."""
+    """Drops whole channels of (N, C, L) or (C, L), each with probability `p`; what stays is divided by 1 - p."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(_DropoutNd):
-    """Drops whole channels of (N, C, H, W). Source: J. Tompson et al., "Efficient object localization", 2015."""
+    """Drops whole channels of (N, C, H, W), each with probability `p`; what stays is divided by 1 - p.
+
+    Source: J. Tompson et al., "Efficient object localization using convolutional networks", 2015.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
 class Dropout3d(_DropoutNd):
-    """Drops whole channels of (N, C, D, H, W)."""
+    """Drops whole channels of (N, C, D, H, W), each with probability `p`; what stays is divided by 1 - p."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout3d(input, self.p, self.training, self.inplace)
@@ -67,6 +71,7 @@ class Dropout3d(_DropoutNd):
 class AlphaDropout(_DropoutNd):
     """Dropout that keeps mean 0 and variance 1, for SELU: what is dropped becomes -λα, then all is scaled and shifted.
 
+    Each element is dropped with probability `p`. Any shape.
     Source: G. Klambauer et al., "Self-normalizing neural networks", 2017.
     """
 
@@ -75,7 +80,7 @@ class AlphaDropout(_DropoutNd):
 
 
 class FeatureAlphaDropout(_DropoutNd):
-    """AlphaDropout of whole channels."""
+    """`AlphaDropout` of whole channels of (N, C, *), each with probability `p`."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.feature_alpha_dropout(input, self.p, self.training)
@@ -84,7 +89,7 @@ class FeatureAlphaDropout(_DropoutNd):
 class StochasticDepth(Module):
     """A residual branch dropped at random while training: x · b / (1 - p), where b is 0 with probability p, else 1.
 
-    mode "row": one b per example; "batch": one for the whole batch. An extra of ours.
+    mode "row": one b per example of (N, *); "batch": one for the whole batch. An extra of ours.
     Source: G. Huang et al., "Deep networks with stochastic depth", 2016.
     """
 
@@ -106,7 +111,7 @@ class StochasticDepth(Module):
 
 
 class DropPath(Module):
-    """StochasticDepth per example; without `scale_by_keep` what stays is not divided by 1 - drop_prob.
+    """`StochasticDepth` per example of (N, *); without `scale_by_keep` what stays is not divided by 1 - drop_prob.
 
     An extra of ours.
     """

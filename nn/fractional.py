@@ -50,10 +50,11 @@ class _FractionalMaxPool(Module):
 
 
 class FractionalMaxPool2d(_FractionalMaxPool):
-    """Maxima of windows at pseudorandom places: (N, C, H, W) or (C, H, W) to planes of `output_size`.
+    """Maxima of windows of kernel_size at pseudorandom places: (N, C, H, W) or (C, H, W) to planes of `output_size`.
 
-    output_ratio: the output's size as a fraction of the input's, in (0, 1). Random in training and in evaluation.
-    Source: B. Graham, "Fractional max-pooling", 2014.
+    output_ratio: the output's size as a fraction of the input's, in (0, 1). return_indices: the maxima's positions in
+    the
+    flattened plane as well. Random in training and in evaluation. Source: B. Graham, "Fractional max-pooling", 2014.
     """
 
     _dims = 2

@@ -23,7 +23,8 @@ __all__ = ["MixedPool2d", "SpatialPyramidPool", "StochasticPool2d"]
 class MixedPool2d(Module):
     """a·max + (1 - a)·mean of each window of (N, C, H, W), a = σ(mix) learned: between max and average pooling.
 
-    The parameter `mix` is one number; it starts at ln(p / (1 - p)) for a = p = `start`.
+    Windows of kernel_size, `stride` and `padding` as in `MaxPool2d`. The parameter `mix` is one number; it starts at
+    ln(p / (1 - p)) for a = p = `start`.
     Source: C.-Y. Lee, P. Gallagher, Z. Tu, "Generalizing pooling functions in convolutional neural networks", 2016.
     """
 
@@ -81,7 +82,7 @@ class StochasticPool2d(Module):
     """In training an element of each window, drawn with a probability in proportion to it; otherwise the mean of them.
 
     aᵢ = max(xᵢ, 0), pᵢ = aᵢ / Σ a over a window of (N, C, H, W): training gives a_l, l ~ p, evaluation Σ pᵢ aᵢ; where
-    nothing is above 0, both give 0.
+    nothing is above 0, both give 0. Windows of kernel_size, `stride` and `padding` as in `MaxPool2d`.
     Source: M. Zeiler, R. Fergus, "Stochastic pooling for regularization of deep convolutional neural networks", 2013.
     """
 

@@ -54,7 +54,7 @@ class LazyModuleMixin(Module):
 
 
 class LazyLinear(LazyModuleMixin, linear.Linear):
-    """Linear whose in_features is the last size of its first input."""
+    """`Linear` whose in_features is the last size of its first input: (*, H) to (*, out_features)."""
 
     cls_to_become = linear.Linear
 
@@ -118,37 +118,37 @@ class _LazyConv(LazyModuleMixin):
 
 
 class LazyConv1d(_LazyConv, conv.Conv1d):
-    """Conv1d whose in_channels come from its first input."""
+    """`Conv1d` whose in_channels come from its first input; the other arguments are its own."""
 
     cls_to_become = conv.Conv1d
 
 
 class LazyConv2d(_LazyConv, conv.Conv2d):
-    """Conv2d whose in_channels come from its first input."""
+    """`Conv2d` whose in_channels come from its first input; the other arguments are its own."""
 
     cls_to_become = conv.Conv2d
 
 
 class LazyConv3d(_LazyConv, conv.Conv3d):
-    """Conv3d whose in_channels come from its first input."""
+    """`Conv3d` whose in_channels come from its first input; the other arguments are its own."""
 
     cls_to_become = conv.Conv3d
 
 
 class LazyConvTranspose1d(_LazyConv, conv.ConvTranspose1d):
-    """ConvTranspose1d whose in_channels come from its first input."""
+    """`ConvTranspose1d` whose in_channels come from its first input; the other arguments are its own."""
 
     cls_to_become = conv.ConvTranspose1d
 
 
 class LazyConvTranspose2d(_LazyConv, conv.ConvTranspose2d):
-    """ConvTranspose2d whose in_channels come from its first input."""
+    """`ConvTranspose2d` whose in_channels come from its first input; the other arguments are its own."""
 
     cls_to_become = conv.ConvTranspose2d
 
 
 class LazyConvTranspose3d(_LazyConv, conv.ConvTranspose3d):
-    """ConvTranspose3d whose in_channels come from its first input."""
+    """`ConvTranspose3d` whose in_channels come from its first input; the other arguments are its own."""
 
     cls_to_become = conv.ConvTranspose3d
 
@@ -196,36 +196,36 @@ class _LazyNorm(LazyModuleMixin, normalization._NormBase):
 
 
 class LazyBatchNorm1d(_LazyNorm, normalization.BatchNorm1d):
-    """BatchNorm1d whose num_features come from its first input."""
+    """`BatchNorm1d` whose num_features come from its first input; the other arguments are its own."""
 
     cls_to_become = normalization.BatchNorm1d
 
 
 class LazyBatchNorm2d(_LazyNorm, normalization.BatchNorm2d):
-    """BatchNorm2d whose num_features come from its first input."""
+    """`BatchNorm2d` whose num_features come from its first input; the other arguments are its own."""
 
     cls_to_become = normalization.BatchNorm2d
 
 
 class LazyBatchNorm3d(_LazyNorm, normalization.BatchNorm3d):
-    """BatchNorm3d whose num_features come from its first input."""
+    """`BatchNorm3d` whose num_features come from its first input; the other arguments are its own."""
 
     cls_to_become = normalization.BatchNorm3d
 
 
 class LazyInstanceNorm1d(_LazyNorm, normalization.InstanceNorm1d):
-    """InstanceNorm1d whose num_features come from its first input."""
+    """`InstanceNorm1d` whose num_features come from its first input; the other arguments are its own."""
 
     cls_to_become, dims = normalization.InstanceNorm1d, 1
 
 
 class LazyInstanceNorm2d(_LazyNorm, normalization.InstanceNorm2d):
-    """InstanceNorm2d whose num_features come from its first input."""
+    """`InstanceNorm2d` whose num_features come from its first input; the other arguments are its own."""
 
     cls_to_become, dims = normalization.InstanceNorm2d, 2
 
 
 class LazyInstanceNorm3d(_LazyNorm, normalization.InstanceNorm3d):
-    """InstanceNorm3d whose num_features come from its first input."""
+    """`InstanceNorm3d` whose num_features come from its first input; the other arguments are its own."""
 
     cls_to_become, dims = normalization.InstanceNorm3d, 3

@@ -17,7 +17,7 @@ __all__ = ["Bilinear", "Identity", "Linear"]
 
 
 class Identity(Module):
-    """y = x, whatever the arguments of its constructor are."""
+    """y = x, of any shape, whatever the arguments of its constructor are."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()

@@ -20,9 +20,9 @@ class LinearCrossEntropyOptions:
     """How to compute linear_cross_entropy in pieces of the batch, so that never all logits exist at once.
 
     batch_chunk_size: rows per piece (None: as many as make the logits of a piece twice as large as the input). Each
-    piece is computed a second time in the backward pass. The other settings choose among PyTorch's ways and precisions
-    of accumulation; they are checked, and change nothing here: pieces are summed in the input's dtype, and backward may
-    always be repeated.
+    piece is computed a second time in the backward pass. The other settings (chunking_method, acc_policy, acc_dtype,
+    allow_retain_graph) choose among PyTorch's ways and precisions of accumulation; they are checked, and change nothing
+    here: pieces are summed in the input's dtype, and backward may always be repeated.
     """
 
     allow_retain_graph: bool = False

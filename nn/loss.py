@@ -66,21 +66,31 @@ __all__ = [
 
 
 class L1Loss(_Loss):
-    """|x - y|."""
+    """|x - y|, the absolute error.
+
+    Shapes: input and target of one shape, any; the result is a number, or of that shape with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
 class MSELoss(_Loss):
-    """(x - y)²."""
+    """(x - y)², the squared error.
+
+    Shapes: input and target of one shape, any; the result is a number, or of that shape with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
 class SmoothL1Loss(_Loss):
-    """½ (x - y)² / beta where |x - y| < beta, otherwise |x - y| - ½ beta."""
+    """½ (x - y)² / beta where |x - y| < beta, otherwise |x - y| - ½ beta.
+
+    Shapes: input and target of one shape, any; the result is a number, or of that shape with reduction="none". Source:
+    R. Girshick, "Fast R-CNN", 2015.
+    """
 
     def __init__(
         self, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0
@@ -93,7 +103,11 @@ class SmoothL1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """½ (x - y)² where |x - y| ≤ delta, otherwise delta (|x - y| - ½ delta)."""
+    """½ (x - y)² where |x - y| ≤ delta, otherwise delta (|x - y| - ½ delta).
+
+    Shapes: input and target of one shape, any; the result is a number, or of that shape with reduction="none". Source:
+    P. Huber, "Robust estimation of a location parameter", 1964.
+    """
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction)
@@ -106,7 +120,7 @@ class HuberLoss(_Loss):
 class NLLLoss(_WeightedLoss):
     """-w[y] x[y] for log-probabilities x (N, C, *) and classes y (N, *); "mean" divides by Σ w[y].
 
-    Targets equal to `ignore_index` do not count.
+    weight: w, one factor per class, (C,). Targets equal to `ignore_index` do not count.
     """
 
     def __init__(
@@ -125,7 +139,7 @@ class NLLLoss(_WeightedLoss):
 
 
 class NLLLoss2d(NLLLoss):
-    """NLLLoss under the name that it once had for images; making one warns."""
+    """`NLLLoss` under the name that it once had for images (N, C, H, W); making one warns."""
 
     def __init__(
         self,
@@ -172,7 +186,8 @@ class CrossEntropyLoss(_WeightedLoss):
 class PoissonNLLLoss(_Loss):
     """exp(x) - y x; with log_input=False instead x - y log(x + eps).
 
-    `full` adds Stirling's term y log y - y + ½ log 2πy.
+    `full` adds Stirling's term y log y - y + ½ log 2πy. Shapes: input and target of one shape, any; the result is a
+    number, or of that shape with reduction="none".
     """
 
     def __init__(
@@ -194,7 +209,11 @@ class PoissonNLLLoss(_Loss):
 
 
 class GaussianNLLLoss(_Loss):
-    """½ (log max(var, eps) + (x - y)² / max(var, eps)); `full` adds ½ log 2π. `forward(input, target, var)`."""
+    """½ (log max(var, eps) + (x - y)² / max(var, eps)); `full` adds ½ log 2π. `forward(input, target, var)`.
+
+    Shapes: input and target (N, *); var like input, or with a last dimension of 1, or without it. ValueError for a
+    negative var (on a CPU).
+    """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
@@ -207,7 +226,8 @@ class GaussianNLLLoss(_Loss):
 class KLDivLoss(_Loss):
     """y (log y - x) for log-probabilities x; log_target: y is given as its logarithm.
 
-    reduction "batchmean" gives the divergence itself, "mean" divides it by the number of classes too.
+    reduction "batchmean" gives the divergence itself, "mean" divides it by the number of classes too. Shapes: input and
+    target of one shape, any; the result is a number, or of that shape with reduction="none".
     """
 
     def __init__(
@@ -221,14 +241,22 @@ class KLDivLoss(_Loss):
 
 
 class BCELoss(_WeightedLoss):
-    """-w (y log x + (1 - y) log(1 - x)) for probabilities x, the logarithms held at -100 or more."""
+    """-w (y log x + (1 - y) log(1 - x)) for probabilities x, the logarithms held at -100 or more.
+
+    weight: w, which broadcasts to the input. Shapes: input and target of one shape, any; the result is a number, or of
+    that shape with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
 
 
 class BCEWithLogitsLoss(_Loss):
-    """BCELoss of σ(x), computed without overflow; pos_weight multiplies the term of y."""
+    """`BCELoss` of σ(x), computed without overflow: x are logits. weight: of each element; pos_weight multiplies the
+    term of y.
+
+    Shapes: input and target (N, *); weight and pos_weight broadcast to them, (C,) for one number per class.
+    """
 
     def __init__(
         self,
@@ -249,10 +277,10 @@ class BCEWithLogitsLoss(_Loss):
 
 
 class LinearCrossEntropyLoss(_WeightedLoss):
-    """CrossEntropyLoss of a linear layer's result, the layer (`linear`) included: `forward(input, target)`.
+    """`CrossEntropyLoss` of a linear layer's result, the layer (`linear`) included: `forward(input, target)`.
 
-    Shapes: input (N, in_features) or (in_features); target (N, *out_features) of classes, or (N, C, *out_features) of
-    probabilities. options: see `LinearCrossEntropyOptions`.
+    Shapes: input (N, in_features) or (in_features); target (N, *out_features) of num_classes classes, or (N, C,
+    *out_features) of probabilities. options: see `LinearCrossEntropyOptions`.
     """
 
     def __init__(
@@ -338,8 +366,9 @@ class DiceLoss(_Loss):
 class FocalLoss(_Loss):
     """-α (1 - p)^γ log p for logits, p the probability of the true label: easy examples count little.
 
-    α weighs label 1 and 1 - α label 0; a negative α: no weights. An extra of ours. Source: T.-Y. Lin et al., "Focal
-    loss for dense object detection", 2017.
+    α = `alpha` weighs label 1 and 1 - α label 0; a negative α: no weights. γ = `gamma`. Shapes: input and target of one
+    shape, any; the result is a number, or of that shape with reduction="none". An extra of ours.
+    Source: T.-Y. Lin et al., "Focal loss for dense object detection", 2017.
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float = 0.25, reduction: str = "mean") -> None:

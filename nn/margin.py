@@ -32,7 +32,10 @@ __all__ = [
 
 
 class HingeEmbeddingLoss(_Loss):
-    """x where y = 1, max(0, margin - x) where y = -1."""
+    """x where y = 1, max(0, margin - x) where y = -1; x is a distance, say.
+
+    Shapes: input and target of one shape, any; the result is a number, or of that shape with reduction="none".
+    """
 
     def __init__(
         self, margin: float = 1.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
@@ -55,21 +58,27 @@ class MultiLabelMarginLoss(_Loss):
 
 
 class SoftMarginLoss(_Loss):
-    """log(1 + exp(-y x)) for y = ±1."""
+    """log(1 + exp(-y x)) for y = ±1, the logistic loss.
+
+    Shapes: input and target of one shape, any; the result is a number, or of that shape with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
 class MultiLabelSoftMarginLoss(_WeightedLoss):
-    """The mean over classes of w BCE(σ(x), y) for x and y (N, C)."""
+    """The mean over classes of w BCE(σ(x), y) for x and y (N, C). weight: w, (C,)."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.multilabel_soft_margin_loss(input, target, weight=self.weight, reduction=self.reduction)
 
 
 class CosineEmbeddingLoss(_Loss):
-    """1 - cos(x₁, x₂) where y = 1, max(0, cos(x₁, x₂) - margin) where y = -1."""
+    """1 - cos(x₁, x₂) where y = 1, max(0, cos(x₁, x₂) - margin) where y = -1.
+
+    Shapes: x₁ and x₂ (N, D) or (D), y (N) or ().
+    """
 
     def __init__(
         self, margin: float = 0.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
@@ -82,7 +91,10 @@ class CosineEmbeddingLoss(_Loss):
 
 
 class MarginRankingLoss(_Loss):
-    """max(0, -y (x₁ - x₂) + margin) for y = ±1."""
+    """max(0, -y (x₁ - x₂) + margin) for y = ±1: x₁ ought to be greater where y = 1.
+
+    Shapes: x₁, x₂ and y (N) or ().
+    """
 
     def __init__(
         self, margin: float = 0.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
@@ -95,7 +107,10 @@ class MarginRankingLoss(_Loss):
 
 
 class MultiMarginLoss(_WeightedLoss):
-    """Σ_{i≠y} max(0, w[y] (margin - x[y] + x[i]))ᵖ / C for x (N, C) and classes y (N), p = 1 or 2."""
+    """Σ_{i≠y} max(0, w[y] (margin - x[y] + x[i]))ᵖ / C for x (N, C) and classes y (N), p = 1 or 2.
+
+    weight: w, one factor per class, (C,).
+    """
 
     def __init__(
         self,
@@ -120,9 +135,11 @@ class MultiMarginLoss(_WeightedLoss):
 
 
 class TripletMarginLoss(_Loss):
-    """max(0, d(anchor, positive) - d(anchor, negative) + margin), d the p-norm distance.
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin), d(a, b) = ‖a - b + eps‖ₚ with p = `p`.
 
-    swap: the smaller of d(anchor, negative) and d(positive, negative) counts.
+    swap: the smaller of d(anchor, negative) and d(positive, negative) counts. Shapes: all three (N, D) or (D).
+    Source: V. Balntas et al., "Learning local feature descriptors with triplets and shallow convolutional neural
+    networks", 2016.
     """
 
     def __init__(
@@ -152,7 +169,10 @@ class TripletMarginLoss(_Loss):
 
 
 class TripletMarginWithDistanceLoss(_Loss):
-    """TripletMarginLoss with a distance of one's own: `distance_function(x, y)`."""
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin), d = `distance_function(x, y)`, by default ‖x - y‖₂.
+
+    swap: as in `TripletMarginLoss`. Shapes: all three (N, *), as the distance takes them.
+    """
 
     def __init__(
         self,
@@ -186,7 +206,9 @@ class TripletMarginWithDistanceLoss(_Loss):
 class HingeLoss(_Loss):
     """max(0, margin - y x) for scores x and y = ±1: a support vector machine's loss. An extra of ours.
 
-    At the kink the gradient is 0. Source: C. Cortes, V. Vapnik, "Support-vector networks", 1995.
+    At the kink the gradient is 0. Shapes: input and target of one shape, any; the result is a number, or of that shape
+    with reduction="none".
+    Source: C. Cortes, V. Vapnik, "Support-vector networks", 1995.
     """
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
@@ -198,7 +220,10 @@ class HingeLoss(_Loss):
 
 
 class SquaredHingeLoss(HingeLoss):
-    """max(0, margin - y x)² for scores x and y = ±1; differentiable at the margin, too. An extra of ours."""
+    """max(0, margin - y x)² for scores x and y = ±1; differentiable at the margin, too. An extra of ours.
+
+    Shapes: input and target of one shape, any; the result is a number, or of that shape with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.squared_hinge_loss(input, target, margin=self.margin, reduction=self.reduction)
@@ -224,7 +249,8 @@ class MulticlassHingeLoss(_Loss):
 class PerceptronLoss(_Loss):
     """max(0, -y x) for scores x and y = ±1: its steps are w += y x for each mistake. An extra of ours.
 
-    Source: F. Rosenblatt, "The perceptron", 1958.
+    Shapes: input and target of one shape, any; the result is a number, or of that shape with reduction="none". Source:
+    F. Rosenblatt, "The perceptron", 1958.
     """
 
     def __init__(self, reduction: str = "mean") -> None:

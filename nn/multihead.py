@@ -17,13 +17,13 @@ __all__ = ["MultiheadAttention"]
 
 
 class MultiheadAttention(Module):
-    """concat(head_1, ..., head_h) Wo, with head_i = attention(query Wq_i, key Wk_i, value Wv_i).
+    """concat(head_1, ..., head_h) Wo, with head_i = attention(query Wq_i, key Wk_i, value Wv_i), h = num_heads.
 
     Shapes: query (L, N, embed_dim), key (S, N, kdim), value (S, N, vdim); with `batch_first` N comes first, and without
-    a batch it is left out. forward returns the output, shaped as the query, and with `need_weights` the weights
-    (N, L, S), averaged over the heads, or (N, heads, L, S) with `average_attn_weights=False`; otherwise None, and less
-    memory. Masks: key_padding_mask (N, S) and attn_mask (L, S) or (N * heads, L, S) are True where a query may *not*
-    attend, or floats that are added to the scores.
+    a batch it is left out. forward returns the output, shaped as the query, and with `need_weights` the weights (N, L,
+    S), averaged over the heads, or (N, heads, L, S) with `average_attn_weights=False`; otherwise None, and less memory.
+    Masks: key_padding_mask (N, S) and attn_mask (L, S) or (N * heads, L, S) are True where a query may *not* attend, or
+    floats that are added to the scores. dropout: of the weights, in training.
 
     add_bias_kv: one learned key and value more; add_zero_attn: one of zeros more. Where key and value are as wide as
     the query the three projections are one parameter, `in_proj_weight` (3 embed_dim, embed_dim).

@@ -134,8 +134,9 @@ class _BatchNorm(_NormBase):
 class BatchNorm1d(_BatchNorm):
     """y = γ (x - mean) / √(var + eps) + β, with mean and variance of each channel over the batch.
 
-    Shapes: (N, C) or (N, C, L); γ and β (C). Training uses the batch's biased variance and moves the running statistics
-    by `momentum` (None: their plain average) towards mean and unbiased variance; evaluation uses the running ones.
+    Shapes: (N, C) or (N, C, L); γ and β (C), C = num_features, not there without `affine`. Training uses the batch's
+    biased variance and moves the running statistics by `momentum` (None: their plain average) towards mean and unbiased
+    variance; evaluation uses the running ones, or without track_running_stats the batch's.
     Source: S. Ioffe, C. Szegedy, "Batch normalization", 2015.
     """
 
@@ -282,9 +283,10 @@ class _InstanceNorm(_NormBase):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Each channel of each example normalised over its own elements: (N, C, L) or (C, L).
+    """Each channel of each example normalised over its own elements: (N, C, L) or (C, L), C = num_features.
 
-    y = γ (x - mean) / √(var + eps) + β; γ and β only with `affine`.
+    y = γ (x - mean) / √(var + eps) + β; γ and β only with `affine`. track_running_stats, momentum: evaluation uses
+    running statistics, as in `BatchNorm1d`.
     Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, "Instance normalization", 2016.
     """
 
@@ -306,7 +308,8 @@ class InstanceNorm3d(_InstanceNorm):
 class LayerNorm(Module):
     """y = γ (x - mean) / √(var + eps) + β over the last dimensions, whose sizes are `normalized_shape`.
 
-    γ and β have that shape. Source: J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016.
+    γ and β have that shape, and are not there without `elementwise_affine`.
+    Source: J. Ba, J. Kiros, G. Hinton, "Layer normalization", 2016.
     """
 
     def __init__(
@@ -357,8 +360,8 @@ def add_norm(norm: Any, input: Tensor, other: Tensor, dropout: Any = None) -> tu
 class RMSNorm(Module):
     """y = γ x / √(mean(x²) + eps) over the last dimensions, whose sizes are `normalized_shape`.
 
-    eps None: the machine epsilon of the dtype. Source: B. Zhang, R. Sennrich, "Root mean square layer normalization",
-    2019.
+    γ has that shape, and is not there without `elementwise_affine`. eps None: the machine epsilon of the dtype.
+    Source: B. Zhang, R. Sennrich, "Root mean square layer normalization", 2019.
     """
 
     def __init__(
@@ -389,9 +392,10 @@ class RMSNorm(Module):
 
 
 class GroupNorm(Module):
-    """Channels in `num_groups` groups, each normalised together with its positions, per example: (N, C, *).
+    """The num_channels C in `num_groups` groups, each normalised together with its positions, per example: (N, C, *).
 
-    y = γ (x - mean) / √(var + eps) + β with γ and β (C). Source: Y. Wu, K. He, "Group normalization", 2018.
+    y = γ (x - mean) / √(var + eps) + β with γ and β (C), not there without `affine`.
+    Source: Y. Wu, K. He, "Group normalization", 2018.
     """
 
     def __init__(
@@ -425,7 +429,7 @@ class GroupNorm(Module):
 
 
 class LocalResponseNorm(Module):
-    """y[c] = x[c] / (k + α/size Σ x[c']²)^β over `size` neighbouring channels c': (N, C, *).
+    """y[c] = x[c] / (k + α/size Σ x[c']²)^β over `size` neighbouring channels c': (N, C, *); α = alpha, β = beta.
 
     Source: A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet classification with deep convolutional neural networks",
     2012 (where α is not divided by the size).
@@ -443,4 +447,7 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(LocalResponseNorm):
-    """LocalResponseNorm under its former name. PyTorch's forgets to take the first channel out of the sum again."""
+    """`LocalResponseNorm` (size, alpha, beta, k) under its former name, for (N, C, H, W).
+
+    PyTorch's forgets to take the first channel out of the sum again.
+    """

@@ -45,19 +45,28 @@ class _ConstantPadNd(_Pad):
 
 
 class ConstantPad1d(_ConstantPadNd):
-    """Pad (N, C, L) or (C, L) with `value`."""
+    """Pad (N, C, L) or (C, L) with `value`.
+
+    padding: one number for all sides, or (left, right); negative ones crop.
+    """
 
     dims = 1
 
 
 class ConstantPad2d(_ConstantPadNd):
-    """Pad (N, C, H, W) or (C, H, W) with `value`."""
+    """Pad (N, C, H, W) or (C, H, W) with `value`.
+
+    padding: one number for all sides, or (left, right, top, bottom); negative ones crop.
+    """
 
     dims = 2
 
 
 class ConstantPad3d(_ConstantPadNd):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with `value`."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with `value`.
+
+    padding: one number for all sides, or (left, right, top, bottom, front, back); negative ones crop.
+    """
 
     dims = 3
 
@@ -71,19 +80,28 @@ class _ZeroPad(_ConstantPadNd):
 
 
 class ZeroPad1d(_ZeroPad):
-    """Pad (N, C, L) or (C, L) with zeros."""
+    """Pad (N, C, L) or (C, L) with zeros.
+
+    padding: one number for all sides, or (left, right); negative ones crop.
+    """
 
     dims = 1
 
 
 class ZeroPad2d(_ZeroPad):
-    """Pad (N, C, H, W) or (C, H, W) with zeros."""
+    """Pad (N, C, H, W) or (C, H, W) with zeros.
+
+    padding: one number for all sides, or (left, right, top, bottom); negative ones crop.
+    """
 
     dims = 2
 
 
 class ZeroPad3d(_ZeroPad):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with zeros."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with zeros.
+
+    padding: one number for all sides, or (left, right, top, bottom, front, back); negative ones crop.
+    """
 
     dims = 3
 
@@ -93,19 +111,28 @@ class _ReflectionPadNd(_Pad):
 
 
 class ReflectionPad1d(_ReflectionPadNd):
-    """Pad (N, C, L) or (C, L) with its mirror image; the border itself is not repeated."""
+    """Pad (N, C, L) or (C, L) with its mirror image; the border itself is not repeated.
+
+    padding: one number for all sides, or (left, right); negative ones crop.
+    """
 
     dims = 1
 
 
 class ReflectionPad2d(_ReflectionPadNd):
-    """Pad (N, C, H, W) or (C, H, W) with its mirror image; the border itself is not repeated."""
+    """Pad (N, C, H, W) or (C, H, W) with its mirror image; the border itself is not repeated.
+
+    padding: one number for all sides, or (left, right, top, bottom); negative ones crop.
+    """
 
     dims = 2
 
 
 class ReflectionPad3d(_ReflectionPadNd):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with its mirror image; the border itself is not repeated."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with its mirror image; the border itself is not repeated.
+
+    padding: one number for all sides, or (left, right, top, bottom, front, back); negative ones crop.
+    """
 
     dims = 3
 
@@ -115,19 +142,28 @@ class _ReplicationPadNd(_Pad):
 
 
 class ReplicationPad1d(_ReplicationPadNd):
-    """Pad (N, C, L) or (C, L) with its border."""
+    """Pad (N, C, L) or (C, L) with its border.
+
+    padding: one number for all sides, or (left, right); negative ones crop.
+    """
 
     dims = 1
 
 
 class ReplicationPad2d(_ReplicationPadNd):
-    """Pad (N, C, H, W) or (C, H, W) with its border."""
+    """Pad (N, C, H, W) or (C, H, W) with its border.
+
+    padding: one number for all sides, or (left, right, top, bottom); negative ones crop.
+    """
 
     dims = 2
 
 
 class ReplicationPad3d(_ReplicationPadNd):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with its border."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with its border.
+
+    padding: one number for all sides, or (left, right, top, bottom, front, back); negative ones crop.
+    """
 
     dims = 3
 
@@ -137,18 +173,27 @@ class _CircularPadNd(_Pad):
 
 
 class CircularPad1d(_CircularPadNd):
-    """Pad (N, C, L) or (C, L) with its other end."""
+    """Pad (N, C, L) or (C, L) with its other end.
+
+    padding: one number for all sides, or (left, right); negative ones crop.
+    """
 
     dims = 1
 
 
 class CircularPad2d(_CircularPadNd):
-    """Pad (N, C, H, W) or (C, H, W) with its other end."""
+    """Pad (N, C, H, W) or (C, H, W) with its other end.
+
+    padding: one number for all sides, or (left, right, top, bottom); negative ones crop.
+    """
 
     dims = 2
 
 
 class CircularPad3d(_CircularPadNd):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with its other end."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with its other end.
+
+    padding: one number for all sides, or (left, right, top, bottom, front, back); negative ones crop.
+    """
 
     dims = 3

@@ -50,7 +50,7 @@ PARAMETER.append(Parameter)  # files keep them apart from other tensors
 
 
 class Buffer(Tensor):
-    """A tensor that belongs to a module's state and is not trained.
+    """A tensor `data` that belongs to a module's state and is not trained.
 
     `persistent`: it is in the module's `state_dict`.
     """

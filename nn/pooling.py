@@ -100,9 +100,11 @@ class _MaxUnpoolNd(Module):
 
 
 class MaxUnpool1d(_MaxUnpoolNd):
-    """The values back where MaxPool1d (with return_indices) took them, zeros elsewhere.
+    """The values back where `MaxPool1d` (with return_indices) took them, zeros elsewhere; its kernel_size, stride,
+    padding.
 
-    `forward(x, indices, output_size)`.
+    `forward(x, indices, output_size)`: (N, C, L') or (C, L') to (N, C, L) or (C, L), L = (L' - 1) stride - 2 padding +
+    kernel_size unless output_size says otherwise.
     """
 
     dims = 1
@@ -112,9 +114,9 @@ class MaxUnpool1d(_MaxUnpoolNd):
 
 
 class MaxUnpool2d(_MaxUnpoolNd):
-    """The values back where MaxPool2d (with return_indices) took them, zeros elsewhere.
+    """The values back where `MaxPool2d` (with return_indices) took them, zeros elsewhere; see `MaxUnpool1d`.
 
-    `forward(x, indices, output_size)`.
+    `forward(x, indices, output_size)`: (N, C, H', W') or (C, H', W') to (N, C, H, W) or (C, H, W).
     """
 
     dims = 2
@@ -124,9 +126,9 @@ class MaxUnpool2d(_MaxUnpoolNd):
 
 
 class MaxUnpool3d(_MaxUnpoolNd):
-    """The values back where MaxPool3d (with return_indices) took them, zeros elsewhere.
+    """The values back where `MaxPool3d` (with return_indices) took them, zeros elsewhere; see `MaxUnpool1d`.
 
-    `forward(x, indices, output_size)`.
+    `forward(x, indices, output_size)`: (N, C, D', H', W') or (C, D', H', W') to (N, C, D, H, W) or (C, D, H, W).
     """
 
     dims = 3
@@ -161,7 +163,12 @@ class _AvgPoolNd(Module):
 
 
 class AvgPool1d(_AvgPoolNd):
-    """The mean of each window; stride defaults to kernel_size. count_include_pad: the zeros of the padding count."""
+    """The mean of each window of kernel_size elements, a window every `stride` (by default kernel_size).
+
+    Shapes: (N, C, L) or (C, L) to (N, C, L') or (C, L'), L' = ⌊(L + 2 padding - kernel_size) / stride⌋ + 1; ceil_mode
+    rounds up.
+    count_include_pad: the zeros of the padding count.
+    """
 
     def __init__(
         self,
@@ -202,21 +209,24 @@ class _LPPoolNd(Module):
 
 
 class LPPool1d(_LPPoolNd):
-    """(Σ xᵖ)^(1/p) of each window, p = norm_type: 1 is the sum, ∞ would be the maximum."""
+    """(Σ xᵖ)^(1/p) of each window, p = norm_type: 1 is the sum, ∞ would be the maximum.
+
+    Shapes: (N, C, L) or (C, L); kernel_size, stride and ceil_mode as in `AvgPool1d`, without padding.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.lp_pool1d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
 
 
 class LPPool2d(_LPPoolNd):
-    """(Σ xᵖ)^(1/p) of each window of (N, C, H, W) or (C, H, W), p = norm_type."""
+    """(Σ xᵖ)^(1/p) of each window of (N, C, H, W) or (C, H, W), p = norm_type; see LPPool1d."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.lp_pool2d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
 
 
 class LPPool3d(_LPPoolNd):
-    """(Σ xᵖ)^(1/p) of each window of (N, C, D, H, W) or (C, D, H, W), p = norm_type."""
+    """(Σ xᵖ)^(1/p) of each window of (N, C, D, H, W) or (C, D, H, W), p = norm_type; see LPPool1d."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.lp_pool3d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
@@ -232,7 +242,10 @@ class _AdaptiveAvgPoolNd(Module):
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
-    """Means over windows chosen such that the output has `output_size`: window i is ⌊iL/L'⌋ to ⌈(i+1)L/L'⌉."""
+    """Means over windows chosen such that the output has `output_size` L': window i is ⌊iL/L'⌋ to ⌈(i+1)L/L'⌉.
+
+    Shapes: (N, C, L) or (C, L) to (N, C, L') or (C, L').
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool1d(input, self.output_size)
@@ -262,21 +275,31 @@ class _AdaptiveMaxPoolNd(Module):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
-    """Maxima over windows chosen such that the output has `output_size`."""
+    """Maxima over windows chosen such that the output has `output_size` L', as those of `AdaptiveAvgPool1d`.
+
+    Shapes: (N, C, L) or (C, L) to (N, C, L') or (C, L'). return_indices: the positions of the maxima as well, in L.
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool1d(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
-    """Maxima over windows chosen such that the output has `output_size` (H', W'); None keeps that size."""
+    """Maxima over windows chosen such that the output has `output_size` (H', W'); None keeps that size.
+
+    Shapes: (N, C, H, W) or (C, H, W). return_indices: see `AdaptiveMaxPool1d`; positions are those in the flattened
+    plane.
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
-    """Maxima over windows chosen such that the output has `output_size` (D', H', W'); None keeps that size."""
+    """Maxima over windows chosen such that the output has `output_size` (D', H', W'); None keeps that size.
+
+    Shapes: (N, C, D, H, W) or (C, D, H, W). return_indices: see `AdaptiveMaxPool1d`; positions in the flattened volume.
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)

@@ -21,11 +21,13 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
 
 class RNNBase(Module):
-    """Base of `RNN`, `LSTM` and `GRU`: `num_layers` layers, each in one direction or both, with dropout between them.
+    """Base of `RNN`, `LSTM` and `GRU`: `num_layers` layers, each in one direction or both (bidirectional), dropout
+    between.
 
     Parameters of layer k: weight_ih_lk (gates * H, features), weight_hh_lk (gates * H, P), bias_ih_lk and bias_hh_lk
-    (gates * H), of an LSTM with `proj_size` P also weight_hr_lk (P, H); those backwards end in `_reverse`. All start
-    uniform in ±1/√H. `mode`: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
+    (gates * H), of an LSTM with `proj_size` P also weight_hr_lk (P, H); those backwards end in `_reverse`. input_size
+    is the first layer's features, hidden_size H. All start uniform in ±1/√H. `mode`: "LSTM", "GRU", "RNN_TANH" or
+    "RNN_RELU". Inputs are (T, B, input_size), with batch_first (B, T, input_size).
     """
 
     def __init__(
@@ -292,7 +294,8 @@ class GRU(RNNBase):
     """Gated recurrent unit: r, z = σ(·), n = tanh(W_in x + b_in + r (W_hn h + b_hn)), h ← (1 - z) n + z h.
 
     GRU(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-    device=None, dtype=None). Called as `RNN` is. Cho et al. 2014 apply r before W_hn, and call 1 - z what is z here.
+    device=None, dtype=None). Shapes and call are those of `RNN`. Source: K. Cho et al., "Learning phrase
+    representations using RNN encoder-decoder", 2014, who apply r before W_hn, and call 1 - z what is z here.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -310,7 +313,8 @@ class GRU(RNNBase):
 class RNNCellBase(Module):
     """Base of the cells, which compute one step: weight_ih (chunks * H, C), weight_hh (chunks * H, H), biases.
 
-    All start uniform in ±1/√H.
+    C = input_size, H = hidden_size, chunks = num_chunks: one, or as many as there are gates. All start uniform in
+    ±1/√H.
     """
 
     def __init__(
@@ -377,7 +381,10 @@ class RNNCellBase(Module):
 
 
 class RNNCell(RNNCellBase):
-    """One step of `RNN`: h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu; input (B, C) or (C), h (B, H) or (H)."""
+    """One step of `RNN`: h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu (`nonlinearity`); input (B, C), h (B, H).
+
+    C = input_size, H = hidden_size; (C) and (H) without a batch. h: zeros if not given.
+    """
 
     def __init__(
         self,
@@ -399,7 +406,10 @@ class RNNCell(RNNCellBase):
 
 
 class LSTMCell(RNNCellBase):
-    """One step of `LSTM`: (h', c') of input (B, C) or (C) and (h, c), each (B, H) or (H), zeros if not given."""
+    """One step of `LSTM`: (h', c') of input (B, C) or (C) and (h, c), each (B, H) or (H), zeros if not given.
+
+    C = input_size, H = hidden_size.
+    """
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
@@ -414,7 +424,10 @@ class LSTMCell(RNNCellBase):
 
 
 class GRUCell(RNNCellBase):
-    """One step of `GRU`: h' of input (B, C) or (C) and h (B, H) or (H), zeros if not given."""
+    """One step of `GRU`: h' of input (B, C) or (C) and h (B, H) or (H), zeros if not given.
+
+    C = input_size, H = hidden_size.
+    """
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None

@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Flatten(Module):
-    """The dimensions start_dim to end_dim as one; by default all but the batch's."""
+    """The dimensions start_dim to end_dim as one; by default all but the batch's: (N, *) to (N, product of the rest)."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
@@ -40,7 +40,10 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """One dimension as several, of sizes `unflattened_size`; one of them may be -1."""
+    """The dimension `dim` as several, of sizes `unflattened_size`; one of them may be -1.
+
+    (N, C·H) becomes (N, C, H) by Unflatten(1, (C, H)).
+    """
 
     def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
@@ -58,7 +61,10 @@ class Unflatten(Module):
 
 
 class Fold(Module):
-    """The sum of overlapping blocks (N, C ∏K, L), columns as Unfold makes them, into (N, C, *output_size)."""
+    """The sum of overlapping blocks (N, C ∏K, L), columns as `Unfold` makes them, into (N, C, *output_size).
+
+    kernel_size, dilation, padding and stride are those of `Unfold`; where blocks overlap, they add up.
+    """
 
     def __init__(
         self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
@@ -75,7 +81,10 @@ class Fold(Module):
 
 
 class Unfold(Module):
-    """The sliding blocks of (N, C, H, W) as columns: (N, C ∏K, L), L the number of blocks."""
+    """The sliding blocks of (N, C, H, W) as columns: (N, C ∏K, L), L the number of blocks.
+
+    K = kernel_size; dilation, padding and stride place the blocks as in `Conv2d`.
+    """
 
     def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
         super().__init__()
@@ -134,9 +143,11 @@ class ChannelShuffle(Module):
 
 
 class Upsample(Module):
-    """Resize to `size` or by `scale_factor`: nearest, linear (3-D), bilinear or bicubic (4-D), trilinear (5-D).
+    """Resize (N, C, L), (N, C, H, W) or (N, C, D, H, W) to `size` or by `scale_factor`.
 
-    align_corners: the corner pixels' centres stay in place (only for the linear and cubic modes).
+    mode: nearest, linear (3-D), bilinear or bicubic (4-D), trilinear (5-D). align_corners: the corner pixels' centres
+    stay in place (only for the linear and cubic modes). recompute_scale_factor: positions are computed from the sizes,
+    not from scale_factor.
     """
 
     def __init__(
@@ -167,21 +178,21 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """Upsample with mode "nearest"."""
+    """`Upsample` of (N, C, H, W) with mode "nearest", to `size` or by `scale_factor`."""
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """Upsample with mode "bilinear" and aligned corners."""
+    """`Upsample` of (N, C, H, W) with mode "bilinear" and aligned corners, to `size` or by `scale_factor`."""
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
 
 
 class CosineSimilarity(Module):
-    """x₁·x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps)) along `dim`."""
+    """x₁·x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps)) along `dim`: (*, D, *) twice to (*, *)."""
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
@@ -192,7 +203,7 @@ class CosineSimilarity(Module):
 
 
 class PairwiseDistance(Module):
-    """‖x₁ - x₂ + eps‖ₚ along the last dimension."""
+    """‖x₁ - x₂ + eps‖ₚ along the last dimension, p = `p`: (N, D) or (D) twice to (N) or (), (N, 1) with `keepdim`."""
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()

@@ -112,9 +112,10 @@ class Embedding(Module):
 class EmbeddingBag(Module):
     """Sum, mean or maximum of the rows of `weight` that each bag of indices names: (B, n) to (B, embedding_dim).
 
-    Or indices (total,) with offsets (B,), where each bag begins (include_last_offset: (B + 1,), the last one is the
-    end). per_sample_weights, in forward, scale the rows (mode "sum"). padding_idx: this row counts nowhere and gets no
-    gradient. Empty bags give zeros. max_norm, norm_type, scale_grad_by_freq, sparse: see Embedding.
+    weight is (num_embeddings, embedding_dim). Or indices (total,) with offsets (B,), where each bag begins
+    (include_last_offset: (B + 1,), the last one is the end). per_sample_weights, in forward, scale the rows (mode
+    "sum"). padding_idx: this row counts nowhere and gets no gradient. Empty bags give zeros. max_norm, norm_type,
+    scale_grad_by_freq, sparse: see Embedding.
     """
 
     def __init__(

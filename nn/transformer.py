@@ -91,7 +91,8 @@ class TransformerEncoderLayer(_Layer):
     """x = norm1(x + attention(x)), then norm2(x + linear2(activation(linear1(x)))), with dropout in each branch.
 
     norm_first: x + attention(norm1(x)) and so on. Shapes: src (S, N, d_model), (N, S, d_model) with `batch_first`, or
-    (S, d_model). Masks as in MultiheadAttention. activation: "relu", "gelu" or a function.
+    (S, d_model). nhead: heads of the attention; dim_feedforward: units of linear1; layer_norm_eps: of both norms. Masks
+    as in MultiheadAttention. activation: "relu", "gelu" or a function.
     """
 
     def __init__(
@@ -148,7 +149,8 @@ class TransformerEncoderLayer(_Layer):
 class TransformerDecoderLayer(_Layer):
     """Attention within tgt, attention from tgt to memory, a feed-forward net: each with dropout, residual and norm.
 
-    Shapes: tgt (T, N, d_model), memory (S, N, d_model), with `batch_first` N first, or both without N. Masks as in
+    Shapes: tgt (T, N, d_model), memory (S, N, d_model), with `batch_first` N first, or both without N. nhead: heads;
+    dim_feedforward, activation, layer_norm_eps, norm_first: see `TransformerEncoderLayer`. Masks as in
     MultiheadAttention: tgt_mask (T, T), memory_mask (T, S), and one of padding for each.
     """
 
@@ -215,10 +217,10 @@ class TransformerDecoderLayer(_Layer):
 
 
 class TransformerEncoder(Module):
-    """`num_layers` copies of an encoder layer (with equal weights to begin with), and a norm after them.
+    """`num_layers` copies of encoder_layer (with equal weights to begin with), and a norm after them.
 
-    enable_nested_tensor, mask_check: PyTorch then leaves padded positions out when it evaluates without gradients; in
-    those cases they are zeros here too.
+    Shapes: those of `TransformerEncoderLayer`. enable_nested_tensor, mask_check: PyTorch then leaves padded positions
+    out when it evaluates without gradients; in those cases they are zeros here too.
     """
 
     def __init__(
@@ -292,7 +294,10 @@ def _why_not_nested(layer: Any) -> str:
 
 
 class TransformerDecoder(Module):
-    """`num_layers` copies of a decoder layer (with equal weights to begin with), and a norm after them."""
+    """`num_layers` copies of decoder_layer (with equal weights to begin with), and a norm after them.
+
+    Shapes: those of `TransformerDecoderLayer`.
+    """
 
     def __init__(self, decoder_layer: TransformerDecoderLayer, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
@@ -332,7 +337,9 @@ class Transformer(Module):
     """Encoder and decoder: `transformer(src, tgt)` is decoder(tgt, encoder(src)). Weights start xavier_uniform_.
 
     Shapes: src (S, N, d_model), tgt (T, N, d_model), result as tgt; with `batch_first` N first, or both without N.
-    custom_encoder, custom_decoder: modules to take in place of the stacks.
+    num_encoder_layers, num_decoder_layers: of `TransformerEncoderLayer` and `TransformerDecoderLayer`, whose arguments
+    are the others. custom_encoder, custom_decoder: modules to take in place of the stacks. Source: A. Vaswani et al.,
+    "Attention is all you need", 2017.
     """
 
     def __init__(
