@@ -158,7 +158,10 @@ class Tanh(Module):
 
 
 class SiLU(_InPlace):
-    """x σ(x), also called Swish. Any shape. Source: P. Ramachandran et al., "Searching for activation functions", 2017."""
+    """x σ(x), also called Swish. Any shape.
+
+    Source: P. Ramachandran et al., "Searching for activation functions", 2017.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(input, self.inplace)

@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Flatten(Module):
-    """The dimensions start_dim to end_dim as one; by default all but the batch's: (N, *) to (N, product of the rest)."""
+    """The dimensions start_dim to end_dim as one; by default all but the batch's: (N, *) to (N, features)."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
