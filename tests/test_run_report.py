@@ -294,6 +294,11 @@ def test_losses():
     assert said(history_of(loss=[2.0, 50.0, *np.linspace(2, 1, 28)]))[0] == (
         "✕ loss jumped to 50 at step 1: the learning rate may be too high."
     )
+    still = [*np.linspace(2.5, 2.3, 10), *[2.3] * 190]  # of a network that has learned how frequent classes are
+    assert said(history_of(loss=still)) == [
+        "! loss fell from 2.5 to 2.3 in the first 20 of 200 steps, and has stood still since."
+    ]
+    assert said(history_of(loss=[*np.linspace(2.5, 0.1, 10), *[0.1] * 190]))[0].startswith("✓ loss fell")
     over = history_of(loss=np.linspace(2, 0.1, 30), val_loss=[*np.linspace(2, 1, 10), *np.linspace(1, 2, 20)])
     assert said(over)[0].startswith("! val_loss was lowest at step 9 (1) and rose to 2")
     assert said(history_of(accuracy=[0.5] * 30)) == []
@@ -311,6 +316,15 @@ def test_rates_dead_units_and_steps_without_an_update():
     assert any(
         "units of layer 1 gave 0 for all samples of step 29: they learn" in s for s in said(recorded(model).history)
     )
+    with cr.no_grad():
+        model[0].bias[:] = -100.0
+        model[2].bias[:] = 0.0
+    dead = said(recorded(model).history)
+    assert not any("higher rate" in s for s in dead)  # the dead units are the reason
+    with cr.no_grad():
+        model[2].bias.requires_grad_(False)
+    dead = said(recorded(model).history)
+    assert any(s == "! 30 of 30 steps looked at changed no weight: all gradients were 0." for s in dead)
     well = said(recorded(mlp(6, 16, 3, activation=nn.Tanh), rate=0.02).history)
     assert all(s.startswith("✓") for s in well)
     assert any(s.startswith("✓ Every layer learns: updates are about 0.00") for s in well)

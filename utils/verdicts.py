@@ -53,9 +53,10 @@ def training_loss(history: History) -> str | None:
 
 def verdicts(history: History) -> list[Verdict]:
     """What the history shows, the worst first."""
-    slow = _speed(history)
-    found = [*_loss(history), *_faults(history), *_validation(history), *slow, *_band(history, also_small=not slow)]
-    found += [*_dead(history), *_spread(history), *_left_out(history)]
+    slow, dead = _speed(history), _dead(history)
+    explained = bool(slow) or any(v.kind == "bad" for v in dead)
+    found = [*_loss(history), *_faults(history), *_validation(history), *slow]
+    found += [*_band(history, also_small=not explained), *dead, *_spread(history), *_left_out(history)]
     if not any(v.kind == "bad" for v in found) and history.ratios:
         middle = np.median(list(_medians(history.ratios).values()))
         if HEALTHY[0] <= middle <= HEALTHY[1] and not any(v.kind == "note" for v in found):
@@ -119,6 +120,12 @@ def _loss(history: History) -> list[Verdict]:
         return found or [Verdict("bad", f"{name} rose {said}: the learning rate may be too high.")]
     if end > start - 0.02 * scale:
         return [*found, Verdict("bad", f"{name} hardly moved, {said}.")]
+    parts = np.array_split(series.values, len(series.values) // part)
+    arrived = next((i for i, p in enumerate(parts) if np.median(p) <= end + 0.02 * scale), len(parts)) + 1
+    if end > 0.5 * start and arrived <= len(parts) / 4:
+        of = int(series.steps[sum(map(len, parts[:arrived]))])
+        said = f"from {start:.3g} to {end:.3g} in the first {of} of {history.steps} steps"
+        return [*found, Verdict("note", f"{name} fell {said}, and has stood still since.")]
     return [*found, Verdict("good", f"{name} fell {said}.")]
 
 
@@ -185,7 +192,7 @@ def _vanishing(history: History, slow: str, fast: str) -> str:
 
 
 def _band(history: History, also_small: bool) -> list[Verdict]:
-    """Updates out of the healthy band; not those that are small where one layer is slow, which has its own reason."""
+    """Updates out of the healthy band; not those that are small where a slow layer or dead units are the reason."""
     medians, found = _medians(history.ratios), []
     low, high = HEALTHY[0] / LEEWAY, HEALTHY[1] * LEEWAY
     for word, advice, names in (
@@ -236,7 +243,10 @@ def _left_out(history: History) -> list[Verdict]:
     count = sum(still.values())
     if not count:
         return []
+    slopes = [v for s in history.gradients.values() for step, v in zip(*s, strict=True) if still.get(int(step))]
     why = "a GradScaler left them out, the rate was 0, or gradients were being accumulated"
+    if slopes and not any(slopes):
+        why = "all gradients were 0"
     return [Verdict("note", f"{count} of {len(still)} steps looked at changed no weight: {why}.")]
 
 
