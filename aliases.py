@@ -152,6 +152,7 @@ NAMES: dict[str, str] = {
         "autograd.windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
         "autograd.special": "i0 igamma igammac",
         "autograd.factors": "lu_unpack",
+        "autograd.spectra": "istft stft",
         "autograd.seldom": """angle complex conj conj_physical frexp gradient histogram imag index_reduce is_storage
             isreal
             narrow_copy nonzero_static pca_lowrank polar range real renorm resolve_conj resolve_neg split_with_sizes

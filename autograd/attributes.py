@@ -9,7 +9,7 @@ from typing import Any
 from .. import backends
 from . import storage, tape
 from .device import device_of
-from .dtypes import BFLOAT16, from_numpy_dtype, is_floating
+from .dtypes import BFLOAT16, differentiable, from_numpy_dtype, is_floating
 from .errors import OpError, describe
 from .modes import MODES
 from .public import api, function
@@ -170,13 +170,13 @@ def _is_floating_point(input: Tensor) -> bool:
 
 @method
 def is_complex(self: Tensor) -> bool:
-    """False: there are no complex tensors yet."""
-    return False
+    """True for complex64 and complex128."""
+    return self.array.dtype.kind == "c"
 
 
 @function(name="is_complex")
 def _is_complex(input: Tensor) -> bool:
-    """False: there are no complex tensors yet."""
+    """True where `input` has a complex dtype."""
     return is_complex(_tensor(input, "is_complex"))
 
 
@@ -277,8 +277,8 @@ def _set_requires_grad(self: Tensor, value: bool) -> None:
                 "you can only change requires_grad flags of leaf variables; use detach() for a tensor without history"
             )
         return
-    if value and not is_floating(self.array.dtype):
-        raise OpError(f"only Tensors of floating point dtype can require gradients, not {self.array.dtype}")
+    if value and not differentiable(self.array.dtype):
+        raise OpError(f"only Tensors of floating point and complex dtype can require gradients, not {self.array.dtype}")
     self.leaf = bool(value)
     if self.family is not None and not self.chain:
         self.family.leaf = self.leaf

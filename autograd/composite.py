@@ -11,7 +11,9 @@ from typing import Any
 
 from .. import backends
 from . import storage
+from .complexes import is_complex
 from .device import device_of
+from .dtypes import COMPLEX
 from .errors import explain
 from .modes import MODES, with_modes
 from .namespaces import GRAPH, OPS, Raw, raw_of
@@ -75,6 +77,8 @@ class Composite(Op):
                     break
             else:
                 raise TypeError(f"{self.name}() needs a Tensor among its inputs")
+        if COMPLEX and any(is_complex(x.array if isinstance(x, Tensor) else x) for x in inputs):
+            return self._compose(inputs, params)
         modes = MODES.get()
         kernel = self._pair(first.array)
         special = modes.anomaly or modes.packing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from ..backends import np
@@ -10,6 +11,9 @@ from .device import CPU, device, device_of
 from .dtypes import (
     bfloat16,
     bool_,
+    complex64,
+    complex128,
+    differentiable,
     dtype,
     float16,
     float32,
@@ -19,7 +23,6 @@ from .dtypes import (
     int16,
     int32,
     int64,
-    is_floating,
     set_default_dtype,
     to_numpy_dtype,
     uint8,
@@ -62,7 +65,13 @@ def convert(
         if place.type != here.type or (place.type != "cpu" and place.index != here.index):
             result = OPS["to_device"](result, device=place, source=here, non_blocking=non_blocking)
     if kind is not None and kind != result.array.dtype:
-        result = OPS["cast"](result, dtype=kind) if is_floating(kind) else wrap(result.array.astype(kind), None)
+        if result.array.dtype.kind == "c" and kind.kind not in "cb":
+            warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
+        if differentiable(kind):
+            result = OPS["cast"](result, dtype=kind)
+        else:
+            array = result.array
+            result = wrap((array.real if array.dtype.kind == "c" and kind.kind != "b" else array).astype(kind), None)
     if memory_format is not preserve_format:
         arranged = result.contiguous(memory_format=memory_format)
         result = arranged if arranged is not result or not copy else result
@@ -138,6 +147,8 @@ for _name, _kind in {
     "double": float64,
     "half": float16,
     "bfloat16": bfloat16,
+    "cfloat": complex64,
+    "cdouble": complex128,
     "long": int64,
     "int": int32,
     "short": int16,

@@ -18,7 +18,7 @@ from ..backends import np
 from . import storage
 from .attributes import strided
 from .device import CPU, device_of, move, place_of
-from .dtypes import default_dtype, from_numpy_dtype, is_floating, promote_numpy, to_numpy_dtype
+from .dtypes import complex_of, default_dtype, from_numpy_dtype, is_floating, promote_numpy, to_numpy_dtype
 from .errors import OpError
 from .layout import channels_last, channels_last_3d, contiguous_format, preserve_format
 from .public import function, signed
@@ -27,7 +27,7 @@ from .tracking import Recorded
 
 __all__ = ["as_tensor", "factory", "finish", "from_numpy", "legacy_tensor", "shape_of", "tensor"]
 
-_PYTHON_NUMBERS = {float, int, bool}
+_PYTHON_NUMBERS = {float, int, bool, complex}
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
@@ -80,6 +80,8 @@ def _from_python(data: Any, dtype: Any) -> Any:
         own = (
             default_dtype()
             if leaf is float
+            else complex_of(default_dtype())
+            if leaf is complex
             else array.dtype
             if isinstance(leaf, type) and leaf not in (int, bool)
             else leaf
@@ -367,8 +369,10 @@ def check_value(value: Any, kind: Any) -> Any:
     """`value` as a Python number that the dtype `kind` can take. RuntimeError where it cannot."""
     if isinstance(value, Tensor) or hasattr(value, "dtype"):
         return value.item()
-    if not isinstance(value, (bool, int, float)):
+    if not isinstance(value, (bool, int, float, complex)):
         raise TypeError(f"the fill value must be a number, not {type(value).__name__}")
+    if isinstance(value, complex) and kind.kind != "c":
+        raise OpError(f"value cannot be converted to type {kind} without overflow: {value}")
     if is_floating(kind):
         if math.isfinite(value) and kind.itemsize < 8 and abs(value) > _largest(kind):
             raise OpError(f"value cannot be converted to type {kind} without overflow: {value}")

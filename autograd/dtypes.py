@@ -1,10 +1,10 @@
 """Data types, and the one promotion table of every backend.
 
-Promotion has PyTorch's categories (bool < integer < floating): a tensor with dimensions outranks a 0-d tensor of
-the same category, and both outrank a Python number, which is weak and never becomes an array first. NumPy's own
-promotion differs (int64 with float32 is float64 there), so the engine casts before it calls a kernel.
+Promotion has PyTorch's categories (bool < integer < floating < complex): a tensor with dimensions outranks a 0-d
+tensor of the same category, and both outrank a Python number, which is weak and never becomes an array first. NumPy's
+own promotion differs (int64 with float32 is float64 there), so the engine casts before it calls a kernel.
 
-Complex types are not there yet; asking for one is an error that says so.
+What a complex number does to a real one of the same rank keeps the precision: float64 with complex64 is complex128.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from ..backends import np
 
 __all__ = [
     "BFLOAT16",
+    "COMPLEX",
     "bfloat16",
     "bool_",
     "can_cast",
     "complex64",
     "complex128",
+    "complex_of",
     "default_dtype",
+    "differentiable",
     "dtype",
     "finfo",
     "float16",
@@ -36,6 +39,7 @@ __all__ = [
     "int64",
     "is_floating",
     "promote_types",
+    "real_of",
     "result_type",
     "set_default_dtype",
     "to_numpy_dtype",
@@ -64,8 +68,6 @@ class dtype:
     def dtype(self) -> Any:
         """The NumPy dtype (NumPy looks for this attribute); bfloat16's comes from the extra package ml_dtypes."""
         if self._dtype is None:
-            if self.is_complex:
-                raise TypeError(_NO_COMPLEX)
             if self.name in _INSTEAD or (self.itemsize == 1 and self.is_floating_point):
                 raise TypeError(f"tensors of {self.name} are not supported: take {_INSTEAD.get(self.name, 'float16')}")
             if self.name == "bfloat16":
@@ -77,6 +79,8 @@ class dtype:
                 BFLOAT16.add(self._dtype)
             else:
                 self._dtype = np.dtype(self.name)
+                if self.is_complex:
+                    COMPLEX.add(self._dtype)
             _FROM_NUMPY[self._dtype] = self
         return self._dtype
 
@@ -110,7 +114,6 @@ int16 = short = dtype("int16", "Short", False, True, 2)
 int32 = int_ = dtype("int32", "Int", False, True, 4)
 int64 = long = dtype("int64", "Long", False, True, 8)
 bool_ = dtype("bool", "Bool", False, False, 1)
-#: They have names, so that a program can ask `t.dtype == chainrule.complex64`; a tensor of one cannot be made yet.
 complex64 = cfloat = dtype("complex64", "ComplexFloat", False, True, 8)
 complex128 = cdouble = dtype("complex128", "ComplexDouble", False, True, 16)
 complex32 = chalf = dtype("complex32", "ComplexHalf", False, True, 4)
@@ -118,23 +121,33 @@ uint16 = dtype("uint16", "UInt16", False, False, 2)
 uint32 = dtype("uint32", "UInt32", False, False, 4)
 uint64 = dtype("uint64", "UInt64", False, False, 8)
 
-_NO_COMPLEX = "complex tensors are not supported yet; keep real and imaginary parts as two tensors"
-
 float8_e4m3fn, float8_e4m3fnuz, float8_e5m2, float8_e5m2fnuz, float8_e8m0fnu = (
     dtype(f"float8_{form}", f"Float8_{form}", True, form != "e8m0fnu", 1)
     for form in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")
 )
 
 #: types with a name alone, as PyTorch has few ops for them -> what holds their numbers
-_INSTEAD = {"uint16": "int32", "uint32": "int64", "uint64": "int64 for numbers below 2**63"}
+_INSTEAD = {
+    "uint16": "int32",
+    "uint32": "int64",
+    "uint64": "int64 for numbers below 2**63",
+    "complex32": "complex64",
+}
 
-_ALL = {d.name: d for d in (float16, bfloat16, float32, float64, uint8, int8, int16, int32, int64, bool_)}
-_FROM_NUMPY: dict[Any, dtype] = {np.dtype(n): d for n, d in _ALL.items() if n != "bfloat16"}
-_PYTHON = {float: float64, int: int64, bool: bool_}
+_ALL = {
+    d.name: d
+    for d in (float16, bfloat16, float32, float64, uint8, int8, int16, int32, int64, bool_, complex64, complex128)
+}
+_FROM_NUMPY: dict[Any, dtype] = {np.dtype(n): d for n, d in _ALL.items() if n != "bfloat16" and not d.is_complex}
+_PYTHON = {float: float64, int: int64, bool: bool_, complex: complex128}
 
 FLOAT32 = np.dtype("float32")
 #: NumPy's dtype for bfloat16, once a program has asked for it; until then nobody need look for it
 BFLOAT16: set[Any] = set()
+#: NumPy's complex dtypes of which a program has made use; calls look for them only then
+COMPLEX: set[Any] = set()
+_COMPLEX_OF = {2: "complex64", 4: "complex64", 8: "complex128"}
+_REAL_OF = {"complex64": "float32", "complex128": "float64"}
 _default: ContextVar[Any] = ContextVar("chainrule_default_dtype", default=FLOAT32)
 
 
@@ -154,8 +167,9 @@ def from_numpy_dtype(kind: Any) -> dtype:
         return _FROM_NUMPY.setdefault(kind, bfloat16)
     if kind.isnative and kind in _FROM_NUMPY:
         return _FROM_NUMPY[kind]
-    if kind.kind == "c":
-        raise TypeError(_NO_COMPLEX)
+    if kind.isnative and kind.name in _REAL_OF:
+        COMPLEX.add(kind)
+        return _FROM_NUMPY.setdefault(kind, _ALL[kind.name])
     known = ", ".join(_ALL)
     raise TypeError(f"can't make a tensor of NumPy dtype {kind}; the supported dtypes are {known}")
 
@@ -194,12 +208,27 @@ def set_default_dtype(d: Any) -> None:
 
 
 def is_floating(kind: Any) -> bool:
-    """True for NumPy dtypes that can carry a gradient."""
+    """True for NumPy dtypes of real numbers."""
     return kind.kind == "f" or kind.name == "bfloat16"
 
 
+def differentiable(kind: Any) -> bool:
+    """True for NumPy dtypes that can carry a gradient: floating and complex ones."""
+    return kind.kind in "fc" or kind.name == "bfloat16"
+
+
+def complex_of(kind: Any) -> Any:
+    """The complex NumPy dtype of numbers whose parts are `kind`: complex64 of float32 and shorter."""
+    return kind if kind.kind == "c" else to_numpy_dtype(_COMPLEX_OF[kind.itemsize if is_floating(kind) else 4])
+
+
+def real_of(kind: Any) -> Any:
+    """The NumPy dtype of the parts of numbers of `kind`: float32 of complex64; others are their own."""
+    return np.dtype(_REAL_OF[kind.name]) if kind.kind == "c" else kind
+
+
 def _category(kind: Any) -> int:
-    return 0 if kind.kind == "b" else 2 if is_floating(kind) else 1
+    return 3 if kind.kind == "c" else 0 if kind.kind == "b" else 2 if is_floating(kind) else 1
 
 
 def promote_numpy(a: Any, b: Any) -> Any:
@@ -208,7 +237,10 @@ def promote_numpy(a: Any, b: Any) -> Any:
         return a
     ca, cb = _category(a), _category(b)
     if ca != cb:
-        return a if ca > cb else b
+        higher, lower = (a, b) if ca > cb else (b, a)
+        return max(higher, complex_of(lower), key=lambda kind: kind.itemsize) if {ca, cb} == {2, 3} else higher
+    if ca == 3:
+        return to_numpy_dtype(np.promote_types(a, b).name)
     if ca == 2:
         if a.itemsize == b.itemsize == 2:  # float16 with bfloat16
             return FLOAT32
@@ -234,7 +266,11 @@ def common_dtype(operands: Any) -> Any:
         if kind is None:
             rank, kind = (
                 2,
-                default_dtype() if isinstance(x, float) else _PYTHON[bool if x is True or x is False else int].dtype,
+                default_dtype()
+                if isinstance(x, float)
+                else complex_of(default_dtype())
+                if isinstance(x, complex)
+                else _PYTHON[bool if x is True or x is False else int].dtype,
             )
         else:
             rank = 0 if x.ndim else 1
@@ -243,7 +279,7 @@ def common_dtype(operands: Any) -> Any:
     for kind in ranks:
         if kind is not None and (result is None or _category(kind) > _category(result)):
             # a lower rank only lifts the category, and a Python number then brings the default dtype
-            result = kind
+            result = complex_of(result) if kind.kind == "c" and result is not None and is_floating(result) else kind
     return result
 
 
@@ -253,10 +289,14 @@ def result_type(tensor1: Any, tensor2: Any) -> dtype:
 
 
 class finfo:
-    """Limits of a floating dtype: `bits eps max min tiny smallest_normal resolution dtype`."""
+    """Limits of a floating dtype, or of a complex one's parts.
+
+    `bits eps max min tiny smallest_normal resolution dtype`.
+    """
 
     def __init__(self, type: Any = None) -> None:
         kind = default_dtype() if type is None else to_numpy_dtype(type)
+        kind = real_of(kind)
         if not is_floating(kind):
             raise TypeError(f"finfo() takes a floating dtype, not {type}; iinfo() is for integers")
         if kind.name == "bfloat16":

@@ -24,7 +24,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from .dtypes import is_floating
+from .dtypes import differentiable
 from .errors import OpError
 from .modes import MODES, no_grad
 from .namespaces import GRAPH
@@ -183,7 +183,7 @@ class Function:
 
 
 def _attach(cls: type[Function], ctx: FunctionCtx, node: Node, index: int, o: Any, single: bool) -> Any:
-    if o is None or any(o is t for t in ctx._constant) or not is_floating(o.array.dtype):
+    if o is None or any(o is t for t in ctx._constant) or not differentiable(o.array.dtype):
         return o
     place = node if single else pick_node(node, index, cls._plan.described[node], o.array)
     if any(o is t for t in ctx._dirty):

@@ -1,6 +1,6 @@
 """`chainrule.linalg`: linear algebra under the names of `torch.linalg`, for stacks of matrices.
 
-General eigenvalues (`eig`, `eigvals`) need complex numbers, which the engine has not yet: they raise and say so.
+General eigenvalues (`eig`, `eigvals`) are complex numbers; the other factorisations are for real matrices.
 Degenerate cases and the sources of the rules: see the head of `autograd/ops/decompositions.py`.
 """
 
@@ -256,15 +256,17 @@ def _check_uplo(UPLO: str) -> None:
 
 
 def eig(A: Tensor) -> Any:
-    """Eigenvalues of general matrices are complex: not there yet. RuntimeError."""
-    raise OpError("linalg.eig needs complex tensors, which are not supported yet; for a symmetric matrix use eigh")
+    """Eigenvalues and eigenvectors (columns, of length 1) of general square matrices, complex: A V = V diag(L).
+
+    The phases of the vectors are not determined: what is computed of them must not depend on those. Equal eigenvalues
+    give a gradient of NaN.
+    """
+    return return_types.linalg_eig(OPS["eig"](A))
 
 
-def eigvals(A: Tensor) -> Any:
-    """Eigenvalues of general matrices are complex: not there yet. RuntimeError."""
-    raise OpError(
-        "linalg.eigvals needs complex tensors, which are not supported yet; for a symmetric matrix use eigvalsh"
-    )
+def eigvals(A: Tensor) -> Tensor:
+    """The eigenvalues of general square matrices, complex, in no order."""
+    return OPS["eig"](A)[0]
 
 
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:

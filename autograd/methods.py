@@ -86,6 +86,7 @@ def _late(module: str, names: str, inplace_names: str = "") -> None:
         define(name, True)
 
 
+_late("spectra", "istft stft")
 _late("special", "i0 igamma igammac", "i0 igamma igammac")
 _late(
     "seldom",
@@ -99,12 +100,18 @@ def _read_only(name: str, get: Any, doc: str) -> None:
     setattr(Tensor, name, property(get, doc=doc))
 
 
-def _refuse_imag(self: Tensor) -> Any:
-    raise OpError("imag is not implemented for tensors with non-complex dtypes.")
+def _part(name: str, doc: str) -> None:
+    def get(self: Tensor) -> Tensor:
+        return getattr(importlib.import_module(".seldom", __package__), name)(self)
+
+    def assign(self: Tensor, value: Any) -> None:
+        get(self)[...] = value
+
+    setattr(Tensor, name, property(get, assign, doc=doc))
 
 
-_read_only("real", lambda self: self, "The tensor itself: there are real tensors alone.")
-_read_only("imag", _refuse_imag, "RuntimeError: real tensors have no imaginary part to view.")
+_part("real", "The real parts, as a view; a real tensor itself.")
+_part("imag", "The imaginary parts, as a view. RuntimeError for real tensors.")
 for _name in ("is_sparse_csr", "is_vulkan", "is_maia", "is_xla", "is_mtia", "is_ipu"):
     if not hasattr(Tensor, _name):
         _read_only(_name, lambda self: False, "False: this tensor is not of that kind.")

@@ -30,8 +30,9 @@ from typing import Any
 from .. import backends
 from . import storage
 from .anomaly import check_finite, remember_line
+from .complexes import INSTEAD, complex_kernel, is_complex
 from .device import CPU, device_of
-from .dtypes import BFLOAT16, common_dtype, default_dtype, is_floating
+from .dtypes import BFLOAT16, COMPLEX, common_dtype, default_dtype, differentiable, is_floating
 from .errors import NotDense, explain
 from .modes import MODES, uncast
 from .namespaces import GRAPH, OPS, RAW, Raw, raw, raw_of
@@ -42,7 +43,7 @@ from .tensor import Node, Tensor, wrap
 __all__ = ["GRAPH", "OPS", "Op", "op", "raw", "raw_of"]
 
 ALIASES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "x": "input", "a": "input", "y": "other"}
-_SCALARS = (float, int)
+_SCALARS = (float, int, complex)
 
 
 class _Kernels(dict[type, Callable[..., Any]]):
@@ -74,11 +75,13 @@ class Op:
         types: str | None = None,
         view: bool = False,
         outputs: int | None = 1,
+        conjugated: bool = True,
         name: str | None = None,
     ) -> None:
         self.forward, self.__doc__, self.__module__ = forward, forward.__doc__, forward.__module__
         self.name = self.__name__ = self.__qualname__ = name or forward.__name__
         self.broadcast, self.types, self.view, self.outputs = broadcast, types, view, outputs
+        self.conjugated = conjugated
         declared = arguments(forward)
         self.names, self.defaults, self.variadic = declared.names, declared.defaults, declared.variadic
         if inputs is not None:
@@ -298,6 +301,8 @@ class Op:
         modes = MODES.get()
         arrays: list[Any] = []
         first = None
+        if COMPLEX and self.name in INSTEAD and any(is_complex(getattr(x, "array", x)) for x in inputs):
+            return OPS[INSTEAD[self.name]].apply(inputs, params)
         if self.view and isinstance(inputs[0], Tensor):
             storage.as_memory(inputs[0])
         for position, x in enumerate(inputs):
@@ -320,11 +325,14 @@ class Op:
             inputs, arrays = modes.autocast.cast(self, inputs, arrays, params)
         if self.types is not None:
             inputs, arrays = self._promote(inputs, arrays)
+        kernel = self.kernels[type(first)]
+        if COMPLEX and any(map(is_complex, arrays)):
+            kernel = complex_kernel(self, first, arrays)
         try:
             if self.mixed:
-                out = self.kernels[type(first)](**dict(zip(self.inputs, arrays, strict=True)), **params)
+                out = kernel(**dict(zip(self.inputs, arrays, strict=True)), **params)
             else:
-                out = self.kernels[type(first)](*arrays, **params)
+                out = kernel(*arrays, **params)
         except Exception as error:
             return self.across(error, inputs, params)
         if BFLOAT16 and self.outputs == 1 and "dtype" not in params:
@@ -384,6 +392,8 @@ class Op:
         """The result as a Tensor with its node, which keeps what the plan says."""
         mask = tuple([p is not None for p in parents])
         plan = self.plan(mask)
+        if COMPLEX and any(map(is_complex, (*arrays, *(out if self.outputs != 1 else (out,))))):
+            plan = plan.on_conjugates()
         if plan.keep is None:
             saved = ()
         elif plan.narrow:
@@ -408,7 +418,7 @@ class Op:
             return wrap(out, node)
         described = tuple([(o.shape, o.dtype) for o in out])
         return tuple(
-            [wrap(o, pick_node(node, i, described, o) if is_floating(o.dtype) else None) for i, o in enumerate(out)]
+            [wrap(o, pick_node(node, i, described, o) if differentiable(o.dtype) else None) for i, o in enumerate(out)]
         )
 
     def _untracked(self, out: Any) -> Any:
@@ -420,8 +430,8 @@ class Op:
         """An input that is neither a Tensor nor a plain number: an array, or a NumPy scalar as a weak number."""
         if isinstance(x, backends.np.generic):
             return x.item()
-        if isinstance(x, (float, int)):
-            return float(x) if isinstance(x, float) else int(x)
+        if isinstance(x, _SCALARS):
+            return float(x) if isinstance(x, float) else complex(x) if isinstance(x, complex) else int(x)
         try:
             backends.of(x)
         except TypeError:
@@ -436,12 +446,13 @@ class Op:
         if not kinds:
             return inputs, arrays
         kind = next(iter(kinds))
-        # no Python number changes one floating dtype, and no Python integer any one dtype
+        # no real Python number changes one floating dtype, and no Python integer any one dtype
         if len(kinds) > 1 or not (
-            kind.kind == "f" or all(type(x) is int or hasattr(x, "dtype") for x in arrays if x is not None)
+            (kind.kind == "f" and all(type(x) is not complex for x in arrays))
+            or all(type(x) is int or hasattr(x, "dtype") for x in arrays if x is not None)
         ):
             kind = common_dtype([x for x in arrays if x is not None])
-        if self.types == "float" and not is_floating(kind):
+        if self.types == "float" and not differentiable(kind):
             kind = default_dtype()
         elif self.types == "same" and kind.kind == "b" and any(type(x) is int for x in arrays):
             kind = common_dtype([x for x in arrays if x is not None])
@@ -497,6 +508,7 @@ def op(forward: Callable[..., Any] | None = None, **options: Any) -> Any:
     types: "same" casts the inputs to their common dtype, "float" also integers to the default dtype; None leaves them.
     view: the output may share memory with the first input.
     outputs: number of outputs (None: as many as the call returns); with several, rules get a tuple of gradients.
+    conjugated: False where the op is made for complex numbers, with rules of its own; see complexes.py.
     name: the op's name where it is not the function's.
     """
     if forward is None:

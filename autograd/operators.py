@@ -214,6 +214,11 @@ def __float__(self: Tensor) -> float:
 
 
 @method
+def __complex__(self: Tensor) -> complex:
+    return complex(self.item())
+
+
+@method
 def __int__(self: Tensor) -> int:
     return int(self.item())
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import storage
-from .dtypes import BFLOAT16
+from .dtypes import BFLOAT16, COMPLEX
 from .errors import NotDense
 from .modes import DEFAULT, MODES, NO_GRAD
 from .tensor import Node, Tensor, next_serial, wrap
@@ -55,7 +55,7 @@ def unary_path(op: Op) -> Callable[[Any], Any]:
                 parent = input
             elif a.dtype.kind != "f":
                 return general((input,), {})
-        if BFLOAT16 and a.dtype in BFLOAT16:
+        if (BFLOAT16 and a.dtype in BFLOAT16) or (COMPLEX and a.dtype in COMPLEX):
             return general((input,), {})
         try:
             value = kernels[type(a)](a)
@@ -136,7 +136,11 @@ def binary_path(op: Op, general: Callable[..., Any] | None = None) -> Callable[[
                 b = other
             else:
                 return general((input, other), {})
-            if (BFLOAT16 and array.dtype in BFLOAT16) or (not live and array.dtype.kind != "f"):
+            if (
+                (BFLOAT16 and array.dtype in BFLOAT16)
+                or (COMPLEX and array.dtype in COMPLEX)
+                or (not live and array.dtype.kind != "f")
+            ):
                 return general((input, other), {})
         except NotDense:
             return general((input, other), {})
@@ -217,7 +221,9 @@ def parametric_path(op: Op) -> Callable[..., Any]:
             if not a.shape:
                 storage.as_memory(input)
                 a = input.array
-        elif (typed and a.dtype.kind != "f") or (BFLOAT16 and a.dtype in BFLOAT16):
+        elif typed and a.dtype.kind != "f":
+            return op.apply([input], given(params))
+        if (BFLOAT16 and not view and a.dtype in BFLOAT16) or (COMPLEX and a.dtype in COMPLEX):
             return op.apply([input], given(params))
         try:
             value = kernels[type(a)](a, *params)
@@ -275,7 +281,7 @@ def several_path(op: Op) -> Callable[..., Any]:
 
     def call(*values: Any) -> Any:
         mode, inputs, params = modes(), values[:n], values[n:]
-        if (mode is not DEFAULT and mode is not NO_GRAD) or BFLOAT16:
+        if (mode is not DEFAULT and mode is not NO_GRAD) or BFLOAT16 or (COMPLEX and not typed):
             return op.apply(list(inputs), given(params))
         arrays, parents, live, bit, first = [], [], 0, 1, None
         for x in inputs:
@@ -354,7 +360,12 @@ def variadic_path(op: Op) -> Callable[..., Any]:
                 kind = a.dtype
             arrays.append(a)
             parents.append(x.node or (x if x.leaf else None))
-        if len(arrays) != len(inputs) or (mode is not DEFAULT and mode is not NO_GRAD) or BFLOAT16:
+        if (
+            len(arrays) != len(inputs)
+            or (mode is not DEFAULT and mode is not NO_GRAD)
+            or BFLOAT16
+            or (COMPLEX and kind in COMPLEX)
+        ):
             return op.apply(inputs, params)
         try:
             value = kernels[type(a)](*arrays, **params)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Set
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .dtypes import is_floating
+from .dtypes import differentiable
 from .namespaces import GRAPH, OPS
 from .tensor import Node, wrap
 
@@ -61,11 +61,11 @@ class Plan(dict[Any, tuple[Any, ...]]):
     count is `~count`), and `fits`: its gradients have the input's shape, which the tests of kernels prove.
     """
 
-    __slots__ = ("broadcast", "keep", "mask", "narrow", "one", "op", "rules", "sources")
+    __slots__ = ("_conjugating", "broadcast", "keep", "mask", "narrow", "one", "op", "rules", "sources")
 
     def __init__(self, op: Op, mask: tuple[bool, ...]) -> None:
         super().__init__()
-        self.op, self.mask, self.broadcast = op, mask, op.broadcast
+        self.op, self.mask, self.broadcast, self._conjugating = op, mask, op.broadcast, None
         n, rules, done = len(mask), [], set()
         sources: list[int] = []
         for i, live in enumerate(mask):
@@ -149,6 +149,14 @@ class Plan(dict[Any, tuple[Any, ...]]):
             found.append((targets, function, start, count, False))
         return tuple(found)
 
+    def on_conjugates(self) -> Any:
+        """The plan of a call on complex numbers; see complexes.py."""
+        if self._conjugating is None:
+            from .complexes import ComplexPlan
+
+            self._conjugating = ComplexPlan(self.op, self.mask)
+        return self._conjugating
+
     def unpack(self, node: Node, saved: tuple[Any, ...]) -> list[Any]:
         """What `node` kept, as Tensors attached to the graph, for a rule that records."""
         n, values = len(self.mask), []
@@ -230,7 +238,7 @@ class Parts:
                 self.given[i]
                 if i in self.given
                 else F.zeros_of(some, shape=shape, dtype=dtype)
-                if is_floating(dtype)
+                if differentiable(dtype)
                 else None
                 for i, (shape, dtype) in enumerate(self.described)
             ]

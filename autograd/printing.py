@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from .. import backends
 from ..backends import np
 from .device import get_default_device
-from .dtypes import default_dtype, from_numpy_dtype, is_floating
+from .dtypes import complex_of, default_dtype, from_numpy_dtype, is_floating
 from .public import function
 from .tensor import Tensor, method
 from .tracking import recording, refused
@@ -79,7 +79,10 @@ class _Column:
 
     def __init__(self, shown: Any, options: _Options) -> None:
         self.digits, self.floating, self.scientific, self.whole = options.precision, False, False, True
-        self.width = 1
+        self.width, self.imaginary = 1, None
+        if shown.dtype.kind == "c":  # each part is a column of its own
+            self.imaginary = _Column(np.abs(shown.imag), options)
+            shown = shown.real
         if not is_floating(shown.dtype):
             self.width = max((len(str(x)) for x in shown.ravel().tolist()), default=1)
             return
@@ -105,6 +108,9 @@ class _Column:
 
     def text(self, x: Any) -> str:
         """One number, padded to the width."""
+        if self.imaginary is not None:
+            sign = "-" if math.copysign(1, x.imag) < 0 else "+"
+            return f"{self._text(x.real).rjust(self.width)}{sign}{self.imaginary._text(abs(x.imag))}j"
         return (self._text(x) if self.floating else str(x)).rjust(self.width)
 
 
@@ -115,7 +121,7 @@ def _rows(array: Any, column: _Column, indent: int, short: bool, options: _Optio
     edge = options.edgeitems
     cut = short and len(array) > 2 * edge
     if array.ndim == 1:
-        values = (array.astype(np.float64) if column.floating else array).tolist()
+        values = (array.astype(np.float64) if array.dtype.name == "bfloat16" else array).tolist()
         if cut:
             parts = [*map(column.text, values[:edge]), " ...", *map(column.text, values[len(values) - edge :])]
         else:
@@ -152,7 +158,8 @@ def text_of(t: Tensor, prefix: str = "tensor(") -> str:
             notes.append(f"dtype={from_numpy_dtype(kind)}")
         body = "[]"
     else:
-        if kind != default_dtype() and kind.name not in ("int64", "bool"):
+        usual = complex_of(default_dtype()) if kind.kind == "c" else default_dtype()
+        if kind != usual and kind.name not in ("int64", "bool"):
             notes.append(f"dtype={from_numpy_dtype(kind)}")
         short = array.size > options.threshold
         column = _Column(_edges(array, options.edgeitems) if short else array, options)

@@ -31,7 +31,7 @@ from ..backends.recorder import check, host, recording, refused
 from . import storage
 from .creation import factory, finish, like, shape_of
 from .device import place_of
-from .dtypes import default_dtype, is_floating
+from .dtypes import default_dtype, differentiable, real_of
 from .errors import OpError
 from .modes import MODES
 from .ops.assignment import overwrite
@@ -282,7 +282,9 @@ def _source(generator: Any, backend: Any) -> Any:
 
 
 def uniform(source: Any, xp: Any, shape: Any, kind: Any) -> Any:
-    """Numbers in [0, 1), with as many bits as the dtype's fraction has."""
+    """Numbers in [0, 1), with as many bits as the dtype's fraction has; complex ones have two such parts."""
+    if kind.kind == "c":
+        return uniform(source, xp, (*shape, 2), real_of(kind)).view(kind)[..., 0]
     if kind.itemsize > 2:
         return source.random(shape, kind)
     steps = 2.0 ** (8 if kind.name == "bfloat16" else 11)  # rounding a float32 could give 1
@@ -290,7 +292,9 @@ def uniform(source: Any, xp: Any, shape: Any, kind: Any) -> Any:
 
 
 def standard_normal(source: Any, shape: Any, kind: Any) -> Any:
-    """Normal numbers of mean 0 and standard deviation 1."""
+    """Normal numbers of mean 0 and standard deviation 1; complex ones have parts of variance 1/2."""
+    if kind.kind == "c":
+        return (standard_normal(source, (*shape, 2), real_of(kind)) * 0.5**0.5).astype(real_of(kind)).view(kind)[..., 0]
     return (
         source.standard_normal(shape, kind)
         if kind.itemsize > 2
@@ -300,7 +304,7 @@ def standard_normal(source: Any, shape: Any, kind: Any) -> Any:
 
 def _floating(kind: Any, name: str) -> Any:
     kind = default_dtype() if kind is None else kind
-    if not is_floating(kind):
+    if not differentiable(kind):
         raise NotImplementedError(f"{name}() makes floating-point numbers, not {kind}")
     return kind
 

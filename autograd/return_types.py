@@ -23,6 +23,7 @@ FIELDS = {
     "histogram": "hist bin_edges",
     "histogramdd": "hist bin_edges",
     "linalg_cholesky_ex": "L info",
+    "linalg_eig": "eigenvalues eigenvectors",
     "linalg_eigh": "eigenvalues eigenvectors",
     "linalg_inv_ex": "inverse info",
     "linalg_lstsq": "solution residuals rank singular_values",

@@ -1,11 +1,11 @@
-"""Functions that few programs use: compositions of ops, and the real parts of what PyTorch has for complex numbers."""
+"""Functions that few programs use: compositions of ops, and what makes complex numbers and takes them apart."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .. import backends
-from . import return_types
+from . import return_types, storage
 from .attributes import UntypedStorage
 from .autocast import listed
 from .dims import wrap_dim
@@ -47,48 +47,77 @@ __all__ = [
 
 _range = range
 
-# -- what is there of complex numbers ---------------------------------------------------------------------------------
+# -- complex numbers --------------------------------------------------------------------------------------------------
+
+
+def _has_parts(input: Tensor) -> bool:
+    return input.array.dtype.kind == "c"
+
+
+def complex(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """real + i·imag of two real tensors, float32 or float64: complex64 or complex128."""
+    found = OPS["complex"](real, imag)
+    return found if out is None else storage.deliver(found, out, "complex")
+
+
+def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """abs·cos(angle) + i·abs·sin(angle) of two real tensors."""
+    return complex(abs * angle.cos(), abs * angle.sin(), out=out)
+
+
+def view_as_real(input: Tensor) -> Tensor:
+    """A complex tensor with a last dimension of two, for the real and the imaginary parts: a view."""
+    return OPS["view_as_real"](input)
+
+
+def view_as_complex(input: Tensor) -> Tensor:
+    """A real tensor whose last dimension of two holds real and imaginary parts, as complex numbers: a view."""
+    return OPS["view_as_complex"](input)
 
 
 def real(input: Tensor) -> Tensor:
-    """The tensor itself: there are real tensors alone."""
-    return input
-
-
-conj = conj_physical = resolve_conj = resolve_neg = real
+    """The real parts, as a view; a real tensor itself."""
+    return OPS["real_part"](input) if _has_parts(input) else input
 
 
 def imag(input: Tensor) -> Tensor:
-    """RuntimeError: real tensors have no imaginary part to view."""
-    raise OpError("imag is not implemented for tensors with non-complex dtypes.")
+    """The imaginary parts, as a view. RuntimeError for real tensors."""
+    if not _has_parts(input):
+        raise OpError("imag is not implemented for tensors with non-complex dtypes.")
+    return OPS["imaginary_part"](input)
+
+
+def conj(input: Tensor) -> Tensor:
+    """x - iy of x + iy, elementwise; a real tensor itself."""
+    return OPS["conj"](input) if _has_parts(input) else input
+
+
+conj_physical = conj
+
+
+def resolve_conj(input: Tensor) -> Tensor:
+    """The tensor itself: conjugates and signs are computed at once."""
+    return input
+
+
+resolve_neg = resolve_conj
 
 
 def isreal(input: Tensor) -> Tensor:
-    """True for each element."""
-    return FUNCTIONS["ones_like"](input, dtype="bool")
+    """Where the imaginary part is 0."""
+    return imag(input) == 0 if _has_parts(input) else FUNCTIONS["ones_like"](input, dtype="bool")
 
 
 def angle(input: Tensor) -> Tensor:
-    """π for numbers below 0, NaN for NaN, 0 for the others; with gradient 0."""
+    """atan2(y, x) of x + iy, elementwise; of real numbers π below 0, NaN of NaN, 0 of others, without a gradient."""
     import math
 
+    if _has_parts(input):
+        return OPS["complex_angle"](input)
     x = input.detach() if is_floating(input.array.dtype) else input.float()
     found = OPS["where"](x < 0, math.pi, x * 0)
     return OPS["where"](x.isnan(), math.nan, OPS["where"](x.isinf() & (x > 0), 0.0, found)).to(x.dtype)
 
-
-def _complex(name: str) -> Any:
-    def absent(*args: Any, **kwargs: Any) -> Any:
-        raise OpError(f"{name}() needs complex tensors (complex64, complex128), which chainrule does not have")
-
-    absent.__name__ = absent.__qualname__ = name
-    absent.__doc__ = "RuntimeError: there are no complex tensors."
-    return absent
-
-
-complex, polar, view_as_complex, view_as_real = [
-    _complex(name) for name in ("complex", "polar", "view_as_complex", "view_as_real")
-]
 
 # -- numbers ----------------------------------------------------------------------------------------------------------
 

@@ -120,6 +120,7 @@ _STORAGES = {
     for kind in (
         *(dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64, dtypes.bool_),
         *(dtypes.uint8, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.int64),
+        *(dtypes.complex64, dtypes.complex128),
     )
 }
 _DTYPES = {kind.name: kind for kind in _STORAGES.values()}

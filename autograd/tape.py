@@ -26,7 +26,7 @@ from ..backends import np
 from ..backends.recorder import recording as recorder_of
 from . import storage
 from .anomaly import check_gradient
-from .dtypes import is_floating
+from .dtypes import differentiable
 from .errors import OpError, note
 from .modes import MODES, recording
 from .namespaces import GRAPH, raw
@@ -318,6 +318,8 @@ def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:
     if seed is None:
         if array.size != 1:
             raise OpError(f"grad can be implicitly created only for scalar outputs, got shape {list(array.shape)}")
+        if array.dtype.kind == "c":
+            raise OpError(f"grad can be implicitly created only for real scalar outputs but got {array.dtype}")
         ones = _ONES.get((type(array), array.dtype)) if array.ndim == 0 else None
         if ones is None:
             ones = backends.of(array).xp.ones(array.shape, array.dtype)
@@ -567,4 +569,4 @@ def grad(
 
 def floating(t: Tensor) -> bool:
     """True where `t` can carry a gradient."""
-    return is_floating(t.array.dtype)
+    return differentiable(t.array.dtype)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..autograd import Tensor, no_grad
-from ..autograd.dtypes import is_floating, to_numpy_dtype
+from ..autograd.dtypes import differentiable, is_floating, to_numpy_dtype
 from .hooks import GLOBAL, call_with_hooks
 from .parameter import Buffer, Parameter
 from .registration import (
@@ -488,11 +488,11 @@ class Module(HookMethods, StateMethods):
                 device = a
             elif a is not None:
                 dtype = a
-        if dtype is not None and not is_floating(to_numpy_dtype(dtype)):
-            raise TypeError(f"Module.to only accepts floating point dtypes, but got desired dtype={dtype}")
+        if dtype is not None and not differentiable(to_numpy_dtype(dtype)):
+            raise TypeError(f"Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}")
 
         def move(t: Tensor) -> Tensor:
-            floating = dtype is not None and is_floating(t.array.dtype)
+            floating = dtype is not None and differentiable(t.array.dtype)
             options = dict(rest)
             if "memory_format" in options and t.array.ndim not in (4, 5):
                 del options["memory_format"]

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from ..autograd import FUNCTIONS, Tensor, enable_grad, float32, float64, get_default_dtype
+from ..autograd.dtypes import real_of
 from ..autograd.hooks import RemovableHandle
 from ..autograd.op import GRAPH, raw
 from ..autograd.storage import as_memory, assign
@@ -303,7 +304,11 @@ class Optimizer:
             like = state[MASTER].array if keeps_master(p, group) else p.array
             backend = raw(like).backend
             backend.select(backend.device_of(like)[1])
-            arrays = self.init(backend.xp, like, group)
+            if like.dtype.kind == "c" and self.elementwise:  # as `update` sees it: parts
+                parts = like.reshape((*like.shape, 1)).view(real_of(like.dtype))
+                arrays = tuple([a.view(like.dtype)[..., 0] for a in self.init(backend.xp, parts, group)])
+            else:
+                arrays = self.init(backend.xp, like, group)
             if not self.counts:
                 state["fresh"] = True
             for name, array in zip(slots, arrays):

@@ -8,6 +8,7 @@ from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
 from ..autograd import FUNCTIONS, Tensor
+from ..autograd.dtypes import real_of
 from ..autograd.op import raw
 from ..autograd.storage import as_memory, mark_all_written, version
 from ..autograd.tensor import wrap
@@ -285,6 +286,9 @@ def _run(optimizer: Optimizer, p: Any, g: Any, values: tuple[Any, ...], numbers:
 def _update(optimizer: Optimizer, p: Any, g: Any, *values: Any, **numbers: Any) -> None:
     """The backend's step, or the formula."""
     F = raw(p)
+    if p.dtype.kind == "c" and optimizer.elementwise:  # both parts are numbers of their own, as in PyTorch
+        whole = [F.backend.xp.ascontiguousarray(x).reshape(-1).view(real_of(x.dtype)) for x in (p, g, *values)]
+        p, g, values = whole[0], whole[1], tuple(whole[2:])
     step = F.backend.steps.get(optimizer.kernel)
     if step is not None:
         flat = [x if x.ndim == 1 else x.reshape(-1) for x in (p, g, *values)]

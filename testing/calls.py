@@ -10,19 +10,25 @@ from typing import Any
 
 from .. import backends
 from ..autograd import OPS, Composite, Op, Tensor, grad
-from ..autograd.dtypes import is_floating
+from ..autograd.dtypes import differentiable as has_gradient
+from ..autograd.dtypes import from_numpy_dtype
 from ..autograd.tensor import wrap
 from ..backends import np
 from .records import OpRecord, Sample
 from .samples import Fresh
 
-__all__ = ["Call", "calls_of", "host"]
+__all__ = ["Call", "calls_of", "host", "product"]
 
 
 def host(x: Any) -> Any:
     """A tensor's data (or an array's) as a NumPy array, never a scalar."""
     array = x.array if isinstance(x, Tensor) else x
     return np.asarray(backends.of(array).to_host(array))
+
+
+def product(a: Any, b: Any) -> float:
+    """Σ a·b, of complex numbers Re Σ conj(a)·b: how much b counts in a direction (or under weights) a."""
+    return float((np.conj(np.asarray(a)).astype(complex) * b).real.sum())
 
 
 def _leaves(x: Any) -> Iterator[Any]:
@@ -73,7 +79,7 @@ class Call:
     """`function(*args, **kwargs)` of a sample, on tensors of one backend.
 
     arrays: the sample's arrays, in order; live: the positions of those that want a gradient; floating: of those that
-    hold floats. `observe` is applied to the outputs.
+    hold floats or complex numbers. `observe` is applied to the outputs.
     """
 
     def __init__(
@@ -88,7 +94,7 @@ class Call:
         self.function, self.sample, self.observe = function, sample, observe
         self.backend = backends.by_name(backend)
         self.arrays = list(_leaves((sample.args, sample.kwargs)))
-        self.floating = [i for i, a in enumerate(self.arrays) if is_floating(a.dtype)]
+        self.floating = [i for i, a in enumerate(self.arrays) if has_gradient(a.dtype)]
         wanted = {id(a) for a in self._wanted(differentiable)}
         self.live = [i for i in self.floating if id(self.arrays[i]) in wanted]
 
@@ -127,6 +133,8 @@ class Call:
 
     def tensors(self, arrays: Sequence[Any], live: Sequence[int] | None = None) -> list[Tensor]:
         """Leaf tensors on `arrays` (strides and all); those at `live` require grad."""
+        for a in arrays:
+            from_numpy_dtype(a.dtype)  # the engine looks for complex numbers once a program has made some
         made = [wrap(self.backend.asarray(a), None) for a in arrays]
         for i in self.live if live is None else live:
             made[i].requires_grad_()
@@ -154,11 +162,15 @@ class Call:
         return [np.asarray(x) for x in out] if isinstance(out, (list, tuple)) else [np.asarray(out)]
 
     def weights(self, like: Sequence[Any], salt: int) -> list[Any]:
-        """Random weights of given shapes and dtypes, in ±[0.5, 1]; the same for the same `salt`."""
+        """Random weights of given shapes and dtypes, (parts) in ±[0.5, 1]; the same for the same `salt`."""
         random, found = np.random.default_rng([salt, 7]), []
+
+        def draw(shape: Any) -> Any:
+            return random.uniform(0.5, 1, shape) * random.choice([-1.0, 1.0], shape)
+
         for x in like:
-            values = random.uniform(0.5, 1, x.shape) * random.choice([-1.0, 1.0], x.shape)
-            found.append(np.asarray(values).astype(x.dtype))
+            values = draw(x.shape)
+            found.append(np.asarray(values + 1j * draw(x.shape) if x.dtype.kind == "c" else values).astype(x.dtype))
         return found
 
     @_noted
@@ -168,7 +180,7 @@ class Call:
         raw_last: take the last gradient in the raw mode instead of the recording one. None stands for no gradient.
         """
         tensors = self.tensors(arrays)
-        level: list[Any] = [t for t in self.outputs(tensors) if is_floating(t.array.dtype)]
+        level: list[Any] = [t for t in self.outputs(tensors) if has_gradient(t.array.dtype)]
         levels, live = [[host(t) for t in level]], [tensors[i] for i in self.live]
         for k in range(1, order + 1):
             roots = [t for t in level if t is not None and t.requires_grad]
@@ -188,7 +200,7 @@ class Call:
         tower = self.tower(arrays, order)
         level = [x for x in tower[order] if x is not None]
         pairs = zip(level, self.weights(level, order + 1), strict=True)
-        total = sum(float((x.astype(np.float64) * w).sum()) for x, w in pairs)
+        total = sum(product(w, x) for x, w in pairs)
         return total, max(sum(float(np.abs(x).sum()) for x in level if x is not None) for level in tower)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd import OPS, Composite, Op, grad
-from ..autograd.dtypes import is_floating
+from ..autograd.dtypes import complex_of, differentiable, real_of
 from ..autograd.op import raw_of
 from ..autograd.tape import backward
 from ..autograd.tensor import wrap
@@ -66,7 +66,8 @@ def _close(found: Any, expected: Any, rtol: float, what: str, call: Call, noise:
     if (found.dtype.kind in "biu" and expected.dtype.kind in "biu") or rtol == 0:
         same = np.array_equal(found, expected, equal_nan=found.dtype.kind not in "biu")
     else:
-        found, expected = found.astype(np.float64), expected.astype(np.float64)
+        wide = np.complex128 if "c" in (found.dtype.kind, expected.dtype.kind) else np.float64
+        found, expected = found.astype(wide), expected.astype(wide)
         same = np.allclose(found, expected, rtol=rtol, atol=rtol * _size(expected) + noise, equal_nan=True)
     if not same:
         raise GradcheckError(f"{call}: {what}: got\n{found}\nexpected\n{expected}")
@@ -106,7 +107,7 @@ def gradients_match_differences(call: Call, order: int = 1, tolerance: float = 1
     def along(t: float) -> float:
         return call.projected([a + t * moves[i] if i in moves else a for i, a in enumerate(call.arrays)], order - 1)[0]
 
-    terms = [(g * v) for g, v in zip(found, direction, strict=True) if g is not None]
+    terms = [(np.conj(g) * v).real for g, v in zip(found, direction, strict=True) if g is not None]
     expected = float(sum(float(t.sum()) for t in terms))
     if not np.isfinite(expected):
         raise GradcheckError(f"{call}: the gradient of order {order} is not finite: {found}")
@@ -138,7 +139,7 @@ def raw_equals_recorded(call: Call, order: int = 1, tolerance: float = 0.0) -> N
         _close(a, b, tolerance, what, call, _noise(recorded, tolerance))
     if order == 1:
         tensors = call.tensors(call.arrays)
-        roots = [t for t in call.outputs(tensors) if is_floating(t.array.dtype)]
+        roots = [t for t in call.outputs(tensors) if differentiable(t.array.dtype)]
         seeds = call.weights([host(t) for t in roots], 1)
         pairs = [(r, wrap(call.backend.asarray(s), None)) for r, s in zip(roots, seeds, strict=True) if r.requires_grad]
         if pairs:
@@ -150,7 +151,10 @@ def raw_equals_recorded(call: Call, order: int = 1, tolerance: float = 0.0) -> N
 
 
 def _cast(arrays: Sequence[Any], dtype: Any) -> list[Any]:
-    return [a.astype(dtype) if is_floating(a.dtype) else a for a in arrays]
+    def kind(a: Any) -> Any:
+        return complex_of(np.dtype(dtype)) if a.dtype.kind == "c" else dtype
+
+    return [a.astype(kind(a)) if differentiable(a.dtype) else a for a in arrays]
 
 
 def shapes_and_dtypes_fit(call: Call, dtypes: Sequence[Any] = (np.float64, np.float32)) -> None:
@@ -160,7 +164,8 @@ def shapes_and_dtypes_fit(call: Call, dtypes: Sequence[Any] = (np.float64, np.fl
         tensors = call.tensors(arrays)
         outputs = call.outputs(tensors)
         for i, t in enumerate(outputs):
-            if call.live and not call.names_dtype() and is_floating(t.array.dtype) and t.array.dtype != dtype:
+            kind = t.array.dtype
+            if call.live and not call.names_dtype() and differentiable(kind) and real_of(kind) != dtype:
                 raise GradcheckError(f"{call}: output {i} is {t.array.dtype} for {np.dtype(dtype)} inputs")
         for raw in (True, False):
             mode = "raw" if raw else "recorded"
@@ -201,7 +206,7 @@ def inputs_stay_unchanged(call: Call, order: int = 1) -> None:
     """Neither the call nor its gradients write into inputs, incoming gradients, or what the graph holds."""
     before, given = [a.copy() for a in call.arrays], [a.copy() for a in call.arrays]
     tensors = call.tensors(given)
-    roots = [t for t in call.outputs(tensors) if is_floating(t.array.dtype)]
+    roots = [t for t in call.outputs(tensors) if differentiable(t.array.dtype)]
     values = [host(t).copy() for t in roots]
     tracked = [t for t in roots if t.requires_grad]
     if tracked and order:
@@ -238,7 +243,7 @@ def _check_twice(call: Call, one: int, two: int) -> None:
         return
     tensors = call.tensors(arrays)
     tensors[two] = tensors[one]
-    roots = [t for t in call.outputs(tensors) if is_floating(t.array.dtype)]
+    roots = [t for t in call.outputs(tensors) if differentiable(t.array.dtype)]
     for i, (t, value) in enumerate(zip(roots, apart[0], strict=True)):
         _close(host(t), value, 1e-12, f"output {i} of the same tensor at {one} and {two}", call)
     pairs = [(t, w) for t, w in zip(roots, call.weights(apart[0], 1), strict=True) if t.requires_grad]

@@ -129,7 +129,7 @@ cat stack index_copy: t.cat([a, A]); t.stack([a, A]); a.index_copy(0, l, A)
 : a.clone().exp_(); a.clone().mul_(A); t.exp(a, out=a.clone()); a.clone().pow_(2); F.embedding(l, a); a.topk(2)[0]
 """
 
-#: what PyTorch lists and chainrule has not: complex numbers, quantisation, LAPACK's own forms
+#: what PyTorch lists and chainrule has not, or (transforms) what computes 16 bits in 32 wherever it is called
 NOT_HERE = {
     *(f"fft_{i}{kind}fft{n}" for i in ("", "i") for kind in ("", "r", "h") for n in ("", "2", "n")),
     *("fake_quantize_per_tensor_affine", "geqrf", "linalg_eig", "linalg_eigvals", "orgqr", "ormqr", "polar", "stft"),

@@ -244,10 +244,6 @@ def test_names_of_results():
 
 
 def test_gradients_that_are_not_there():
-    with pytest.raises(RuntimeError, match="complex"):
-        cr.linalg.eig(cr.eye(2))
-    with pytest.raises(RuntimeError, match="complex"):
-        cr.linalg.eigvals(cr.eye(2))
     x = leaf(floats((3, 2)))
     with pytest.raises(RuntimeError, match="complete"):
         grad(cr.linalg.qr(x, mode="complete").R.sum(), x)

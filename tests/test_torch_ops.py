@@ -27,7 +27,7 @@ def tensors_of(x, torch, made, numbers, tracked):
     if numbers and isinstance(x, (int, float)):
         return torch.tensor(x, dtype=torch.float64)
     if isinstance(x, np.ndarray):
-        made.append(torch.tensor(x.copy(), requires_grad=tracked and x.dtype.kind == "f"))
+        made.append(torch.tensor(x.copy(), requires_grad=tracked and x.dtype.kind in "fc"))
         return made[-1]
     if isinstance(x, (list, tuple)):
         return type(x)([tensors_of(v, torch, made, numbers, tracked) for v in x])
@@ -41,7 +41,7 @@ def flat(x, torch):
 
 
 def host(t):
-    return None if t is None else t.detach().numpy(force=True)
+    return None if t is None else t.detach().resolve_conj().numpy(force=True)
 
 
 def torch_tower(torch, record, call, order):
@@ -62,7 +62,7 @@ def torch_tower(torch, record, call, order):
     if record.observe is not None:
         out = record.observe(*out) if isinstance(out, (list, tuple)) else record.observe(out)
     every = flat(out, torch)
-    level = [t for t in every if t.is_floating_point()]
+    level = [t for t in every if t.is_floating_point() or t.is_complex()]
     levels, live = [[host(t) for t in level]], [made[i] for i in call.live]
     for k in range(1, order + 1):
         present = [t for t in level if t is not None]
@@ -80,8 +80,8 @@ def torch_tower(torch, record, call, order):
 
 
 def size(x):
-    finite = x[np.isfinite(x)] if x.dtype.kind == "f" else x
-    return float(np.abs(finite.astype(np.float64)).max()) if finite.size else 0.0
+    finite = x[np.isfinite(x)] if x.dtype.kind in "fc" else x
+    return float(np.abs(finite.astype(complex)).max()) if finite.size else 0.0
 
 
 def same(found, expected, tolerance, what, noise=0.0):

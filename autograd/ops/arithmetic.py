@@ -10,8 +10,10 @@ Sources: elementary calculus; names, defaults and promotion as in PyTorch.
 
 from __future__ import annotations
 
+import cmath
 import math
 
+from ..complexes import is_complex
 from ..composite import composite
 from ..errors import OpError
 from ..op import OPS, op
@@ -66,7 +68,7 @@ def flat(target, *inputs):
 
 def is_number(x):
     """True for a Python number, which is an operand without a dtype of its own (NumPy's float64 is a float, too)."""
-    return isinstance(x, (int, float)) and not hasattr(x, "dtype")
+    return isinstance(x, (int, float, complex)) and not hasattr(x, "dtype")
 
 
 # -- sums, products, quotients ----------------------------------------------------------------------------------------
@@ -316,11 +318,14 @@ def _(F, g, input, exponent):
 
 @pow.grad("exponent")
 def _(F, g, out, input, exponent):
+    growing = (F.real_part(exponent) if is_complex(getattr(exponent, "array", exponent)) else exponent) >= 0
     if is_number(input):
         if input == 0:
-            return F.where(exponent >= 0, 0, g * out * -math.inf)
+            return F.where(growing, 0, g * out * -math.inf)
+        if is_complex(input) or is_complex(getattr(out, "array", out)):
+            return g * (out * cmath.log(input))
         return g * (out * (math.log(input) if input > 0 else math.nan))
-    return g * (out * F.log(F.where((input == 0) & (exponent >= 0), 1, input)))
+    return g * (out * F.log(F.where((input == 0) & growing, 1, input)))
 
 
 @op(broadcast=True, types="float")

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import storage
 from ..device import device_of, move
-from ..dtypes import is_floating
+from ..dtypes import differentiable
 from ..errors import OpError
 from ..modes import MODES
 from ..op import op
@@ -74,7 +74,7 @@ def _(F, g, device, source):
 def overwrite(t: Tensor, values: Any, name: str) -> Tensor:
     """Put an array, a number or a Tensor in the place of all of t's values, as the in-place op `name` does."""
     recording = MODES.get().grad
-    gradients = isinstance(values, Tensor) and values.requires_grad and is_floating(t.array.dtype)
+    gradients = isinstance(values, Tensor) and values.requires_grad and differentiable(t.array.dtype)
     if recording and (t.requires_grad or gradients):
         storage.check_assignable(t, t, name, recording)
         made = fill if isinstance(values, (bool, int, float)) else copy

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 from ...backends import special
+from ..complexes import is_complex
 from ..op import op
 from ..public import FUNCTIONS, api, expose
 from ..tensor import method
@@ -303,6 +304,8 @@ def acosh(xp, input):
 
 @acosh.grad("input")
 def _(F, g, input):
+    if is_complex(getattr(input, "array", input)):
+        return g / (F.sqrt(input - 1) * F.sqrt(input + 1))  # the other form is on another branch
     return g / F.sqrt(input * input - 1)
 
 

@@ -115,8 +115,8 @@ def dot(input, tensor):
 @api
 @listed
 def vdot(input, other):
-    """Σ input·other of two vectors of equal length (as `dot`: there are no complex tensors)."""
-    return dot(input, other)
+    """Σ conj(input)·other of two vectors of equal length."""
+    return dot(input.conj(), other)
 
 
 @api

@@ -113,7 +113,7 @@ def _(F, g, shape, dim, keepdim):
 @op
 def mean(xp, input, dim=None, keepdim=False, dtype=None):
     """Mean over `dim`, of floats (or as floats of `dtype`). The mean of nothing is NaN."""
-    if dtype is None:
+    if dtype is None and input.dtype.kind != "c":
         _floating("mean", input)
     inner, kind = _adding(input, dtype)
     total = xp.sum(input, axis=dims_of(dim, input.ndim), keepdims=keepdim, dtype=inner)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from ...backends import np
 from .. import storage
+from ..complexes import is_complex
 from ..dims import as_sizes, numpy_names, wrap_dim, wrap_dims
 from ..dtypes import dtype as Dtype
 from ..dtypes import to_numpy_dtype
 from ..errors import OpError
 from ..modes import MODES
-from ..op import op
+from ..op import GRAPH, op
 from ..public import api, expose, function
 from ..tensor import Tensor, method
 
@@ -90,7 +91,12 @@ def memory_order(name, ndim):
 
 @op(view=True)
 def cast(xp, input, /, dtype):
-    """`input` in another dtype (itself where it has it). Gradients come back in the input's."""
+    """`input` in another dtype (itself where it has it). Gradients come back in the input's.
+
+    Of complex numbers made real, the real parts are left.
+    """
+    if input.dtype.kind == "c" and np.dtype(dtype).kind != "c":
+        input = input.real
     return input.astype(dtype, copy=False)
 
 
@@ -323,10 +329,19 @@ def t(input):
 
 @api
 def adjoint(input):
-    """The last two dimensions exchanged (and conjugated, if there were complex tensors)."""
+    """The last two dimensions exchanged, and complex numbers conjugated."""
+    return _conjugated(_transposed(input))
+
+
+def _transposed(input):
+    """The last two dimensions exchanged."""
     if len(input.shape) < 2:
         raise OpError(f"adjoint(), mT and mH need a tensor of at least 2 dimensions, got {len(input.shape)}")
     return transpose.direct(input, -2, -1)
+
+
+def _conjugated(input):
+    return GRAPH.conj(input) if is_complex(input.array) else input
 
 
 def _reversed(self):
@@ -335,14 +350,14 @@ def _reversed(self):
 
 
 def _hermitian(self):
-    """The transpose of a matrix (conjugated, if there were complex tensors)."""
+    """The transpose of a matrix, complex numbers conjugated."""
     if self.array.ndim not in (0, 2):
         raise OpError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.array.ndim}-D tensor; use .mH")
-    return _reversed(self)
+    return _conjugated(_reversed(self))
 
 
 Tensor.T = property(_reversed)
-Tensor.mT = property(adjoint)
+Tensor.mT = property(_transposed)
 Tensor.H = property(_hermitian)
 Tensor.mH = property(adjoint)
 
@@ -462,7 +477,8 @@ def view_assign(xp, input, value, /, chain):
     chain: view ops one after another, each as (op, values of its parameters, number of the output or None).
     """
     out = xp.array(input, copy=True)
-    _view(out, chain)[...] = value
+    view = _view(out, chain)
+    view[...] = value.real if view.dtype.kind != "c" and is_complex(value) else value
     return out
 
 

@@ -1,0 +1,373 @@
+"""Complex tensors: the op table's calls on complex numbers, promotion, views, printing, optimizers, Fourier transforms.
+
+Every op that is served on complex numbers is called with the arguments of its record, to whose live arrays imaginary
+parts are added, and its derivatives of orders 1 to 3 are compared with differences in both parts.
+"""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from op_table import TABLE
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.autograd.complexes import INSTEAD, SERVED
+from chainrule.autograd.op import OPS
+from chainrule.testing import properties
+from chainrule.testing.calls import calls_of
+
+#: ops without a gradient, or with one in a real input only
+WITHOUT = {name for name in SERVED if not OPS[name].rules or TABLE[name].order == 0}
+#: they choose a branch of their own at the numbers of a record, or what they do to dtypes is theirs alone
+APART = {"bitcast", "cast", "to_device", "fill"}
+HOLOMORPHIC = sorted(SERVED - WITHOUT - APART)
+
+
+def rng(*seed):
+    return np.random.default_rng(seed or 0)
+
+
+def numbers(*shape, seed=0):
+    random = rng(seed, *shape)
+    return random.standard_normal(shape) + 1j * random.standard_normal(shape)
+
+
+def complex_call(call):
+    """The same call with imaginary parts in the arrays that want a gradient."""
+    for k, i in enumerate(call.live):
+        a = call.arrays[i]
+        call.arrays[i] = a + 1j * (rng(k, a.size).uniform(-0.5, 0.5, a.shape))
+    return call
+
+
+def live_calls(name):
+    found = [complex_call(c) for c in calls_of(TABLE[name]) if c.live and all(c.arrays[i].size for i in c.live)]
+    assert found
+    return found
+
+
+# -- every op ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_names_ops():
+    assert set(OPS) >= SERVED
+    assert set(OPS) >= {*INSTEAD, *INSTEAD.values()}
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("name", HOLOMORPHIC)
+def test_gradient(name, order):
+    for call in live_calls(name):
+        properties.gradients_match_differences(call, order, 1e-4)
+
+
+@pytest.mark.parametrize("name", HOLOMORPHIC)
+def test_raw_equals_recorded(name):
+    for call in live_calls(name):
+        properties.raw_equals_recorded(call, 1, 1e-12)
+        properties.inputs_stay_unchanged(call)
+
+
+@pytest.mark.parametrize("name", HOLOMORPHIC)
+def test_dtypes(name):
+    for call in live_calls(name):
+        properties.shapes_and_dtypes_fit(call)
+
+
+@pytest.mark.parametrize("name", sorted(set(OPS) - SERVED - set(INSTEAD)))
+def test_other_ops_refuse(name):
+    op, record = OPS[name], TABLE[name]
+    if not op.conjugated or hasattr(op, "compose") or not record.order or record.call:
+        return
+    for call in calls_of(record):
+        if call.live:
+            with pytest.raises(NotImplementedError, match="not implemented for 'ComplexDouble'"):
+                call.outputs(complex_call(call).tensors(call.arrays))
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (cr.float32, cr.complex64, cr.complex64),
+        (cr.float64, cr.complex64, cr.complex128),
+        (cr.int64, cr.complex64, cr.complex64),
+        (cr.complex64, cr.complex128, cr.complex128),
+        (cr.bool, cr.complex128, cr.complex128),
+    ],
+)
+def test_promotion(a, b, expected):
+    assert cr.promote_types(a, b) == cr.promote_types(b, a) == expected
+    assert (cr.ones(2, dtype=a) + cr.ones(2, dtype=b)).dtype == expected
+
+
+def test_numbers_are_weak():
+    assert (cr.ones(2) * 1j).dtype == cr.complex64
+    assert (cr.ones(2, dtype=cr.float64) + 1j).dtype == cr.complex128
+    assert (cr.ones(2, dtype=cr.int64) * 1j).dtype == cr.complex64
+    assert (cr.ones(2, dtype=cr.complex64) * cr.tensor(2.0, dtype=cr.float64)).dtype == cr.complex64
+    assert (cr.ones(2, dtype=cr.float64) * cr.tensor(1j)).dtype == cr.complex128
+
+
+def test_made_of_python_numbers():
+    z = cr.tensor([1 + 2j, 3])
+    assert z.dtype == cr.complex64
+    assert z.tolist() == [1 + 2j, 3 + 0j]
+    assert z[0].item() == 1 + 2j
+    assert complex(z[0]) == 1 + 2j
+    assert z.is_complex()
+    assert not z.is_floating_point()
+    assert cr.full((2,), 1j).dtype == cr.complex64
+    with pytest.raises(RuntimeError, match="without overflow"):
+        cr.full((2,), 1j, dtype=cr.float32)
+    with pytest.warns(UserWarning, match="discards the imaginary part"):
+        assert z.to(cr.float32).tolist() == [1.0, 3.0]
+
+
+def test_random_numbers():
+    z = cr.randn(20000, dtype=cr.complex64, generator=cr.Generator().manual_seed(0))
+    assert z.dtype == cr.complex64
+    np.testing.assert_allclose([z.real.var().item(), z.imag.var().item()], 0.5, rtol=0.05)
+    u = cr.rand(1000, dtype=cr.complex128)
+    assert u.real.min() >= 0
+    assert u.imag.max() < 1
+    assert u.imag.std() > 0.2
+
+
+def test_text():
+    assert repr(cr.tensor([1 + 2j, 3 - 0.5j])) == "tensor([1.+2.0000j, 3.-0.5000j])"
+    assert repr(cr.tensor([1j], dtype=cr.complex128)) == "tensor([0.+1.j], dtype=chainrule.complex128)"
+
+
+def test_parts_are_views():
+    z = cr.tensor([1 + 2j, 3 - 1j])
+    z.real[0] = 5
+    z.imag.mul_(2)
+    cr.view_as_real(z)[1, 0] = 7
+    assert z.tolist() == [5 + 4j, 7 - 2j]
+    z.imag = cr.zeros(2)
+    assert z.tolist() == [5, 7]
+    x = cr.zeros(2, 2)
+    cr.view_as_complex(x)[0] = 1 + 2j
+    assert x.tolist() == [[1, 2], [0, 0]]
+    with pytest.raises(RuntimeError, match="non-complex"):
+        cr.ones(2).imag  # noqa: B018
+
+
+def test_parts_are_views_while_recording():
+    a = cr.tensor([1 + 2j, 3 - 1j], dtype=cr.complex128, requires_grad=True)
+    z = a * 1
+    z.real.mul_(3)
+    (z.real * z.imag).sum().backward()
+    np.testing.assert_allclose(a.grad.numpy(), [6 + 3j, -3 + 9j])
+
+
+def test_a_real_input_gets_a_real_gradient():
+    x, z = cr.tensor([1.0, 2.0], requires_grad=True), cr.tensor([1 + 1j, 2 - 1j], requires_grad=True)
+    (x * z).abs().pow(2).sum().backward()
+    assert x.grad.dtype == cr.float32
+    assert z.grad.dtype == cr.complex64
+    np.testing.assert_allclose(x.grad.numpy(), 2 * np.array([1, 2]) * np.array([2, 5]))
+    np.testing.assert_allclose(z.grad.numpy(), 2 * np.array([1, 4]) * z.detach().numpy())
+
+
+def test_the_gradient_goes_uphill():
+    """∂L/∂x + i ∂L/∂y of L = |z - w|² is 2 (z - w)."""
+    z = cr.tensor([1 + 2j], requires_grad=True)
+    ((z - (3 - 1j)).abs() ** 2).sum().backward()
+    np.testing.assert_allclose(z.grad.numpy(), [2 * (-2 + 3j)], rtol=1e-6)
+
+
+def test_a_complex_result_needs_a_gradient():
+    with pytest.raises(RuntimeError, match="only for real scalar outputs"):
+        cr.tensor([1j], requires_grad=True).sum().backward()
+
+
+def test_transposes_conjugate():
+    z = cr.tensor(numbers(2, 3))
+    np.testing.assert_array_equal(z.mH.numpy(), z.numpy().conj().T)
+    np.testing.assert_array_equal(z.H.numpy(), z.numpy().conj().T)
+    np.testing.assert_array_equal(z.mT.numpy(), z.numpy().T)
+    np.testing.assert_allclose(cr.vdot(z[0], z[1]).item(), np.vdot(*z.numpy()))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: cr.optim.SGD(p, lr=0.1, momentum=0.9),
+        lambda p: cr.optim.Adam(p, lr=0.1),
+        lambda p: cr.optim.AdamW(p, lr=0.1, amsgrad=True),
+        lambda p: cr.optim.RMSprop(p, lr=0.05),
+        lambda p: cr.optim.Adagrad(p, lr=0.1),
+        lambda p: cr.optim.Rprop(p, lr=0.1),
+    ],
+)
+def test_optimizers_take_parts_for_numbers(make):
+    start = numbers(3, 4)
+    z = nn.Parameter(cr.tensor(start))
+    pair = nn.Parameter(cr.tensor(np.stack([start.real, start.imag])))
+    runs = [
+        (make([z]), lambda: (z * z).abs().sum()),
+        (make([pair]), lambda: (pair[0] ** 2 + pair[1] ** 2).sum()),
+    ]
+    for optimizer, loss in runs * 4:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    np.testing.assert_allclose(z.detach().numpy(), pair[0].detach().numpy() + 1j * pair[1].detach().numpy())
+
+
+def test_layers():
+    layer = nn.Linear(3, 2, dtype=cr.complex64)
+    out = layer(cr.randn(4, 3, dtype=cr.complex64))
+    assert out.dtype == cr.complex64
+    out.abs().sum().backward()
+    assert layer.weight.grad.dtype == cr.complex64
+    assert layer.to(cr.complex128).weight.dtype == cr.complex128
+
+
+def test_files():
+    buffer, z = io.BytesIO(), cr.tensor(numbers(2, 2))
+    cr.save({"z": z}, buffer)
+    buffer.seek(0)
+    assert cr.equal(cr.load(buffer)["z"], z)
+
+
+def test_real_programs_are_not_slowed():
+    """Paths for real numbers look at no complex dtype until a program has made one; both then give the same."""
+    x = cr.randn(3, requires_grad=True)
+    before = (x * 2).tanh().sum()
+    cr.tensor([1j])
+    assert cr.equal((x * 2).tanh().sum(), before)
+
+
+# -- Fourier transforms -----------------------------------------------------------------------------------------------
+
+NAMES = [f"{i}{kind}fft{n}" for kind in ("", "r", "h") for i in ("", "i") for n in ("", "2", "n")]
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    shape=st.lists(st.integers(2, 5), min_size=2, max_size=3),
+    norm=st.sampled_from([None, "backward", "forward", "ortho"]),
+    change=st.sampled_from([None, -1, 1]),
+    seed=st.integers(0, 99),
+)
+def test_transforms(name, shape, norm, change, seed):
+    real = name.startswith(("rfft", "ihfft"))
+    x = numbers(*shape, seed=seed)
+    x = x.real if real else x
+    one = name.endswith("fft")
+    last = 2 * (shape[-1] - 1) if name.startswith(("irfft", "hfft")) else shape[-1]
+    size = None if change is None else max(last + change, 1)
+    if not one and size is not None:
+        size = (shape[-2], size)
+    found = getattr(cr.fft, name)(cr.tensor(x), size, norm=norm).numpy()
+    if not hasattr(np.fft, name):  # NumPy has hfft of one dimension alone
+        dims = (-2, -1) if name.endswith("2") or size is not None else tuple(range(len(shape)))
+        expected = _hermitian(x, size, dims, norm, name.startswith("i"))
+    else:
+        expected = getattr(np.fft, name)(x, size, **({} if one or size is None else {"axes": (-2, -1)}), norm=norm)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def _hermitian(x, size, dims, norm, inverse):
+    turned = {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}[norm]
+    size = None if size is None else size
+    if inverse:
+        return np.fft.rfftn(x, size, dims, turned).conj()
+    return np.fft.irfftn(x.conj(), size, dims, turned)
+
+
+def test_transforms_of_floats_and_integers():
+    assert cr.fft.fft(cr.arange(4)).dtype == cr.complex64
+    assert cr.fft.rfft(cr.ones(4, dtype=cr.float64)).dtype == cr.complex128
+    assert cr.fft.irfft(cr.ones(3, dtype=cr.complex64)).dtype == cr.float32
+    with pytest.raises(RuntimeError, match="expects a real input"):
+        cr.fft.rfft(cr.ones(4, dtype=cr.complex64))
+    with pytest.raises(RuntimeError, match="Invalid normalization mode"):
+        cr.fft.fft(cr.ones(4), norm="all")
+    with pytest.raises(RuntimeError, match="Invalid number of data points"):
+        cr.fft.fft(cr.ones(4), n=0)
+    with pytest.raises(RuntimeError, match="unique"):
+        cr.fft.fftn(cr.ones(4, 4), dim=(0, 0))
+
+
+def test_convolution_theorem():
+    """A circular convolution is a product of transforms; its gradients agree, too."""
+    x, k = (cr.tensor(rng(i).standard_normal(6), requires_grad=True) for i in (1, 2))
+    fast = cr.fft.irfft(cr.fft.rfft(x) * cr.fft.rfft(k), n=6)
+    index = (cr.arange(6)[:, None] - cr.arange(6)) % 6
+    slow = (x * k[index]).sum(1)
+    np.testing.assert_allclose(fast.detach().numpy(), slow.detach().numpy(), atol=1e-12)
+    weights = cr.arange(6, dtype=cr.float64)
+    for a, b in zip(*(cr.autograd.grad((y * weights).sum(), (x, k)) for y in (fast, slow)), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-12)
+
+
+def _frames(x, n, hop, window):
+    return np.stack([np.fft.rfft(x[..., s : s + n] * window) for s in range(0, x.shape[-1] - n + 1, hop)], -1)
+
+
+def test_short_time_transform():
+    x, window = rng(3).standard_normal((2, 30)), np.hanning(9)[:8]
+    found = cr.stft(cr.tensor(x), 8, 3, window=cr.tensor(window), center=False, return_complex=True)
+    np.testing.assert_allclose(found.numpy(), _frames(x, 8, 3, window), atol=1e-12)
+    padded = np.pad(x, ((0, 0), (4, 4)), mode="reflect")
+    found = cr.stft(cr.tensor(x), 8, 3, window=cr.tensor(window), return_complex=True)
+    np.testing.assert_allclose(found.numpy(), _frames(padded, 8, 3, window), atol=1e-12)
+    pairs = cr.stft(cr.tensor(x), 8, 3, window=cr.tensor(window), return_complex=False)
+    np.testing.assert_allclose(cr.view_as_complex(pairs.contiguous()).numpy(), found.numpy())
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("onesided", [False, True])
+def test_short_time_transform_and_back(normalized, onesided):
+    x = cr.tensor(rng(4).standard_normal((2, 40)), requires_grad=True)
+    options = {"hop_length": 2, "win_length": 6, "window": cr.hann_window(6, dtype=cr.float64)}
+    options |= {"normalized": normalized, "onesided": onesided}
+    back = cr.istft(cr.stft(x, 8, **options, return_complex=True), 8, **options, length=40)
+    np.testing.assert_allclose(back.detach().numpy(), x.detach().numpy(), atol=1e-12)
+    (g,) = cr.autograd.grad((back * x.detach()).sum(), x)
+    np.testing.assert_allclose(g.numpy(), x.detach().numpy(), atol=1e-12)
+
+
+def test_short_time_transform_refuses():
+    x = cr.ones(20)
+    with pytest.raises(RuntimeError, match="return_complex"):
+        cr.stft(x, 8)
+    with pytest.raises(RuntimeError, match="win_length"):
+        cr.stft(x, 8, window=cr.ones(5), return_complex=True)
+    with pytest.raises(RuntimeError, match="requires a complex-valued input"):
+        cr.istft(cr.ones(5, 4), 8)
+    with pytest.raises(RuntimeError, match="window overlap add"):
+        cr.istft(cr.ones(5, 4, dtype=cr.complex64), 8, hop_length=8, win_length=4)
+
+
+def test_eigenvalues_of_a_rotation():
+    turn = cr.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=cr.float64)
+    values, vectors = cr.linalg.eig(turn)
+    np.testing.assert_allclose(sorted(values.tolist(), key=lambda z: z.imag), [-1j, 1j], atol=1e-12)
+    np.testing.assert_allclose((turn.to(cr.complex128) @ vectors).numpy(), (vectors * values).numpy(), atol=1e-12)
+
+
+# -- a program --------------------------------------------------------------------------------------------------------
+
+
+def test_rotary_embedding_by_complex_numbers():
+    """Queries turned by complex numbers are those turned by 2 x 2 matrices, gradients included."""
+    x = cr.tensor(rng(5).standard_normal((2, 4, 3, 6)), requires_grad=True)
+    angles = cr.outer(cr.arange(4, dtype=cr.float64), 10000.0 ** (-cr.arange(0, 6, 2, dtype=cr.float64) / 6))
+    turns = cr.polar(cr.ones_like(angles), angles)[None, :, None]
+    turned = cr.view_as_real(cr.view_as_complex(x.reshape(2, 4, 3, 3, 2)) * turns).flatten(3)
+    c, s = angles.cos()[None, :, None], angles.sin()[None, :, None]
+    a, b = x.reshape(2, 4, 3, 3, 2).unbind(-1)
+    expected = cr.stack([a * c - b * s, a * s + b * c], -1).flatten(3)
+    np.testing.assert_allclose(turned.detach().numpy(), expected.detach().numpy(), atol=1e-12)
+    for f, g in [[cr.autograd.grad(y.cos().sum(), x)[0].numpy() for y in (turned, expected)]]:
+        np.testing.assert_allclose(f, g, atol=1e-12)
