@@ -371,9 +371,10 @@ def check_value(value: Any, kind: Any) -> Any:
         return value.item()
     if not isinstance(value, (bool, int, float, complex)):
         raise TypeError(f"the fill value must be a number, not {type(value).__name__}")
-    if isinstance(value, complex) and kind.kind != "c":
-        raise OpError(f"value cannot be converted to type {kind} without overflow: {value}")
-    if is_floating(kind):
+    if isinstance(value, complex):
+        if kind.kind != "c":
+            raise OpError(f"value cannot be converted to type {kind} without overflow: {value}")
+    elif is_floating(kind):
         if math.isfinite(value) and kind.itemsize < 8 and abs(value) > _largest(kind):
             raise OpError(f"value cannot be converted to type {kind} without overflow: {value}")
     elif kind.kind in "iu":

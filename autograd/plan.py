@@ -65,7 +65,8 @@ class Plan(dict[Any, tuple[Any, ...]]):
 
     def __init__(self, op: Op, mask: tuple[bool, ...]) -> None:
         super().__init__()
-        self.op, self.mask, self.broadcast, self._conjugating = op, mask, op.broadcast, None
+        self.op, self.mask, self.broadcast = op, mask, op.broadcast
+        self._conjugating: Plan | None = None
         n, rules, done = len(mask), [], set()
         sources: list[int] = []
         for i, live in enumerate(mask):
@@ -149,7 +150,7 @@ class Plan(dict[Any, tuple[Any, ...]]):
             found.append((targets, function, start, count, False))
         return tuple(found)
 
-    def on_conjugates(self) -> Any:
+    def on_conjugates(self) -> Plan:
         """The plan of a call on complex numbers; see complexes.py."""
         if self._conjugating is None:
             from .complexes import ComplexPlan

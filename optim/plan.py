@@ -287,8 +287,8 @@ def _update(optimizer: Optimizer, p: Any, g: Any, *values: Any, **numbers: Any) 
     """The backend's step, or the formula."""
     F = raw(p)
     if p.dtype.kind == "c" and optimizer.elementwise:  # both parts are numbers of their own, as in PyTorch
-        whole = [F.backend.xp.ascontiguousarray(x).reshape(-1).view(real_of(x.dtype)) for x in (p, g, *values)]
-        p, g, values = whole[0], whole[1], tuple(whole[2:])
+        parts = [F.backend.xp.ascontiguousarray(x).reshape(-1).view(real_of(x.dtype)) for x in (p, g, *values)]
+        p, g, values = parts[0], parts[1], tuple(parts[2:])
     step = F.backend.steps.get(optimizer.kernel)
     if step is not None:
         flat = [x if x.ndim == 1 else x.reshape(-1) for x in (p, g, *values)]

@@ -66,7 +66,7 @@ def complex(xp, real, imag):
         raise OpError(f"Expected both inputs to be Float or Double tensors but got {kind}")
     parts = xp.broadcast_arrays(xp.asarray(real, kind), xp.asarray(imag, kind))
     out = xp.empty(parts[0].shape, complex_of(kind))
-    out.real, out.imag = parts
+    out.real[...], out.imag[...] = parts
     return out
 
 
