@@ -12,7 +12,8 @@ __all__ = ["ExponentialFamily"]
 
 
 class ExponentialFamily(Distribution):
-    """Distributions with p(x; θ) = exp(t(x)·θ - F(θ) + k(x)).
+    """Distributions with p(x; θ) = exp(t(x)·θ - F(θ) + k(x)), of a batch_shape and an event_shape as `Distribution` has
+    them.
 
     A subclass gives `_natural_params` (θ, a tuple of tensors), `_log_normalizer(*θ)` (F) and `_mean_carrier_measure`
     (E[k]). `entropy` follows: F(θ) - θ·∇F(θ) - E[k] (F. Nielsen, R. Nock, "Entropies and cross-entropies of exponential

@@ -16,8 +16,8 @@ __all__ = ["Geometric"]
 class Geometric(Chances):
     """The number of failures before the first success of probability p = `probs`: P(k) = (1 - p)ᵏ p, k = 0, 1, ...
 
-    Mean (1 - p) / p, variance (1 - p) / p². Texts that count the trials have k + 1. ValueError for p = 0. Samples
-    invert the cdf. Source: Johnson, Kemp, Kotz, 2005, chapter 5.
+    logits: ln(p / (1 - p)), given instead of probs. Mean (1 - p) / p, variance (1 - p) / p². Texts that count the
+    trials have k + 1. ValueError for p = 0. Samples invert the cdf. Source: Johnson, Kemp, Kotz, 2005, chapter 5.
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}

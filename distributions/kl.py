@@ -44,7 +44,8 @@ _FOUND: dict[tuple[type, type], Any] = {}
 
 
 def register_kl(type_p: type, type_q: type) -> Callable[[Any], Any]:
-    """Decorator: a function (p, q) that gives KL(p || q) for two classes of distributions and their subclasses.
+    """Decorator: a function (p, q) that gives KL(p || q) for two classes of distributions, type_p and type_q, and
+    subclasses.
 
     Of several that fit, the one of the most derived classes is taken. TypeError for what is no distribution.
     """

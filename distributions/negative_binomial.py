@@ -16,10 +16,11 @@ __all__ = ["NegativeBinomial"]
 
 
 class NegativeBinomial(Chances):
-    """The number of successes of probability p = `probs` before n = `total_count` failures.
+    """The number of successes of probability p = `probs` before n = `total_count` failures; or logits = ln(p / (1 -
+    p)).
 
-    P(k) = Γ(n + k) / (k! Γ(n)) (1 - p)ⁿ pᵏ, k = 0, 1, ..., with n > 0 any real number; mean n p / (1 - p), variance
-    n p / (1 - p)². Some texts call p the chance of a failure. Source: Johnson, Kemp, Kotz, 2005, chapter 5.
+    P(k) = Γ(n + k) / (k! Γ(n)) (1 - p)ⁿ pᵏ, k = 0, 1, ..., with n > 0 any real number; mean n p / (1 - p), variance n p
+    / (1 - p)². Some texts call p the chance of a failure. Source: Johnson, Kemp, Kotz, 2005, chapter 5.
     """
 
     arg_constraints = {

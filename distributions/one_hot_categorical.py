@@ -74,7 +74,7 @@ class OneHotCategorical(Distribution):
 
 
 class OneHotCategoricalStraightThrough(OneHotCategorical):
-    """OneHotCategorical whose samples pass their gradient on to the probabilities as it is.
+    """`OneHotCategorical` (probs or logits) whose samples pass their gradient on to the probabilities as it is.
 
     Source: Y. Bengio, N. Leonard, A. Courville, "Estimating or propagating gradients through stochastic neurons for
     conditional computation", 2013.

@@ -59,8 +59,8 @@ class LogitRelaxedBernoulli(Chances):
 class RelaxedBernoulli(TransformedDistribution):
     """A number in (0, 1) near 0 or 1 at low `temperature`, differentiable: σ of LogitRelaxedBernoulli.
 
-    P(x > 1/2) is `probs` at every temperature. Source: C. Maddison, A. Mnih, Y. Teh, "The concrete distribution: a
-    continuous relaxation of discrete random variables", 2017.
+    P(x > 1/2) is `probs` at every temperature; logits: ln(probs / (1 - probs)), given instead. Source: C. Maddison, A.
+    Mnih, Y. Teh, "The concrete distribution: a continuous relaxation of discrete random variables", 2017.
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}

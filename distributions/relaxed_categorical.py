@@ -76,9 +76,10 @@ class ExpRelaxedCategorical(Distribution):
 class RelaxedOneHotCategorical(TransformedDistribution):
     """A point (..., K) of the simplex near a corner at low `temperature`, differentiable: exp of ExpRelaxedCategorical.
 
-    The largest component is k with probability `probs`ₖ at every temperature. Sources: C. Maddison, A. Mnih, Y.
-    Teh, "The concrete distribution: a continuous relaxation of discrete random variables", 2017; E. Jang, S. Gu, B.
-    Poole, "Categorical reparameterization with Gumbel-softmax", 2017.
+    The largest component is k with probability `probs`ₖ at every temperature; logits: their logarithms up to a
+    constant, given instead. Sources: C. Maddison, A. Mnih, Y. Teh, "The concrete distribution: a continuous relaxation
+    of discrete random variables", 2017; E. Jang, S. Gu, B. Poole, "Categorical reparameterization with Gumbel-softmax",
+    2017.
     """
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}

@@ -187,7 +187,7 @@ class _InverseTransform(Transform):
 
 
 class ComposeTransform(Transform):
-    """Several transforms, the first one first: y = tₙ(...t₁(x)); log-Jacobians add up."""
+    """Several transforms, `parts`, the first one first: y = tₙ(...t₁(x)); log-Jacobians add up."""
 
     def __init__(self, parts: Sequence[Transform], cache_size: int = 0) -> None:
         if cache_size:
@@ -701,7 +701,7 @@ class CorrCholeskyTransform(_Vector):
 
 
 class CatTransform(Transform):
-    """Transform i on the i-th of the parts of given `lengths` (1 each) along `dim`."""
+    """Transform i of `tseq` on the i-th of the parts of given `lengths` (1 each) along `dim`."""
 
     def __init__(
         self, tseq: Sequence[Transform], dim: int = 0, lengths: Sequence[int] | None = None, cache_size: int = 0
@@ -747,7 +747,7 @@ class CatTransform(Transform):
 
 
 class StackTransform(Transform):
-    """Transform i on the i-th slice along `dim`, of which there are as many as transforms."""
+    """Transform i of `tseq` on the i-th slice along `dim`, of which there are as many as transforms."""
 
     def __init__(self, tseq: Sequence[Transform], dim: int = 0, cache_size: int = 0) -> None:
         super().__init__(cache_size)

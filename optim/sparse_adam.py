@@ -15,7 +15,7 @@ class SparseAdam(Optimizer):
 
     For embeddings, of which a batch meets few rows. p ← p - lr √(1 - β₂ᵗ) / (1 - β₁ᵗ) · m / (√v + eps), where t counts
     all steps. Gradients are dense here, with `Embedding(sparse=True)` too: a row that was looked up and has a gradient
-    of 0 counts as absent. PyTorch takes sparse gradients alone.
+    of 0 counts as absent. PyTorch takes sparse gradients alone. Source: that of `Adam`.
     """
 
     elementwise = False

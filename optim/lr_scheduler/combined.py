@@ -97,7 +97,7 @@ class SequentialLR(_Combined):
 
 
 class ChainedScheduler(_Combined):
-    """All the schedules at once: each goes on from the rates that the one before has set."""
+    """All the `schedulers` at once: each goes on from the rates that the one before has set."""
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Any = None) -> None:
         if len(schedulers) < 1:
