@@ -33,6 +33,8 @@ def checkpoint(
 
     Random numbers are drawn again as they were, unless `preserve_rng_state=False`. `use_reentrant` and the options
     after it are PyTorch's; there is one way here, which serves both.
+
+    Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training deep nets with sublinear memory cost", 2016.
     """
     return recompute(function, args, kwargs, preserve_rng_state)
 
@@ -40,7 +42,12 @@ def checkpoint(
 def checkpoint_sequential(
     functions: Sequence[Any], segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any
 ) -> Any:
-    """Run functions one after another in `segments` checkpointed pieces."""
+    """Run functions (a list, or a module's children) one after another in `segments` checkpointed pieces.
+
+    The last piece is kept as usual. With √n segments of n functions the memory grows as √n. ValueError unless there
+    are 1 to n. Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training deep nets with sublinear memory cost",
+    2016.
+    """
     steps = list(functions.children()) if hasattr(functions, "children") else list(functions)
     if not 1 <= segments <= len(steps):
         raise ValueError(

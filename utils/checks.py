@@ -65,6 +65,9 @@ def loss_at_chance(
     """The loss of the untrained model (mean cross-entropy by default) beside ln(num_classes), that of guessing.
 
     num_classes: by default the length of the scores' dimension 1; one score stands for two classes.
+
+    inputs and targets: one batch; `loss(scores, targets)`. Source of these checks: A. Karpathy, "A recipe for
+    training neural networks", 2019.
     """
     with no_grad():
         scores = model(inputs)
@@ -178,6 +181,9 @@ def dead_units(model: Any, inputs: Any) -> DeadUnitsReport:
     """Which units of the model's ReLU modules give 0 for all of `inputs`: their gradients are 0, and they stay so.
 
     A unit is a feature (dimension 1), over all samples and places. ValueError where the model has no nn.ReLU.
+
+    Source: L. Lu, Y. Shin, Y. Su, G. Karniadakis, "Dying ReLU and initialization: theory and numerical examples",
+    2020.
     """
     alive: dict[str, Any] = {}
 

@@ -10,7 +10,11 @@ __all__ = ["from_dlpack", "to_dlpack"]
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
-    """A tensor on the memory of another library's: an object with `__dlpack__`, or a capsule of host memory."""
+    """A tensor on the memory of another library's: an object with `__dlpack__`, or a capsule of host memory.
+
+    Nothing is copied: writes are seen on both sides. Source: the DLPack specification; PyTorch's
+    torch.utils.dlpack.
+    """
     return FUNCTIONS["from_dlpack"](ext_tensor)
 
 

@@ -43,6 +43,8 @@ class EarlyStopping:
 
     mode: "min" or "max". min_delta: what counts as an improvement. A model given to `step` is copied (its state_dict)
     when it is the best, and `restore` puts that back. NaN is no improvement.
+
+    Source: L. Prechelt, "Early stopping - but when?", 1998.
     """
 
     def __init__(self, patience: int = 10, min_delta: float = 0.0, mode: str = "min") -> None:
@@ -101,6 +103,8 @@ class BestCheckpoint:
     """Writes a checkpoint whenever the value is the best so far: `keeper(value, {"model": model.state_dict()})`.
 
     The file is written beside its place and then renamed, so a crash leaves the old one or the new one, never half.
+
+    mode and min_delta as of `EarlyStopping`; `load` reads the best state back.
     """
 
     def __init__(self, path: Any, mode: str = "min", min_delta: float = 0.0) -> None:

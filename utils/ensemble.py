@@ -14,7 +14,10 @@ __all__ = ["Ensemble", "average_checkpoints", "average_probabilities", "ensemble
 
 
 def majority_vote(predictions: Sequence[Tensor]) -> Tensor:
-    """The label that most members chose, of labels (n) per member, or scores (n, K); the least label of a tie."""
+    """The label that most members chose, of labels (n) per member, or scores (n, K); the least label of a tie.
+
+    ValueError without a member. int64 (n). Source: L. Hansen, P. Salamon, "Neural network ensembles", 1990.
+    """
     labels = [p.argmax(1) if p.ndim == 2 and p.is_floating_point() else p for p in predictions]
     if not labels:
         raise ValueError("a vote needs one member or more")
@@ -23,12 +26,16 @@ def majority_vote(predictions: Sequence[Tensor]) -> Tensor:
 
 
 def average_probabilities(logits: Sequence[Tensor]) -> Tensor:
-    """The mean over the members of softmax(logits), (n, K)."""
+    """(1/M) Σ softmax(logits), (n, K), over M members' logits (n, K)."""
     return FUNCTIONS["stack"]([FUNCTIONS["softmax"](v, 1) for v in logits]).mean(0)
 
 
 class Ensemble(Module):
-    """Several models as one: the mean of their probabilities (n, K), or with `vote` the label of the majority."""
+    """Several models as one: the mean of their probabilities (n, K), or with `vote` the label of the majority.
+
+    Each model gets the same arguments and gives logits (n, K). Source: L. Hansen, P. Salamon, "Neural network
+    ensembles", 1990.
+    """
 
     def __init__(self, models: Iterable[Module], vote: bool = False) -> None:
         super().__init__()
@@ -67,6 +74,8 @@ def ensemble_error(members: int, p: float) -> float:
     """The error of a majority of N independent members that each err with probability p.
 
     Σ_{k > N/2} C(N, k) pᵏ (1-p)ᴺ⁻ᵏ, which falls with odd N where p < 1/2.
+
+    Source: L. Hansen, P. Salamon, "Neural network ensembles", 1990, equation 1.
     """
     if members < 1 or not 0 <= p <= 1:
         raise ValueError("an ensemble needs one member or more, and p between 0 and 1")

@@ -39,6 +39,8 @@ def make_grid(
 
     normalize: shifted and scaled to [0, 1] from `value_range` (default: their own least and largest value; with
     scale_each each image by its own). Images of one channel get three equal ones.
+
+    padding: pixels of pad_value around each image.
     """
     if isinstance(tensor, (list, tuple)):
         if not all(isinstance(t, Tensor) for t in tensor):

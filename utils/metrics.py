@@ -3,6 +3,9 @@
 Predictions come first, targets second, as tensors, arrays or lists; results are floats and NumPy arrays. Where a
 function takes labels, it also takes scores (n, K) and picks the highest. A ratio whose denominator is 0 counts as 0.
 ValueError says which lengths or labels do not fit.
+
+Source of the definitions: scikit-learn's documentation, whose numbers the tests compare; sizes are n samples, K
+classes.
 """
 
 from __future__ import annotations
@@ -55,13 +58,16 @@ def _ratio(above: Any, below: Any) -> Any:
 
 
 def accuracy(input: Any, target: Any) -> float:
-    """The share of predictions that are right: (TP + TN) / all."""
+    """The share of predictions that are right: (TP + TN) / all, of labels (n) or scores (n, K) and targets (n)."""
     predicted, wanted = _labels(input, target)
     return float((predicted == wanted).mean())
 
 
 def top_k_accuracy(input: Any, target: Any, k: int = 5) -> float:
-    """The share of targets among the k highest of their scores (n, K). Ties count against the target."""
+    """The share of targets (n) among the k highest of their scores (n, K). Ties count against the target.
+
+    ValueError unless 1 <= k <= K.
+    """
     scores, wanted = host(input), host(target).reshape(-1)
     if scores.ndim != 2 or len(scores) != len(wanted):
         raise ValueError(f"scores of shape {scores.shape} do not fit {len(wanted)} targets; they must be (n, classes)")
@@ -72,7 +78,11 @@ def top_k_accuracy(input: Any, target: Any, k: int = 5) -> float:
 
 
 def confusion_matrix(input: Any, target: Any, num_classes: int | None = None) -> Any:
-    """Counts (K, K): row i, column j holds how many samples of class i were taken for class j."""
+    """Counts (K, K), int64: row i, column j holds how many samples of class i were taken for class j.
+
+    num_classes: K; by default the highest label and 1. ValueError for labels outside 0 to K - 1, or that are not
+    whole.
+    """
     predicted, wanted = _labels(input, target)
     low, high = min(predicted.min(), wanted.min()), max(predicted.max(), wanted.max())
     k = int(high) + 1 if num_classes is None else num_classes
@@ -108,8 +118,9 @@ def _averaged(value: Any, counts: Any, average: str) -> Any:
 def precision(input: Any, target: Any, average: str = "binary", num_classes: int | None = None) -> Any:
     """TP / (TP + FP): how much of what was found is right.
 
-    average: "binary" (class 1 of labels 0 and 1), "micro" (all classes' counts together), "macro" (mean over classes),
-    "weighted" (by how often a class is there), "none" (an array, one per class).
+    average: "binary" (class 1 of labels 0 and 1), "micro" (all classes' counts together), "macro" (mean over
+    classes), "weighted" (by how often a class is there), "none" (an array (K), one per class). ValueError for
+    another one.
     """
     counts = _counts(input, target, average, num_classes)
     return _averaged(_ratio(counts[0], counts[0] + counts[1]), counts, average)
@@ -153,7 +164,8 @@ def _ranked(score: Any, target: Any) -> tuple[Any, Any, Any]:
 def roc_curve(score: Any, target: Any) -> tuple[Any, Any, Any]:
     """False positive rates, true positive rates and thresholds, from (0, 0) to (1, 1), one point per distinct score.
 
-    score: higher means class 1; target: 0 or 1. ValueError where a class is missing.
+    score (n): higher means class 1; target (n): 0 or 1. Three arrays, thresholds falling from infinity. ValueError
+    where a class is missing. Source: T. Fawcett, "An introduction to ROC analysis", 2006.
     """
     thresholds, hits, false = _ranked(score, target)
     if not hits[-1] or not false[-1]:
@@ -166,7 +178,10 @@ def roc_curve(score: Any, target: Any) -> tuple[Any, Any, Any]:
 
 
 def auc(x: Any, y: Any) -> float:
-    """The area under the curve through (x, y), x monotone, by trapezoids."""
+    """The area under the curve through (x, y), x monotone, by trapezoids: Σ |Δx| (y + y') / 2.
+
+    ValueError for fewer than two points, or x that turns.
+    """
     x, y = host(x).astype(np.float64), host(y).astype(np.float64)
     steps = np.diff(x)
     if len(x) < 2 or ((steps < 0).any() and (steps > 0).any()):
@@ -175,12 +190,20 @@ def auc(x: Any, y: Any) -> float:
 
 
 def roc_auc(score: Any, target: Any) -> float:
-    """The area under the ROC curve: the probability that a positive scores above a negative, ties counting half."""
+    """The area under the ROC curve: the probability that a positive scores above a negative, ties counting half.
+
+    Source: J. Hanley, B. McNeil, "The meaning and use of the area under a receiver operating characteristic curve",
+    1982.
+    """
     return auc(*roc_curve(score, target)[:2])
 
 
 def precision_recall_curve(score: Any, target: Any) -> tuple[Any, Any, Any]:
-    """Precisions, recalls and thresholds, one point per distinct score, falling; ends with the point (1, 0)."""
+    """Precisions, recalls and thresholds, one point per distinct score, recalls falling; ends with the point (1, 0).
+
+    score (n), target (n) of 0 and 1; the first two arrays are longer by one. ValueError without a target of class
+    1.
+    """
     thresholds, hits, false = _ranked(score, target)
     if not hits[-1]:
         raise ValueError("a precision-recall curve needs targets of class 1")
@@ -188,7 +211,7 @@ def precision_recall_curve(score: Any, target: Any) -> tuple[Any, Any, Any]:
 
 
 def average_precision(score: Any, target: Any) -> float:
-    """Σ (Rₙ - Rₙ₋₁) Pₙ over the thresholds: the area under the precision-recall curve in steps."""
+    """Σ (Rₙ - Rₙ₋₁) Pₙ over the thresholds: the area under the precision-recall curve in steps, not by trapezoids."""
     precisions, recalls, _ = precision_recall_curve(score, target)
     return float(-(np.diff(recalls) * precisions[:-1]).sum())
 
@@ -204,9 +227,10 @@ def _overlap(input: Any, target: Any, num_classes: int | None, ignore_index: int
 
 
 def iou(input: Any, target: Any, num_classes: int | None = None, ignore_index: int | None = None) -> Any:
-    """|A ∩ B| / |A ∪ B| of each class, an array; NaN for a class that is neither there nor predicted.
+    """|A ∩ B| / |A ∪ B| of each class, an array (K); NaN for a class that is neither there nor predicted.
 
-    input: labels of the target's shape, or scores with the classes in dimension 1. ignore_index: targets not to judge.
+    input: labels of the target's shape, or scores with the classes in dimension 1. ignore_index: targets not to
+    judge. Source: P. Jaccard, "The distribution of the flora in the alpine zone", 1912.
     """
     both, found, there = _overlap(input, target, num_classes, ignore_index)
     union = found + there - both
@@ -219,14 +243,21 @@ def mean_iou(input: Any, target: Any, num_classes: int | None = None, ignore_ind
 
 
 def dice(input: Any, target: Any, num_classes: int | None = None, ignore_index: int | None = None) -> Any:
-    """2 |A ∩ B| / (|A| + |B|) of each class, an array; NaN for a class that is neither there nor predicted."""
+    """2 |A ∩ B| / (|A| + |B|) of each class, an array (K); NaN for a class that is neither there nor predicted.
+
+    Arguments as of `iou`; dice = 2 iou / (1 + iou). Source: L. Dice, "Measures of the amount of ecologic
+    association between species", 1945.
+    """
     both, found, there = _overlap(input, target, num_classes, ignore_index)
     size = found + there
     return np.where(size == 0, np.nan, 2 * both / np.where(size == 0, 1, size))
 
 
 def perplexity(input: Any, target: Any, ignore_index: int = -100) -> float:
-    """exp of the mean cross-entropy of logits (n, K) or (n, K, ...) and target classes (n) or (n, ...)."""
+    """exp of the mean cross-entropy (nats) of logits (n, K) or (n, K, ...) and target classes (n) or (n, ...).
+
+    ignore_index: targets that do not count. ValueError where the shapes do not fit.
+    """
     logits, wanted = host(input).astype(np.float64), host(target)
     if logits.ndim != wanted.ndim + 1 or logits.shape[:1] + logits.shape[2:] != wanted.shape:
         raise ValueError(f"logits of shape {logits.shape} do not fit targets of shape {wanted.shape}")

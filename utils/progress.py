@@ -140,7 +140,10 @@ class LivePlot:
 
 
 def draw(figure: Any, recorder: Recorder) -> None:
-    """What a recorder knows, in a matplotlib figure: losses, other numbers, updates over weights."""
+    """What a recorder knows, in a matplotlib figure: losses, other numbers, updates over weights.
+
+    figure: a matplotlib Figure; its axes are cleared and drawn anew.
+    """
     history = recorder.known
     losses = [name for name in history.values if "loss" in name.lower()]
     others = [name for name in history.values if name not in losses]

@@ -1,6 +1,9 @@
 """Tensors in .safetensors files: plain data under names, which any program can read and no program can be hidden in.
 
 Needs the extra `io` (`pip install chainrule[io]`). The functions are those of safetensors.torch.
+
+Source: the format's specification (Hugging Face, safetensors): a JSON header with dtypes, shapes and offsets, then the
+numbers, little-endian.
 """
 
 from __future__ import annotations
@@ -85,7 +88,7 @@ def load_file(filename: Any, device: Any = "cpu") -> dict[str, Tensor]:
 
 
 def load(data: bytes, device: Any = "cpu") -> dict[str, Tensor]:
-    """The tensors in the bytes of a file."""
+    """The tensors in the bytes of a file, by name."""
     library, place = _library(), Device(device)
     try:
         return {name: _placed(array, place) for name, array in library.numpy.load(data).items()}

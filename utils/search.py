@@ -25,7 +25,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Uniform:
-    """Numbers from low to high, all as likely; whole ones with `integer`."""
+    """Numbers from low to high, all as likely; whole ones with `integer`.
+
+    Bounds included. ValueError unless low < high.
+    """
 
     low: float
     high: float
@@ -61,7 +64,10 @@ class Uniform:
 
 @dataclass(frozen=True)
 class LogUniform(Uniform):
-    """Numbers whose logarithms are uniform: 1e-5 to 1e-4 is as likely as 1e-2 to 1e-1. For rates and decays."""
+    """Numbers whose logarithms are uniform: 1e-5 to 1e-4 is as likely as 1e-2 to 1e-1. For rates and decays.
+
+    ValueError unless 0 < low < high.
+    """
 
     def _to(self, value: float) -> float:
         return math.log(value)
@@ -142,7 +148,10 @@ def random_search(
 
 
 def grid_search(objective: Callable[..., Any], grid: Mapping[str, Sequence[Any]], mode: str = "min") -> SearchReport:
-    """Call `objective(**params)` for every combination of the values in `grid`."""
+    """Call `objective(**params)` for every combination of the values in `grid`.
+
+    A trial for each, best first. mode: "min" or "max" of the objective is better.
+    """
     if not grid or not all(len(values) for values in grid.values()):
         raise ValueError("every parameter of the grid needs a value")
     combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
@@ -155,6 +164,8 @@ def log_grid(low: float, high: float, n: int) -> list[float]:
     >>> from chainrule.utils.search import log_grid
     >>> [f"{v:.0e}" for v in log_grid(1e-4, 1e-1, 4)]
     ['1e-04', '1e-03', '1e-02', '1e-01']
+
+    low · (high / low)^(i / (n - 1)), i = 0, ..., n - 1.
     """
     if n < 2:
         raise ValueError(f"a grid needs 2 points or more, not {n}")

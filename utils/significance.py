@@ -41,7 +41,9 @@ def _differences(a: Any, b: Any) -> Any:
 def paired_t_test(a: Any, b: Any) -> PairedTest:
     """Student's t-test of paired results a and b (of the same folds, say): t = d̄ √n / s, n - 1 degrees of freedom.
 
-    The p-value comes from SciPy (extra `scipy`).
+    a, b: (n), n >= 2 (ValueError); s is the unbiased standard deviation of the differences. The p-value comes from
+    SciPy (extra `scipy`). Folds that share training data make it too sure: C. Nadeau, Y. Bengio, "Inference for the
+    generalization error", 2003. Source: Student, "The probable error of a mean", 1908.
     """
     try:
         from scipy import stats
@@ -60,7 +62,8 @@ def paired_t_test(a: Any, b: Any) -> PairedTest:
 def permutation_test(a: Any, b: Any, permutations: int = 10_000, seed: int | None = None) -> PairedTest:
     """The share of random signs of the differences that make their mean as large: no assumption of normality.
 
-    All 2ⁿ signs are tried where there are at most `permutations`; otherwise that many are drawn.
+    All 2ⁿ signs are tried where there are at most `permutations`; otherwise that many are drawn, and p = (hits + 1)
+    / (draws + 1). Source: R. Fisher, "The design of experiments", 1935, section 21.
     """
     d = _differences(a, b)
     n, mean = len(d), float(d.mean())
@@ -90,7 +93,10 @@ class BonferroniReport:
 
 
 def bonferroni(pvalues: Any, alpha: float = 0.05) -> BonferroniReport:
-    """Bonferroni's correction: of n tests each is held to alpha / n, so that the chance of any false alarm is alpha."""
+    """Bonferroni's correction: of n tests each is held to alpha / n, so the chance of any false alarm is at most alpha.
+
+    ValueError for p-values outside [0, 1]. Source: O. Dunn, "Multiple comparisons among means", 1961.
+    """
     found = tuple(float(p) for p in host(pvalues).reshape(-1))
     if not found or not all(0 <= p <= 1 for p in found):
         raise ValueError("bonferroni needs one or more p-values between 0 and 1")

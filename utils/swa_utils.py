@@ -64,7 +64,7 @@ def get_swa_multi_avg_fn() -> Callable[[Any, Any, Any], None]:
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Tensor, Tensor, Any], Tensor]:
-    """The exponential moving average of one tensor: decay · a + (1 - decay) · p."""
+    """The exponential moving average of one tensor: decay · a + (1 - decay) · p, 0 <= decay <= 1."""
     decay = _checked(decay)
 
     @no_grad()
@@ -147,6 +147,9 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
 
     A batch that is a list or tuple has the input first. After averaging weights the statistics of none of the averaged
     models fit.
+
+    Source: P. Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018, section
+    3.2.
     """
     momenta = {m: m.momentum for m in model.modules() if isinstance(m, _BatchNorm)}
     if not momenta:

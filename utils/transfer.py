@@ -37,6 +37,8 @@ def cached_features(body: Any, batches: Iterable[Any]) -> TensorDataset:
     """What a frozen body makes of (inputs, targets) batches, a DataLoader's say: a data set to train a head on.
 
     The body runs once, in evaluation mode (and gets its mode back), instead of once per epoch. No augmentation then.
+
+    A TensorDataset of (features, targets).
     """
     mode, features, targets = body.training, [], []
     body.eval()

@@ -28,6 +28,9 @@ class KFold:
     [3, 4, 5, 6] [0, 1, 2]
     [0, 1, 2, 5, 6] [3, 4]
     [0, 1, 2, 3, 4] [5, 6]
+
+    shuffle: at random, by `seed`. ValueError for fewer than two folds, or more than samples. Source: M. Stone,
+    "Cross-validatory choice and assessment of statistical predictions", 1974.
     """
 
     def __init__(self, n_splits: int = 5, shuffle: bool = False, seed: int | None = None) -> None:
@@ -36,7 +39,7 @@ class KFold:
         self.n_splits, self.shuffle, self.seed = n_splits, shuffle, seed
 
     def split(self, data: Any, labels: Any = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs (train, validation) of index tensors, for data that has a length."""
+        """n_splits pairs (train, validation) of int64 index tensors, for data that has a length."""
         fold_of = self._folds(len(data), labels)
         for k in range(self.n_splits):
             yield _tensor(np.flatnonzero(fold_of != k)), _tensor(np.flatnonzero(fold_of == k))
@@ -51,7 +54,11 @@ class KFold:
 
 
 class StratifiedKFold(KFold):
-    """k folds with the classes in each as in the whole, to within one sample of a class."""
+    """k folds with the classes in each as in the whole, to within one sample of a class.
+
+    `split(data, labels)`; ValueError without labels, or for a class of fewer samples than folds. Source: R. Kohavi,
+    "A study of cross-validation and bootstrap for accuracy estimation and model selection", 1995.
+    """
 
     def _folds(self, n: int, labels: Any) -> Any:
         if labels is None:

@@ -50,7 +50,10 @@ class IterableDataset(Dataset[T_co], Iterable[T_co]):
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
-    """Rows of tensors with equal first dimensions: sample i is (t0[i], t1[i], ...)."""
+    """Rows of tensors with equal first dimensions: sample i is (t0[i], t1[i], ...).
+
+    AssertionError where the first dimensions differ, as in PyTorch.
+    """
 
     tensors: tuple[Tensor, ...]
 
@@ -67,7 +70,10 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
 
 class StackDataset(Dataset[Any]):
-    """Data sets of equal length side by side: a sample is a tuple of theirs, or a dict where they come by name."""
+    """Data sets of equal length side by side: a sample is a tuple of theirs, or a dict where they come by name.
+
+    ValueError where lengths differ, or nothing is given.
+    """
 
     datasets: Any
 
@@ -170,7 +176,10 @@ class ChainDataset(IterableDataset[Any]):
 
 
 class Subset(Dataset[T_co]):
-    """The samples of a data set at some indices."""
+    """The samples of a data set at some indices.
+
+    indices: of the data set's samples, in the order wanted; repeats are allowed.
+    """
 
     dataset: Dataset[T_co]
     indices: Sequence[int]

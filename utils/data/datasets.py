@@ -134,6 +134,9 @@ class MNIST(VisionDataset):
     """Handwritten digits, 28 x 28: 60000 for training, 10000 for tests. `data` (N, 28, 28) uint8, `targets` int64.
 
     The four idx files lie in `root`/MNIST/raw (or in `root` itself), packed by gzip or not.
+
+    A sample is (image (28, 28) of uint8, label). Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of
+    handwritten digits", 1998.
     """
 
     classes = [
@@ -201,7 +204,11 @@ class MNIST(VisionDataset):
 
 
 class FashionMNIST(MNIST):
-    """Pictures of clothes in MNIST's form, in `root`/FashionMNIST/raw."""
+    """Pictures of clothes in MNIST's form, in `root`/FashionMNIST/raw.
+
+    Source: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
+    algorithms", 2017.
+    """
 
     classes = [
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -211,7 +218,10 @@ class FashionMNIST(MNIST):
 
 
 class KMNIST(MNIST):
-    """Handwritten Japanese characters in MNIST's form, in `root`/KMNIST/raw."""
+    """Handwritten Japanese characters in MNIST's form, in `root`/KMNIST/raw.
+
+    Source: T. Clanuwat et al., "Deep learning for classical Japanese literature", 2018.
+    """
 
     classes = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
     origin = "https://codh.rois.ac.jp/kmnist"
@@ -225,6 +235,8 @@ class EMNIST(MNIST):
     """Handwritten digits and letters in MNIST's form, in `root`/EMNIST/raw; images are transposed, as in the files.
 
     split: byclass (62 classes), bymerge and balanced (47), letters (labels from 1 on), digits, mnist.
+
+    Source: G. Cohen, S. Afshar, J. Tapson, A. van Schaik, "EMNIST: extending MNIST to handwritten letters", 2017.
     """
 
     splits = ("byclass", "bymerge", "balanced", "letters", "digits", "mnist")
@@ -306,6 +318,9 @@ class CIFAR10(VisionDataset):
 
     `data` is an array (N, 32, 32, 3) of uint8, `targets` a list. The files lie in `root`/cifar-10-batches-py, or in the
     archive cifar-10-python.tar.gz in `root`, which is read as it is.
+
+    A sample is (image (32, 32, 3) of uint8, label). Source: A. Krizhevsky, "Learning multiple layers of features
+    from tiny images", 2009.
     """
 
     base_folder = "cifar-10-batches-py"
@@ -379,7 +394,10 @@ class CIFAR10(VisionDataset):
 
 
 class CIFAR100(CIFAR10):
-    """Colour images of a hundred classes, in `root`/cifar-100-python or cifar-100-python.tar.gz."""
+    """Colour images of a hundred classes, in `root`/cifar-100-python or cifar-100-python.tar.gz.
+
+    Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+    """
 
     base_folder = "cifar-100-python"
     filename = "cifar-100-python.tar.gz"

@@ -67,7 +67,11 @@ class SequentialSampler(Sampler[int]):
 
 
 class RandomSampler(Sampler[int]):
-    """`num_samples` indices (default: all) in random order; with `replacement` each is drawn from all."""
+    """`num_samples` indices (default: all) in random order; with `replacement` each is drawn from all.
+
+    ValueError for num_samples that are not positive. Without replacement more than all are several orders one after
+    another.
+    """
 
     data_source: Sized
     replacement: bool
@@ -127,7 +131,11 @@ class SubsetRandomSampler(Sampler[int]):
 
 
 class WeightedRandomSampler(Sampler[int]):
-    """`num_samples` indices, index i with probability weights[i] / Σ weights, with or without replacement."""
+    """`num_samples` indices, index i with probability weights[i] / Σ weights, with or without replacement.
+
+    weights: a sequence or vector, not negative, of any sum. With replacement rare classes can be drawn as often as
+    others.
+    """
 
     weights: Tensor
     num_samples: int
@@ -158,7 +166,10 @@ class WeightedRandomSampler(Sampler[int]):
 
 
 class BatchSampler(Sampler[list[int]]):
-    """Lists of `batch_size` indices of another sampler; `drop_last` leaves a shorter last one out."""
+    """Lists of `batch_size` indices of another sampler; `drop_last` leaves a shorter last one out.
+
+    ValueError for a batch_size that is no positive int.
+    """
 
     def __init__(self, sampler: Sampler[int] | Iterable[int], batch_size: int, drop_last: bool) -> None:
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size <= 0:
@@ -233,7 +244,10 @@ class ClassBalancedSampler(Sampler[int]):
 
 
 class OverSampler(ClassBalancedSampler):
-    """Each class as often as the largest: samples of the smaller ones are repeated, none is left out."""
+    """Each class as often as the largest: samples of the smaller ones are repeated, none is left out.
+
+    See H. He, E. Garcia, "Learning from imbalanced data", 2009.
+    """
 
     def __init__(self, labels: Any, generator: Generator | None = None) -> None:
         super().__init__(labels, None, generator)
@@ -243,7 +257,10 @@ class OverSampler(ClassBalancedSampler):
 
 
 class UnderSampler(ClassBalancedSampler):
-    """Each class as often as the smallest: of the larger ones each pass takes another random part."""
+    """Each class as often as the smallest: of the larger ones each pass takes another random part.
+
+    See H. He, E. Garcia, "Learning from imbalanced data", 2009.
+    """
 
     def __init__(self, labels: Any, generator: Generator | None = None) -> None:
         super().__init__(labels, None, generator)

@@ -56,7 +56,10 @@ def pair(size: Any, message: str) -> tuple[int, int]:
 
 
 class Compose:
-    """Transforms one after another: `Compose([ToTensor(), Normalize(mean, std)])`."""
+    """Transforms one after another: `Compose([ToTensor(), Normalize(mean, std)])`.
+
+    `transforms` is the list, to be changed or read.
+    """
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
         self.transforms = transforms
@@ -104,7 +107,7 @@ class ToPILImage:
 
 
 class ConvertImageDtype(Transform):
-    """A tensor in another dtype with its values scaled: [0, 1] for floats, the whole range for integers."""
+    """A tensor in another dtype with its values scaled: see `functional.convert_image_dtype`."""
 
     def __init__(self, dtype: Any) -> None:
         super().__init__()
@@ -118,7 +121,10 @@ class ConvertImageDtype(Transform):
 
 
 class Normalize(Transform):
-    """(image - mean) / std, channel by channel."""
+    """(image - mean) / std, channel by channel, of float tensors (..., C, H, W) or arrays (H, W[, C]).
+
+    mean, std: one per channel. See `functional.normalize` for errors.
+    """
 
     shown = ("mean", "std")
 
@@ -131,7 +137,10 @@ class Normalize(Transform):
 
 
 class LinearTransformation(Transform):
-    """(x - mean_vector) @ transformation_matrix of the flattened tensor: whitening, for instance."""
+    """(x - mean_vector) @ transformation_matrix of the flattened tensor: whitening, for instance.
+
+    transformation_matrix (D, D), mean_vector (D), D = C H W (ValueError otherwise).
+    """
 
     def __init__(self, transformation_matrix: Tensor, mean_vector: Tensor) -> None:
         super().__init__()

@@ -36,6 +36,8 @@ class MixUp:
 
     Labels become probabilities (N, num_classes), mixed alike; `cross_entropy` takes them. x' is the batch rolled by
     one. Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017.
+
+    Images (N, ...), labels (N) with num_classes, or (N, num_classes). ValueError for alpha that is not positive.
     """
 
     def __init__(self, *, alpha: float = 1.0, num_classes: int | None = None) -> None:
@@ -65,7 +67,9 @@ Mixup = MixUp
 class CutMix(MixUp):
     """A rectangle of each image from another one of the batch; the labels are mixed by the shares of the area.
 
-    The rectangle has the share 1 - λ, λ from Beta(alpha, alpha), its middle anywhere. Source: Yun et al., 2019.
+    Images (N, C, H, W). The rectangle has the share 1 - λ, λ from Beta(alpha, alpha), its middle anywhere, and is
+    cut off at the border. Source: S. Yun et al., "CutMix: regularization strategy to train strong classifiers with
+    localizable features", 2019.
     """
 
     def _mixed(self, batch: Any, other: Any, share: float) -> tuple[Any, float]:

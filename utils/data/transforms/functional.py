@@ -72,7 +72,7 @@ __all__ = [
 
 
 def get_dimensions(img: Any) -> list[int]:
-    """[channels, height, width] of an image."""
+    """[channels, height, width] of an image, ints."""
     return list(size_of(img))
 
 
@@ -99,7 +99,10 @@ def _pair(value: Any, name: str = "size") -> tuple[int, int]:
 
 
 def to_tensor(pic: Any) -> Tensor:
-    """A PIL image or array (H, W[, C]) as a tensor (C, H, W): uint8 becomes floats in [0, 1], other dtypes stay."""
+    """A PIL image or array (H, W[, C]) as a tensor (C, H, W): uint8 becomes floats in [0, 1], other dtypes stay.
+
+    Floats in the default dtype: value / 255. TypeError for tensors and what is no image.
+    """
     if isinstance(pic, Tensor) or not (is_pil(pic) or isinstance(pic, np.ndarray)):
         raise TypeError(f"pic should be PIL Image or ndarray. Got {type(pic)}")
     array = opened(pic)[0]
@@ -112,14 +115,21 @@ def to_tensor(pic: Any) -> Tensor:
 
 
 def pil_to_tensor(pic: Any) -> Tensor:
-    """A PIL image (or array) as a tensor (C, H, W) of the same dtype."""
+    """A PIL image (or array) as a tensor (C, H, W) of the same dtype.
+
+    TypeError for tensors and what is no image.
+    """
     if isinstance(pic, Tensor) or not (is_pil(pic) or isinstance(pic, np.ndarray)):
         raise TypeError(f"pic should be PIL Image. Got {type(pic)}")
     return wrap(np.array(opened(pic)[0], order="C"), None)
 
 
 def to_pil_image(pic: Any, mode: str | None = None) -> Any:
-    """A tensor (C, H, W) or array (H, W[, C]) as a Pillow image; floats are taken to be in [0, 1]."""
+    """A tensor (C, H, W) or array (H, W[, C]) as a Pillow image; floats are taken to be in [0, 1].
+
+    mode: Pillow's name of the form, by default from the channels (1 to 4; ValueError for more). Needs Pillow (extra
+    `images`).
+    """
     try:
         from PIL import Image
     except ImportError:
@@ -150,7 +160,11 @@ def to_pil_image(pic: Any, mode: str | None = None) -> Any:
 
 
 def convert_image_dtype(image: Tensor, dtype: Any = float32) -> Tensor:
-    """A tensor in another dtype with its values scaled: [0, 1] for floats, the whole range for integers."""
+    """A tensor in another dtype with its values scaled: [0, 1] for floats, the whole range for integers.
+
+    Between integers the range is scaled by shifts, from floats x to ints ⌊x (max + 1 - 10⁻³)⌋. RuntimeError where
+    float32 is too coarse for the integers wanted; TypeError for what is no tensor.
+    """
     if not isinstance(image, Tensor):
         raise TypeError("Input img should be Tensor Image")
     array, kind = np.asarray(image.array), to_numpy_dtype(dtype)
@@ -174,7 +188,10 @@ def convert_image_dtype(image: Tensor, dtype: Any = float32) -> Tensor:
 
 
 def normalize(tensor: Any, mean: Sequence[float], std: Sequence[float], inplace: bool = False) -> Any:
-    """(image - mean) / std, channel by channel. Tensors keep their gradients; arrays are (H, W[, C])."""
+    """(image - mean) / std, channel by channel. Tensors keep their gradients; arrays are (H, W[, C]).
+
+    mean, std: one per channel. TypeError for tensors of integers, ValueError for a std of 0. inplace: for tensors.
+    """
     if isinstance(tensor, Tensor):
         if not tensor.is_floating_point():
             raise TypeError(f"Input tensor should be a float tensor. Got {tensor.dtype}.")
@@ -204,7 +221,7 @@ def normalize(tensor: Any, mean: Sequence[float], std: Sequence[float], inplace:
 
 
 def crop(img: Any, top: int, left: int, height: int, width: int) -> Any:
-    """The part of that size from (top, left) on; what lies beyond the border is 0."""
+    """The part of `height` x `width` pixels from (top, left) on; what lies beyond the border is 0."""
     _, h, w = size_of(img)
     if isinstance(img, Tensor) and top >= 0 and left >= 0 and top + height <= h and left + width <= w:
         return img[..., top : top + height, left : left + width]
@@ -232,6 +249,8 @@ def pad(img: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -
     """Pixels around the image: `padding` on each side, (left and right, top and bottom) or (left, top, right, bottom).
 
     padding_mode: constant (`fill`), edge, reflect (without the border itself) or symmetric.
+
+    A negative number cuts off. fill: one number, or one per channel. ValueError for another mode or count of sides.
     """
     if padding_mode not in ("constant", "edge", "reflect", "symmetric"):
         raise ValueError("Padding mode should be either constant, edge, reflect or symmetric")
@@ -308,6 +327,10 @@ def resize(
 
     Antialias filters before it scales down; images that are no tensors always get that, as with Pillow. Pillow's own
     are resized by Pillow, which computes with 8 bits: a value may differ by 1 from that of an array.
+
+    size: an int is the shorter side's; max_size bounds the longer one then. interpolation: an `InterpolationMode`.
+    float images stay floats, integers are rounded and clipped. ValueError where size and max_size contradict each
+    other.
     """
     mode = mode_name(interpolation)
     tensor = isinstance(img, Tensor)
@@ -338,7 +361,10 @@ def resized_crop(
 
 
 def five_crop(img: Any, size: Any) -> tuple[Any, ...]:
-    """The corners (top left, top right, bottom left, bottom right) and the middle, in that size."""
+    """The corners (top left, top right, bottom left, bottom right) and the middle, in that size.
+
+    ValueError where that size is larger than the image.
+    """
     height, width = _pair(size)
     _, h, w = size_of(img)
     if height > h or width > w:
@@ -348,7 +374,10 @@ def five_crop(img: Any, size: Any) -> tuple[Any, ...]:
 
 
 def ten_crop(img: Any, size: Any, vertical_flip: bool = False) -> tuple[Any, ...]:
-    """`five_crop` of the image and of its mirror image."""
+    """`five_crop` of the image and of its mirror image: ten images.
+
+    Mirrored left to right, or with `vertical_flip` top to bottom.
+    """
     return five_crop(img, size) + five_crop(vflip(img) if vertical_flip else hflip(img), size)
 
 
@@ -392,7 +421,11 @@ def affine(
     fill: Any = None,
     center: Sequence[float] | None = None,
 ) -> Any:
-    """Rotation (degrees, clockwise), scaling and shear (degrees) about `center` (x, y), then translation (x, y)."""
+    """Rotation (degrees, clockwise), scaling and shear (degrees) about `center` (x, y), then translation (x, y).
+
+    Shears are by the tangents of their angles, (x, y) or x alone; center: by default the middle; translate: in
+    pixels. fill: where nothing comes from (0). ValueError for a scale that is not positive.
+    """
     if scale <= 0:
         raise ValueError("Argument scale should be positive")
     shear = [float(shear), 0.0] if isinstance(shear, (int, float)) else [float(s) for s in [*shear, *shear][:2]]
@@ -407,7 +440,10 @@ def rotate(
     center: Sequence[float] | None = None,
     fill: Any = None,
 ) -> Any:
-    """The image turned by `angle` degrees, counter-clockwise; `expand`: large enough to hold all of it."""
+    """The image turned by `angle` degrees, counter-clockwise; `expand`: large enough to hold all of it.
+
+    center: (x, y) from the top left, by default the middle; without effect under `expand`.
+    """
     matrix, size = _affine_matrix(_from_middle(img, None if expand else center), -angle, (0, 0), 1.0, (0, 0)), None
     if expand:
         _, h, w = size_of(img)
@@ -425,7 +461,10 @@ def perspective(
     interpolation: Any = InterpolationMode.BILINEAR,
     fill: Any = None,
 ) -> Any:
-    """The projective map that takes four points (x, y) of the image to four others."""
+    """The projective map that takes four points (x, y) of the image to four others.
+
+    Its eight numbers are a least-squares solution of the eight equations that the points give.
+    """
     rows, values = [], []
     for (i, j), (u, v) in zip(endpoints, startpoints):
         rows += [[i, j, 1, 0, 0, 0, -u * i, -u * j], [0, 0, 0, i, j, 1, -v * i, -v * j]]
@@ -448,7 +487,11 @@ def perspective(
 def elastic_transform(
     img: Any, displacement: Any, interpolation: Any = InterpolationMode.BILINEAR, fill: Any = None
 ) -> Any:
-    """Each pixel from (x, y) + displacement[0, y, x], in units of half the image's width and height (-1 to 1)."""
+    """Each pixel from (x, y) + displacement[0, y, x], in units of half the image's width and height (-1 to 1).
+
+    displacement: (1, H, W, 2), a tensor or array (ValueError for other shapes). Source: P. Simard, D. Steinkraus,
+    J. Platt, "Best practices for convolutional neural networks applied to visual document analysis", 2003.
+    """
     array, close = opened(img)
     h, w = array.shape[-2:]
     moves = np.asarray(displacement.numpy() if isinstance(displacement, Tensor) else displacement)
@@ -488,7 +531,10 @@ def _check_factor(name: str, factor: float) -> None:
 
 
 def rgb_to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
-    """0.2989 R + 0.587 G + 0.114 B, in one channel or in three equal ones."""
+    """0.2989 R + 0.587 G + 0.114 B, in one channel or in three equal ones.
+
+    TypeError for images of other than 1 or 3 channels. Source: ITU-R BT.601.
+    """
     if num_output_channels not in (1, 3):
         raise ValueError("num_output_channels should be either 1 or 3")
     array, close = opened(img)
@@ -502,14 +548,20 @@ def to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
 
 
 def adjust_brightness(img: Any, brightness_factor: float) -> Any:
-    """factor × image: 0 is black, 1 the image."""
+    """factor × image: 0 is black, 1 the image.
+
+    Clipped to black and white. ValueError for a negative factor.
+    """
     _check_factor("brightness_factor", brightness_factor)
     array, close = opened(img)
     return close(_mixed(array, np.zeros_like(array), brightness_factor))
 
 
 def adjust_contrast(img: Any, contrast_factor: float) -> Any:
-    """factor × image + (1 - factor) × its mean luminance: 0 is gray, 1 the image."""
+    """factor × image + (1 - factor) × its mean luminance: 0 is gray, 1 the image.
+
+    Clipped to black and white. ValueError for a negative factor.
+    """
     _check_factor("contrast_factor", contrast_factor)
     array, close = opened(img)
     gray = floats(_gray(array).astype(array.dtype))
@@ -517,7 +569,10 @@ def adjust_contrast(img: Any, contrast_factor: float) -> Any:
 
 
 def adjust_saturation(img: Any, saturation_factor: float) -> Any:
-    """factor × image + (1 - factor) × luminance: 0 is black and white, 1 the image."""
+    """factor × image + (1 - factor) × luminance: 0 is black and white, 1 the image.
+
+    Clipped to black and white. ValueError for a negative factor. Images of one channel stay.
+    """
     _check_factor("saturation_factor", saturation_factor)
     array, close = opened(img)
     if array.shape[-3] == 1:
@@ -526,7 +581,11 @@ def adjust_saturation(img: Any, saturation_factor: float) -> Any:
 
 
 def adjust_hue(img: Any, hue_factor: float) -> Any:
-    """Colours turned by `hue_factor` of the colour wheel, -0.5 to 0.5."""
+    """Colours turned by `hue_factor` of the colour wheel, -0.5 to 0.5.
+
+    In hue, saturation and value, of which the last two stay. Images of one channel stay. ValueError for other
+    factors. Source: A. Smith, "Color gamut transform pairs", 1978.
+    """
     if not -0.5 <= hue_factor <= 0.5:
         raise ValueError(f"hue_factor ({hue_factor}) is not in [-0.5, 0.5].")
     array, close = opened(img)
@@ -550,7 +609,10 @@ def adjust_hue(img: Any, hue_factor: float) -> Any:
 
 
 def adjust_gamma(img: Any, gamma: float, gain: float = 1) -> Any:
-    """gain × image^gamma, with the values in [0, 1]."""
+    """gain × image^gamma, with the values in [0, 1].
+
+    ValueError for a negative gamma.
+    """
     if gamma < 0:
         raise ValueError("Gamma should be a non-negative real number")
     array, close = opened(img)
@@ -562,7 +624,11 @@ def adjust_gamma(img: Any, gamma: float, gain: float = 1) -> Any:
 
 
 def adjust_sharpness(img: Any, sharpness_factor: float) -> Any:
-    """factor × image + (1 - factor) × the smoothed image; its border is left alone."""
+    """factor × image + (1 - factor) × the smoothed image; its border is left alone.
+
+    Smoothed by 3x3 weights of 1/13, 5/13 in the middle (Pillow's). Images of 2 pixels a side or fewer stay.
+    ValueError for a negative factor.
+    """
     _check_factor("sharpness_factor", sharpness_factor)
     array, close = opened(img)
     h, w = array.shape[-2:]
@@ -577,13 +643,13 @@ def adjust_sharpness(img: Any, sharpness_factor: float) -> Any:
 
 
 def invert(img: Any) -> Any:
-    """White minus the image."""
+    """White minus the image; white is 1 for floats, the largest number for integers."""
     array, close = opened(img)
     return close((array.dtype.type(bound_of(array)) - array).astype(array.dtype))
 
 
 def posterize(img: Any, bits: int) -> Any:
-    """The upper `bits` of each uint8."""
+    """The upper `bits` (0 to 8) of each uint8, the lower ones 0; TypeError for other dtypes."""
     array, close = opened(img)
     if array.dtype != np.uint8:
         raise TypeError(f"Only torch.uint8 image tensors are supported, but found {array.dtype}")
@@ -591,13 +657,13 @@ def posterize(img: Any, bits: int) -> Any:
 
 
 def solarize(img: Any, threshold: float) -> Any:
-    """Pixels from `threshold` on inverted."""
+    """Pixels from `threshold` on inverted (white minus the pixel); the threshold is in units of the image."""
     array, close = opened(img)
     return close(np.where(array >= threshold, (array.dtype.type(bound_of(array)) - array), array).astype(array.dtype))
 
 
 def autocontrast(img: Any) -> Any:
-    """Each channel stretched from black to white."""
+    """Each channel stretched from black to white: (x - min) white / (max - min); a constant channel stays."""
     array, close = opened(img)
     values = floats(array)
     low, high = values.min((-2, -1), keepdims=True), values.max((-2, -1), keepdims=True)
@@ -607,7 +673,11 @@ def autocontrast(img: Any) -> Any:
 
 
 def equalize(img: Any) -> Any:
-    """Each channel of uint8 with its values spread as evenly as its histogram lets them be."""
+    """Each channel of uint8 with its values spread as evenly as its histogram lets them be; TypeError for other dtypes.
+
+    A value becomes about 255 times the share of pixels below it. Source: R. Gonzalez, R. Woods, "Digital image
+    processing", 2018, section 3.3, in Pillow's whole numbers.
+    """
     array, close = opened(img)
     if array.dtype != np.uint8:
         raise TypeError(f"Only torch.uint8 image tensors are supported, but found {array.dtype}")
@@ -625,6 +695,8 @@ def gaussian_blur(img: Any, kernel_size: Any, sigma: Any = None) -> Any:
     """Convolution with a normal curve of `kernel_size` (x, y) pixels; sigma: 0.15 × size + 0.35 unless given.
 
     The image is reflected at its border.
+
+    ValueError for sizes that are not odd and positive, or widths that are not positive.
     """
     sizes = [kernel_size] * 2 if isinstance(kernel_size, int) else list(kernel_size)
     if len(sizes) != 2 or any(n % 2 == 0 or n < 1 for n in sizes):
@@ -648,7 +720,10 @@ def add_noise(img: Any, noise: Any, clip: bool = True) -> Any:
 
 
 def erase(img: Any, i: int, j: int, h: int, w: int, v: Any, inplace: bool = False) -> Any:
-    """`v` in the place of the rectangle of h x w pixels from (i, j) on."""
+    """`v` in the place of the rectangle of h x w pixels from (i, j) on.
+
+    v: a number, or a tensor (C, h, w) or one that broadcasts to it. inplace: the tensor itself is written into.
+    """
     if isinstance(img, Tensor):
         made = img if inplace else img.clone()
         made[..., i : i + h, j : j + w] = v

@@ -35,7 +35,10 @@ _TWO = "Please provide only two dimensions (h, w) for size."
 
 
 class Resize(Transform):
-    """The image in `size` (height, width), or with its shorter side that long."""
+    """The image in `size` (height, width), or with its shorter side that long.
+
+    Arguments as of `functional.resize`.
+    """
 
     shown = ("size", "interpolation", "max_size", "antialias")
 
@@ -90,7 +93,12 @@ class Pad(Transform):
 
 
 class RandomCrop(Transform):
-    """A part of that size at a random place, after padding (and more of it with `pad_if_needed`)."""
+    """A part of that size at a random place, after padding (and more of it with `pad_if_needed`).
+
+    padding, fill, padding_mode: as of `functional.pad`. ValueError where the image is too small. Source: A.
+    Krizhevsky, I. Sutskever, G. Hinton, "ImageNet classification with deep convolutional neural networks", 2012,
+    section 4.1.
+    """
 
     shown = ("size", "padding")
 
@@ -244,7 +252,11 @@ class RandomRotation(Transform):
 
 
 class RandomAffine(Transform):
-    """A random rotation, translation (shares of width and height), scaling and shear (degrees), about the middle."""
+    """A random rotation, translation (shares of width and height), scaling and shear (degrees), about the middle.
+
+    degrees: a number d for -d to d, or two. translate (a, b): up to a of the width, b of the height. scale: its
+    range. shear: a number, two (x) or four (x, y). ValueError for values out of range.
+    """
 
     def __init__(
         self,
@@ -297,7 +309,10 @@ class RandomAffine(Transform):
 
 
 class RandomPerspective(Transform):
-    """With probability p the image seen askew: each corner moves inwards by up to `distortion_scale` / 2 of a side."""
+    """With probability p the image seen askew: each corner moves inwards by up to `distortion_scale` / 2 of a side.
+
+    See `functional.perspective`.
+    """
 
     shown = ("p",)
 

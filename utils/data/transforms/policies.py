@@ -68,7 +68,12 @@ class _Policy(Transform):
 
 
 class RandAugment(_Policy):
-    """`num_ops` changes one after another, all at the strength `magnitude` of num_magnitude_bins."""
+    """`num_ops` changes one after another, all at the strength `magnitude` of num_magnitude_bins.
+
+    Changes: identity, shears, translations, rotation, brightness, colour, contrast, sharpness, posterize, solarize,
+    autocontrast, equalize, each as likely, of random sign. Source: E. Cubuk, B. Zoph, J. Shlens, Q. Le,
+    "RandAugment: practical automated data augmentation with a reduced search space", 2020.
+    """
 
     shown = ("num_ops", "magnitude", "num_magnitude_bins", "interpolation", "fill")
 
@@ -102,7 +107,11 @@ class RandAugment(_Policy):
 
 
 class TrivialAugmentWide(_Policy):
-    """One change, at a strength drawn from num_magnitude_bins."""
+    """One change, at a strength drawn from num_magnitude_bins.
+
+    The changes of `RandAugment` in wider ranges. Source: S. Müller, F. Hutter, "TrivialAugment: tuning-free yet
+    state-of-the-art data augmentation", 2021.
+    """
 
     shown = ("num_magnitude_bins", "interpolation", "fill")
 

@@ -48,6 +48,8 @@ class ColorJitter(Transform):
     """Brightness, contrast, saturation and hue changed by random factors, in random order.
 
     A number x is the range [max(0, 1 - x), 1 + x], for hue [-x, x] (at most 0.5); two numbers are the range itself.
+
+    The factors are those of `functional.adjust_brightness` and the others. ValueError for negative ones.
     """
 
     shown = ("brightness", "contrast", "saturation", "hue")
@@ -90,7 +92,10 @@ class Grayscale(Transform):
 
 
 class GaussianBlur(Transform):
-    """Convolution with a normal curve, whose width is drawn from `sigma`, or is that number."""
+    """Convolution with a normal curve, whose width is drawn from `sigma`, or is that number.
+
+    kernel_size: odd, (x, y) or one number. See `functional.gaussian_blur`.
+    """
 
     shown = ("kernel_size", "sigma")
 
@@ -234,7 +239,10 @@ class RandomInvert(_WithProbability):
 
 
 class RandomPosterize(_WithProbability):
-    """With probability p only the upper `bits` of each value."""
+    """With probability p only the upper `bits` of each value.
+
+    See `functional.posterize`.
+    """
 
     shown = ("bits", "p")
 
@@ -280,7 +288,10 @@ class RandomAutocontrast(_WithProbability):
 
 
 class RandomEqualize(_WithProbability):
-    """With probability p each channel's histogram evened out."""
+    """With probability p each channel's histogram evened out.
+
+    See `functional.equalize`.
+    """
 
     def _change(self, img: Any) -> Any:
         return F.equalize(img)
