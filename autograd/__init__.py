@@ -7,6 +7,7 @@ from . import (
     fusion,
     hooks,
     interop,
+    interop_linalg,
     layout,
     linalg,
     methods,

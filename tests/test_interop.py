@@ -192,6 +192,18 @@ def test_ufuncs_refuse_what_has_no_gradient():
 
 # -- functions --------------------------------------------------------------------------------------------------------
 
+
+def square(x):
+    """A matrix (2, 2) that is far from singular."""
+    return x[:, :2] + np.eye(2)
+
+
+def singular(parts):
+    """U √S Vᵀ, which does not depend on the signs of singular vectors."""
+    u, s, vt = parts
+    return (u * s**0.5) @ vt
+
+
 ARRAY = np.random.default_rng(3).uniform(0.2, 0.9, (2, 3))
 CALLS = {
     "sum": [lambda x: np.sum(x), lambda x: np.sum(x, axis=0, keepdims=True), lambda x: np.sum(x, (0, 1))],
@@ -270,11 +282,49 @@ CALLS = {
     "atleast_1d": [lambda x: np.atleast_1d(x)],
     "atleast_2d": [lambda x: np.atleast_2d(x[0])],
     "atleast_3d": [lambda x: np.atleast_3d(x)],
+    "meshgrid": [lambda x: np.meshgrid(x[0], x[1]), lambda x: np.meshgrid(x[0], ARRAY[0], indexing="ij")],
+    "pad": [
+        lambda x: np.pad(x, 1),
+        lambda x: np.pad(x, (1, 2), constant_values=3.0),
+        lambda x: np.pad(x, ((0, 1), (2, 0))),
+    ],
+    "isclose": [lambda x: np.isclose(x, x + 1e-9), lambda x: np.isclose(x, 0.5, atol=0.2)],
+    "linalg.inv": [lambda x: np.linalg.inv(square(x))],
+    "linalg.det": [lambda x: np.linalg.det(square(x))],
+    "linalg.slogdet": [lambda x: np.linalg.slogdet(square(x))[1]],
+    "linalg.solve": [
+        lambda x: np.linalg.solve(square(x), ARRAY[:, 0]),
+        lambda x: np.linalg.solve(np.eye(2) + ARRAY[:, :2], x),
+    ],
+    "linalg.norm": [
+        lambda x: np.linalg.norm(x),
+        lambda x: np.linalg.norm(x, axis=1, keepdims=True),
+        lambda x: np.linalg.norm(x, ord=1, axis=0),
+        lambda x: np.linalg.norm(x, "nuc"),
+    ],
+    "linalg.matrix_norm": [lambda x: np.linalg.matrix_norm(x, keepdims=True)],
+    "linalg.vector_norm": [lambda x: np.linalg.vector_norm(x, axis=0, ord=3)],
+    "linalg.cholesky": [lambda x: np.linalg.cholesky(square(x) @ square(x).T)],
+    "linalg.qr": [lambda x: np.linalg.qr(square(x))[1], lambda x: np.linalg.qr(square(x), "r")],
+    "linalg.svd": [
+        lambda x: np.linalg.svd(x, full_matrices=False)[1],
+        lambda x: np.linalg.svd(x, compute_uv=False),
+        lambda x: singular(np.linalg.svd(x, full_matrices=False)),
+    ],
+    "linalg.svdvals": [lambda x: np.linalg.svdvals(x)],
+    "linalg.eigh": [lambda x: np.linalg.eigh(x @ x.T)[0]],
+    "linalg.eigvalsh": [lambda x: np.linalg.eigvalsh(x @ x.T, UPLO="U")],
+    "linalg.pinv": [lambda x: np.linalg.pinv(x)],
+    "linalg.matrix_power": [lambda x: np.linalg.matrix_power(square(x), 3)],
+    "linalg.matrix_rank": [lambda x: np.linalg.matrix_rank(x)],
+    "linalg.cond": [lambda x: np.linalg.cond(square(x))],
+    "linalg.multi_dot": [lambda x: np.linalg.multi_dot([x, ARRAY.T, x])],
 }
 
 
 def test_every_function_of_the_table_is_tested():
-    assert set(CALLS) | {"shape", "ndim", "size", "empty_like"} == set(NUMPY_FUNCTIONS)
+    others = {"shape", "ndim", "size", "empty_like", "allclose", "array_equal"}
+    assert set(CALLS) | others == set(NUMPY_FUNCTIONS)
 
 
 @pytest.mark.parametrize(("name", "number"), [(n, i) for n, calls in CALLS.items() for i in range(len(calls))])
@@ -289,6 +339,28 @@ def test_shapes():
     assert np.size(x) == 6
     assert np.size(x, 1) == 3
     assert np.empty_like(x).shape == (2, 3)
+
+
+def test_comparisons_say_yes_or_no():
+    x = tensor()
+    assert np.allclose(x, x * (1 + 1e-7)) is True
+    assert np.allclose(x.detach().numpy(), x, rtol=0, atol=0)
+    assert not np.allclose(x, x + 1e-3)
+    assert np.array_equal(x, x.detach().numpy())
+    assert not np.array_equal(x, x + 1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: np.pad(x, 1, mode="edge"),
+        lambda x: np.meshgrid(x[0], x[1], sparse=True),
+        lambda x: np.linalg.qr(x, mode="raw"),
+    ],
+)
+def test_options_that_have_no_gradient_are_refused(call):
+    with raises(TypeError, "Tensor"):
+        call(tensor())
 
 
 def test_second_order_through_numpy():
