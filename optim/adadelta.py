@@ -12,9 +12,9 @@ __all__ = ["Adadelta"]
 class Adadelta(Optimizer):
     """p ← p - lr Δ with Δ = g √(h + eps) / √(s + eps), s and h moving averages of g² and Δ², which start at 0.
 
-    rho: the share of what an average was. eps stands within both roots: with √h alone, h and so Δ would stay 0 for
-    ever. weight_decay adds weight_decay · p to g; maximize climbs. foreach and capturable are PyTorch's choices of an
-    implementation: here there is one. differentiable: the step is recorded.
+    s ← rho s + (1 - rho) g² comes before Δ, h likewise after it. eps stands within both roots: with √h alone, h and
+    so Δ would stay 0 for ever. weight_decay adds weight_decay · p to g; maximize climbs. foreach and capturable are
+    PyTorch's choices of an implementation: here there is one. differentiable: the step is recorded.
 
     master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
 

@@ -14,14 +14,15 @@ __all__ = ["Adam"]
 class Adam(Optimizer):
     """p ← p - lr m̂ / (√v̂ + eps), with m and v moving averages of g and g², and m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ).
 
-    weight_decay adds weight_decay · p to the gradient; decoupled_weight_decay shrinks p by 1 - lr · weight_decay
-    instead (AdamW). amsgrad: the largest v so far takes v's place. maximize climbs. foreach, fused and capturable are
-    PyTorch's choices of an implementation: here there is one. differentiable: the step is recorded.
+    m ← β₁ m + (1 - β₁) g and v ← β₂ v + (1 - β₂) g² start at 0; betas = (β₁, β₂). weight_decay adds weight_decay ·
+    p to the gradient; decoupled_weight_decay shrinks p by 1 - lr · weight_decay instead (AdamW). amsgrad: the
+    largest v so far takes v's place. maximize climbs. foreach, fused and capturable are PyTorch's choices of an
+    implementation: here there is one. differentiable: the step is recorded.
 
     master_weights: parameters in 16 bits have float32 copies (see `Optimizer`).
 
-    Sources: D. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015; S. Reddi et al., "On the convergence
-    of Adam and beyond", 2018 (amsgrad: the maximum is over the second moment).
+    Sources: D. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015; S. Reddi et al., "On the
+    convergence of Adam and beyond", 2018 (amsgrad: the maximum is over the second moment).
     """
 
     kernel = "adam"

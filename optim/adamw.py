@@ -10,9 +10,10 @@ __all__ = ["AdamW"]
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: p shrinks by the factor 1 - lr · weight_decay before each step.
+    """Adam with decoupled weight decay: p ← (1 - lr · weight_decay) p - lr m̂ / (√v̂ + eps), m̂ and v̂ as in Adam.
 
-    Options as in Adam. Source: I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", 2019.
+    The decay is not divided by √v̂, so all weights shrink alike. Options as in Adam. Source: I. Loshchilov, F.
+    Hutter, "Decoupled weight decay regularization", 2019.
     """
 
     def __init__(

@@ -12,9 +12,10 @@ __all__ = ["ASGD"]
 class ASGD(Optimizer):
     """p ← (1 - lambd η) p - η g, with η = lr / (1 + lambd lr t)^alpha of the step before; state "ax" averages p.
 
-    ax follows p until step t0, and is the mean of p from there on. weight_decay adds weight_decay · p to g; maximize
-    climbs. foreach and capturable are PyTorch's choices of an implementation: here there is one. differentiable: the
-    step is recorded. `swa_utils.AveragedModel` averages any optimizer's iterates.
+    The first η is lr. ax ← ax + μ (p - ax), μ = 1 / max(1, t - t0) of the step before: ax follows p until step t0,
+    and is the mean of p from there on. weight_decay adds weight_decay · p to g; maximize climbs. foreach and
+    capturable are PyTorch's choices of an implementation: here there is one. differentiable: the step is recorded.
+    `swa_utils.AveragedModel` averages any optimizer's iterates.
 
     Source: B. Polyak, A. Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
     """

@@ -90,14 +90,20 @@ _EVERY_POST: OrderedDict[int, Callable[..., Any]] = OrderedDict()
 
 
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Call `hook(optimizer, args, kwargs)` before each step of every optimizer; it may return new (args, kwargs)."""
+    """Call `hook(optimizer, args, kwargs)` before each step of every optimizer; it may return new (args, kwargs).
+
+    Returns a handle, whose `remove()` takes it away. RuntimeError where it returns anything but None or a pair.
+    """
     handle = RemovableHandle(_EVERY_PRE)
     _EVERY_PRE[handle.id] = hook
     return handle
 
 
 def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Call `hook(optimizer, args, kwargs)` after each step of every optimizer."""
+    """Call `hook(optimizer, args, kwargs)` after each step of every optimizer.
+
+    Returns a handle, whose `remove()` takes it away.
+    """
     handle = RemovableHandle(_EVERY_POST)
     _EVERY_POST[handle.id] = hook
     return handle
@@ -145,6 +151,11 @@ class Optimizer:
     foreach, fused and capturable: on a GPU one kernel updates all parameters of a group and counts the steps there,
     whatever they say, but for fused=False (one parameter after another); on the CPU there is one implementation. With
     `fused` or `capturable` a GradScaler leaves it to `step` to leave itself out, as it does on a GPU unless `foreach`.
+
+    In the formulas of the optimizers p is a parameter, g its gradient, t the number of the step from 1 on, and all
+    is elementwise. Errors: ValueError for options out of range, no parameters, parameters in two groups or that are
+    no leaves; TypeError for what is no Tensor. An lr may be a Tensor of one element, which schedules then write
+    into.
     """
 
     #: the name of the backends' in-place step

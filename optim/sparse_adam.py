@@ -13,9 +13,12 @@ __all__ = ["SparseAdam"]
 class SparseAdam(Optimizer):
     """Adam on the rows whose gradient is not 0; in all others parameters and moments stay as they are.
 
-    For embeddings, of which a batch meets few rows. p ← p - lr √(1 - β₂ᵗ) / (1 - β₁ᵗ) · m / (√v + eps), where t counts
-    all steps. Gradients are dense here, with `Embedding(sparse=True)` too: a row that was looked up and has a gradient
-    of 0 counts as absent. PyTorch takes sparse gradients alone. Source: that of `Adam`.
+    For embeddings, of which a batch meets few rows. p ← p - lr √(1 - β₂ᵗ) / (1 - β₁ᵗ) · m / (√v + eps), where t
+    counts all steps and m, v are Adam's; a row is p[i], an element where p is a vector. Gradients are dense here,
+    with `Embedding(sparse=True)` too: a row that was looked up and has a gradient of 0 counts as absent. PyTorch
+    takes sparse gradients alone. ValueError for lr or eps that are not positive.
+
+    Source: D. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015, in PyTorch's sparse form.
     """
 
     elementwise = False

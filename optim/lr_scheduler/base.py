@@ -107,9 +107,10 @@ class _enable_get_lr_call:
 
 
 class LRScheduler:
-    """Base of the schedules. A subclass defines `get_lr`.
+    """Base of the schedules. A subclass defines `get_lr`, which gives the groups' rates at `self.last_epoch`.
 
-    last_epoch: the epoch to go on from; -1 starts, and takes the groups' rates as the base (`initial_lr`).
+    last_epoch: the epoch to go on from; -1 starts, and takes the groups' rates as the base (`initial_lr`). An lr
+    that is a Tensor is written into.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -145,11 +146,11 @@ class LRScheduler:
             self._is_initial = False
 
     def get_lr(self) -> list[Any]:
-        """The groups' rates at `self.last_epoch`; called by `step`."""
+        """The groups' rates at `self.last_epoch`, a list; called by `step`. `get_last_lr` is for programs."""
         raise NotImplementedError
 
     def get_last_lr(self) -> list[Any]:
-        """The rates that the last `step` set."""
+        """The rates that the last `step` set, one for each group."""
         return self._last_lr
 
     def _rates(self) -> list[Any]:

@@ -47,7 +47,11 @@ class _Combined(LRScheduler):
 
 
 class SequentialLR(_Combined):
-    """One schedule after another: schedulers[i] from epoch milestones[i - 1] on, where it starts with its epoch 0."""
+    """One schedule after another: schedulers[i] from epoch milestones[i - 1] on, where it starts with its epoch 0.
+
+    milestones: one less than schedulers, rising. ValueError for other numbers, schedules of other optimizers, and
+    ReduceLROnPlateau.
+    """
 
     def __init__(
         self, optimizer: Any, schedulers: list[LRScheduler], milestones: list[int], last_epoch: int = -1
@@ -97,7 +101,10 @@ class SequentialLR(_Combined):
 
 
 class ChainedScheduler(_Combined):
-    """All the `schedulers` at once: each goes on from the rates that the one before has set."""
+    """All the schedules at once: each goes on from the rates that the one before has set, so that factors multiply.
+
+    Of one optimizer, by default the first schedule's; ValueError for others, for none, and for ReduceLROnPlateau.
+    """
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Any = None) -> None:
         if len(schedulers) < 1:

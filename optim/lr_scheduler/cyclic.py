@@ -27,9 +27,10 @@ def _set_momentum(group: dict[str, Any], momentum: float, use_beta1: bool) -> No
 class CyclicLR(LRScheduler):
     """base_lr + (max_lr - base_lr) · height · scale: up in step_size_up steps, down in step_size_down, and so on.
 
-    scale, by mode: 1 ("triangular"), halved each cycle ("triangular2"), gamma^step ("exp_range"); or scale_fn of the
-    cycle's number or of the step (scale_mode "cycle" or "iterations"). cycle_momentum: the momentum, or Adam's β₁, goes
-    from max_momentum down to base_momentum and back. A step is a batch. Values may be one per group.
+    height goes in straight lines from 0 to 1 and back. scale: 1 ("triangular"), halved each cycle ("triangular2"),
+    gamma^step ("exp_range"), or scale_fn of the cycle's number (from 1) or of the step (scale_mode "cycle" or
+    "iterations"). cycle_momentum: the momentum, or Adam's β₁, goes from max_momentum down to base_momentum and
+    back; ValueError for an optimizer without either. A step is a batch. Values may be one per group.
 
     Source: L. Smith, "Cyclical learning rates for training neural networks", 2017.
     """
@@ -120,12 +121,14 @@ def _linear(start: float, end: float, part: float) -> float:
 class OneCycleLR(LRScheduler):
     """From max_lr / div_factor up to max_lr, then down to that start / final_div_factor, in total_steps steps.
 
-    pct_start: the part of the steps that goes up. three_phase: down to the start first, as fast as up, then on to the
-    end. anneal_strategy: "cos" or "linear". cycle_momentum: the momentum, or Adam's β₁, goes from max_momentum down to
-    base_momentum and back. total_steps may be given as epochs · steps_per_epoch. A step is a batch.
+    From a to b it goes by a + (b - a) (1 - cos(π s)) / 2 ("cos") or a + (b - a) s ("linear"), s from 0 to 1, as
+    anneal_strategy says. pct_start: the part of the steps that goes up. three_phase: down to the start first, as
+    fast as up, then on to the end. cycle_momentum: the momentum, or Adam's β₁, goes from max_momentum down to
+    base_momentum and back. total_steps may be given as epochs · steps_per_epoch; steps beyond them raise
+    ValueError. A step is a batch.
 
-    Source: L. Smith, N. Topin, "Super-convergence: very fast training of neural networks using large learning rates",
-    2018.
+    Source: L. Smith, N. Topin, "Super-convergence: very fast training of neural networks using large learning
+    rates", 2018.
     """
 
     def __init__(

@@ -50,14 +50,17 @@ class _OfFunctions(LRScheduler):
 
 
 class LambdaLR(_OfFunctions):
-    """lr = base · lr_lambda(epoch), with one function or one per group."""
+    """base · lr_lambda(epoch), with one function or one per group; ValueError for another number of them."""
 
     def get_lr(self) -> list[Any]:
         return [base * f(self.last_epoch) for f, base in zip(self.lr_lambdas, self._bases())]
 
 
 class MultiplicativeLR(_OfFunctions):
-    """lr · lr_lambda(epoch) each epoch from 1 on, with one function or one per group."""
+    """lr · lr_lambda(epoch) each epoch from 1 on, with one function or one per group.
+
+    That is base · lr_lambda(1) · ... · lr_lambda(epoch).
+    """
 
     def get_lr(self) -> list[Any]:
         if self._at_start():
@@ -82,7 +85,11 @@ class StepLR(ClosedForm):
 
 
 class MultiStepLR(ClosedForm):
-    """lr · gamma at each of the epochs `milestones`."""
+    """lr · gamma at each of the epochs `milestones`: base · gamma^(number of milestones up to the epoch).
+
+    A milestone given twice counts twice. As in K. He, X. Zhang, S. Ren, J. Sun, "Deep residual learning for image
+    recognition", 2016, section 4.2.
+    """
 
     def __init__(self, optimizer: Any, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
         self.milestones, self.gamma = Counter(milestones), gamma
@@ -97,7 +104,7 @@ class MultiStepLR(ClosedForm):
 
 
 class ConstantLR(ClosedForm):
-    """base · factor, and from epoch `total_iters` on base."""
+    """base · factor, and from epoch `total_iters` on base; ValueError for a factor outside [0, 1]."""
 
     def __init__(self, optimizer: Any, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
         if not 0 <= factor <= 1.0:
@@ -117,7 +124,12 @@ class ConstantLR(ClosedForm):
 
 
 class LinearLR(ClosedForm):
-    """base times a factor that goes in a straight line from start_factor to end_factor in `total_iters` epochs."""
+    """base times a factor that goes in a straight line from start_factor to end_factor in `total_iters` epochs.
+
+    base · (start_factor + (end_factor - start_factor) min(epoch, total_iters) / total_iters): a warm-up, as in P.
+    Goyal et al., "Accurate, large minibatch SGD", 2017. ValueError for start_factor outside (0, 1] or end_factor
+    outside [0, 1].
+    """
 
     def __init__(
         self,
@@ -185,7 +197,10 @@ class InverseTimeLR(ClosedForm):
 
 
 class PolynomialLR(ClosedForm):
-    """base · (1 - epoch / total_iters)^power, and 0 from epoch `total_iters` on."""
+    """base · (1 - epoch / total_iters)^power, and 0 from epoch `total_iters` on.
+
+    As in L. Chen et al., "DeepLab", 2016 (power 0.9, an epoch being a batch).
+    """
 
     def __init__(self, optimizer: Any, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
         self.total_iters, self.power = total_iters, power

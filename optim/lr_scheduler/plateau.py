@@ -12,11 +12,11 @@ __all__ = ["ReduceLROnPlateau"]
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """lr · factor when a measure has not improved for more than `patience` epochs; `step(measure)`.
+    """lr ← max(lr · factor, min_lr) when a measure has not improved for more than `patience` epochs; `step(measure)`.
 
-    mode: "min" or "max" of the measure is better. threshold: by how much, relative (threshold_mode "rel") or absolute
-    ("abs"). cooldown: epochs to wait after a reduction. min_lr: one bound, or one per group. eps: smaller changes are
-    not made.
+    mode: "min" or "max" of the measure is better. threshold: by how much, relative (threshold_mode "rel": below
+    best (1 - threshold) for "min") or absolute ("abs"). cooldown: epochs to wait after a reduction. min_lr: one
+    bound, or one per group. eps: smaller changes are not made. ValueError for factor >= 1 and unknown modes.
     """
 
     def __init__(

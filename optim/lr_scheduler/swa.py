@@ -14,8 +14,9 @@ __all__ = ["SWALR"]
 class SWALR(LRScheduler):
     """From the rates as they are to swa_lr in `anneal_epochs` epochs, and swa_lr from there on.
 
-    anneal_strategy: "cos" or "linear". Another schedule may go on changing the rates meanwhile. Source: P. Izmailov et
-    al., "Averaging weights leads to wider optima and better generalization", 2018.
+    lr = s swa_lr + (1 - s) rate, s = (1 - cos(π t)) / 2 ("cos") or t ("linear") by anneal_strategy, t = epoch /
+    anneal_epochs up to 1. Another schedule may go on changing the rates meanwhile. Source: P. Izmailov et al.,
+    "Averaging weights leads to wider optima and better generalization", 2018.
     """
 
     def __init__(
