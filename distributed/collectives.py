@@ -73,7 +73,7 @@ def _same(tensors: Sequence[Tensor], group: Any, name: str) -> None:
 
 
 def all_reduce(tensor: Tensor, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False) -> Any:
-    """Combine the tensors of all processes, in place."""
+    """Combine the tensors of all processes, in place: t ← t₀ + ... + t_{P-1} in each, or what else `op` says."""
     if (g := _of(group)) is None:
         return None
     call = Call(g, tensor)
@@ -81,7 +81,7 @@ def all_reduce(tensor: Tensor, op: Any = ReduceOp.SUM, group: Any = None, async_
 
 
 def all_reduce_coalesced(tensors: Any, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False) -> Any:
-    """`all_reduce` of each of several tensors."""
+    """`all_reduce` of each of several tensors; with async_op the Work of the last."""
     works = [all_reduce(t, op, group, async_op) for t in tensors]
     return works[-1] if async_op and works else None
 
@@ -94,7 +94,7 @@ def reduce(
     async_op: bool = False,
     group_dst: int | None = None,
 ) -> Any:
-    """Combine the tensors of all processes, in that of rank `dst`."""
+    """Combine the tensors of all processes, in place in that of rank `dst`; the others' stay as they are."""
     if (g := _of(group)) is None:
         return None
     call, root = Call(g, tensor), _root(g, dst, group_dst)
@@ -104,7 +104,7 @@ def reduce(
 def broadcast(
     tensor: Tensor, src: int | None = None, group: Any = None, async_op: bool = False, group_src: int | None = None
 ) -> Any:
-    """Copy the tensor of rank `src` into those of all processes."""
+    """Copy the tensor of rank `src` into those of all processes, in place."""
     if (g := _of(group)) is None:
         return None
     call, root = Call(g, tensor), _root(g, src, group_src)
@@ -112,7 +112,7 @@ def broadcast(
 
 
 def all_gather(tensor_list: list[Tensor], tensor: Tensor, group: Any = None, async_op: bool = False) -> Any:
-    """Write the tensors of all processes into a list of tensors."""
+    """Write the tensors of all processes into a list of P tensors: tensor_list[i] ← tᵢ, in each process."""
     if (g := _of(group)) is None:
         return None
     _same(tensor_list, g, "all_gather")
@@ -145,7 +145,7 @@ def _rows(array: Any, count: int, name: str) -> list[Any]:
 def all_gather_into_tensor(
     output_tensor: Tensor, input_tensor: Tensor, group: Any = None, async_op: bool = False
 ) -> Any:
-    """Write the tensors of all processes into one, behind one another or stacked."""
+    """Write the tensors of all processes into one, behind one another (P·n, ...) or stacked (P, n, ...)."""
     if (g := _of(group)) is None:
         return None
     call = Call(g, input_tensor)
@@ -170,7 +170,10 @@ def gather(
     async_op: bool = False,
     group_dst: int | None = None,
 ) -> Any:
-    """Write the tensors of all processes into a list of rank `dst`."""
+    """Write the tensors of all processes into a list of P tensors of rank `dst`: gather_list[i] ← tᵢ.
+
+    Elsewhere gather_list is None (ValueError otherwise).
+    """
     if (g := _of(group)) is None:
         return None
     call, root = Call(g, tensor), _root(g, dst, group_dst)
@@ -194,7 +197,10 @@ def scatter(
     async_op: bool = False,
     group_src: int | None = None,
 ) -> Any:
-    """Take this process's tensor from a list of rank `src`."""
+    """Take this process's tensor from a list of P of rank `src`: t ← scatter_list[i] in number i.
+
+    Elsewhere scatter_list is None (ValueError otherwise).
+    """
     if (g := _of(group)) is None:
         return None
     call, root = Call(g, tensor), _root(g, src, group_src)
@@ -213,7 +219,7 @@ def scatter(
 def reduce_scatter(
     output: Tensor, input_list: list[Tensor], op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False
 ) -> Any:
-    """Combine lists of tensors, and take this process's."""
+    """Combine lists of P tensors, and take this process's: output ← Σⱼ input_listⱼ[i] in number i (or by `op`)."""
     if (g := _of(group)) is None:
         return None
     _same(input_list, g, "reduce_scatter")
@@ -225,7 +231,7 @@ def reduce_scatter(
 def reduce_scatter_tensor(
     output: Tensor, input: Tensor, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False
 ) -> Any:
-    """Combine tensors, and take this process's part."""
+    """Combine tensors (P·n, ...) or (P, n, ...), and take this process's part: `reduce_scatter` of its P pieces."""
     if (g := _of(group)) is None:
         return None
     if input.numel() != output.numel() * len(g.ranks) or output.dtype != input.dtype:
@@ -244,7 +250,10 @@ reduce_scatter_single = reduce_scatter_tensor
 def all_to_all(
     output_tensor_list: list[Tensor], input_tensor_list: list[Tensor], group: Any = None, async_op: bool = False
 ) -> Any:
-    """Send a tensor to each process, and receive one from each."""
+    """Send a tensor to each process, and receive one from each.
+
+    output_tensor_list[j] in number i ← input_tensor_list[i] of number j.
+    """
     if (g := _of(group)) is None:
         return None
     _same(output_tensor_list, g, "all_to_all")
@@ -262,7 +271,11 @@ def all_to_all_single(
     group: Any = None,
     async_op: bool = False,
 ) -> Any:
-    """Send a part of a tensor, along its first dimension, to each process; equal parts where no sizes are given."""
+    """Send a part of a tensor, along its first dimension, to each process; equal parts where no sizes are given.
+
+    input_split_sizes: P numbers of rows to send, output_split_sizes: to receive. RuntimeError where they do not sum
+    to the tensors' first dimensions.
+    """
     if (g := _of(group)) is None:
         return None
     call, n = Call(g, output), len(g.ranks)
@@ -299,7 +312,10 @@ def monitored_barrier(group: Any = None, timeout: Any = None, wait_all_ranks: bo
 
 
 def isend(tensor: Tensor, dst: int | None = None, group: Any = None, tag: int = 0, group_dst: int | None = None) -> Any:
-    """Send a tensor to rank `dst`; returns Work. It must stay as it is until that is done."""
+    """Send a tensor to rank `dst`; returns Work. It must stay as it is until that is done.
+
+    tag: the receiver takes the one with the same tag. ValueError for this process itself, or in a world of one.
+    """
     if (g := _of(group)) is None:
         return None
     if len(g.ranks) == 1:
@@ -316,7 +332,10 @@ def isend(tensor: Tensor, dst: int | None = None, group: Any = None, tag: int = 
 
 
 def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0, group_src: int | None = None) -> Any:
-    """Receive into a tensor, from rank `src` or from whichever rank sends first; returns Work."""
+    """Receive into a tensor, from rank `src` or (None) from whichever rank sends first; returns Work.
+
+    The tensor may be read when that is done. ValueError for this process itself, or in a world of one.
+    """
     if (g := _of(group)) is None:
         return None
     if len(g.ranks) == 1:
@@ -392,7 +411,7 @@ def _gathered(g: Any, data: Any) -> list[Any]:
 
 
 def all_gather_object(object_list: list[Any], obj: Any, group: Any = None) -> None:
-    """Write the objects of all processes into a list.
+    """Write the objects of all processes into a list of P.
 
     Objects are pickled, so as in PyTorch only processes that trust one another belong in a group.
     """
@@ -405,7 +424,7 @@ def all_gather_object(object_list: list[Any], obj: Any, group: Any = None) -> No
 def gather_object(
     obj: Any, object_gather_list: Any = None, dst: int | None = None, group: Any = None, group_dst: int | None = None
 ) -> None:
-    """Write the objects of all processes into a list of rank `dst`."""
+    """Write the objects of all processes into a list of P of rank `dst`; see `all_gather_object` on trust."""
     if (g := _of(group)) is None:
         return
     root, data = _root(g, dst, group_dst), _pickled(obj)
@@ -428,7 +447,7 @@ def broadcast_object_list(
     device: Any = None,
     group_src: int | None = None,
 ) -> None:
-    """Copy the objects in the list of rank `src` into the lists of all, which have the same length."""
+    """Copy the objects in the list of rank `src` into the lists of all, of the same length; they are pickled."""
     if (g := _of(group)) is None:
         return
     root = _root(g, src, group_src)
@@ -451,7 +470,7 @@ def scatter_object_list(
     group: Any = None,
     group_src: int | None = None,
 ) -> None:
-    """Write this process's object of the list of rank `src` into the first place of a list."""
+    """Write this process's object of the list (of P) of rank `src` into the first place of a list; they are pickled."""
     if (g := _of(group)) is None:
         return
     if not isinstance(scatter_object_output_list, list) or len(scatter_object_output_list) < 1:
@@ -475,7 +494,7 @@ def send_object_list(
     device: Any = None,
     group_dst: int | None = None,
 ) -> None:
-    """Send a list of objects to rank `dst`."""
+    """Send a list of objects, pickled, to rank `dst`, which calls `recv_object_list`."""
     if (g := _of(group)) is None:
         return
     to = _root(g, dst, group_dst)

@@ -96,6 +96,8 @@ class DistributedDataParallel(Module, Joinable):
     gradient. static_graph: which ones do is the same in each step. Gradients are always views of the buckets, so
     `gradient_as_bucket_view` and `batched_grad_copy` change nothing. ValueError without a process group, RuntimeError
     for modules that differ between processes or have nothing to train.
+
+    Source: S. Li et al., "PyTorch distributed: experiences on accelerating data parallel training", 2020.
     """
 
     def __init__(

@@ -112,12 +112,12 @@ def _root(group: Any, rank: int | None) -> int:
 
 
 def all_reduce(tensor: Tensor, op: Any = ReduceOp.SUM, group: Any = None) -> Tensor:
-    """The tensors of all processes combined."""
+    """The sum of the tensors of all processes, or what else `op` says; gradients come back from all of them."""
     return _AllReduce.apply(tensor, op, member(group))
 
 
 def broadcast(tensor: Tensor, src: int, group: Any = None) -> Tensor:
-    """The tensor of rank `src`."""
+    """The tensor of rank `src`, to which the sum of all gradients comes back."""
     g = member(group)
     return _Broadcast.apply(tensor, _root(g, src), g)
 
@@ -129,12 +129,12 @@ def reduce(tensor: Tensor, dst: int, op: Any = ReduceOp.SUM, group: Any = None) 
 
 
 def all_gather(tensor: Tensor, group: Any = None) -> tuple[Tensor, ...]:
-    """The tensors of all processes."""
+    """The tensors of all processes, a tuple of P; each gets back the sum of its gradients everywhere."""
     return tuple(_stacked(tensor, member(group)).unbind(0))
 
 
 def gather(tensor: Tensor, dst: int = 0, group: Any = None) -> tuple[Tensor, ...]:
-    """The tensors of all processes, on rank `dst`; zeros on the others."""
+    """The tensors of all processes, a tuple of P on rank `dst`; zeros on the others. Gradients go back to each."""
     g = member(group)
     n, root = len(g.ranks), _root(g, dst)
     into = [tensor.numel() if g.me == root else 0] * n
@@ -146,7 +146,7 @@ def gather(tensor: Tensor, dst: int = 0, group: Any = None) -> tuple[Tensor, ...
 
 
 def scatter(tensors: Sequence[Tensor], src: int = 0, group: Any = None) -> Tensor:
-    """This process's of the tensors of rank `src`."""
+    """This process's of the P tensors of rank `src`, which must be given (in any values) on the others too."""
     g = member(group)
     n, root = len(g.ranks), _root(g, src)
     if len(tensors) != n:
@@ -160,7 +160,10 @@ def scatter(tensors: Sequence[Tensor], src: int = 0, group: Any = None) -> Tenso
 
 
 def reduce_scatter(output: Tensor, input_list: Sequence[Tensor], op: Any = ReduceOp.SUM, group: Any = None) -> Tensor:
-    """This process's of the lists of tensors, combined."""
+    """This process's of the lists of P tensors, combined: Σⱼ input_listⱼ[i] in number i.
+
+    `output` is not written into: the result is returned.
+    """
     g = member(group)
     if len(input_list) != len(g.ranks):
         raise ValueError(

@@ -367,6 +367,8 @@ def new_group(
     """A group of some ranks (None: all). Every process of the world calls it, also those that are not to be in it.
 
     Those get GroupMember.NON_GROUP_MEMBER. The backend is that of the world.
+
+    ValueError for ranks that are not in the world or come twice. sort_ranks: places in the group go by rank.
     """
     default = joined()
     world = communication.current()
@@ -395,7 +397,11 @@ def new_subgroups(
     pg_options: Any = None,
     group_desc: str | None = None,
 ) -> tuple[Any, list[Any]]:
-    """(the group of this process, all groups): the world cut into groups of `group_size` neighbours."""
+    """(the group of this process, all groups): the world cut into groups of `group_size` neighbours.
+
+    Default: LOCAL_WORLD_SIZE of the environment, the processes of one machine. ValueError unless it divides the
+    world.
+    """
     size = get_world_size(group)
     if group_size is None:
         group_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))

@@ -43,12 +43,12 @@ def _compressed(process_group: Any, bucket: GradBucket, dtype: Any) -> Future[Te
 
 
 def fp16_compress_hook(process_group: Any, bucket: GradBucket) -> Future[Tensor]:
-    """The average of gradients rounded to float16: half the bytes."""
+    """The average of gradients rounded to float16: half the bytes. Gradients beyond 65504 become infinite."""
     return _compressed(process_group, bucket, float16)
 
 
 def bf16_compress_hook(process_group: Any, bucket: GradBucket) -> Future[Tensor]:
-    """The average of gradients rounded to bfloat16: half the bytes."""
+    """The average of gradients rounded to bfloat16 (8 bits of precision): half the bytes, in float32's range."""
     return _compressed(process_group, bucket, bfloat16)
 
 

@@ -34,7 +34,7 @@ __all__ = [
 
 
 class DistError(RuntimeError):
-    """Something went wrong between processes."""
+    """Something went wrong between processes; a RuntimeError."""
 
 
 class DistBackendError(DistError):

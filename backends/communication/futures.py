@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 class Future(Generic[T]):
-    """A value, or an error, that somebody sets; `then` and `add_done_callback` say what follows."""
+    """A value, or an error, that somebody sets; `then` and `add_done_callback` say what follows.
+
+    devices: PyTorch's, without effect.
+    """
 
     def __init__(self, *, devices: Any = None) -> None:
         self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
