@@ -53,6 +53,8 @@ class GradScaler:
     `growth_interval` rounds without one. `unscale_(optimizer)` before clipping. With enabled=False all of them pass
     through. Warns and is disabled for device="cuda" where there is no GPU. `get_scale` and `state_dict` wait for the
     device; nothing else does (see the module for `step`).
+
+    Source: P. Micikevicius et al., "Mixed precision training", 2018, section 3.2.
     """
 
     def __init__(

@@ -35,7 +35,8 @@ def compile(
 
     A module becomes an `OptimizedModule`, as in PyTorch: the module itself is its `_orig_mod`, which is also how names
     in its `state_dict()` begin. A decorator with and without arguments. RuntimeError where both `mode` and `options`
-    are given. disable=True returns the module itself.
+    are given. disable=True returns the module itself. model: the function or module; fullgraph, dynamic, backend and
+    others: PyTorch's, without effect.
     """
     if mode is not None and options is not None:
         raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")

@@ -36,7 +36,10 @@ def moved(tree: Any, target: Any) -> Any:
 
 
 def scatter(inputs: Any, target_gpus: Any, dim: int = 0) -> list[Any]:
-    """Tensors split along `dim` over devices: onto the one that is given, whole. NotImplementedError for more."""
+    """Tensors split along `dim` over devices: onto the one that is given, whole.
+
+    A list of one; NotImplementedError for more devices.
+    """
     if len(target_gpus) != 1:
         raise NotImplementedError(f"chainrule splits no batch over devices: give one, not {len(target_gpus)}")
     return [moved(inputs, target_gpus[0])]

@@ -74,7 +74,11 @@ class record_function:
 def schedule(
     *, wait: int, warmup: int, active: int, repeat: int = 0, skip_first: int = 0
 ) -> Callable[[int], ProfilerAction]:
-    """What to do in which step: nothing for `wait` steps, warm up, record `active` ones, and again `repeat` times."""
+    """What to do in which step: nothing for `wait` steps, warm up, record `active` ones, and again `repeat` times.
+
+    A function of the step's number (from 0) that gives a ProfilerAction; skip_first steps come before, repeat=0
+    goes on for ever.
+    """
 
     def action(step: int) -> ProfilerAction:
         if step < skip_first:

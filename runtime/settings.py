@@ -55,6 +55,8 @@ def get_float32_matmul_precision() -> str:
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
     """Ask for the same results from run to run. The CPU gives them always, and no op refuses; on a GPU, sums at indices
     (gradients of embeddings and of indexing, scatter_add) are then made in the order of the indices, which is slower.
+
+    warn_only: kept, and told by `is_deterministic_algorithms_warn_only_enabled`.
     """
     _kept["deterministic"], _kept["warn_only"] = bool(mode), bool(warn_only)
     determinism.want(mode)

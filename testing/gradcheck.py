@@ -232,6 +232,8 @@ def gradgradcheck(
 
     grad_outputs: one tensor per output; random ones if not given (with `gen_non_contig_grad_outputs` in strided
     memory). The other arguments are `gradcheck`'s. As `torch.autograd.gradgradcheck`.
+
+    Second derivatives: the first ones are taken with create_graph=True.
     """
     given = _tuple(inputs)
     outputs = _roots(func, given)

@@ -112,7 +112,7 @@ class Event:
     """A mark in a stream, to wait for and to measure time: `start.record()`, work, `end.record()`,
     `start.elapsed_time(end)`. RuntimeError at `record` without a GPU.
 
-    enable_timing: it notes the time. blocking: who waits for it sleeps.
+    enable_timing: it notes the time. blocking: who waits for it sleeps. interprocess: other processes may wait for it.
     """
 
     def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
