@@ -20,7 +20,7 @@ __all__ = ["Size", "UntypedStorage", "layout", "sparse_coo", "sparse_csr", "stri
 
 
 class Size(tuple[int, ...]):
-    """The shape of a tensor: a tuple that can count its elements."""
+    """The shape of a tensor: a tuple that can count its elements. iterable: the numbers."""
 
     __slots__ = ()
 
@@ -51,7 +51,10 @@ class Size(tuple[int, ...]):
 
 
 class layout:
-    """How a tensor stores its elements: `chainrule.strided` all of them, `sparse_coo` and `sparse_csr` some."""
+    """How a tensor stores its elements: `chainrule.strided` all of them, `sparse_coo` and `sparse_csr` some.
+
+    name: what it prints.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name

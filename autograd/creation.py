@@ -221,7 +221,10 @@ def from_numpy(ndarray: Any) -> Tensor:
 
 @function
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
-    """A tensor on the memory of an object with the buffer protocol, seen as a row of numbers of `dtype`."""
+    """A tensor on the memory of an object with the buffer protocol, seen as a row of numbers of `dtype`.
+
+    offset: where to begin, in bytes; count: how many elements, -1 for all.
+    """
     array = np.frombuffer(buffer, _kind(dtype), count, offset)
     storage.share(array)
     return finish(array, CPU, requires_grad)
@@ -242,7 +245,10 @@ class _Exporter:
 
 @function
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor on the memory of another library's: an object with `__dlpack__`, or a capsule of host memory."""
+    """A tensor on the memory of another library's: an object with `__dlpack__`, or a capsule of host memory.
+
+    copy: True asks for memory of its own.
+    """
     if type(ext_tensor).__name__ == "PyCapsule":
         ext_tensor = _Exporter(ext_tensor)
     if isinstance(ext_tensor, Tensor):
@@ -349,19 +355,19 @@ def blank(xp: Any, shape: tuple[int, ...], kind: Any, memory_format: Any = conti
 
 @factory
 def empty(backend: Any, *sizes: Any, kind: Any, size: Any = None, memory_format: Any = contiguous_format) -> Any:
-    """A tensor whose elements are not initialised."""
+    """A tensor whose elements are not initialised. size: the shape, as numbers or one tuple."""
     return blank(backend.xp, shape_of(sizes, size, "empty"), kind or default_dtype(), memory_format)
 
 
 @factory
 def zeros(backend: Any, *sizes: Any, kind: Any, size: Any = None) -> Any:
-    """A tensor of zeros: `zeros(2, 3)` or `zeros((2, 3))`, in the default dtype."""
+    """A tensor of zeros: `zeros(2, 3)` or `zeros((2, 3))`, in the default dtype. size: the shape."""
     return backend.xp.zeros(shape_of(sizes, size, "zeros"), kind or default_dtype())
 
 
 @factory
 def ones(backend: Any, *sizes: Any, kind: Any, size: Any = None) -> Any:
-    """A tensor of ones: `ones(2, 3)` or `ones((2, 3))`, in the default dtype."""
+    """A tensor of ones: `ones(2, 3)` or `ones((2, 3))`, in the default dtype. size: the shape."""
     return backend.xp.ones(shape_of(sizes, size, "ones"), kind or default_dtype())
 
 

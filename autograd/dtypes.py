@@ -54,6 +54,7 @@ class dtype:
     """An element type: `chainrule.float32` and its fellows.
 
     Equal to NumPy's dtype of the same name, and usable where NumPy takes one: `np.zeros(3, chainrule.float32)`.
+    Attributes: name, short, itemsize (bytes), is_floating_point, is_signed, is_complex.
     """
 
     __slots__ = ("_dtype", "is_complex", "is_floating_point", "is_signed", "itemsize", "name", "short")
@@ -291,7 +292,7 @@ def result_type(tensor1: Any, tensor2: Any) -> dtype:
 class finfo:
     """Limits of a floating dtype, or of a complex one's parts.
 
-    `bits eps max min tiny smallest_normal resolution dtype`.
+    `bits eps max min tiny smallest_normal resolution dtype`. type: the dtype, by default the default one.
     """
 
     def __init__(self, type: Any = None) -> None:
@@ -316,7 +317,7 @@ class finfo:
 
 
 class iinfo:
-    """Limits of an integer dtype: `bits max min dtype`."""
+    """Limits of an integer dtype: `bits max min dtype`. type: the dtype."""
 
     def __init__(self, type: Any) -> None:
         kind = to_numpy_dtype(type)

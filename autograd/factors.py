@@ -155,7 +155,10 @@ def _order(pivots: Tensor, m: int) -> Tensor:
 
 
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
-    """(P, L, U) of what `lu_factor` returns; what is not asked for is empty."""
+    """(P, L, U) of what `lu_factor` returns; what is not asked for is empty.
+
+    unpack_data: L and U are; unpack_pivots: P is.
+    """
     m, n = LU_data.shape[-2:]
     k = min(m, n)
     empty = LU_data.new_zeros((0,))

@@ -203,7 +203,7 @@ def vmap(
     in_dims: the dimension to map over for all arguments, or one for each (None: passed on whole); an argument may be a
     tuple, list or dict of tensors, and its entry a like structure. Keyword arguments are mapped over their first
     dimension. out_dims: where the mapped dimension goes in the results. Random numbers differ between the elements,
-    unless randomness is "same".
+    unless randomness is "same". chunk_size: PyTorch's, for less memory; without effect.
     """
     if randomness not in ("error", "different", "same"):
         raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")

@@ -15,7 +15,10 @@ __all__ = ["channels_last", "channels_last_3d", "contiguous_format", "memory_for
 
 
 class memory_format:
-    """An order of dimensions in memory: `contiguous_format`, `channels_last`, `channels_last_3d`, `preserve_format`."""
+    """An order of dimensions in memory: `contiguous_format`, `channels_last`, `channels_last_3d`, `preserve_format`.
+
+    name: what it prints.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -77,7 +77,10 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 
 @numpy_names
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """The diagonals of matrices, as the last dimension: a view."""
+    """The diagonals of matrices, as the last dimension: a view.
+
+    offset: 1 is the diagonal above, -1 the one below; dim1, dim2: the matrices' dimensions.
+    """
     return _diagonal(A, offset, dim1, dim2)
 
 
@@ -104,7 +107,10 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 
 
 def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
-    """X with A X = B (or X A = B, unless `left`), A triangular; the other triangle is not read."""
+    """X with A X = B (or X A = B, unless `left`), A triangular; the other triangle is not read.
+
+    upper: which triangle. unitriangular: the diagonal is taken for ones.
+    """
     if left:
         return _d.solve_triangular(A, B, upper, unitriangular)
     return _d.solve_triangular(A.mT, B.mT, not upper, unitriangular).mT
@@ -115,7 +121,10 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 def triangular_solve(
     b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
-    """X with A X = b (AᵀX = b, if `transpose`), A triangular; with it, A. The older `linalg.solve_triangular`."""
+    """X with A X = b (AᵀX = b, if `transpose`), A triangular; with it, A. The older `linalg.solve_triangular`.
+
+    upper: whether A is an upper triangle; unitriangular: its diagonal is taken for ones.
+    """
     used, up = (A.mT, not upper) if transpose else (A, upper)
     found = solve_triangular(used, b, upper=up, unitriangular=unitriangular)
     return return_types.triangular_solve((found, A.clone()))
@@ -146,6 +155,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 
     Computed by the pseudo-inverse, whatever the `driver`. residuals: the squared sums of A X - B for each column, where
     A has more rows than columns and full rank; otherwise empty. singular_values: given for the drivers gelsd and gelss.
+    rcond: PyTorch's; values up to it times the largest count as zero.
     """
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise OpError(f"linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss), got {driver}")
@@ -175,13 +185,16 @@ def pinv(
     hermitian: bool = False,
     rcond: float | None = None,
 ) -> Tensor:
-    """The Moore-Penrose inverse; singular values up to max(atol, rtol·largest) count as zero. rtol: eps·max(m, n)."""
+    """The Moore-Penrose inverse; singular values up to max(atol, rtol·largest) count as zero. rtol: eps·max(m, n).
+
+    hermitian: A is symmetric. rcond: the older rtol.
+    """
     return _d.pinv(A, rtol=rcond if rtol is None else rtol, atol=0.0 if atol is None else atol)
 
 
 @api
 def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
-    """The Moore-Penrose inverse: an older form of `linalg.pinv`."""
+    """The Moore-Penrose inverse: an older form of `linalg.pinv`. rcond: see there."""
     return _d.pinv(input, rtol=rcond)
 
 
@@ -215,7 +228,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
 
 @api(name="cholesky")
 def _cholesky(input: Tensor, upper: bool = False) -> Tensor:
-    """L with L Lᵀ = input: an older form of `linalg.cholesky`."""
+    """L with L Lᵀ = input (Lᵀ, if `upper`): an older form of `linalg.cholesky`."""
     return _d.cholesky(input, upper=upper)
 
 
@@ -231,7 +244,7 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
 
 @api(name="qr")
 def _qr(input: Tensor, some: bool = True) -> Any:
-    """input = Q R: an older form of `linalg.qr`."""
+    """input = Q R: an older form of `linalg.qr`. some: Q with as many columns as the smaller size."""
     return return_types.qr(qr(input, "reduced" if some else "complete"))
 
 
@@ -245,7 +258,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
-    """The eigenvalues, rising, of symmetric matrices."""
+    """The eigenvalues, rising, of symmetric matrices. UPLO: which triangle is read."""
     _check_uplo(UPLO)
     return _d.eigh(A)[0]
 
@@ -273,19 +286,22 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
     """A = U diag(S) Vh, S falling. With `full_matrices` U and Vh are square, else min(m, n) columns or rows.
 
     A gradient for the vectors of equal singular values, or for those beyond min(m, n), raises LinAlgError: they are not
-    determined.
+    determined. driver: PyTorch's choice of an algorithm; here there is one.
     """
     return return_types.linalg_svd(_d.svd(A, full_matrices=full_matrices))
 
 
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
-    """The singular values, falling."""
+    """The singular values of A, falling. driver: PyTorch's choice of an algorithm; here there is one."""
     return _d.svd(A, full_matrices=False)[1]
 
 
 @api(name="svd")
 def _svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
-    """input = U diag(S) Vᵀ: an older form of `linalg.svd`, which gives V, not its transpose."""
+    """input = U diag(S) Vᵀ: an older form of `linalg.svd`, which gives V, not its transpose.
+
+    some: of U and V min(m, n) columns; compute_uv=False: S alone, U and V are zeros.
+    """
     u, s, vh = _d.svd(input, full_matrices=not some)
     if not compute_uv:
         u, vh = u.detach() * 0, vh.detach() * 0
@@ -312,7 +328,10 @@ def matrix_rank(
     hermitian: bool = False,
     tol: float | None = None,
 ) -> Tensor:
-    """How many singular values are above max(atol, rtol·largest); rtol: eps·max(m, n), or 0 where atol is given."""
+    """How many singular values are above max(atol, rtol·largest); rtol: eps·max(m, n), or 0 where atol is given.
+
+    hermitian: A is symmetric. tol: the older atol.
+    """
     atol = tol if atol is None else atol
     s = svdvals(A.detach()).array
     if rtol is None:
@@ -344,7 +363,10 @@ def _some(dim: Any) -> Any:
 def matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
-    """A norm of matrices: "fro" √Σx², "nuc" Σσ, 2 and -2 largest and smallest σ, ±1 column sums, ±inf row sums."""
+    """A norm of matrices: "fro" √Σx², "nuc" Σσ, 2 and -2 largest and smallest σ, ±1 column sums, ±inf row sums.
+
+    ord: which of them.
+    """
     A = _as(A, dtype)
     _at_least("matrix_norm", A)
     rows, columns = wrap_dims(dim, len(A.shape))

@@ -136,7 +136,10 @@ class _ModeGuard:
 
 
 class no_grad(_ModeGuard):
-    """Ops inside record nothing. A context manager and a decorator (with or without parentheses)."""
+    """Ops inside record nothing. A context manager and a decorator (with or without parentheses).
+
+    function: what it decorates.
+    """
 
     _changes = {"grad": False}
 
@@ -148,7 +151,10 @@ class no_grad(_ModeGuard):
 
 
 class enable_grad(no_grad):
-    """Ops inside record again, under a `no_grad` outside. A context manager and a decorator."""
+    """Ops inside record again, under a `no_grad` outside. A context manager and a decorator.
+
+    function: what it decorates.
+    """
 
     _changes = {"grad": True}
 

@@ -327,13 +327,13 @@ def _integers(source: Any, low: Any, high: Any, shape: Any, kind: Any) -> Any:
 
 @factory
 def rand(backend: Any, *sizes: Any, kind: Any, size: Any = None, generator: Any = None) -> Any:
-    """Uniform numbers in [0, 1)."""
+    """Uniform numbers in [0, 1). size: the shape, as numbers or one tuple."""
     return uniform(_source(generator, backend), backend.xp, shape_of(sizes, size, "rand"), _floating(kind, "rand"))
 
 
 @factory
 def randn(backend: Any, *sizes: Any, kind: Any, size: Any = None, generator: Any = None) -> Any:
-    """Normal numbers of mean 0 and standard deviation 1."""
+    """Normal numbers of mean 0 and standard deviation 1. size: the shape, as numbers or one tuple."""
     return standard_normal(_source(generator, backend), shape_of(sizes, size, "randn"), _floating(kind, "randn"))
 
 

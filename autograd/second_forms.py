@@ -116,7 +116,10 @@ def instance_norm(
 
 
 def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Any:
-    """The norms of the slices of `v` along `dim`, the other dimensions kept with size 1; dim=-1: of all of it."""
+    """The norms of the slices of `v` along `dim`, the other dimensions kept with size 1; dim=-1: of all of it.
+
+    pow: which norm, 2 for √Σx².
+    """
     if dim == -1:
         return OPS["vector_norm"](v, ord=float(pow))
     others = tuple([d for d in range(len(v.shape)) if d != dim % len(v.shape)])
@@ -198,7 +201,10 @@ def threshold_(input: Tensor, threshold: float, value: float) -> Any:
 def embedding(
     weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
 ) -> Any:
-    """weight[indices]; `padding_idx` -1: none. The table comes first here."""
+    """weight[indices]; `padding_idx` -1: none. The table comes first here.
+
+    scale_grad_by_freq and sparse as in `nn.functional.embedding`.
+    """
     return _embedding.embedding(
         indices, weight, None if padding_idx == -1 else padding_idx, scale_grad_by_freq=scale_grad_by_freq
     )
@@ -243,7 +249,7 @@ def affine_grid_generator(theta: Tensor, size: Any, align_corners: bool) -> Any:
 def max_pool1d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
-    """The maxima of windows, and where they stood."""
+    """The maxima of windows, and where they stood. stride, padding, dilation and ceil_mode as in `max_pool1d`."""
     return _pooling.max_pool1d(input, kernel_size, stride or kernel_size, padding, dilation, ceil_mode, True)
 
 

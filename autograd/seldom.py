@@ -248,7 +248,7 @@ def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
-    """The positions that are not zero, cut or filled up to `size` rows."""
+    """The positions that are not zero, cut or filled up to `size` rows. fill_value: what fills up."""
     found = FUNCTIONS["nonzero"](input)[:size]
     rest = found.new_full((size - found.shape[0], found.shape[1]), fill_value)
     return OPS["concat"](found, rest, dim=0)
@@ -257,7 +257,10 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
 def index_reduce(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
-    """`input` with the slices of `source` combined at the positions `index` along `dim`: prod, mean, amax or amin."""
+    """`input` with the slices of `source` combined at the positions `index` along `dim`: prod, mean, amax or amin.
+
+    include_self: the values of `input` take part.
+    """
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise OpError(f"reduce argument must be either prod, mean, amax or amin, got {reduce}.")
     d = wrap_dim(dim, len(source.shape))
@@ -274,13 +277,19 @@ def is_storage(obj: Any) -> bool:
 
 
 def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None) -> tuple[Any, Any, Any]:
-    """(U, S, V) of the q largest singular values of A (less M): from the full decomposition, so exact."""
+    """(U, S, V) of the q largest singular values of A (less M): from the full decomposition, so exact.
+
+    niter: PyTorch's, without effect.
+    """
     u, s, v = FUNCTIONS["svd"](A if M is None else A - M)
     k = min(q or 6, s.shape[-1])
     return u[..., :k], s[..., :k], v[..., :k]
 
 
 def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> tuple[Any, Any, Any]:
-    """(U, S, V) of the q (default min(6, m, n)) main components of the rows of A, its columns centred before."""
+    """(U, S, V) of the q (default min(6, m, n)) main components of the rows of A, its columns centred before.
+
+    center=False: they are not. niter: PyTorch's, without effect.
+    """
     q = min(6, *A.shape[-2:]) if q is None else q
     return svd_lowrank(A - A.mean(dim=-2, keepdim=True) if center else A, q)

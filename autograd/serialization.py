@@ -248,6 +248,7 @@ def save(
 
     Anything that can be pickled is written, but `load` reads tensors, numbers, strings and containers alone, and other
     classes when they are admitted. `_use_new_zipfile_serialization=False`: the format before PyTorch 1.6.
+    pickle_protocol: of the pickle in it.
     """
     write = _write if _use_new_zipfile_serialization else _write_legacy
     if hasattr(f, "write"):

@@ -366,7 +366,8 @@ def sparse_coo_tensor(
     """A sparse tensor with `values` (nnz, ...) at the positions `indices` (n, nnz), of shape `size`.
 
     size: default: the least that has all positions. Entries at one position are added. RuntimeError for a position
-    beyond `size`. `sparse_coo_tensor(size=...)` is one without entries. Gradients flow to `values`.
+    beyond `size`. `sparse_coo_tensor(size=...)` is one without entries. Gradients flow to `values`. is_coalesced: no
+    position occurs twice. check_invariants: PyTorch's; positions are always checked.
     """
     if size is None and values is None and isinstance(indices, (tuple, list, Size)):
         size, indices = indices, None
@@ -422,7 +423,10 @@ def sparse_csr_tensor(
     requires_grad: bool = False,
     check_invariants: bool | None = None,
 ) -> SparseTensor:
-    """A sparse matrix by rows: row i has the entries crow_indices[i] to crow_indices[i + 1] (excluded)."""
+    """A sparse matrix by rows: row i has the entries crow_indices[i] to crow_indices[i + 1] (excluded).
+
+    values[k] stands in column col_indices[k]. size: by default the least that has all. check_invariants: PyTorch's.
+    """
     crow = as_tensor(crow_indices, device=device).long().array
     columns = as_tensor(col_indices, device=device).long().array
     xp = backends.of(crow).xp

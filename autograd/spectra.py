@@ -50,7 +50,8 @@ def stft(
     hop_length: n_fft // 4 unless given. window: (win_length), n_fft unless given; ones without one. center: frame m is
     about m·hop_length, the ends of the signal being filled by `pad_mode`. normalized: divided by √n_fft. onesided (the
     default for real signals): K is n_fft // 2 + 1, as the others repeat them. return_complex=False: real and imaginary
-    parts in a last dimension of 2.
+    parts in a last dimension of 2. align_to_window: without center, frame m begins where the window does, not where
+    n_fft numbers do.
     """
     single = len(input.shape) == 1
     if len(input.shape) not in (1, 2):

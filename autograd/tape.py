@@ -508,8 +508,9 @@ def grad(
     """Gradients of `outputs` for `inputs`, returned; no `.grad` is touched.
 
     An input on which the outputs do not depend is an error, or None under `allow_unused=True`, or zeros under
-    `materialize_grads=True`. With `is_grads_batched` each of `grad_outputs` has a leading batch dimension, and so
-    have the results.
+    `materialize_grads=True`. With `is_grads_batched` each of `grad_outputs` has a leading batch dimension, and so have
+    the results. retain_graph: keep what nodes hold for another call (default: create_graph). only_inputs: PyTorch's,
+    without effect.
 
     >>> x = chainrule.tensor(3.0, requires_grad=True)
     >>> (slope,) = chainrule.autograd.grad(x**3, x, create_graph=True)

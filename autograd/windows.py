@@ -34,7 +34,10 @@ def _window(name: str, backend: Any, length: int, periodic: bool, kind: Any, f: 
 
 @factory
 def hann_window(backend: Any, window_length: int, periodic: bool = True, *, kind: Any) -> Any:
-    """(1 - cos(2πn/(N - 1))) / 2."""
+    """(1 - cos(2πn/(N - 1))) / 2.
+
+    periodic: N = window_length + 1, less the last point; otherwise N = window_length.
+    """
     return _window("hann_window", backend, window_length, periodic, kind, lambda xp, t: xp.sin(math.pi * t) ** 2)
 
 
@@ -42,7 +45,7 @@ def hann_window(backend: Any, window_length: int, periodic: bool = True, *, kind
 def hamming_window(
     backend: Any, window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, kind: Any
 ) -> Any:
-    """α - β cos(2πn/(N - 1))."""
+    """α - β cos(2πn/(N - 1)). periodic: N = window_length + 1, less the last point; otherwise N = window_length."""
     return _window(
         "hamming_window",
         backend,
@@ -55,7 +58,10 @@ def hamming_window(
 
 @factory
 def blackman_window(backend: Any, window_length: int, periodic: bool = True, *, kind: Any) -> Any:
-    """0.42 - 0.5 cos(2πn/(N - 1)) + 0.08 cos(4πn/(N - 1))."""
+    """0.42 - 0.5 cos(2πn/(N - 1)) + 0.08 cos(4πn/(N - 1)).
+
+    periodic: N = window_length + 1, less the last point; otherwise N = window_length.
+    """
     return _window(
         "blackman_window",
         backend,
@@ -68,13 +74,19 @@ def blackman_window(backend: Any, window_length: int, periodic: bool = True, *, 
 
 @factory
 def bartlett_window(backend: Any, window_length: int, periodic: bool = True, *, kind: Any) -> Any:
-    """1 - |2n/(N - 1) - 1|: a triangle."""
+    """1 - |2n/(N - 1) - 1|: a triangle.
+
+    periodic: N = window_length + 1, less the last point; otherwise N = window_length.
+    """
     return _window("bartlett_window", backend, window_length, periodic, kind, lambda xp, t: 1 - xp.abs(2 * t - 1))
 
 
 @factory
 def kaiser_window(backend: Any, window_length: int, periodic: bool = True, beta: float = 12.0, *, kind: Any) -> Any:
-    """I₀(β √(1 - (2n/(N - 1) - 1)²)) / I₀(β), with the modified Bessel function I₀."""
+    """I₀(β √(1 - (2n/(N - 1) - 1)²)) / I₀(β), with the modified Bessel function I₀.
+
+    periodic: N = window_length + 1, less the last point; otherwise N = window_length.
+    """
 
     def weights(xp: Any, t: Any) -> Any:
         return xp.i0(beta * xp.sqrt(xp.maximum(1 - (2 * t - 1) ** 2, 0))) / xp.i0(xp.asarray(float(beta)))

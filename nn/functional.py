@@ -395,7 +395,10 @@ grid_sample.__doc__, affine_grid.__doc__ = _grid_sample.__doc__, _affine_grid.__
 
 
 def conv_tbc(input, weight, bias, pad=0):
-    """`conv1d` of input (time, N, in), with weight (kernel, in, out) and bias (out): (time', N, out)."""
+    """`conv1d` of input (time, N, in), with weight (kernel, in, out) and bias (out): (time', N, out).
+
+    pad: zeros at both ends.
+    """
     shapes = tuple(input.shape), tuple(weight.shape), tuple(bias.shape)
     if [len(s) for s in shapes] != [3, 3, 1] or shapes[0][2] != shapes[1][1] or shapes[1][2] != shapes[2][0]:
         raise OpError(

@@ -61,7 +61,8 @@ def linear_cross_entropy(
 
     Shapes: input (N, in) or (in,); linear_weight (C, in), or (C, d_1, ..., d_K, in) for targets (N, d_1, ..., d_K);
     linear_bias as linear_weight without its last dimension. options: compute in pieces of the batch, with less memory;
-    that serves class indices and K = 0, other calls are computed at once.
+    that serves class indices and K = 0, other calls are computed at once. ignore_index, label_smoothing and weight:
+    those of `cross_entropy`.
     """
     places = tuple(linear_weight.shape[1:-1])
     if places and input.ndim != 2:

@@ -74,7 +74,10 @@ def isclose(xp, input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
 
 @op
 def isin(xp, elements, test_elements, assume_unique=False, invert=False):
-    """Whether each of `elements` is among `test_elements`; the contrary with `invert`."""
+    """Whether each of `elements` is among `test_elements`; the contrary with `invert`.
+
+    assume_unique: both have distinct elements.
+    """
     return xp.isin(elements, test_elements, assume_unique=assume_unique, invert=invert)
 
 

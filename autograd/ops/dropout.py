@@ -168,19 +168,20 @@ def _feature_dropout(name, input, p, training, inplace, generator, ranks, strict
 
 
 def dropout1d(input, p=0.5, training=True, inplace=False, generator=None):
-    """Dropout of whole channels of (N, C, L) or (C, L)."""
+    """Dropout of whole channels of (N, C, L) or (C, L). p: the probability of each."""
     return _feature_dropout("dropout1d", input, p, training, inplace, generator, (2, 3), True)
 
 
 def dropout2d(input, p=0.5, training=True, inplace=False, generator=None):
-    """Dropout of whole channels of (N, C, H, W) (Tompson et al. 2015); three dimensions are (N, C, L), with a
-    warning.
+    """Dropout of whole channels of (N, C, H, W) (Tompson et al. 2015); three dimensions are (N, C, L), with a warning.
+
+    p: the probability of each.
     """
     return _feature_dropout("dropout2d", input, p, training, inplace, generator, (3, 4), False)
 
 
 def dropout3d(input, p=0.5, training=True, inplace=False, generator=None):
-    """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W)."""
+    """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W). p: the probability of each."""
     return _feature_dropout("dropout3d", input, p, training, inplace, generator, (4, 5), False)
 
 
@@ -229,5 +230,8 @@ def drop_connect(weight, p=0.5, training=True, generator=None):
 
 
 def drop_path(input, p=0.0, training=True, generator=None):
-    """Stochastic depth (Huang et al. 2016): drop a residual branch (N, ...) for whole examples. An extra of ours."""
+    """Stochastic depth (Huang et al. 2016): drop a residual branch (N, ...) for whole examples. An extra of ours.
+
+    p: the probability of that.
+    """
     return _drop(input, (*input.shape[:1], *(1,) * (len(input.shape) - 1)), p, training, False, generator)

@@ -138,7 +138,8 @@ def embedding_bag(
 
     input (bags, n), or (total,) where bag b begins at offsets[b] (with `include_last_offset` the last offset is the
     end). Indices `padding_idx` count nowhere, an empty bag gives zeros. per_sample_weights (mode "sum" only) scale
-    rows. The maximum's gradient goes to the first row that attains it.
+    rows. The maximum's gradient goes to the first row that attains it. max_norm, norm_type, scale_grad_by_freq, sparse:
+    as in `embedding`.
     """
     _indices(input, "embedding_bag")
     if mode not in ("sum", "mean", "max"):

@@ -431,7 +431,10 @@ def _put(input, src, view):
 
 @api
 def diagonal_scatter(input, src, offset=0, dim1=0, dim2=1):
-    """A copy of `input` with `src` on a diagonal of the planes of dim1 and dim2."""
+    """A copy of `input` with `src` on a diagonal of the planes of dim1 and dim2.
+
+    offset: how far above the main one it lies.
+    """
     from .rearrange import diagonal
     from .shape import view_assign
 
@@ -517,7 +520,7 @@ def take(input, index):
 
 @api(inplace=True)
 def put(input, index, source, accumulate=False):
-    """A copy of `input` with `source` written (or added) at the flat positions `index`."""
+    """A copy of `input` with `source` written (or added) at the flat positions `index`. accumulate: added."""
     where = positions(index, input.numel(), "put()").reshape(-1)
     if source.numel() != where.size:
         raise OpError(

@@ -336,7 +336,7 @@ def vander(x, N=None):
 
 @function(name="vander")
 def _vander_function(x, N=None, increasing=False):
-    """The Vandermonde matrix of a vector: columns are its powers, falling unless `increasing`."""
+    """The Vandermonde matrix of a vector: N (len(x)) columns of its powers, falling unless `increasing`."""
     _expect("vander", (x, 1))
     rising = vander(x, x.shape[0] if N is None else N)
     return rising if increasing else rising.flip(-1)

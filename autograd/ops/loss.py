@@ -382,7 +382,8 @@ def poisson_nll_loss(
 ):
     """exp(input) - target * input, or input - target * log(input + eps) where the input is no logarithm.
 
-    `full` adds Stirling's target * log(target) - target + log(2π target) / 2 where the target exceeds 1.
+    `full` adds Stirling's target * log(target) - target + log(2π target) / 2 where the target exceeds 1. log_input:
+    whether it is one.
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     losses = F.exp(input) - target * input if log_input else input - target * F.log(input + eps)
@@ -583,7 +584,7 @@ def cosine_similarity(F, x1, x2, /, dim=1, eps=1e-8):
 
 @composite
 def pairwise_distance(F, x1, x2, /, p=2.0, eps=1e-6, keepdim=False):
-    """‖x1 - x2 + eps‖_p along the last dimension."""
+    """‖x1 - x2 + eps‖ₚ, p = `p`, along the last dimension: (N, D) and (N, D) or (D) to (N)."""
     return F.vector_norm(x1 - x2 + eps, p, -1, keepdim)
 
 
@@ -622,7 +623,8 @@ def triplet_margin_loss(
 ):
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), d the pairwise p-distance along the last dimension.
 
-    swap: take d(positive, negative) where it is the smaller distance to the negative (Balntas et al. 2016).
+    swap: take d(positive, negative) where it is the smaller distance to the negative (Balntas et al. 2016). eps: added
+    to each difference.
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     if margin <= 0:
@@ -643,7 +645,7 @@ def triplet_margin_loss(
 def triplet_margin_with_distance_loss(
     anchor, positive, negative, *, distance_function=None, margin=1.0, swap=False, reduction="mean"
 ):
-    """`triplet_margin_loss` with a distance of the caller's: a function of two tensors (default: pairwise_distance)."""
+    """`triplet_margin_loss` with another distance: distance_function(x, y), by default pairwise_distance."""
     reduction = legacy_reduction(None, None, reduction)
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
@@ -715,7 +717,7 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
     log_probs (T, N, C) or (T, C): logarithms of probabilities; targets (N, S), or (sum of target_lengths); lengths (N),
     tensors or sequences. The mean divides each loss by its target's length first. zero_infinity: losses of sequences
     that do not fit are 0. The gradient is that for log_probs as they stand; PyTorch returns the one for the logits of a
-    log_softmax before it.
+    log_softmax before it. blank: the class that stands for no sign.
     """
     reduction = legacy_reduction(None, None, reduction)
     single = len(log_probs.shape) == 2

@@ -62,7 +62,10 @@ def multi_head_attention_forward(
     query (L, N, E), key and value (S, N, E), or without N. attn_mask (L, S) or (N * heads, L, S) and key_padding_mask
     (N, S): True (or -inf) where a query may *not* attend. output (L, N, E); weights (N, L, S), or (N, heads, L, S) if
     not averaged. is_causal says that attn_mask is the causal one, which then need not be read. Arguments as PyTorch's.
-    A query with nothing to attend to gets weights 0 (PyTorch: NaN where weights are asked for).
+    A query with nothing to attend to gets weights 0 (PyTorch: NaN where weights are asked for). need_weights,
+    average_attn_weights: whether weights are returned, and as their mean over heads; use_separate_proj_weight:
+    q_proj_weight, k_proj_weight and v_proj_weight take in_proj_weight's place; static_k, static_v: given keys and
+    values of the heads; the others as in `MultiheadAttention`.
     """
     F = GRAPH
     batched = _check_ranks(query, key, value, key_padding_mask, attn_mask, num_heads)

@@ -236,7 +236,8 @@ def instance_norm(
     """Batch norm of each example by itself: mean and variance over the dimensions after the channels of (N, C, ...).
 
     The running statistics, where given, move towards the mean over the batch of those of its examples; without
-    `use_input_stats` they are used. ValueError for one value per channel of an example.
+    `use_input_stats` they are used. ValueError for one value per channel of an example. running_mean, running_var,
+    momentum, eps: as in `batch_norm`.
     """
     rank = len(input.shape)
     if rank < 3:
@@ -308,7 +309,7 @@ def add_layer_norm(F, input, other, normalized_shape, weight=None, bias=None, ep
 def group_norm(F, input, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalise each of `num_groups` groups of channels of each example (N, C, ...), then scale and shift channels.
 
-    weight and bias (C). ValueError where the groups do not divide the channels.
+    weight and bias (C). ValueError where the groups do not divide the channels. eps is added to the variance.
     """
     shape = tuple(input.shape)
     if len(shape) < 2:

@@ -427,7 +427,7 @@ def lp_pool1d(
 ) -> Tensor:
     """(Σ x^p)^(1/p) of each window of input (N, C, L) or (C, L), p = norm_type. The gradient where the sum is 0 is 0.
 
-    PyTorch gives NaN for that gradient.
+    PyTorch gives NaN for that gradient. stride: by default kernel_size; ceil_mode: as in `max_pool1d`.
     """
     return _pool_norms("lp_pool1d", 1, input, norm_type, kernel_size, stride, ceil_mode)
 
@@ -532,7 +532,10 @@ def _repetition(n: int, size: int) -> AxisMap:
 
 @function
 def adaptive_max_pool1d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
-    """`output_size` maxima of input (N, C, L) or (C, L), of the windows of `adaptive_avg_pool1d`."""
+    """`output_size` maxima of input (N, C, L) or (C, L), of the windows of `adaptive_avg_pool1d`.
+
+    return_indices: their positions as well.
+    """
     return _adaptive_maxima("adaptive_max_pool1d", 1, input, output_size, return_indices)
 
 
@@ -631,7 +634,10 @@ def _column_geometry(name, kernel_size, dilation, padding, stride):
 
 
 def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:
-    """The sliding windows of input (N, C, H, W) or (C, H, W) as columns: (N, C·KH·KW, number of windows)."""
+    """The sliding windows of input (N, C, H, W) or (C, H, W) as columns: (N, C·KH·KW, number of windows).
+
+    dilation, padding and stride place the windows as in `conv2d`.
+    """
     shape = _shape_of("unfold", input)
     _check_dims("unfold", 2, shape)
     geometry = _column_geometry("unfold", kernel_size, dilation, padding, stride)
@@ -655,7 +661,9 @@ def fold(
     padding: Ints = 0,
     stride: Ints = 1,
 ) -> Tensor:
-    """The transpose of `unfold`: columns (N, C·KH·KW, L) or (C·KH·KW, L), added up where their windows lie."""
+    """The transpose of `unfold`, whose arguments it has: columns (N, C·KH·KW, L) or (C·KH·KW, L), added up where
+    windows lie.
+    """
     shape = _shape_of("fold", input)
     size = _tuple(_hashable(output_size), 2, "fold", "output_size", 1)
     geometry = _column_geometry("fold", kernel_size, dilation, padding, stride)

@@ -158,7 +158,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     """Each element (or slice along `dim`) repeated: a number of times, or by a tensor with a count for each.
 
     Without `dim` the input is taken flat. `output_size` is what the result's size will be, and is checked. Of counts
-    alone the result is the positions repeated: [0, 2, 1] gives [1, 1, 2].
+    alone the result is the positions repeated: [0, 2, 1] gives [1, 1, 2]. repeats: the number, or the counts.
     """
     if repeats is None:
         positions = np.arange(input.shape[0])
@@ -224,7 +224,10 @@ def _(F, g, offset, dim1, dim2):
 
 @api
 def diag_embed(input, offset=0, dim1=-2, dim2=-1):
-    """Matrices, in the planes of dim1 and dim2 of the result, with the last dimension of `input` on a diagonal."""
+    """Matrices, in the planes of dim1 and dim2 of the result, with the last dimension of `input` on a diagonal.
+
+    offset: how far above the main one it lies.
+    """
     n = len(input.shape) + 1
     d1, d2 = wrap_dim(dim1, n), wrap_dim(dim2, n)
     if d1 == d2:
@@ -245,7 +248,7 @@ def diag(input, diagonal=0):
 
 @api
 def diagflat(input, offset=0):
-    """A matrix with all elements of `input` on a diagonal."""
+    """A matrix with all elements of `input` on a diagonal. offset: how far above the main one it lies."""
     return diag_embed(reshape(input, (-1,)), offset)
 
 
@@ -316,7 +319,10 @@ def _indices(pair, dtype, device):
 
 @function
 def combinations(input, r=2, with_replacement=False):
-    """All ways to take r elements of a vector, in order of position: one row per way."""
+    """All ways to take r elements of a vector, in order of position: one row per way.
+
+    with_replacement: an element may be taken more than once.
+    """
     from itertools import combinations as plain
     from itertools import combinations_with_replacement
 

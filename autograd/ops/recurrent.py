@@ -272,24 +272,36 @@ def _cell(kind, input, hx, weights):
 @function
 @listed
 def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
-    """One step of an LSTM: (h, c) of input (B, C) and hx = (h, c), each (B, H)."""
+    """One step of an LSTM: (h, c) of input (B, C) and hx = (h, c), each (B, H).
+
+    w_ih (4H, C), w_hh (4H, H), b_ih and b_hh (4H): see `LSTMCell`.
+    """
     return _cell("LSTM", input, hx, (w_ih, w_hh, b_ih, b_hh))
 
 
 @function
 @listed
 def gru_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
-    """One step of a GRU: the new h (B, H) of input (B, C) and hx (B, H)."""
+    """One step of a GRU: the new h (B, H) of input (B, C) and hx (B, H).
+
+    w_ih (3H, C), w_hh (3H, H), b_ih and b_hh (3H): see `GRUCell`.
+    """
     return _cell("GRU", input, (hx,), (w_ih, w_hh, b_ih, b_hh))[0]
 
 
 @function
 def rnn_tanh_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
-    """One step of a tanh network: the new h (B, H) of input (B, C) and hx (B, H)."""
+    """One step of a tanh network: the new h (B, H) of input (B, C) and hx (B, H).
+
+    w_ih (H, C), w_hh (H, H), b_ih and b_hh (H).
+    """
     return _cell("RNN_TANH", input, (hx,), (w_ih, w_hh, b_ih, b_hh))[0]
 
 
 @function
 def rnn_relu_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
-    """One step of a relu network: the new h (B, H) of input (B, C) and hx (B, H)."""
+    """One step of a relu network: the new h (B, H) of input (B, C) and hx (B, H).
+
+    w_ih (H, C), w_hh (H, H), b_ih and b_hh (H).
+    """
     return _cell("RNN_RELU", input, (hx,), (w_ih, w_hh, b_ih, b_hh))[0]

@@ -746,7 +746,10 @@ def trapezoid(y, x=None, *, dx=1, dim=-1):
 @function
 @numpy_names
 def cumulative_trapezoid(y, x=None, *, dx=1, dim=-1):
-    """The running integral of samples `y` along `dim` by the trapezoidal rule: one less than there are samples."""
+    """The running integral of samples `y` along `dim` by the trapezoidal rule: one less than there are samples.
+
+    x: the samples' places, or dx: their distance.
+    """
     return cumsum(_panels(y, x, dx, dim), dim=dim)
 
 

@@ -457,7 +457,10 @@ def argwhere(input):
 
 @op
 def one_hot(xp, tensor, /, num_classes=-1):
-    """int64 vectors with a one at each class number; as many classes as given, or as the largest number asks for."""
+    """int64 vectors with a one at each class number; as many classes as given, or as the largest number asks for.
+
+    num_classes: that number, or -1.
+    """
     if tensor.dtype.kind not in "iu":
         raise OpError(f"one_hot is only applicable to index tensor, got {tensor.dtype}")
     if num_classes == -1:

@@ -20,7 +20,10 @@ __all__ = ["argsort", "bincount", "histc", "searchsorted", "sort", "topk"]
 
 @op
 def argsort(xp, input, /, dim=-1, descending=False, stable=False):
-    """The positions along `dim` in the order of their values. Equal values keep their order (also unless `stable`)."""
+    """The positions along `dim` in the order of their values. Equal values keep their order (also unless `stable`).
+
+    descending: from the largest down.
+    """
     if not input.ndim:
         wrap_dim(dim, 0)
         return xp.zeros((), np.int64)
@@ -53,14 +56,20 @@ def topk(F, input, /, k, dim=-1, largest=True, sorted=True):
 @api(name="sort")
 @numpy_names
 def _sort_function(input, dim=-1, descending=False, *, stable=False):
-    """The values in order along `dim`, and the positions that they came from: (values, indices). Always stable."""
+    """The values in order along `dim`, and the positions that they came from: (values, indices). Always stable.
+
+    descending: from the largest down.
+    """
     return return_types.sort(sort(input, dim=dim, descending=descending))
 
 
 @api(name="topk")
 @numpy_names
 def _topk_function(input, k, dim=-1, largest=True, sorted=True):
-    """The k largest (or smallest) values along `dim` in order, and where they came from: (values, indices)."""
+    """The k largest (or smallest) values along `dim` in order, and where they came from: (values, indices).
+
+    sorted=False asks for any order; they are in order all the same.
+    """
     return return_types.topk(topk(input, k=k, dim=dim, largest=largest))
 
 
@@ -90,8 +99,9 @@ def msort(input):
 @api
 @numpy_names
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-    """The distinct values (or slices along `dim`), in order; with them, if asked for, the position of each element's
-    value among them, and how often each occurs. Has no gradient.
+    """The distinct values (or slices along `dim`), in order, whatever `sorted` is. Has no gradient.
+
+    return_inverse: the position of each element's value among them as well; return_counts: how often each occurs.
     """
     array = input.array
     xp = backends.of(array).xp
@@ -154,6 +164,7 @@ def _searchsorted_function(sorted_sequence, input, *, out_int32=False, right=Fal
     """Where to insert each value of `input` into the sorted last dimension of `sorted_sequence`, keeping it sorted.
 
     right (or side="right"): after equal values, not before them. sorter: positions that put the sequence in order.
+    out_int32: int32, not int64.
     """
     if side not in (None, "left", "right"):
         raise OpError(f"searchsorted(): side can only be 'left' or 'right' but got {side}")
@@ -168,7 +179,10 @@ def _searchsorted_function(sorted_sequence, input, *, out_int32=False, right=Fal
 
 @function
 def bucketize(input, boundaries, *, out_int32=False, right=False):
-    """The number of the interval between the sorted `boundaries` that each value falls into."""
+    """The number of the interval between the sorted `boundaries` that each value falls into.
+
+    right: a value on a boundary belongs to the interval behind it. out_int32: int32, not int64.
+    """
     if len(boundaries.shape) != 1:
         raise OpError(f"bucketize(): boundaries tensor must be 1 dimension, but got dim({len(boundaries.shape)})")
     return _searchsorted_function(boundaries, input, out_int32=out_int32, right=right)
@@ -176,7 +190,10 @@ def bucketize(input, boundaries, *, out_int32=False, right=False):
 
 @op
 def bincount(xp, input, weights=None, /, minlength=0):
-    """How often each of the numbers 0, 1, ... occurs in a vector; with `weights`, the sum of their weights."""
+    """How often each of the numbers 0, 1, ... occurs in a vector; with `weights`, the sum of their weights.
+
+    minlength: the least length of the result.
+    """
     if input.ndim != 1 or input.dtype.kind not in "iu" or (input.size and input.min().item() < 0):
         raise OpError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and weights.shape != input.shape:
