@@ -321,10 +321,7 @@ def test_rates_dead_units_and_steps_without_an_update():
         model[2].bias[:] = 0.0
     dead = said(recorded(model).history)
     assert not any("higher rate" in s for s in dead)  # the dead units are the reason
-    with cr.no_grad():
-        model[2].bias.requires_grad_(False)
-    dead = said(recorded(model).history)
-    assert any(s == "! 30 of 30 steps looked at changed no weight: all gradients were 0." for s in dead)
+    assert "! 30 of 30 steps looked at changed no weight: their gradients were 0." in dead
     well = said(recorded(mlp(6, 16, 3, activation=nn.Tanh), rate=0.02).history)
     assert all(s.startswith("✓") for s in well)
     assert any(s.startswith("✓ Every layer learns: updates are about 0.00") for s in well)

@@ -243,10 +243,11 @@ def _left_out(history: History) -> list[Verdict]:
     count = sum(still.values())
     if not count:
         return []
-    slopes = [v for s in history.gradients.values() for step, v in zip(*s, strict=True) if still.get(int(step))]
+    weights = [history.gradients[name] for name in history.ratios if name in history.gradients]
+    slopes = [v for series in weights for step, v in zip(*series, strict=True) if still.get(int(step))]
     why = "a GradScaler left them out, the rate was 0, or gradients were being accumulated"
     if slopes and not any(slopes):
-        why = "all gradients were 0"
+        why = "their gradients were 0"
     return [Verdict("note", f"{count} of {len(still)} steps looked at changed no weight: {why}.")]
 
 
