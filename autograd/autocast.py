@@ -313,7 +313,7 @@ def set_autocast_enabled(device_type: Any, enabled: bool | None = None) -> None:
 
 
 def set_autocast_cpu_enabled(enabled: bool) -> None:
-    """`set_autocast_enabled("cpu", enabled)`."""
+    """The former name of `set_autocast_enabled("cpu", enabled)`."""
     set_autocast_enabled("cpu", enabled)
 
 
@@ -328,12 +328,12 @@ def set_autocast_dtype(device_type: str, dtype: dtype) -> None:
 
 
 def set_autocast_cpu_dtype(dtype: dtype) -> None:
-    """`set_autocast_dtype("cpu", dtype)`."""
+    """The former name of `set_autocast_dtype("cpu", dtype)`."""
     set_autocast_dtype("cpu", dtype)
 
 
 def set_autocast_gpu_dtype(dtype: dtype) -> None:
-    """`set_autocast_dtype("cuda", dtype)`."""
+    """The former name of `set_autocast_dtype("cuda", dtype)`."""
     set_autocast_dtype("cuda", dtype)
 
 

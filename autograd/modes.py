@@ -218,10 +218,10 @@ def is_grad_enabled() -> bool:
 
 
 def is_inference_mode_enabled() -> bool:
-    """True inside `inference_mode`."""
+    """Whether this is inside `inference_mode`."""
     return MODES.get().inference
 
 
 def is_anomaly_enabled() -> bool:
-    """True inside `detect_anomaly`."""
+    """Whether this is inside `detect_anomaly`."""
     return MODES.get().anomaly

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from markup import escape, inline, rst
-from surface import ATTRIBUTES, Thing, first_sentence, load, methods, surface
+from surface import ATTRIBUTES, GENERAL, Thing, first_sentence, load, methods, surface
 
 import chainrule
 from chainrule.autograd import Composite, Op
@@ -128,7 +128,7 @@ class Reference:
         listed = contents([name for name in pages if name.startswith("chapter-")])
         listed[1] = "   :maxdepth: 2"
         listed = [".. container:: columns", "", *(f"   {line}".rstrip() for line in listed)]
-        pages["index"] = [*heading("Reference"), *INTRODUCTION, *listed]
+        pages["index"] = [*heading("Reference"), *INTRODUCTION, *listed, *general()]
         return pages
 
     # -- pages --------------------------------------------------------------------------------------------------------
@@ -288,6 +288,14 @@ INTRODUCTION = [
 def heading(title: str, level: int = 0) -> list[str]:
     """A title and its underline."""
     return [escape(title), UNDERLINES[level] * (len(title) + 8), ""]
+
+
+def general() -> list[str]:
+    """What arguments mean that mean the same wherever they stand."""
+    lines = [*heading("Arguments that mean the same everywhere", 1), ".. list-table::", "   :class: names", ""]
+    for words, meaning in GENERAL.items():
+        lines += [f"   * - {', '.join(f'``{word}``' for word in words.split(', '))}", f"     - {inline(meaning)}"]
+    return [*lines, ""]
 
 
 def module_target(path: str, shadowed: bool = False) -> list[str]:

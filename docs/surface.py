@@ -35,6 +35,38 @@ INTERNAL = {
     *("utils.tensorboard.graph", "utils.tensorboard.library"),
 }
 
+#: arguments that mean the same wherever they stand; the reference says it once
+GENERAL = {
+    "input, other, self": "the operands: tensors; numbers where operands broadcast",
+    "dim, dims": "a dimension or several, from the end if negative; all of them where it may be left out",
+    "keepdim": "reduced dimensions stay, with size 1",
+    "dtype, device": "of the result, or of a layer's parameters; by default the input's, or the default ones",
+    "requires_grad": "whether the new tensor collects gradients",
+    "layout, pin_memory, memory_format": "of a new tensor: all elements, page-locked memory, the order of dimensions",
+    "out": "a tensor that takes the result",
+    "generator": "the source of random numbers; by default the one that `manual_seed` seeds",
+    "inplace": "write into the input",
+    "training": "behave as in training, not as in evaluation",
+    "bias": "of a layer: whether it adds a learned one",
+    "target": "what the input is compared with",
+    "weight": "of a layer's function: the layer's parameter",
+    "reduction": '"mean" or "sum" of all elements, or "none"',
+    "size_average, reduce": "former ways to say `reduction`",
+    "params": "what an optimizer trains: tensors, pairs with names, or dicts with options of their own",
+    "maximize": "climb",
+    "foreach, fused, capturable": "PyTorch's choices of an implementation: here there is one",
+    "differentiable": "the optimizer's step is recorded",
+    "master_weights": "float32 copies of parameters in 16 bits",
+    "optimizer, last_epoch": "whose rates are scheduled, and the number of the last epoch: -1 begins",
+    "validate_args": "whether a distribution checks its parameters and the values that it is asked about",
+    "cache_size": "1: a transform keeps its last pair of x and y",
+    "args, kwargs": "passed on",
+    "deprecated": "PyTorch's old forms with numbers before tensors, which warn",
+    "cudnn_enabled, cudnn_enable": "PyTorch's; without effect",
+    "progress": "show how far the work is",
+    "batch": "how many samples are computed at once",
+}
+
 
 def load(path: str) -> ModuleType:
     """The module that users import as chainrule.`path`."""

@@ -252,14 +252,20 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
-    """Means over windows chosen such that the output has `output_size` (H', W'); None keeps that size."""
+    """Means over windows chosen such that the output has `output_size` (H', W'); None keeps that size.
+
+    Shapes: (N, C, H, W) or (C, H, W) to (N, C, H', W') or (C, H', W').
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(input, self.output_size)
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
-    """Means over windows chosen such that the output has `output_size` (D', H', W'); None keeps that size."""
+    """Means over windows chosen such that the output has `output_size` (D', H', W'); None keeps that size.
+
+    Shapes: (N, C, D, H, W) or (C, D, H, W) to (N, C, D', H', W') or (C, D', H', W').
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool3d(input, self.output_size)

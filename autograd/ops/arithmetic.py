@@ -140,7 +140,7 @@ def _(F, g, out, other):
 
 @op
 def neg(xp, input):
-    """-input, elementwise."""
+    """-input, the negative of each element."""
     return -input
 
 

@@ -108,7 +108,7 @@ def _(F, g, out):
 
 @op(types="float")
 def log(xp, input):
-    """Natural logarithm, elementwise."""
+    """Natural logarithm, elementwise: of real numbers -∞ at 0, NaN below."""
     return xp.log(input)
 
 
@@ -188,7 +188,7 @@ def _(F, g, out):
 
 @op(types="float")
 def sin(xp, input):
-    """Sine, elementwise."""
+    """The sine of each element, in radians."""
     return xp.sin(input)
 
 
@@ -199,7 +199,7 @@ def _(F, g, input):
 
 @op(types="float")
 def cos(xp, input):
-    """Cosine, elementwise."""
+    """The cosine of each element, in radians."""
     return xp.cos(input)
 
 
@@ -210,7 +210,7 @@ def _(F, g, input):
 
 @op(types="float")
 def tan(xp, input):
-    """Tangent, elementwise."""
+    """The tangent sin / cos of each element, in radians."""
     return xp.tan(input)
 
 
@@ -254,7 +254,7 @@ def _(F, g, input):
 
 @op(types="float")
 def sinh(xp, input):
-    """Hyperbolic sine, elementwise."""
+    """Hyperbolic sine (eˣ - e⁻ˣ) / 2, elementwise."""
     return xp.sinh(input)
 
 
@@ -265,7 +265,7 @@ def _(F, g, input):
 
 @op(types="float")
 def cosh(xp, input):
-    """Hyperbolic cosine, elementwise."""
+    """Hyperbolic cosine (eˣ + e⁻ˣ) / 2, elementwise."""
     return xp.cosh(input)
 
 
@@ -276,7 +276,7 @@ def _(F, g, input):
 
 @op(types="float")
 def tanh(xp, input):
-    """Hyperbolic tangent, elementwise."""
+    """Hyperbolic tangent (eˣ - e⁻ˣ) / (eˣ + e⁻ˣ), elementwise."""
     return xp.tanh(input)
 
 

@@ -27,10 +27,10 @@ def _set_momentum(group: dict[str, Any], momentum: float, use_beta1: bool) -> No
 class CyclicLR(LRScheduler):
     """base_lr + (max_lr - base_lr) · height · scale: up in step_size_up steps, down in step_size_down, and so on.
 
-    height goes in straight lines from 0 to 1 and back. scale: 1 ("triangular"), halved each cycle ("triangular2"),
-    gamma^step ("exp_range"), or scale_fn of the cycle's number (from 1) or of the step (scale_mode "cycle" or
-    "iterations"). cycle_momentum: the momentum, or Adam's β₁, goes from max_momentum down to base_momentum and
-    back; ValueError for an optimizer without either. A step is a batch. Values may be one per group.
+    height goes in straight lines from 0 to 1 and back. scale, by mode: 1 ("triangular"), halved each cycle
+    ("triangular2"), gamma^step ("exp_range"); or scale_fn of the cycle's number (from 1) or of the step (scale_mode
+    "cycle" or "iterations"). cycle_momentum: the momentum, or Adam's β₁, goes from max_momentum down to base_momentum
+    and back; ValueError for an optimizer without either. A step is a batch. Values may be one per group.
 
     Source: L. Smith, "Cyclical learning rates for training neural networks", 2017.
     """

@@ -1,0 +1,113 @@
+"""Docstrings say what a reader of the reference needs: a formula or words, shapes, what each argument means, sources.
+
+A docstring that names another (`Conv1d`, "as in Adam") takes what that one says: what is said once holds for its kin.
+Arguments that mean the same everywhere (surface.GENERAL) are explained at the head of the reference.
+"""
+
+import functools
+import inspect
+import re
+import sys
+
+import pytest
+from test_layout import ROOT
+
+from chainrule import nn, optim
+from chainrule.autograd import Op
+
+sys.path.insert(0, str(ROOT / "docs"))
+
+from surface import GENERAL, load, names, surface
+
+KNOWN = {word for line in GENERAL for word in line.split(", ")}
+#: a shape such as (N, C, *), or words that stand for one
+SHAPE = re.compile(r"\((?:\*|\.\.\.|[A-Z]\w*|\w+ \* [A-Z])[,)]|[Aa]ny shape|[Ee]lementwise|[Ss]hape|scalar")
+FORMULA = re.compile(r"[=√Σ∫·²³←≤≥∈→∂±|‖/]|\w\*\*\w| [-+*<>] |\w\(\w+\)")
+YEAR = re.compile(r"\b(18|19|20)\d\d\b")
+GREEK = {"alpha": "α", "beta": "β", "betas": "β", "gamma": "γ", "lambd": "λ", "rho": "ρ", "delta": "δ", "sigma": "σ"}
+#: modules of which every argument of every name is explained
+ARGUMENTS = ("", "nn", "nn.functional", "optim", "optim.lr_scheduler", "distributions", "linalg", "special")
+#: layers that are not one formula on one input
+CONTAINERS = {"Container", "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"}
+
+
+def own(value):
+    return inspect.cleandoc(value.__doc__ or "")
+
+
+@functools.cache
+def said(path, name, depth=3):
+    """The docstring of a name, and of what it names in `backticks` or with capitals."""
+    text = own(getattr(load(path), name))
+    for word in re.findall(r"`(?:\w+\.)*(\w+)`|\b([A-Z]\w+)\b", text) if depth else ():
+        other = word[0] or word[1]
+        for place in dict.fromkeys((path, "nn.functional", "", "linalg", "special", "optim")):
+            if (
+                (place, other) != (path, name)
+                and callable(getattr(load(place), other, None))
+                and other in names(load(place))
+            ):
+                text += "\n" + said(place, other, depth - 1)
+    return text
+
+
+def things(path):
+    """(name, value) of what is at home in a module and can have a docstring."""
+    for thing in surface()[path]:
+        value = thing.value
+        kind = inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, Op)
+        if thing.same is None and thing.source and kind:
+            yield thing.name, value
+
+
+def arguments(value):
+    try:
+        found = inspect.signature(value).parameters
+    except (TypeError, ValueError):
+        return []
+    needed = inspect.isclass(value)
+    options = [p.name for p in found.values() if needed or p.default is not p.empty]
+    return [name for name in options if name not in KNOWN and name[0] != "_"]
+
+
+@pytest.mark.parametrize("path", ARGUMENTS)
+def test_a_formula_or_words(path):
+    """At least four words, or a formula."""
+    assert len(list(things(path))) > 6
+    texts = {name: said(path, name) for name, _ in things(path)}
+    assert [
+        name for name, text in texts.items() if len(re.findall(r"\w+", text)) < 4 and not FORMULA.search(text)
+    ] == []
+
+
+def test_layers_name_shapes():
+    layers = [(n, v) for n, v in things("nn") if inspect.isclass(v) and issubclass(v, nn.Module)]
+    assert len(layers) > 130
+    assert [name for name, _ in layers if name not in CONTAINERS and not SHAPE.search(said("nn", name))] == []
+
+
+@pytest.mark.parametrize("path", ARGUMENTS)
+def test_arguments_are_explained(path):
+    """Arguments that are not in GENERAL occur in the docstring, or in one that it names: of functions the options."""
+    missing = {}
+    for name, value in things(path):
+        text = said(path, name)
+        absent = [a for a in arguments(value) if not re.search(rf"\b{a}\b", text) and GREEK.get(a, "\0") not in text]
+        if absent:
+            missing[name] = absent
+    assert missing == {}
+
+
+def test_optimizers_name_sources():
+    classes = [(n, v) for n, v in things("optim") if inspect.isclass(v) and issubclass(v, optim.Optimizer)]
+    assert len(classes) > 14
+    assert [name for name, _ in classes if name != "Optimizer" and not YEAR.search(said("optim", name))] == []
+
+
+def test_models_name_sources():
+    """Each file of models/ says whose architecture it is, in the file or in a class."""
+    files = [
+        file for file in (ROOT / "models").glob("*.py") if file.stem not in ("__init__", "environments", "weights")
+    ]
+    assert len(files) > 35
+    assert [file.name for file in files if not YEAR.search(file.read_text())] == []
