@@ -30,7 +30,7 @@ from .tensor import Tensor
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["INSTEAD", "ComplexPlan", "complex_kernel", "is_complex"]
+__all__ = ["COMPOSED", "INSTEAD", "SERVED", "ComplexPlan", "NotForComplex", "complex_kernel", "is_complex", "refuse"]
 
 _SERVED = (
     "add sub mul div neg reciprocal square lerp pow matmul linear contract conv conv_input conv_weight "
@@ -44,10 +44,24 @@ _SERVED = (
     "gather scatter_add scatter last_scattered where constant_pad_nd im2col col2im embedding embedding_grad "
     "eq ne isclose isnan isinf isfinite logical_not logical_and logical_or logical_xor any all count_nonzero nonzero"
 )
+#: real op -> the composite that stands for it on complex numbers
+INSTEAD = {
+    "abs": "complex_abs",
+    "sign": "complex_sign",
+    "std": "complex_std",
+    "var": "complex_var",
+    "vector_norm": "complex_norm",
+}
+#: composites that say what they do of complex numbers, too
+COMPOSED = frozenset(
+    {
+        *{"addcdiv", "addcmul", "bilinear", "channel_shuffle", "cross", "index_select", "l1_loss", "masked_fill"},
+        *{"narrow", "normalize", "pad", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "select"},
+        *{"softsign", "tanhshrink", "complex_angle", *INSTEAD.values()},
+    }
+)
 #: ops that are holomorphic where they are differentiable, and those that have no gradient
 SERVED = frozenset(_SERVED.split())
-#: real op -> the composite that stands for it on complex numbers
-INSTEAD = {"abs": "complex_abs", "sign": "complex_sign", "vector_norm": "complex_norm"}
 
 
 class NotForComplex(OpError, NotImplementedError):
@@ -75,11 +89,17 @@ class _Generic:
 
     def __getattr__(self, name: str) -> Any:
         try:
-            found = _generic(OPS[INSTEAD.get(name, name)], self.backend)
+            found = _generic(OPS[name], self.backend)
         except KeyError:
             raise AttributeError(f"there is no op {name!r}") from None
+        if name in INSTEAD:
+            found = _either(found, _generic(OPS[INSTEAD[name]], self.backend))
         setattr(self, name, found)
         return found
+
+
+def _either(real: Callable[..., Any], complex: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: (complex if any(map(is_complex, args)) else real)(*args, **kwargs)
 
 
 _namespaces: dict[str, _Generic] = {}
@@ -92,12 +112,17 @@ def _generic_namespace(backend: backends.Backend) -> _Generic:
 def complex_kernel(op: Op, like: Any, arrays: list[Any]) -> Callable[..., Any]:
     """What computes `op` on complex arrays, on the backend of `like`. NotImplementedError where it is for real ones."""
     if op.conjugated and op.name not in SERVED:
-        double = any(getattr(x, "dtype", None) == "complex128" for x in arrays)
-        kind = "ComplexDouble" if double else "ComplexFloat"
-        raise NotForComplex(
-            f"\"{op.name}\" not implemented for '{kind}': it is for real numbers; take .real, .imag or .abs() first"
-        )
+        refuse(op, arrays)
     return getattr(_generic_namespace(backends.of(like)), op.name)
+
+
+def refuse(op: Op, arrays: list[Any]) -> None:
+    """NotImplementedError: complex arrays among those of an op that is for real numbers."""
+    double = any(getattr(x, "dtype", None) == "complex128" for x in arrays)
+    kind = "ComplexDouble" if double else "ComplexFloat"
+    raise NotForComplex(
+        f"\"{op.name}\" not implemented for '{kind}': it is for real numbers; take .real, .imag or .abs() first"
+    )
 
 
 class ComplexPlan(Plan):

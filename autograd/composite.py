@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import backends
 from . import storage
-from .complexes import is_complex
+from .complexes import COMPOSED, is_complex, refuse
 from .device import device_of
 from .dtypes import COMPLEX
 from .errors import explain
@@ -78,6 +78,8 @@ class Composite(Op):
             else:
                 raise TypeError(f"{self.name}() needs a Tensor among its inputs")
         if COMPLEX and any(is_complex(x.array if isinstance(x, Tensor) else x) for x in inputs):
+            if self.name not in COMPOSED:
+                refuse(self, [getattr(x, "array", x) for x in inputs])
             return self._compose(inputs, params)
         modes = MODES.get()
         kernel = self._pair(first.array)

@@ -31,15 +31,17 @@ def check_op(
     """Check an op, or any function of tensors, at `inputs`; True when all of it holds, GradcheckError where not.
 
     Derivatives of orders 1 to `order` against central differences in float64 (by random projection), raw gradients
-    against recorded ones (bit for bit; with `close` to rounding), shapes and dtypes of gradients (float32 in, float32
-    out), float32 against float64, memory layouts, the same tensor twice, inputs unchanged, and that only what rules
-    name is kept. At a point without a derivative KinkError says so, instead of calling the rule wrong.
+    against recorded ones (bit for bit; with `close` to rounding), shapes and dtypes of gradients (float32 in,
+    float32 out), float32 against float64, memory layouts, the same tensor twice, inputs unchanged, and that only
+    what rules name is kept. At a point without a derivative KinkError says so, instead of calling the rule wrong.
 
-    inputs: one argument or a tuple of them; Tensors and arrays are taken as float64 if they are floats. `kwargs`: the
-    call's keywords. `differentiable`: names of the inputs with a gradient (default: of an op those with a rule).
-    `reference`: a NumPy function of the same arguments. `tolerance`: relative, for derivatives.
+    inputs: one argument or a tuple of them; Tensors and arrays are taken as float64 if they are floats. `kwargs`:
+    the call's keywords. `differentiable`: names of the inputs with a gradient (default: of an op those with a
+    rule). `reference`: a NumPy function of the same arguments. `tolerance`: relative, for derivatives.
 
         check_op(log_cosh, chainrule.tensor([-1.0, 0.5, 2.0]), reference=lambda x: np.log(np.cosh(x)))
+
+    backend: "numpy" or "cupy"; by default that of the inputs.
     """
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
     first = next((x for x in arguments if isinstance(x, Tensor)), None)

@@ -42,10 +42,12 @@ def assert_close(
 ) -> None:
     """AssertionError unless |actual - expected| <= atol + rtol·|expected|, elementwise, and shape and dtype agree.
 
-    Takes tensors, numbers, NumPy arrays, None, and sequences and mappings of these, each compared with its like. The
-    tolerances go by dtype unless both are given: float64 and Python's floats 1e-7 and 1e-7, float32 1.3e-6 and 1e-5,
-    float16 1e-3 and 1e-5, bfloat16 1.6e-2 and 1e-5 (relative and absolute), and 0 for the rest; those of the two
-    tensors' dtypes whichever is larger. msg: the text of the error, or a function of the text.
+    Takes tensors, numbers, NumPy arrays, None, and sequences and mappings of these, each compared with its like.
+    The tolerances go by dtype unless both are given: float64 and Python's floats 1e-7 and 1e-7, float32 1.3e-6 and
+    1e-5, float16 1e-3 and 1e-5, bfloat16 1.6e-2 and 1e-5 (relative and absolute), and 0 for the rest; those of the
+    two tensors' dtypes whichever is larger. msg: the text of the error, or a function of the text. equal_nan: NaN
+    equals NaN. check_device, check_dtype, check_layout, check_stride: whether these must agree. allow_subclasses:
+    PyTorch's, without effect.
     """
     if (rtol is None) != (atol is None):
         missing = "rtol" if rtol is None else "atol"

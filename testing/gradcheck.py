@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import backends
-from ..autograd import Tensor, grad
+from ..autograd import OPS, Tensor, grad
 from ..autograd.tensor import wrap
 from ..backends import np
 from .calls import host
@@ -21,6 +21,24 @@ def _tuple(x: Any) -> tuple[Any, ...]:
 
 def _roots(func: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor]:
     return [t for t in _tuple(func(*inputs)) if isinstance(t, Tensor) and t.requires_grad]
+
+
+def _in_parts(func: Callable[..., Any], given: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The same function of real numbers: complex tensors, inputs and outputs, are pairs of parts."""
+
+    def parts(x: Any) -> Any:
+        return OPS["view_as_real"](x) if isinstance(x, Tensor) and x.is_complex() else x
+
+    def leaf(x: Any) -> Any:
+        return parts(x.detach()).clone().requires_grad_(x.requires_grad) if parts(x) is not x else x
+
+    def real(*args: Any) -> Any:
+        whole = [OPS["view_as_complex"](a) if was else a for a, was in zip(args, paired, strict=True)]
+        out = func(*whole)
+        return parts(out) if isinstance(out, Tensor) else tuple([parts(x) for x in out])
+
+    paired = [parts(x) is not x for x in given]
+    return real, tuple([leaf(x) for x in given])
 
 
 def _one(like: Tensor, index: tuple[int, ...], value: float = 1.0) -> Tensor:
@@ -97,9 +115,10 @@ def gradcheck(
     gradient must count as one that gets zeros. check_grad_dtypes: gradients have their input's dtype.
     check_batched_grad: is_grads_batched gives the gradients one by one. fast_mode: one random projection instead of
     all elements. Raises GradcheckError (RuntimeError) where it fails, or returns False with raise_exception=False;
-    ValueError where no input requires grad. As `torch.autograd.gradcheck`, for real numbers.
+    ValueError where no input requires grad. Complex numbers are checked as pairs of parts. As
+    `torch.autograd.gradcheck`.
     """
-    given = _tuple(inputs)
+    func, given = _in_parts(func, _tuple(inputs))
     live = [i for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
     if not live:
         raise ValueError("gradcheck expects at least one input tensor with requires_grad=True")
@@ -144,7 +163,7 @@ def _check_fast(func: Any, inputs: Any, live: Any, eps: float, atol: float, rtol
     for o, out in enumerate(_roots(func, inputs)):
         weight = random.standard_normal(out.array.shape)
         seed = wrap(backends.of(out.array).asarray(weight.astype(host(out).dtype)), None)
-        grads = grad(out, [inputs[i] for i in live], seed, allow_unused=True)
+        grads = grad(out, [inputs[i] for i in live], seed, retain_graph=True, allow_unused=True)
         a = sum(float((host(g) * moves[i]).sum()) for i, g in zip(live, grads, strict=True) if g is not None)
 
         def value(t: float, o: int = o, weight: Any = weight) -> float:
@@ -191,7 +210,8 @@ def _check_undefined(func: Any, inputs: Any, live: Any) -> None:
 def _check_dtypes(func: Any, inputs: Any, live: Any) -> None:
     for o, out in enumerate(_roots(func, inputs)):
         seed = wrap(backends.of(out.array).asarray(np.ones(out.array.shape, host(out).dtype)), None)
-        for i, g in zip(live, grad(out, [inputs[i] for i in live], seed, allow_unused=True), strict=True):
+        grads = grad(out, [inputs[i] for i in live], seed, retain_graph=True, allow_unused=True)
+        for i, g in zip(live, grads, strict=True):
             if g is not None and g.dtype != inputs[i].dtype:
                 raise GradcheckError(
                     f"the gradient of output {o} for input {i} is {g.dtype}, the input {inputs[i].dtype}"
@@ -235,7 +255,9 @@ def gradgradcheck(
 
     Second derivatives: the first ones are taken with create_graph=True.
     """
-    given = _tuple(inputs)
+    func, given = _in_parts(func, _tuple(inputs))
+    if grad_outputs is not None:
+        grad_outputs = _in_parts(func, _tuple(grad_outputs))[1]
     outputs = _roots(func, given)
     if grad_outputs is None:
         random, made = np.random.default_rng(0), []

@@ -91,6 +91,6 @@ class Difference:
 def directional(f: Callable[[float], float], step: float = STEP) -> float:
     """The derivative of a smooth function of one number at 0, (4 D(h/2) - D(h)) / 3 of centred differences D.
 
-    Its error is of order h⁴. Source: L. Richardson, "The deferred approach to the limit", 1927.
+    Its error is of order h⁴. step: h. Source: L. Richardson, "The deferred approach to the limit", 1927.
     """
     return Difference(f, abs(f(0.0)), step).value

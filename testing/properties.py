@@ -96,6 +96,7 @@ def gradients_match_differences(call: Call, order: int = 1, tolerance: float = 1
     """The gradient of `order` equals central differences of the gradient one below it, by random projection.
 
     KinkError where the function has no derivative at the point and the rule's answer differs from the differences.
+    tolerance: relative; step: of the differences.
     """
     live = [call.arrays[i] for i in call.live]
     if not live or not sum(a.size for a in live):

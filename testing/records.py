@@ -105,7 +105,12 @@ class _Fields:
 
 @dataclass(frozen=True)
 class OpRecord(_Fields):
-    """What a test must know of the op `name` (its key in OPS). See the comments at the fields."""
+    """What a test must know of the op `name` (its key in OPS). See the comments at the fields.
+
+    samples: calls, `Sample`s. reference, torch: what gives the expected values. order: up to which derivatives are
+    checked. tolerance, grad_tolerance, float32_tolerance: relative. ties: calls at kinks. shapes, domain, avoid,
+    dtypes: of inputs that are generated.
+    """
 
     name: str = field(kw_only=False)
 
@@ -127,7 +132,10 @@ def unary(
     torch: Any = "",
     **fields: Any,
 ) -> OpRecord:
-    """The record of an elementwise op of one input. `kwargs`: the parameters to try; `torch`: if not given, `name`."""
+    """The record of an elementwise op of one input. `kwargs`: the parameters to try; `torch`: if not given, `name`.
+
+    domain, avoid: the range of inputs, and points in it to keep away from.
+    """
 
     def samples() -> list[Sample]:
         full = [Sample(floats((2, 3), *domain, avoid=avoid), **kw) for kw in kwargs]
@@ -159,7 +167,10 @@ def binary(
     torch: Any = "",
     **fields: Any,
 ) -> OpRecord:
-    """The record of an elementwise op of two inputs. `domain`: a range, or one per input; `scalars`: takes numbers."""
+    """The record of an elementwise op of two inputs. `domain`: a range, or one per input; `scalars`: takes numbers.
+
+    avoid: points to keep away from. broadcast: shapes of the inputs may differ.
+    """
     (a, b), first = _ranges(domain, 2), kwargs[0]
 
     def pair(one: Any, two: Any, **kw: Any) -> Sample:
@@ -211,7 +222,8 @@ def reduction(
 ) -> OpRecord:
     """The record of a reduction with `dim` and `keepdim`; the reference is called with NumPy's names for them.
 
-    `empties`: it takes a dimension of size 0; `numbers`: it takes 0-d input (where `dim` is not required).
+    `empties`: it takes a dimension of size 0; `numbers`: it takes 0-d input (where `dim` is not required). domain,
+    avoid: the range of inputs, and points in it to keep away from.
     """
 
     def samples() -> list[Sample]:

@@ -54,7 +54,7 @@ def floats(
 
 
 def positive(shape: int | Sequence[int] = (2, 3), lo: float = 0.3, hi: float = 3.0, seed: int = 0) -> Any:
-    """Distinct positive float64 values."""
+    """Distinct positive float64 values of a `shape` in [lo, hi]."""
     return floats(shape, lo, hi, seed)
 
 
@@ -64,14 +64,14 @@ def scalar(value: float = 0.7) -> Any:
 
 
 def empty(shape: Sequence[int] = (0, 3), dtype: Any = np.float64) -> Any:
-    """An array without elements."""
+    """An array without elements, of a shape with a 0 in it."""
     return np.zeros(tuple(shape), dtype)
 
 
 def integers(
     shape: int | Sequence[int] = (2, 3), lo: int = -4, hi: int = 5, seed: int = 0, dtype: Any = np.int64
 ) -> Any:
-    """Random integers in [lo, hi)."""
+    """Random integers in [lo, hi), of a `shape`; the same for the same `seed`."""
     return np.asarray(np.random.default_rng([seed, 1]).integers(lo, hi, shape), dtype)
 
 
@@ -83,14 +83,14 @@ def bools(shape: int | Sequence[int] = (2, 3), seed: int = 0) -> Any:
 
 
 def well_conditioned(n: int = 3, batch: Sequence[int] = (), seed: int = 0) -> Any:
-    """Square matrices with singular values well apart and away from zero: invertible, and svd has no ties."""
+    """Matrices (*batch, n, n) with singular values well apart and away from zero: invertible, and svd has no ties."""
     random = np.random.default_rng([seed, n, 3])
     left, right = (np.linalg.qr(random.standard_normal((*batch, n, n)))[0] for _ in range(2))
     return left * np.linspace(1.0, 2.5, n) @ right
 
 
 def spd(n: int = 3, batch: Sequence[int] = (), seed: int = 0) -> Any:
-    """Symmetric positive definite matrices with eigenvalues 1 to 2.5, well apart."""
+    """Symmetric positive definite matrices (*batch, n, n) with eigenvalues 1 to 2.5, well apart."""
     q = np.linalg.qr(np.random.default_rng([seed, n, 4]).standard_normal((*batch, n, n)))[0]
     a = q * np.linspace(1.0, 2.5, n) @ np.swapaxes(q, -1, -2)
     return (a + np.swapaxes(a, -1, -2)) / 2

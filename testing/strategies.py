@@ -18,7 +18,10 @@ __all__ = ["arrays", "broadcastable", "dims", "dtypes", "shapes", "views"]
 
 
 def shapes(min_dims: int = 0, max_dims: int = 4, min_side: int = 0, max_side: int = 4) -> Any:
-    """Shapes as tuples, small ones first; with sides of 0 unless `min_side` says otherwise."""
+    """Shapes as tuples, small ones first; with sides of 0 unless `min_side` says otherwise.
+
+    min_dims, max_dims: how many dimensions; min_side, max_side: their sizes.
+    """
     return st.lists(st.integers(min_side, max_side), min_size=min_dims, max_size=max_dims).map(tuple)
 
 

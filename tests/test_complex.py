@@ -356,6 +356,60 @@ def test_eigenvalues_of_a_rotation():
     np.testing.assert_allclose((turn.to(cr.complex128) @ vectors).numpy(), (vectors * values).numpy(), atol=1e-12)
 
 
+# -- what is refused, and what is lost ------------------------------------------------------------------------------
+
+
+def test_nothing_is_lost_in_silence():
+    x = cr.ones(2)
+    with pytest.raises(RuntimeError, match="without overflow"):
+        x[0] = 1j
+    with pytest.raises(RuntimeError, match="without overflow"):
+        x.fill_(1j)
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        x.mul_(1j)
+    for write in (lambda z: x.copy_(z), lambda z: x.__setitem__(slice(None), z)):
+        with pytest.warns(UserWarning, match="discards the imaginary part"):
+            write(cr.tensor([1 + 2j, 3 + 4j]))
+        assert x.tolist() == [1, 3]
+    z = cr.zeros(2, dtype=cr.complex64)
+    z[0] = 1j
+    z[1:] = cr.tensor([2.0])
+    assert z.tolist() == [1j, 2]
+    assert z.copy_(2j).tolist() == [2j, 2j]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda z: z > z,
+        lambda z: z.max(),
+        lambda z: cr.relu(z),
+        lambda z: z.softmax(0),
+        lambda z: z.sort(),
+        lambda z: nn.functional.mse_loss(z, z),
+        lambda z: nn.functional.layer_norm(z, (2,)),
+    ],
+)
+def test_refused(call):
+    with pytest.raises(NotImplementedError, match="not implemented for 'ComplexFloat'"):
+        call(cr.tensor([1 + 2j, 3 + 4j]))
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_gradcheck(fast):
+    z = cr.tensor(numbers(2, 3), requires_grad=True)
+    w = cr.tensor(numbers(3), requires_grad=True)
+
+    def wrong(z):
+        return z.detach().conj() * z  # a gradient of half of it
+
+    check = cr.autograd.gradcheck
+    assert check(lambda z, w: (z @ w).exp(), (z, w), fast_mode=fast)
+    assert check(lambda z: (z.abs(), z * z), z, fast_mode=fast)
+    assert cr.autograd.gradgradcheck(lambda z, w: z @ w * w.sum(), (z, w), fast_mode=fast)
+    assert not check(wrong, z, fast_mode=fast, raise_exception=False)
+
+
 # -- a program --------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import storage
+from ..complexes import is_complex
 from ..device import device_of, move
 from ..dtypes import differentiable
 from ..errors import OpError
@@ -77,7 +78,7 @@ def overwrite(t: Tensor, values: Any, name: str) -> Tensor:
     gradients = isinstance(values, Tensor) and values.requires_grad and differentiable(t.array.dtype)
     if recording and (t.requires_grad or gradients):
         storage.check_assignable(t, t, name, recording)
-        made = fill if isinstance(values, (bool, int, float)) else copy
+        made = fill if isinstance(values, (bool, int, float, complex)) else copy
         return storage.assign(t, made(t, values), name, recording)
     storage.write(t, values.array if isinstance(values, Tensor) else values)
     return t
@@ -86,8 +87,8 @@ def overwrite(t: Tensor, values: Any, name: str) -> Tensor:
 @method
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Put the values of `src`, broadcast and in this tensor's dtype, in the place of this tensor's."""
-    if isinstance(src, (bool, int, float)):
-        return overwrite(self, src, "copy_")
+    if isinstance(src, (bool, int, float, complex)):
+        return overwrite(self, _filling(self, src), "copy_")
     if not isinstance(src, Tensor):
         raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
     have, given = tuple(self.array.shape), tuple(src.array.shape)
@@ -98,6 +99,8 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     here, there = device_of(self.array), device_of(src.array)
     if here != there:
         src = to_device(src, device=here, source=there, non_blocking=non_blocking)
+    if is_complex(src.array) and not is_complex(self.array):
+        src = src.to(self.dtype)  # which says what is lost
     return overwrite(self, src, "copy_")
 
 

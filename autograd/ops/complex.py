@@ -22,6 +22,8 @@ __all__ = [
     "complex_angle",
     "complex_norm",
     "complex_sign",
+    "complex_std",
+    "complex_var",
     "conj",
     "eig",
     "fourier",
@@ -133,6 +135,20 @@ def complex_abs(F, input, /):
 def complex_norm(F, input, /, ord=2, dim=None, keepdim=False):
     """`vector_norm` of complex tensors: that of the absolute values."""
     return F.vector_norm(F.complex_abs(input), ord=ord, dim=dim, keepdim=keepdim)
+
+
+@composite
+def complex_var(F, input, /, dim=None, correction=1, keepdim=False):
+    """Σ |input - mean|² / (n - correction) over `dim`: `var` of complex tensors, the sum of that of both parts."""
+    parts = F.real_part(input), F.imaginary_part(input)
+    return sum([F.var(x, dim=dim, correction=correction, keepdim=keepdim) for x in parts])
+
+
+@composite
+def complex_std(F, input, /, dim=None, correction=1, keepdim=False):
+    """The square root of `complex_var`. The gradient is 0 where it is 0."""
+    spread = F.complex_var(input, dim=dim, correction=correction, keepdim=keepdim)
+    return F.where(spread == 0, 0, F.sqrt(F.where(spread == 0, 1, spread)))
 
 
 @composite

@@ -17,12 +17,13 @@ from ... import backends
 from ...backends import np
 from .. import storage
 from ..autocast import listed
+from ..complexes import is_complex
 from ..composite import composite
 from ..dims import wrap_dim
 from ..dtypes import from_numpy_dtype
 from ..errors import OpError, OutOfRange, device_name
 from ..modes import MODES
-from ..op import op
+from ..op import OPS, op
 from ..public import api, expose, function
 from ..tensor import Tensor, method
 from ..tracking import check
@@ -350,14 +351,16 @@ def _assignable(target, value, view, arrays):
     array = target.array
     if isinstance(value, (bool, int, float)):
         return value
+    if isinstance(value, complex):
+        from ..creation import check_value
+
+        return check_value(value, array.dtype)
     if not isinstance(value, Tensor):
         backend = backends.of(array)
         value = np.asarray(_host(value) if isinstance(value, (list, tuple)) else value)
         return _strip(backend.asarray(value, array.dtype), array, view, arrays)
     if value.array.dtype != array.dtype:
-        from ..op import OPS
-
-        value = OPS["cast"](value, dtype=array.dtype)
+        value = value.to(dtype=array.dtype) if is_complex(value.array) else OPS["cast"](value, dtype=array.dtype)
     return _strip(value, array, view, arrays)
 
 

@@ -86,6 +86,22 @@ RECORDS = [
         reference=_norm,
         torch="linalg.vector_norm",
     ),
+    *[
+        OpRecord(
+            f"complex_{name}",
+            samples=lambda: [
+                Sample(numbers((2, 3))),
+                Sample(numbers((2, 3)), dim=1, correction=0),
+                Sample(numbers((2, 3)), dim=(0, 1), keepdim=True),
+            ],
+            reference=lambda z, dim=None, correction=1, keepdim=False, f=f: f(
+                z, axis=dim, ddof=correction, keepdims=keepdim
+            ),
+            torch=name,
+            torch_order=0,  # of complex numbers PyTorch has no derivative there
+        )
+        for name, f in (("var", np.var), ("std", np.std))
+    ],
     OpRecord(
         "eig",
         samples=lambda: [Sample(floats((3, 3))), Sample(numbers((2, 2, 2)))],
