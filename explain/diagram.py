@@ -12,6 +12,8 @@ from typing import Any
 
 __all__ = ["Cluster", "Edge", "Graph", "Vertex"]
 
+#: vertices from which dot takes minutes for the best layout: it settles for a good one
+MANY = 500
 _INK, _LINE = "#1f2430", "#6b7280"
 #: kind of a vertex -> (fill, border, Graphviz's shape, Mermaid's brackets)
 _BOX = ("box", "[", "]")
@@ -66,7 +68,7 @@ class Graph:
 
     `dot` is the source for Graphviz, `mermaid` that for Mermaid (GitHub's Markdown, documentation, JupyterLab).
     `render("model.svg")` (or .png, .pdf) needs the package graphviz (extra `draw`) and Graphviz's program `dot`. In a
-    notebook the graph shows itself: as SVG, and where that cannot be made as Mermaid.
+    notebook the graph shows itself: as SVG, and where that cannot be made as Mermaid (up to 500 nodes, both get slow).
     """
 
     nodes: dict[str, Vertex] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Graph:
         font = f'fontname="Helvetica,Arial,sans-serif", fontcolor="{_INK}"'
         lines = [
             "digraph {",
+            *(["  graph [nslimit=1, nslimit1=1]"] if len(self.nodes) > MANY else []),
             f"  graph [rankdir=TB, bgcolor=white, nodesep=0.25, ranksep=0.35, pad=0.1, fontsize=11, {font}]",
             f'  node [style="filled,rounded", shape=box, height=0.3, margin="0.12,0.06", fontsize=11, {font}]',
             f'  edge [color="{_LINE}", arrowsize=0.7, fontsize=9, fontname="Helvetica,Arial,sans-serif", '
@@ -226,6 +229,8 @@ class Graph:
         return _readable(self._piped("svg").decode())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        if len(self.nodes) > MANY:
+            return {"text/plain": f"{self!r}: too many to show themselves; render(path) takes its time"}
         try:
             return {"image/svg+xml": self.svg, "text/plain": repr(self)}
         except (ImportError, RuntimeError):

@@ -152,6 +152,8 @@ def test_ten_thousand_ops_do_not_recurse():
     try:
         graph = draw_graph(y)
         assert graph.dot.count(" -> ") == graph.mermaid.count(" --> ") == 10_001
+        assert "nslimit" in graph.dot
+        assert list(graph._repr_mimebundle_()) == ["text/plain"]  # a notebook need not wait for it
     finally:
         sys.setrecursionlimit(limit)
 
