@@ -352,14 +352,17 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
 
 
 def send(tensor: Tensor, dst: int | None = None, group: Any = None, tag: int = 0, group_dst: int | None = None) -> None:
-    """Send a tensor to rank `dst`, and wait until it is on its way."""
+    """Send a tensor to rank `dst`, and wait until it is on its way. See `isend`."""
     work = isend(tensor, dst, group, tag, group_dst)
     if work is not None:
         work.wait()
 
 
 def recv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0, group_src: int | None = None) -> int:
-    """Receive into a tensor, from rank `src` or from whichever rank sends first; returns the sender's rank."""
+    """Receive into a tensor, from rank `src` or from whichever rank sends first; returns the sender's rank.
+
+    Options as of `irecv`.
+    """
     work = irecv(tensor, src, group, tag, group_src)
     if work is None:
         return -1
@@ -368,7 +371,10 @@ def recv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0
 
 
 class P2POp:
-    """One of the operations of `batch_isend_irecv`: `op` is isend or irecv, `peer` a rank of the world."""
+    """One of the operations of `batch_isend_irecv`: `op` is isend or irecv, `peer` a rank of the world.
+
+    group_peer: its place in the group instead. tag: as of `isend`.
+    """
 
     def __init__(
         self,

@@ -123,7 +123,7 @@ def broadcast(tensor: Tensor, src: int, group: Any = None) -> Tensor:
 
 
 def reduce(tensor: Tensor, dst: int, op: Any = ReduceOp.SUM, group: Any = None) -> Tensor:
-    """The tensors of all processes combined, on rank `dst`; zeros on the others."""
+    """The sum of the tensors of all processes (or by `op`) on rank `dst`; zeros on the others."""
     g = member(group)
     return _Reduce.apply(tensor, _root(g, dst), op, g)
 
@@ -194,7 +194,11 @@ def all_to_all_single(
     input_split_sizes: Any = None,
     group: Any = None,
 ) -> Tensor:
-    """The parts of tensors, cut along the first dimension, that the processes sent to this one."""
+    """The parts of tensors, cut along the first dimension, that the processes sent to this one.
+
+    input_split_sizes: P numbers of rows to send, output_split_sizes: to receive; None: equal parts. `output` gives
+    the shape alone.
+    """
     g = member(group)
     n = len(g.ranks)
     out = list(input_split_sizes or [input.shape[0] // n] * n)

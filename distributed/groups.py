@@ -70,7 +70,7 @@ class group:
 
 
 def is_available() -> bool:
-    """True."""
+    """True: processes can always be joined."""
     return True
 
 
@@ -116,7 +116,10 @@ def is_torchelastic_launched() -> bool:
 
 
 def get_node_local_rank(fallback_rank: int | None = None) -> int:
-    """The number of this process on its machine, which the launcher or mpiexec has put into the environment."""
+    """The number of this process on its machine, which the launcher or mpiexec has put into the environment.
+
+    fallback_rank: what is returned without one; RuntimeError where it is None too.
+    """
     for name in ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK"):
         if name in os.environ:
             return int(os.environ[name])
@@ -151,6 +154,7 @@ def init_process_group(
     environment), "tcp://host:port", "file:///path"; or a `store`, with rank and world_size. MPI needs none of it.
     timeout: of each operation, seconds or timedelta (default 30 minutes). A world of one, which is also what a program
     gets that says nothing of others, needs nothing. ValueError for a second call.
+    group_name, pg_options, device_id: PyTorch's, without effect.
     """
     if is_initialized():
         raise ValueError("trying to initialize the default process group twice!")
@@ -369,6 +373,8 @@ def new_group(
     Those get GroupMember.NON_GROUP_MEMBER. The backend is that of the world.
 
     ValueError for ranks that are not in the world or come twice. sort_ranks: places in the group go by rank.
+    timeout: of its operations, by default the world's; group_desc: its name in messages; other options are
+    PyTorch's, without effect.
     """
     default = joined()
     world = communication.current()
@@ -400,7 +406,7 @@ def new_subgroups(
     """(the group of this process, all groups): the world cut into groups of `group_size` neighbours.
 
     Default: LOCAL_WORLD_SIZE of the environment, the processes of one machine. ValueError unless it divides the
-    world.
+    world. Options as of `new_group`.
     """
     size = get_world_size(group)
     if group_size is None:
@@ -421,7 +427,10 @@ def new_subgroups_by_enumeration(
     pg_options: Any = None,
     group_desc: str | None = None,
 ) -> tuple[Any, list[Any]]:
-    """(the group of this process, all groups), of the ranks that the lists name."""
+    """(the group of this process, all groups), of the ranks that the lists name; options as of `new_group`.
+
+    None where this process is in no list; ValueError without lists.
+    """
     if not ranks_per_subgroup_list:
         raise ValueError("The arg 'ranks_per_subgroup_list' cannot be empty")
     mine, me, made = None, get_rank(), []

@@ -58,7 +58,8 @@ class Join:
     """A block in which processes may have different numbers of inputs: `with Join([model, ...]): ...`
 
     throw_on_early_termination: RuntimeError in all processes when one has no inputs left. ValueError where the
-    joinables' groups differ.
+    joinables' groups differ. enable=False: the block does nothing. Other arguments are for the joinables'
+    `join_hook`.
     """
 
     def __init__(

@@ -17,6 +17,8 @@ from .weights import load_weights
 class AlexNet(nn.Module):
     """One-column AlexNet (2014): images (N, 3, H, W), H and W at least 63, usually 224 → scores (N, num_classes).
 
+    dropout: before the two hidden linear layers, of 4096 units.
+
     Source: A. Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, in the form of
     PyTorch's library.
     """
@@ -56,12 +58,13 @@ class AlexNet(nn.Module):
 class AlexNet2012(nn.Module):
     """The network of the paper: images (N, 3, 227, 227) → scores (N, num_classes).
 
-    227x227x3 → 55x55x96 → pool 27x27x96 → 27x27x256 → pool 13x13x256 → 13x13x384 → 13x13x384 → 13x13x256 →
-    pool 6x6x256 → 4096 → 4096 → num_classes. Weights from N(0, 0.01²); the biases of the second, fourth and fifth
+    227x227x3 → 55x55x96 → pool 27x27x96 → 27x27x256 → pool 13x13x256 → 13x13x384 → 13x13x384 → 13x13x256 → pool
+    6x6x256 → 4096 → 4096 → num_classes. Weights from N(0, 0.01²); the biases of the second, fourth and fifth
     convolution and of the hidden linear layers start at 1, the others at 0 (section 5 of the paper).
 
-    width: channels of the first convolution, of which the others are multiples. Source: A. Krizhevsky, I.
-    Sutskever, G. Hinton, "ImageNet classification with deep convolutional neural networks", 2012.
+    width: channels of the first convolution, of which the others are multiples. dropout: before the two hidden
+    linear layers. Source: A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet classification with deep convolutional
+    neural networks", 2012.
     """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5, width: int = 96) -> None:
@@ -107,8 +110,8 @@ class ZFNet(nn.Module):
     """ZFNet: images (N, 3, 224, 224) → scores (N, num_classes).
 
     AlexNet with 7x7 filters at stride 2 in the first layer and stride 2 in the second. `channels` are those of the
-    five convolutions: (96, 256, 384, 384, 256) in the paper's figure 3; its larger variant of section 5.1 has
-    512, 1024 and 512 in the last three.
+    five convolutions: (96, 256, 384, 384, 256) in the paper's figure 3; its larger variant of section 5.1 has 512,
+    1024 and 512 in the last three. hidden: units of the two hidden linear layers, with `dropout` after each.
 
     Source: M. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", 2014.
     """

@@ -37,6 +37,8 @@ class Captioner(nn.Module):
         doubly: λ of the paper's doubly stochastic attention, which asks Σ_t α_ti ≈ 1 (soft attention).
         entropy: λ_e, the weight of the entropy of α, which keeps hard attention looking around.
 
+    embedding, hidden: sizes of the words' vectors and of the decoder. channels: C, for the default encoder.
+
     Source: K. Xu et al., "Show, attend and tell: neural image caption generation with visual attention", 2015.
     """
 

@@ -31,8 +31,8 @@ class Transition(NamedTuple):
 class ReplayMemory:
     """The last `capacity` transitions; `sample` draws some of them without replacement.
 
-    ValueError for a sample of more than there are. Source: L. Lin, "Self-improving reactive agents based on
-    reinforcement learning, planning and teaching", 1992.
+    ValueError for a sample of more than there are. seed: of the draws. Source: L. Lin, "Self-improving reactive
+    agents based on reinforcement learning, planning and teaching", 1992.
     """
 
     def __init__(self, capacity: int, seed: int | None = None) -> None:

@@ -16,6 +16,7 @@ from ..nn import functional as F
 from .weights import load_weights
 
 GoogLeNetOutputs = namedtuple("GoogLeNetOutputs", ["logits", "aux_logits2", "aux_logits1"])
+GoogLeNetOutputs.__doc__ = "What GoogLeNet gives in training: scores (N, num_classes) and those of its auxiliary heads."
 
 
 class BasicConv2d(nn.Module):
@@ -78,6 +79,9 @@ class GoogLeNet(nn.Module):
 
     transform_input: bring images normalised as PyTorch's library does it back to [-1, 1]. Source: C. Szegedy et
     al., "Going deeper with convolutions", 2015, in the form of PyTorch's library (batch norm, 3x3 for the 5x5).
+
+    aux_logits: with two auxiliary heads. init_weights: normal ones of deviation 0.01 (None too); False leaves the
+    layers' own. dropout, dropout_aux: before the last layers.
     """
 
     def __init__(

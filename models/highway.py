@@ -32,6 +32,8 @@ class HighwayLayer(nn.Module):
 class Highway(nn.Module):
     """Linear to `hidden`, `depth` highway layers, linear: (N, in_features) → (N, out_features).
 
+    gate_bias: see `HighwayLayer`.
+
     Source: R. Srivastava, K. Greff, J. Schmidhuber, "Training very deep networks", 2015.
     """
 

@@ -18,6 +18,7 @@ from .googlenet import BasicConv2d, _to_half_range
 from .weights import load_weights
 
 InceptionOutputs = namedtuple("InceptionOutputs", ["logits", "aux_logits"])
+InceptionOutputs.__doc__ = "What Inception3 gives in training: scores (N, num_classes) and those of its auxiliary head."
 Branch = Sequence[tuple[int, int | tuple[int, int]]]  # (out_channels, kernel_size) of convolutions in a row
 
 
@@ -145,8 +146,9 @@ class InceptionAux(nn.Module):
 class Inception3(nn.Module):
     """Images (N, 3, 299, 299) → scores; in training with `aux_logits`, InceptionOutputs(logits, aux_logits).
 
-    transform_input: bring images normalised as PyTorch's library does it back to [-1, 1]. Source: C. Szegedy et
-    al., "Rethinking the inception architecture for computer vision", 2016.
+    transform_input: bring images normalised as PyTorch's library does it back to [-1, 1]. init_weights: normal ones
+    of deviation 0.1, less in the auxiliary head (None too); False leaves the layers' own. dropout: before the last
+    layer. Source: C. Szegedy et al., "Rethinking the inception architecture for computer vision", 2016.
     """
 
     def __init__(

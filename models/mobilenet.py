@@ -37,8 +37,8 @@ def conv_bn(in_channels: int, out_channels: int, kernel_size: int = 3, stride: i
 class MobileNetV1(nn.Module):
     """Images (N, 3, H, W) → scores (N, num_classes); `width_mult` is the paper's α. 4.2 million parameters at α = 1.
 
-    Each layer is a 3x3 per channel and a 1x1. Source: A. Howard et al., "MobileNets: efficient convolutional neural
-    networks for mobile vision applications", 2017.
+    Each layer is a 3x3 per channel and a 1x1. dropout: before the last layer. Source: A. Howard et al.,
+    "MobileNets: efficient convolutional neural networks for mobile vision applications", 2017.
     """
 
     # channels and stride of each separable convolution, table 1

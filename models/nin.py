@@ -24,6 +24,8 @@ def mlpconv(in_channels: int, channels: tuple[int, int, int], kernel_size: int, 
 class NiN(nn.Module):
     """The paper's CIFAR-10 network: images (N, 3, 32, 32) → scores (N, num_classes); 966,986 parameters for 10.
 
+    dropout: after the first two poolings.
+
     Source: M. Lin, Q. Chen, S. Yan, "Network in network", 2014.
     """
 

@@ -66,7 +66,7 @@ def run_episode(model: nn.Module, environment: Any, seed: int | None = None) -> 
     """One episode with actions drawn from the model: log-probabilities, values (of an ActorCritic) and rewards.
 
     environment: with `reset` and `step` as in Gymnasium; `model` gives logits, or (logits, value). Three lists of
-    the episode's length; no values from a `Policy`.
+    the episode's length; no values from a `Policy`. seed: of the environment.
     """
     observation, _ = environment.reset(seed=seed)
     log_probs, values, rewards = [], [], []
@@ -92,8 +92,8 @@ def _standardised(returns: Tensor) -> Tensor:
 def reinforce_loss(log_probs: Sequence[Tensor], rewards: Sequence[float], gamma: float = 0.99) -> Tensor:
     """-Σ_t log π(a_t) Ĝ_t, where Ĝ are the returns of the episode with mean 0 and deviation 1 (a baseline).
 
-    A number. Source: R. Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement
-    learning", 1992.
+    A number. gamma: the discount of `discounted_returns`, G_t = r_t + γ G_{t+1}. Source: R. Williams, "Simple
+    statistical gradient-following algorithms for connectionist reinforcement learning", 1992.
     """
     weights = _standardised(tensor(discounted_returns(rewards, gamma)))
     return -(stack(*log_probs) * weights).sum()
@@ -104,8 +104,8 @@ def actor_critic_loss(
 ) -> Tensor:
     """-Σ_t log π(a_t) (Ĝ_t - V_t) + Σ_t smooth_l1(V_t, Ĝ_t); no gradient flows through V in the first term.
 
-    Ĝ are the returns of the episode with mean 0 and deviation 1. Source: R. Sutton, A. Barto, "Reinforcement
-    learning: an introduction", 2018, section 13.5 (there with one-step returns).
+    Ĝ are the returns of the episode with mean 0 and deviation 1. gamma: the discount γ. Source: R. Sutton, A.
+    Barto, "Reinforcement learning: an introduction", 2018, section 13.5 (there with one-step returns).
     """
     returns, found = _standardised(tensor(discounted_returns(rewards, gamma))), stack(*values)
     advantage = returns - found.detach()

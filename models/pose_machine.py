@@ -37,6 +37,8 @@ class ConvolutionalPoseMachine(nn.Module):
         channels: of the features and inside the stages (128 in the paper).
         kernel_size: of the later stages' convolutions: 11 gives them the reach to see one joint from another.
 
+    in_channels: of the images.
+
     Source: S. Wei, V. Ramakrishna, T. Kanade, Y. Sheikh, "Convolutional pose machines", 2016.
     """
 

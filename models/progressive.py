@@ -43,13 +43,16 @@ class Column(nn.Module):
 class ProgressiveNet(nn.Module):
     """Inputs (N, in_features) and the number of a task → its scores; without a number, of the last task.
 
-    `add_task(out_features)` freezes what there is and adds a column. All columns have hidden layers of the same sizes.
+    `add_task(out_features)` freezes what there is and adds a column. All columns have hidden layers of the same
+    sizes.
 
         net = ProgressiveNet(4, (16, 16))
         net.add_task(3)
         ...                                   # train net.parameters()
         net.add_task(5)                       # the first column is frozen now
         optimizer = optim.Adam(net.trainable())
+
+    adapter: units between the old columns and a layer of the new one, equation 2's V.
 
     Source: A. Rusu et al., "Progressive neural networks", 2016.
     """

@@ -40,6 +40,8 @@ class SelfAttention2d(nn.Module):
 class SAGenerator(nn.Module):
     """Noise (N, z) → images (N, channels, 32, 32) in [-1, 1], with self-attention on maps of 16 x 16.
 
+    width: channels of the last maps, of which the earlier ones have multiples.
+
     Source: H. Zhang, I. Goodfellow, D. Metaxas, A. Odena, "Self-attention generative adversarial networks", 2019.
     """
 
@@ -67,6 +69,8 @@ def _up(in_channels: int, out_channels: int) -> list[nn.Module]:
 
 class SADiscriminator(nn.Module):
     """Images (N, channels, 32, 32) → scores (N,), with self-attention on maps of 16 x 16.
+
+    width: channels of the first maps, of which the later ones have multiples.
 
     Source: H. Zhang, I. Goodfellow, D. Metaxas, A. Odena, "Self-attention generative adversarial networks", 2019.
     """

@@ -16,6 +16,8 @@ from ..nn import functional as F
 class PositionalEncoding(nn.Module):
     """x + PE for x (B, T, d): PE[t, 2i] = sin(t / 10000^(2i/d)), PE[t, 2i+1] the cosine of the same; then dropout.
 
+    d_model: d. max_len: the largest T, ValueError beyond it.
+
     Source: A. Vaswani et al., "Attention is all you need", 2017, section 3.5.
     """
 
@@ -36,14 +38,16 @@ class PositionalEncoding(nn.Module):
 class TranslationTransformer(nn.Module):
     """Source (B, S) and target inputs (B, T), both word numbers → logits (B, T, V).
 
-    The target's inputs are its words one place later, with a start sign before them: teacher forcing. Words equal to
-    `pad` are never looked at and cost nothing. The defaults are the paper's base model.
+    The target's inputs are its words one place later, with a start sign before them: teacher forcing. Words equal
+    to `pad` are never looked at and cost nothing. The defaults are the paper's base model.
 
     Args:
         vocabulary: V, of both languages together.
         pad: the number of the word that fills up short sentences.
         max_len: the longest sentence.
         smoothing: of the labels in `loss`.
+
+    d_model: size of the words' vectors; heads, layers, feed_forward, dropout: of `nn.Transformer`.
 
     Source: A. Vaswani et al., "Attention is all you need", 2017.
     """

@@ -14,6 +14,8 @@ from ..nn import functional as F
 class VAE(nn.Module):
     """Inputs (N, inputs) in [0, 1] → (reconstructions of that shape in (0, 1), μ (N, latent), ln σ² (N, latent)).
 
+    One hidden layer of `hidden` units with ReLU on each side.
+
     Source: D. Kingma, M. Welling, "Auto-encoding variational Bayes", 2014.
     """
 

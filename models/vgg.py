@@ -40,7 +40,8 @@ class VGG(nn.Module):
     """Images (N, 3, H, W), usually 224 x 224 → scores (N, num_classes); weights by Kaiming's rule, fan out.
 
     features: images → maps (N, 512, h, w), brought to 7 x 7 by average pooling; then 4096, 4096, num_classes.
-    Source: K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015.
+    dropout: after the two hidden linear layers. init_weights=False leaves the layers' own. Source: K. Simonyan, A.
+    Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015.
     """
 
     def __init__(

@@ -114,7 +114,8 @@ class YOLOLoss(nn.Module):
     5 · ((x, y) and (√w, √h) of the responsible box) + (confidence - IoU)² of it + 0.5 · confidence² of all others +
     (class probabilities - one-hot)² where there is an object.
 
-    forward(out, targets): `targets` holds for each image a list of (class, x, y, w, h), over the image.
+    forward(out, targets): `targets` holds for each image a list of (class, x, y, w, h), over the image. coord and
+    noobj are the weights 5 and 0.5.
 
     Source: J. Redmon et al., 2016, equation 3.
     """

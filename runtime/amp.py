@@ -51,8 +51,8 @@ class GradScaler:
     `scale(loss).backward()`, then `step(optimizer)`, which leaves the step out where a gradient is Inf or NaN, then
     `update()`: the scale is multiplied by `backoff_factor` after such a round, and by `growth_factor` after
     `growth_interval` rounds without one. `unscale_(optimizer)` before clipping. With enabled=False all of them pass
-    through. Warns and is disabled for device="cuda" where there is no GPU. `get_scale` and `state_dict` wait for the
-    device; nothing else does (see the module for `step`).
+    through. Warns and is disabled for device="cuda" where there is no GPU. `get_scale` and `state_dict` wait for
+    the device; nothing else does (see the module for `step`). init_scale: the first scale.
 
     Source: P. Micikevicius et al., "Mixed precision training", 2018, section 3.2.
     """
@@ -338,8 +338,9 @@ def custom_fwd(
 ) -> Callable[..., Any]:
     """Decorator of a Function's `forward` that is called under autocast.
 
-    With `cast_inputs`, floating tensors are cast to that dtype, and autocast is off inside; without it, `forward` runs
-    in the state that it meets. `custom_bwd` restores that state for `backward`.
+    With `cast_inputs`, floating tensors are cast to that dtype, and autocast is off inside; without it, `forward`
+    runs in the state that it meets. `custom_bwd` restores that state for `backward`. device_type: whose autocast is
+    meant.
     """
     if fwd is None:
         return functools.partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)

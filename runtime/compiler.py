@@ -56,27 +56,27 @@ def disable(fn: Callable[..., Any] | None = None, recursive: bool = True, **othe
 
 
 def allow_in_graph(fn: Any) -> Any:
-    """The function itself."""
+    """The function itself: there is no graph to allow it in."""
     return fn
 
 
 def assume_constant_result(fn: Any) -> Any:
-    """The function itself."""
+    """The function itself, which is called each time."""
     return fn
 
 
 def is_compiling() -> bool:
-    """False."""
+    """False: nothing is compiled here."""
     return False
 
 
 def is_dynamo_compiling() -> bool:
-    """False."""
+    """False: nothing is compiled here."""
     return False
 
 
 def is_exporting() -> bool:
-    """False."""
+    """False: nothing is exported here."""
     return False
 
 
@@ -94,7 +94,10 @@ def cudagraph_mark_step_begin() -> None:
 
 
 class set_stance:
-    """A context and decorator that changes nothing: there is nothing to compile."""
+    """A context and decorator that changes nothing: there is nothing to compile.
+
+    Its arguments are PyTorch's, without effect.
+    """
 
     def __init__(self, stance: str = "default", *, skip_guard_eval_unsafe: bool = False, **others: Any) -> None:
         self.stance = stance

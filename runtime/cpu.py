@@ -32,17 +32,17 @@ __all__ = [
 
 
 def is_available() -> bool:
-    """True."""
+    """True: there is always a CPU."""
     return True
 
 
 def device_count() -> int:
-    """1."""
+    """1: all processors are one device."""
     return 1
 
 
 def current_device() -> str:
-    """'cpu'."""
+    """'cpu', the name of the one device."""
     return "cpu"
 
 

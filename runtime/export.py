@@ -30,10 +30,10 @@ def export(mod: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def save(ep: Any, f: Any, **options: Any) -> None:
-    """NotImplementedError, as `export`."""
+    """NotImplementedError: there is no traced program to write."""
     export(ep)
 
 
 def load(f: Any, **options: Any) -> Any:
-    """NotImplementedError, as `export`."""
+    """NotImplementedError: such a file holds a traced program."""
     export(f)

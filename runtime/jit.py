@@ -74,12 +74,12 @@ class CompilationUnit:
 
 
 def script(obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None, example_inputs: Any = None) -> Any:
-    """The function, class or module itself, uncompiled."""
+    """The function, class or module `obj` itself, uncompiled; the other arguments have no effect."""
     return obj
 
 
 def script_method(fn: Any) -> Any:
-    """The method itself."""
+    """The method itself, uncompiled."""
     return fn
 
 
@@ -112,17 +112,17 @@ def ignore(drop: Any = False, **kwargs: Any) -> Any:
 
 
 def unused(fn: Any) -> Any:
-    """The function itself."""
+    """The function itself: nothing needs leaving out."""
     return fn
 
 
 def export(fn: Any) -> Any:
-    """The method itself."""
+    """The method itself: all methods can be called."""
     return fn
 
 
 def interface(obj: Any) -> Any:
-    """The class itself."""
+    """The class itself, in Python's sense of one."""
     return obj
 
 
@@ -139,17 +139,17 @@ def _script_if_tracing(fn: Any) -> Any:
 
 
 def is_scripting() -> bool:
-    """False."""
+    """False: programs run as Python."""
     return False
 
 
 def is_tracing() -> bool:
-    """False."""
+    """False: programs run as Python."""
     return False
 
 
 def annotate(the_type: Any, the_value: Any) -> Any:
-    """The value itself."""
+    """The value itself; the type is not looked at."""
     return the_value
 
 
@@ -182,7 +182,7 @@ def isinstance(obj: Any, target_type: Any) -> bool:
 
 
 def freeze(mod: Any, preserved_attrs: Any = None, optimize_numerics: bool = True) -> Any:
-    """The module itself; RuntimeError for one in training mode, as in PyTorch."""
+    """The module itself; RuntimeError for one in training mode, as in PyTorch. The other arguments have no effect."""
     if mod.training:
         raise RuntimeError(
             "Freezing is currently only implemented for modules in eval mode. Please call .eval() first."
@@ -191,7 +191,7 @@ def freeze(mod: Any, preserved_attrs: Any = None, optimize_numerics: bool = True
 
 
 def optimize_for_inference(mod: Any, other_methods: Any = None) -> Any:
-    """The module itself."""
+    """The module itself; other_methods has no effect."""
     return mod
 
 
@@ -243,7 +243,7 @@ def enable_onednn_fusion(enabled: bool) -> None:
 
 
 def onednn_fusion_enabled() -> bool:
-    """False."""
+    """False: no ops are fused here."""
     return False
 
 

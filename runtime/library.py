@@ -90,7 +90,10 @@ def custom_op(
     schema: str | None = None,
     tags: Any = None,
 ) -> Any:
-    """The operator of a function, or a decorator that makes one; `ops.<namespace>.<name>` is it too."""
+    """The operator of a function, or a decorator that makes one; `ops.<namespace>.<name>` is it too.
+
+    name: "namespace::name". mutates_args, device_types, schema, tags: PyTorch's, not looked at.
+    """
     return (lambda function: CustomOpDef(name, function)) if fn is None else CustomOpDef(name, fn)
 
 
@@ -103,7 +106,10 @@ def _find(op: Any) -> CustomOpDef:
 
 
 def define(qualname: str, schema: str, *, lib: Any = None, tags: Any = ()) -> None:
-    """Define an operator by name and schema; `impl` implements it."""
+    """Define an operator by name and schema; `impl` implements it.
+
+    qualname: "namespace::name".
+    """
     CustomOpDef(qualname)
 
 
@@ -124,7 +130,10 @@ def register_autograd(op: Any, backward: Callable[..., Any], /, *, setup_context
 
 
 class Library:
-    """A namespace in which a program defines operators (`kind` "DEF", "FRAGMENT") or implements them ("IMPL")."""
+    """A namespace in which a program defines operators (`kind` "DEF", "FRAGMENT") or implements them ("IMPL").
+
+    ns: the namespace. dispatch_key: for what `impl` implements: "", "CPU", "CUDA", ... ("Meta" is left aside).
+    """
 
     def __init__(self, ns: str, kind: str, dispatch_key: str = "") -> None:
         if kind not in ("IMPL", "DEF", "FRAGMENT"):

@@ -16,12 +16,12 @@ __all__ = [
 
 
 def is_available() -> bool:
-    """False."""
+    """False: Meta's accelerators have no backend here."""
     return False
 
 
 def device_count() -> int:
-    """0."""
+    """0: Meta's accelerators have no backend here."""
     return 0
 
 

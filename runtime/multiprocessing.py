@@ -125,7 +125,11 @@ def start_processes(
     daemon: bool = False,
     start_method: str = "spawn",
 ) -> Any:
-    """Run `fn(rank, *args)` in `nprocs` processes. RuntimeError with its traceback where one fails."""
+    """Run `fn(rank, *args)` in `nprocs` processes. RuntimeError with its traceback where one fails.
+
+    join: wait for their end; otherwise what is returned has `join(timeout=None)`, True when all have ended. daemon:
+    they end with this process. start_method: "spawn", "fork" or "forkserver".
+    """
     context: Any = _python.get_context(start_method)
     errors = [context.SimpleQueue() for _ in range(nprocs)]
     processes = [
@@ -149,5 +153,5 @@ def spawn(
     daemon: bool = False,
     start_method: str = "spawn",
 ) -> Any:
-    """`start_processes` in fresh interpreters."""
+    """`start_processes` in fresh interpreters, for functions that can be imported by name."""
     return start_processes(fn, args, nprocs, join, daemon, start_method)

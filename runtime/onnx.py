@@ -20,7 +20,7 @@ _export = export
 
 
 def is_in_onnx_export() -> bool:
-    """False."""
+    """False: models are not exported here."""
     return False
 
 

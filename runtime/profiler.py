@@ -125,6 +125,7 @@ class profile:
     """`with profile() as prof:` times the ops inside; `prof.key_averages().table(sort_by="cpu_time_total")`.
 
     With a `schedule`, `step()` moves on, and `on_trace_ready(prof)` is called after each recorded stretch.
+    activities and other options are PyTorch's, without effect.
     """
 
     def __init__(
@@ -216,7 +217,7 @@ class profile:
 def tensorboard_trace_handler(
     dir_name: str, worker_name: str | None = None, use_gzip: bool = False
 ) -> Callable[[profile], None]:
-    """An `on_trace_ready` that writes each trace to a folder."""
+    """An `on_trace_ready` that writes each trace to a folder, as worker_name.TIME.pt.trace.json, not packed."""
 
     def handler(prof: profile) -> None:
         Path(dir_name).mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,8 @@ def checkpoint(
     """`function(*args, **kwargs)` without keeping its intermediate results: backward computes them again.
 
     Random numbers are drawn again as they were, unless `preserve_rng_state=False`. `use_reentrant` and the options
-    after it are PyTorch's; there is one way here, which serves both.
+    after it are PyTorch's; there is one way here, which serves both. context_fn, determinism_check and debug are
+    PyTorch's, without effect.
 
     Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training deep nets with sublinear memory cost", 2016.
     """

@@ -38,7 +38,7 @@ Loss = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class ChanceReport:
-    """The loss of an untrained network beside that of guessing."""
+    """The `loss` of an untrained network beside that of guessing, `expected`; they agree to `tolerance`, relatively."""
 
     loss: float
     expected: float
@@ -67,7 +67,7 @@ def loss_at_chance(
     num_classes: by default the length of the scores' dimension 1; one score stands for two classes.
 
     inputs and targets: one batch; `loss(scores, targets)`. Source of these checks: A. Karpathy, "A recipe for
-    training neural networks", 2019.
+    training neural networks", 2019. tolerance: how much they may differ, relatively, to be `ok`.
     """
     with no_grad():
         scores = model(inputs)
@@ -128,7 +128,7 @@ def overfit(
 
 @dataclass(frozen=True)
 class RatiosReport:
-    """‖update‖ / ‖weights‖ of each parameter; about 1e-3 is healthy."""
+    """`ratios`: ‖update‖ / ‖weights‖ of each parameter by name; from `low` to `high` (1e-4, 1e-2) is healthy."""
 
     ratios: dict[str, float]
     low: float = 1e-4
@@ -163,7 +163,7 @@ def update_ratios(model: Any, step: Callable[[], Any], biases: bool = False) -> 
 
 @dataclass(frozen=True)
 class DeadUnitsReport:
-    """Of each ReLU: units that gave 0 for every sample, and all units."""
+    """`counts`: of each ReLU by name, (units that gave 0 for every sample, all units)."""
 
     counts: dict[str, tuple[int, int]]
 
@@ -210,7 +210,7 @@ def dead_units(model: Any, inputs: Any) -> DeadUnitsReport:
 
 @dataclass(frozen=True)
 class NormsReport:
-    """The gradient's norm of each parameter, the weights', and the whole gradient's."""
+    """`gradients`, `weights`: the norm of each parameter's gradient and of its weights, by name."""
 
     gradients: dict[str, float]
     weights: dict[str, float]
@@ -241,7 +241,7 @@ def gradient_norms(model: Any) -> NormsReport:
 
 @dataclass(frozen=True)
 class GradientCheckReport:
-    """Of each parameter: how many elements were compared, and the largest relative error."""
+    """`errors`: of each parameter by name, (how many elements were compared, the largest relative error)."""
 
     errors: dict[str, tuple[int, float]]
     h: float
@@ -270,8 +270,9 @@ def check_gradients(
     """Gradients of a model's parameters beside centred differences, on a copy in double precision and in eval mode.
 
     The relative error is |a - n| / max(|a|, |n|), over up to `elements` random elements of each parameter, the loss
-    rescaled where all its gradients are below 1e-9. Elements where both are lost in rounding count as equal. At a kink
-    of the loss the two differ rightly; a smaller h finds out.
+    rescaled where all its gradients are below 1e-9. Elements where both are lost in rounding count as equal. At a
+    kink of the loss the two differ rightly; a smaller h finds out. h: the step of the differences. tolerance: of
+    the relative error. seed: of the choice of elements.
     """
     checked = copy.deepcopy(model).to(float64).eval()
     criterion, source = loss or nn.functional.cross_entropy, generator(seed)

@@ -120,7 +120,7 @@ def precision(input: Any, target: Any, average: str = "binary", num_classes: int
 
     average: "binary" (class 1 of labels 0 and 1), "micro" (all classes' counts together), "macro" (mean over
     classes), "weighted" (by how often a class is there), "none" (an array (K), one per class). ValueError for
-    another one.
+    another one. num_classes: K, as of `confusion_matrix`.
     """
     counts = _counts(input, target, average, num_classes)
     return _averaged(_ratio(counts[0], counts[0] + counts[1]), counts, average)
@@ -230,7 +230,8 @@ def iou(input: Any, target: Any, num_classes: int | None = None, ignore_index: i
     """|A ∩ B| / |A ∪ B| of each class, an array (K); NaN for a class that is neither there nor predicted.
 
     input: labels of the target's shape, or scores with the classes in dimension 1. ignore_index: targets not to
-    judge. Source: P. Jaccard, "The distribution of the flora in the alpine zone", 1912.
+    judge. num_classes: K, as of `confusion_matrix`. Source: P. Jaccard, "The distribution of the flora in the
+    alpine zone", 1912.
     """
     both, found, there = _overlap(input, target, num_classes, ignore_index)
     union = found + there - both
@@ -238,7 +239,10 @@ def iou(input: Any, target: Any, num_classes: int | None = None, ignore_index: i
 
 
 def mean_iou(input: Any, target: Any, num_classes: int | None = None, ignore_index: int | None = None) -> float:
-    """The mean of `iou` over the classes that are there or predicted."""
+    """The mean of `iou` over the classes that are there or predicted.
+
+    Arguments as of `iou`.
+    """
     return float(np.nanmean(iou(input, target, num_classes, ignore_index)))
 
 

@@ -20,8 +20,8 @@ class Progress:
         with Progress(1000, "steps") as progress:
             progress.update(loss=f"{loss:.3f}")
 
-    total: how many there will be: ten lines; None: a line after 1, 2, 5, 10, 20, 50, ... initial: how many are done.
-    Lines go to stderr.
+    total: how many there will be: ten lines; None: a line after 1, 2, 5, 10, 20, 50, ... initial: how many are
+    done. Lines go to stderr. unit: the name of what is counted.
     """
 
     def __init__(self, total: int | None, unit: str = "steps", initial: int = 0) -> None:

@@ -112,5 +112,8 @@ def save_model(model: Any, filename: Any, metadata: Mapping[str, str] | None = N
 
 
 def load_model(model: Any, filename: Any, strict: bool = True, device: Any = "cpu") -> Any:
-    """Read a module's parameters and buffers. Returns (missing names, unexpected names), as `load_state_dict` does."""
+    """Read a module's parameters and buffers. Returns (missing names, unexpected names), as `load_state_dict` does.
+
+    strict: RuntimeError for names that are missing or unexpected.
+    """
     return model.load_state_dict(load_file(filename, device), strict=strict)

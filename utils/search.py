@@ -137,8 +137,9 @@ def random_search(
 ) -> SearchReport:
     """Call `objective(**params)` for random params of `space` (name -> LogUniform, Uniform or Choice).
 
-    Random beats a grid where few parameters matter, for each trial tries new values of all of them (J. Bergstra,
-    Y. Bengio, "Random search for hyper-parameter optimization", 2012). NaN counts as the worst value.
+    Random beats a grid where few parameters matter, for each trial tries new values of all of them (J. Bergstra, Y.
+    Bengio, "Random search for hyper-parameter optimization", 2012). NaN counts as the worst value. trials: how
+    many. mode: "min" or "max" of the objective is better. seed: of the draws, by default from `manual_seed`.
     """
     if trials < 1 or not space:
         raise ValueError("a search needs one trial or more, and a space")
@@ -182,7 +183,10 @@ def coarse_to_fine(
     mode: str = "min",
     seed: int | None = None,
 ) -> SearchReport:
-    """Random search in rounds, each in ranges `shrink` times as wide about the best so far; all are reported."""
+    """Random search in rounds, each in ranges `shrink` times as wide about the best so far; all are reported.
+
+    trials: in each round; the other arguments as of `random_search`.
+    """
     source, ranges = generator(seed), dict(space)
     found: list[Trial] = []
     for _ in range(rounds):

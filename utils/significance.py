@@ -63,7 +63,7 @@ def permutation_test(a: Any, b: Any, permutations: int = 10_000, seed: int | Non
     """The share of random signs of the differences that make their mean as large: no assumption of normality.
 
     All 2ⁿ signs are tried where there are at most `permutations`; otherwise that many are drawn, and p = (hits + 1)
-    / (draws + 1). Source: R. Fisher, "The design of experiments", 1935, section 21.
+    / (draws + 1). seed: of the draws. Source: R. Fisher, "The design of experiments", 1935, section 21.
     """
     d = _differences(a, b)
     n, mean = len(d), float(d.mean())

@@ -56,8 +56,9 @@ class KFold:
 class StratifiedKFold(KFold):
     """k folds with the classes in each as in the whole, to within one sample of a class.
 
-    `split(data, labels)`; ValueError without labels, or for a class of fewer samples than folds. Source: R. Kohavi,
-    "A study of cross-validation and bootstrap for accuracy estimation and model selection", 1995.
+    `split(data, labels)`; ValueError without labels, or for a class of fewer samples than folds. Arguments as of
+    `KFold`. Source: R. Kohavi, "A study of cross-validation and bootstrap for accuracy estimation and model
+    selection", 1995.
     """
 
     def _folds(self, n: int, labels: Any) -> Any:
@@ -107,6 +108,8 @@ def class_weights(labels: Any, num_classes: int | None = None) -> Tensor:
     >>> from chainrule.utils.validation import class_weights
     >>> class_weights([0, 0, 0, 1])
     tensor([0.6667, 2.0000])
+
+    num_classes: K, by default the highest label and 1.
     """
     counts = np.bincount(host(labels).reshape(-1).astype(np.int64), minlength=num_classes or 0)
     if not counts.sum():

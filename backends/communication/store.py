@@ -433,6 +433,8 @@ class TCPStore(Store):
     """A store that the process with `is_master=True` serves at `host_name`:`port` (0: any free one; see `.port`).
 
     wait_for_workers: return when `world_size` processes have come, where that is given. Source of names: PyTorch's.
+    timeout: of its waits, by default 5 minutes. multi_tenant and use_libuv are PyTorch's, without effect;
+    master_listen_fd: a socket that listens already.
     """
 
     def __init__(

@@ -38,6 +38,7 @@ class CUDAGraph:
     """A captured piece of a GPU's work, which `replay` does again on the memory that it was captured with.
 
     Tensors that it reads or leaves must be kept, and changed in place. A tensor of the CPU may not be used within.
+    keep_graph: PyTorch's, without effect.
     """
 
     def __init__(self, keep_graph: bool = False) -> None:
@@ -127,7 +128,8 @@ class CUDAGraph:
 class graph:
     """`with cuda.graph(g):` the block's work becomes the graph `g`, and is not carried out.
 
-    stream: the one to capture; by default a stream for captures alone.
+    stream: the one to capture; by default a stream for captures alone. pool: memory that graphs share, from
+    `graph_pool_handle()` or `CUDAGraph.pool()`. capture_error_mode: see `CUDAGraph.capture_begin`.
     """
 
     default_capture_stream: Any = None
@@ -172,10 +174,11 @@ def make_graphed_callables(
 ) -> Any:
     """Functions or modules whose forward and backward are a CUDA graph each, for use in an otherwise eager step.
 
-    sample_args: for each callable its arguments, tensors on the GPU with the shapes, dtypes and `requires_grad` of the
-    later ones. Several callables share memory: their calls come in the order given, and backward in the reverse one.
-    Results are overwritten by the next call. A module is changed: its `forward` replays in the mode (training or not)
-    that it is in now, and is the former one in the other.
+    sample_args: for each callable its arguments, tensors on the GPU with the shapes, dtypes and `requires_grad` of
+    the later ones. Several callables share memory: their calls come in the order given, and backward in the reverse
+    one. Results are overwritten by the next call. A module is changed: its `forward` replays in the mode (training
+    or not) that it is in now, and is the former one in the other. num_warmup_iters: calls before the capture.
+    allow_unused_input: arguments whose gradient is None are no error. pool: as of `graph`.
     """
     single = not isinstance(callables, tuple)
     if single:

@@ -178,7 +178,7 @@ def default_stream(device: Any = None) -> Stream:
 
 
 def get_stream_from_external(data_ptr: int, device: Any = None) -> Stream:
-    """As `ExternalStream`."""
+    """An `ExternalStream` of this address, `data_ptr`."""
     return ExternalStream(data_ptr, device)
 
 

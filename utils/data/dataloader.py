@@ -58,6 +58,7 @@ class DataLoader(Iterable[Any]):
     generator is what the order and the workers' seeds are drawn from. pin_memory: batches in pinned memory, for a GPU.
 
     The constructor's errors and warnings are PyTorch's.
+    pin_memory_device is too, without effect.
     """
 
     dataset: Any

@@ -135,8 +135,9 @@ class MNIST(VisionDataset):
 
     The four idx files lie in `root`/MNIST/raw (or in `root` itself), packed by gzip or not.
 
-    A sample is (image (28, 28) of uint8, label). Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of
-    handwritten digits", 1998.
+    A sample is (image (28, 28) of uint8, label). train: the training data, otherwise the tests'. transform,
+    target_transform: functions of image and label. download=True is accepted: where files are missing it says where
+    to get them. Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", 1998.
     """
 
     classes = [
@@ -206,6 +207,8 @@ class MNIST(VisionDataset):
 class FashionMNIST(MNIST):
     """Pictures of clothes in MNIST's form, in `root`/FashionMNIST/raw.
 
+    Arguments as of `MNIST`.
+
     Source: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
     algorithms", 2017.
     """
@@ -219,6 +222,8 @@ class FashionMNIST(MNIST):
 
 class KMNIST(MNIST):
     """Handwritten Japanese characters in MNIST's form, in `root`/KMNIST/raw.
+
+    Arguments as of `MNIST`.
 
     Source: T. Clanuwat et al., "Deep learning for classical Japanese literature", 2018.
     """
@@ -234,7 +239,8 @@ _DIGITS = "0123456789"
 class EMNIST(MNIST):
     """Handwritten digits and letters in MNIST's form, in `root`/EMNIST/raw; images are transposed, as in the files.
 
-    split: byclass (62 classes), bymerge and balanced (47), letters (labels from 1 on), digits, mnist.
+    split: byclass (62 classes), bymerge and balanced (47), letters (labels from 1 on), digits, mnist. Other
+    arguments as of `MNIST`.
 
     Source: G. Cohen, S. Afshar, J. Tapson, A. van Schaik, "EMNIST: extending MNIST to handwritten letters", 2017.
     """
@@ -316,11 +322,11 @@ def read_plain_pickle(data: bytes) -> Any:
 class CIFAR10(VisionDataset):
     """Colour images of ten classes, 32 x 32: 50000 for training, 10000 for tests.
 
-    `data` is an array (N, 32, 32, 3) of uint8, `targets` a list. The files lie in `root`/cifar-10-batches-py, or in the
-    archive cifar-10-python.tar.gz in `root`, which is read as it is.
+    `data` is an array (N, 32, 32, 3) of uint8, `targets` a list. The files lie in `root`/cifar-10-batches-py, or in
+    the archive cifar-10-python.tar.gz in `root`, which is read as it is.
 
-    A sample is (image (32, 32, 3) of uint8, label). Source: A. Krizhevsky, "Learning multiple layers of features
-    from tiny images", 2009.
+    A sample is (image (32, 32, 3) of uint8, label). train, transform, target_transform and download as of `MNIST`.
+    Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
     """
 
     base_folder = "cifar-10-batches-py"
@@ -395,6 +401,8 @@ class CIFAR10(VisionDataset):
 
 class CIFAR100(CIFAR10):
     """Colour images of a hundred classes, in `root`/cifar-100-python or cifar-100-python.tar.gz.
+
+    Arguments as of `CIFAR10`.
 
     Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
     """
@@ -489,7 +497,10 @@ class DatasetFolder(VisionDataset):
 
 
 class ImageFolder(DatasetFolder):
-    """Images in one folder per class: `root`/class/.../picture.png, as Pillow images in RGB."""
+    """Images in one folder per class: `root`/class/.../picture.png, as Pillow images in RGB.
+
+    Other arguments as of `DatasetFolder`.
+    """
 
     def __init__(
         self,

@@ -356,7 +356,7 @@ def resized_crop(
     interpolation: Any = InterpolationMode.BILINEAR,
     antialias: bool | None = True,
 ) -> Any:
-    """`crop`, then `resize`."""
+    """`resize(crop(img, top, left, height, width), size)`: GoogLeNet's augmentation for a given part."""
     return resize(crop(img, top, left, height, width), size, interpolation, None, antialias)
 
 
@@ -463,7 +463,8 @@ def perspective(
 ) -> Any:
     """The projective map that takes four points (x, y) of the image to four others.
 
-    Its eight numbers are a least-squares solution of the eight equations that the points give.
+    Its eight numbers are a least-squares solution of the eight equations that the points give. fill: where nothing
+    comes from (0).
     """
     rows, values = [], []
     for (i, j), (u, v) in zip(endpoints, startpoints):

@@ -74,7 +74,10 @@ class CenterCrop(Transform):
 
 
 class Pad(Transform):
-    """Pixels around the image: see `functional.pad`."""
+    """Pixels around the image: see `functional.pad`.
+
+    padding, fill and padding_mode as there.
+    """
 
     shown = ("padding", "fill", "padding_mode")
 
@@ -138,8 +141,8 @@ class RandomCrop(Transform):
 class RandomResizedCrop(Transform):
     """A part with a share of the area in `scale` and width / height in `ratio`, resized: GoogLeNet's augmentation.
 
-    Ten tries; then the largest part in the middle whose ratio is allowed. Source: Szegedy et al., "Going Deeper with
-    Convolutions", 2015, section 6.
+    Ten tries; then the largest part in the middle whose ratio is allowed. size: of the result; interpolation and
+    antialias as of `functional.resize`. Source: Szegedy et al., "Going Deeper with Convolutions", 2015, section 6.
     """
 
     shown = ("size", "scale", "ratio", "interpolation", "antialias")
@@ -222,7 +225,10 @@ def _span(value: Any, name: str) -> list[float]:
 
 
 class RandomRotation(Transform):
-    """Turned by a random angle in degrees: between -degrees and degrees, or between two given ones."""
+    """Turned by a random angle in degrees: between -degrees and degrees, or between two given ones.
+
+    The other arguments as of `functional.rotate`.
+    """
 
     def __init__(
         self,
@@ -255,7 +261,8 @@ class RandomAffine(Transform):
     """A random rotation, translation (shares of width and height), scaling and shear (degrees), about the middle.
 
     degrees: a number d for -d to d, or two. translate (a, b): up to a of the width, b of the height. scale: its
-    range. shear: a number, two (x) or four (x, y). ValueError for values out of range.
+    range. shear: a number, two (x) or four (x, y). ValueError for values out of range. interpolation, fill, center:
+    as of `functional.affine`.
     """
 
     def __init__(
@@ -348,6 +355,8 @@ class RandomPerspective(Transform):
 class ElasticTransform(Transform):
     """Pixels displaced at random: by uniform numbers smoothed with a normal curve of width `sigma`, times `alpha`.
 
+    alpha, sigma: in pixels, one number or (x, y); see `functional.elastic_transform`.
+
     Source: Simard, Steinkraus, Platt, "Best Practices for Convolutional Neural Networks", 2003.
     """
 
@@ -387,7 +396,10 @@ class ElasticTransform(Transform):
 
 
 class RandomResolution(Transform):
-    """With probability p the image scaled down by a random factor in `scale`, and up again: detail is lost."""
+    """With probability p the image scaled down by a random factor in `scale`, and up again: detail is lost.
+
+    See `functional.resize`.
+    """
 
     shown = ("scale", "p", "interpolation")
 

@@ -71,8 +71,9 @@ class RandAugment(_Policy):
     """`num_ops` changes one after another, all at the strength `magnitude` of num_magnitude_bins.
 
     Changes: identity, shears, translations, rotation, brightness, colour, contrast, sharpness, posterize, solarize,
-    autocontrast, equalize, each as likely, of random sign. Source: E. Cubuk, B. Zoph, J. Shlens, Q. Le,
-    "RandAugment: practical automated data augmentation with a reduced search space", 2020.
+    autocontrast, equalize, each as likely, of random sign. interpolation, fill: as of `functional.affine`. Source:
+    E. Cubuk, B. Zoph, J. Shlens, Q. Le, "RandAugment: practical automated data augmentation with a reduced search
+    space", 2020.
     """
 
     shown = ("num_ops", "magnitude", "num_magnitude_bins", "interpolation", "fill")

@@ -14,7 +14,7 @@ __all__ = [*_names, "Identity", "ToDtype", "ToImage", "ToPureTensor"]
 
 
 class Identity(Transform):
-    """The image itself."""
+    """The image itself, unchanged."""
 
     def forward(self, img: Any) -> Any:
         return img

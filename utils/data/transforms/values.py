@@ -118,7 +118,10 @@ class GaussianBlur(Transform):
 
 
 class GaussianNoise(Transform):
-    """Normal noise added, in units of white; `clip` keeps values between black and white."""
+    """Normal noise added, in units of white; `clip` keeps values between black and white.
+
+    mean, sigma: of the noise; see `functional.add_noise`.
+    """
 
     shown = ("mean", "sigma", "clip")
 
@@ -268,7 +271,10 @@ class RandomSolarize(_WithProbability):
 
 
 class RandomAdjustSharpness(_WithProbability):
-    """With probability p sharpened (factor above 1) or smoothed (below)."""
+    """With probability p sharpened (factor above 1) or smoothed (below).
+
+    See `functional.adjust_sharpness`.
+    """
 
     shown = ("sharpness_factor", "p")
 
