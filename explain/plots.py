@@ -1,14 +1,15 @@
 """The pictures: one function for each kind of result, drawn by matplotlib (extra `explain`).
 
 Every function takes tensors (of any device), arrays or lists, and returns the matplotlib `Figure`; none shows it or
-touches pyplot. What is one panel takes `axes=` to be drawn into axes that are there; what is several takes `figure=`,
-a figure or a part of one (`Figure.subfigures`). A picture is kept by `figure.savefig(path)`; a notebook shows it as the
+touches pyplot. What is one panel takes `axes=` to be drawn into axes that are there; what is several takes `figure=`, a
+figure or a part of one (`Figure.subfigures`). A picture is kept by `figure.savefig(path)`; a notebook shows it as the
 last value of a cell.
 
 Colours: what has a sign is drawn from blue through white to red with limits that are symmetric around 0, what has none
 from black to yellow; over an image, red and blue cover it the more the larger the value. Images with values from 0 to 1
 are drawn as they are, others between their least and largest value, over all images of the picture; `limits` says
-otherwise.
+otherwise. title, titles: above the picture, and above each panel. size: the width of a panel in inches. xlabel, ylabel:
+of the axes.
 """
 
 from __future__ import annotations
