@@ -32,7 +32,10 @@ def _average(process_group: Any, tensor: Tensor) -> Future[Tensor]:
 
 
 def allreduce_hook(process_group: Any, bucket: GradBucket) -> Future[Tensor]:
-    """The average, as without a hook."""
+    """The average, as without a hook.
+
+    Σ gradients / P, in the gradients' dtype.
+    """
     return _average(process_group, bucket.buffer())
 
 

@@ -99,7 +99,10 @@ def is_dependent(constraint: Any) -> bool:
 
 
 class _DependentProperty(property, _Dependent):
-    """A property that gives a constraint of the instance, and on the class stands for a dependent one."""
+    """A property that gives a constraint of the instance, and on the class stands for a dependent one.
+
+    fn: what the property gives; is_discrete, event_dim: what is known of it beforehand.
+    """
 
     def __init__(self, fn: Any = None, *, is_discrete: Any = NotImplemented, event_dim: Any = NotImplemented) -> None:
         property.__init__(self, fn)

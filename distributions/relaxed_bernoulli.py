@@ -19,7 +19,8 @@ __all__ = ["LogitRelaxedBernoulli", "RelaxedBernoulli"]
 class LogitRelaxedBernoulli(Chances):
     """The logit of a relaxed Bernoulli number: (logits + logistic noise) / temperature.
 
-    log p(y) = log t + a - 2 log(1 + exp(a)), a = logits - t y, with t the temperature, a number or a tensor.
+    log p(y) = log t + a - 2 log(1 + exp(a)), a = logits - t y, with t the temperature, a number or a tensor. probs or
+    logits: as of `Bernoulli`.
 
     Source: C. Maddison, A. Mnih, Y. Teh, "The concrete distribution: a continuous relaxation of discrete random
     variables", 2017.

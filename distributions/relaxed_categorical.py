@@ -20,7 +20,8 @@ __all__ = ["ExpRelaxedCategorical", "RelaxedOneHotCategorical"]
 class ExpRelaxedCategorical(Distribution):
     """The logarithm of a relaxed one-hot vector: log_softmax((logits + Gumbel noise) / temperature), (..., K).
 
-    log p(y) = log (K - 1)! + (K - 1) log t + Σ log_softmax(logits - t y), with t the temperature.
+    log p(y) = log (K - 1)! + (K - 1) log t + Σ log_softmax(logits - t y), with t the temperature. probs or logits: as
+    of `Categorical`.
 
     Sources: C. Maddison, A. Mnih, Y. Teh, "The concrete distribution: a continuous relaxation of discrete random
     variables", 2017; E. Jang, S. Gu, B. Poole, "Categorical reparameterization with Gumbel-softmax", 2017.

@@ -46,7 +46,10 @@ def broadcast_all(*values: Any) -> tuple[Any, ...]:
 
 
 def logits_to_probs(logits: Tensor, is_binary: bool = False) -> Tensor:
-    """softmax(logits) over the last dimension, or sigmoid(logits) where each stands for itself."""
+    """softmax(logits) over the last dimension, or sigmoid(logits) where each stands for itself.
+
+    is_binary: the latter.
+    """
     return F.sigmoid(logits) if is_binary else F.softmax(logits, -1)
 
 
@@ -62,7 +65,10 @@ def clamp_probs(probs: Tensor) -> Tensor:
 
 
 def probs_to_logits(probs: Tensor, is_binary: bool = False) -> Tensor:
-    """log p, or log(p / (1 - p)) where each stands for itself, of clamped probabilities."""
+    """log p, or log(p / (1 - p)) where each stands for itself, of clamped probabilities.
+
+    is_binary: the latter.
+    """
     p = clamp_probs(probs)
     return p.log() - (-p).log1p() if is_binary else p.log()
 

@@ -55,7 +55,8 @@ class Autoencoder(nn.Module):
 class ConvAutoencoder(nn.Module):
     """Images (N, channels, H, W) → (reconstructions of that shape, codes (N, code, H / 4, W / 4)), 4 | H, W.
 
-    Two strided convolutions, to `width` and to `code` channels, and two transposed ones back.
+    Two strided convolutions, to `width` and to `code` channels, and two transposed ones back. Source: J. Masci, U.
+    Meier, D. Cireşan, J. Schmidhuber, "Stacked convolutional auto-encoders for hierarchical feature extraction", 2011.
     """
 
     def __init__(self, channels: int = 1, width: int = 16, code: int = 4) -> None:

@@ -55,7 +55,8 @@ class GridWorld:
     """A square with walls around: from the top left corner to the bottom right, by up, down, left, right (0 to 3).
 
     Each step costs 1 / (4·size), the goal gives 1; truncated after 4·size steps. The observation is one number per
-    cell, 1 where the agent stands.
+    cell, 1 where the agent stands. After R. Sutton, A. Barto, "Reinforcement learning: an introduction", 2018, example
+    3.5.
     """
 
     actions = 4

@@ -192,6 +192,8 @@ class InceptionV2Block(nn.Module):
 class InceptionV2(nn.Module):
     """BN-Inception: images (N, 3, 224, 224) → scores (N, num_classes); figure 5 of the paper.
 
+    dropout: before the last layer.
+
     Source: S. Ioffe, C. Szegedy, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift", 2015.
     """
@@ -234,7 +236,7 @@ def googlenet(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> G
     """GoogLeNet: 6,624,904 parameters without its auxiliary heads; `weights` is the path of a checkpoint.
 
     As in PyTorch's library, a checkpoint means the form in which its numbers were trained: transform_input=True, and
-    auxiliary heads only if they are asked for.
+    auxiliary heads only if they are asked for. See `GoogLeNet`.
     """
     pretrained = kwargs.pop("pretrained", False)
     wanted = kwargs.get("aux_logits", weights is None)

@@ -88,7 +88,7 @@ class GPT(nn.Module):
     """Tokens (B, T) → logits (B, T, V), and with targets (B, T) the cross entropy (targets of -1 do not count).
 
     The table of words also scores the output (weight tying). Weights start normal with σ = 0.02, those that end a
-    residual branch with 0.02 / √(2 n_layer), biases zero.
+    residual branch with 0.02 / √(2 n_layer), biases zero. config: a `GPTConfig`.
 
     Source: A. Radford et al., "Language models are unsupervised multitask learners", 2019.
     """

@@ -254,8 +254,8 @@ class InceptionReduction(nn.Module):
 class InceptionResNetV2(nn.Module):
     """Images (N, 3, 299, 299) → scores (N, num_classes).
 
-    Stem to 35x35x320; `blocks` = (10, 20, 10) residual blocks at 35x35 (320 channels), 17x17 (1088) and 8x8 (2080);
-    1x1 to 1536 features; 55.8 million parameters.
+    Stem to 35x35x320; `blocks` = (10, 20, 10) residual blocks at 35x35 (320 channels), 17x17 (1088) and 8x8 (2080); 1x1
+    to 1536 features; 55.8 million parameters. dropout: before the last layer.
 
     Source: C. Szegedy et al., "Inception-v4, Inception-ResNet and the impact of residual connections on learning",
     2017.
@@ -320,7 +320,8 @@ class _Mixed5b(nn.Module):
 def inception_v3(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> Inception3:
     """Inception v3: 27,161,264 parameters with its auxiliary head; `weights` is the path of a checkpoint.
 
-    As in PyTorch's library, a checkpoint means transform_input=True, and an auxiliary head unless aux_logits=False.
+    As in PyTorch's library, a checkpoint means transform_input=True, and an auxiliary head unless aux_logits=False. See
+    `Inception3`.
     """
     pretrained = kwargs.pop("pretrained", False)
     wanted = kwargs.get("aux_logits", True)

@@ -42,6 +42,8 @@ class Policy(nn.Module):
 class ActorCritic(nn.Module):
     """Observations → (logits of the actions (..., actions), value (...)): two heads on one body.
 
+    Observations (..., observation_size); `hidden` units with ReLU.
+
     Source: R. Sutton, A. Barto, "Reinforcement learning: an introduction", 2018, chapter 13.
     """
 

@@ -34,10 +34,11 @@ class YOLOHead(nn.Module):
     """Feature maps (N, in_channels, S, S) → (N, S, S, 5·boxes + classes).
 
     The last axis holds (x, y, w, h, confidence) of each box and then the class probabilities: x and y of the centre
-    within the cell, the roots of w and h over the image, all in [0, 1] by a sigmoid; classes by a softmax.
+    within the cell, the roots of w and h over the image, all in [0, 1] by a sigmoid; classes by a softmax. num_classes:
+    C, boxes: B of each cell.
 
-    Source: J. Redmon, S. Divvala, R. Girshick, A. Farhadi, "You only look once: unified, real-time object
-    detection", 2016.
+    Source: J. Redmon, S. Divvala, R. Girshick, A. Farhadi, "You only look once: unified, real-time object detection",
+    2016.
     """
 
     def __init__(self, in_channels: int, num_classes: int, boxes: int = 2) -> None:
@@ -54,8 +55,9 @@ class YOLOHead(nn.Module):
 class YOLO(nn.Module):
     """Images (N, 3, H, W) → the head's (N, S, S, 5·boxes + classes), with S = H / 2^len(channels).
 
-    Convolutions with pooling, `channels` of them, before a `YOLOHead`: smaller than the paper's 24 layers. Source:
-    J. Redmon, S. Divvala, R. Girshick, A. Farhadi, "You only look once: unified, real-time object detection", 2016.
+    Convolutions with pooling, `channels` of them, before a `YOLOHead`: smaller than the paper's 24 layers. Source: J.
+    Redmon, S. Divvala, R. Girshick, A. Farhadi, "You only look once: unified, real-time object detection", 2016.
+    num_classes: C, boxes: B of each cell.
     """
 
     def __init__(

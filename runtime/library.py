@@ -125,7 +125,10 @@ def register_fake(op: Any, func: Callable[..., Any] | None = None, /, *, lib: An
 
 
 def register_autograd(op: Any, backward: Callable[..., Any], /, *, setup_context: Any = None, lib: Any = None) -> None:
-    """Give an operator its gradient: see `CustomOpDef.register_autograd`."""
+    """Give an operator its gradient: see `CustomOpDef.register_autograd`.
+
+    Source: PyTorch's torch.library, whose names these are.
+    """
     _find(op).register_autograd(backward, setup_context=setup_context)
 
 

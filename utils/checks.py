@@ -108,7 +108,8 @@ def overfit(
 ) -> OverfitReport:
     """Train a copy of the model on the first `samples` (5 to 20) until the loss is below `target`; the model is kept.
 
-    optimizer: makes one of the copy's parameters; Adam with a rate of 1e-2 by default.
+    optimizer: makes one of the copy's parameters; Adam with a rate of 1e-2 by default. A model that cannot do that has
+    a fault. Source: A. Karpathy, "A recipe for training neural networks", 2019.
     """
     trained = copy.deepcopy(model)
     criterion = loss or nn.functional.cross_entropy
@@ -228,7 +229,8 @@ class NormsReport:
 def gradient_norms(model: Any) -> NormsReport:
     """After `backward`: ‖gradient‖ and ‖weight‖ per parameter, in order. They show vanishing and exploding gradients.
 
-    Parameters without a gradient are left out. RuntimeError where none has one.
+    Parameters without a gradient are left out. RuntimeError where none has one. Source: R. Pascanu, T. Mikolov, Y.
+    Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
     held = {n: p for n, p in model.named_parameters() if p.grad is not None}
     if not held:

@@ -118,16 +118,19 @@ def _averaged(value: Any, counts: Any, average: str) -> Any:
 def precision(input: Any, target: Any, average: str = "binary", num_classes: int | None = None) -> Any:
     """TP / (TP + FP): how much of what was found is right.
 
-    average: "binary" (class 1 of labels 0 and 1), "micro" (all classes' counts together), "macro" (mean over
-    classes), "weighted" (by how often a class is there), "none" (an array (K), one per class). ValueError for
-    another one. num_classes: K, as of `confusion_matrix`.
+    average: "binary" (class 1 of labels 0 and 1), "micro" (all classes' counts together), "macro" (mean over classes),
+    "weighted" (by how often a class is there), "none" (an array (K), one per class). ValueError for another one.
+    num_classes: K, as of `confusion_matrix`. Source: C. van Rijsbergen, "Information retrieval", 1979, chapter 7.
     """
     counts = _counts(input, target, average, num_classes)
     return _averaged(_ratio(counts[0], counts[0] + counts[1]), counts, average)
 
 
 def recall(input: Any, target: Any, average: str = "binary", num_classes: int | None = None) -> Any:
-    """TP / (TP + FN), the sensitivity: how much of what is there was found. `average` as in `precision`."""
+    """TP / (TP + FN), the sensitivity: how much of what is there was found. `average` as in `precision`.
+
+    Source: C. van Rijsbergen, "Information retrieval", 1979, chapter 7.
+    """
     counts = _counts(input, target, average, num_classes)
     return _averaged(_ratio(counts[0], counts[0] + counts[2]), counts, average)
 
@@ -139,7 +142,10 @@ def specificity(input: Any, target: Any, average: str = "binary", num_classes: i
 
 
 def f1(input: Any, target: Any, average: str = "binary", num_classes: int | None = None) -> Any:
-    """2 · precision · recall / (precision + recall) = 2 TP / (2 TP + FP + FN). `average` as in `precision`."""
+    """2 · precision · recall / (precision + recall) = 2 TP / (2 TP + FP + FN). `average` as in `precision`.
+
+    The harmonic mean of both. Source: C. van Rijsbergen, "Information retrieval", 1979, chapter 7 (1 - E at β = 1).
+    """
     counts = _counts(input, target, average, num_classes)
     return _averaged(_ratio(2 * counts[0], 2 * counts[0] + counts[1] + counts[2]), counts, average)
 
@@ -211,7 +217,10 @@ def precision_recall_curve(score: Any, target: Any) -> tuple[Any, Any, Any]:
 
 
 def average_precision(score: Any, target: Any) -> float:
-    """Σ (Rₙ - Rₙ₋₁) Pₙ over the thresholds: the area under the precision-recall curve in steps, not by trapezoids."""
+    """Σ (Rₙ - Rₙ₋₁) Pₙ over the thresholds: the area under the precision-recall curve in steps, not by trapezoids.
+
+    Of scores (n) and targets (n), as `precision_recall_curve`.
+    """
     precisions, recalls, _ = precision_recall_curve(score, target)
     return float(-(np.diff(recalls) * precisions[:-1]).sum())
 
@@ -260,7 +269,8 @@ def dice(input: Any, target: Any, num_classes: int | None = None, ignore_index: 
 def perplexity(input: Any, target: Any, ignore_index: int = -100) -> float:
     """exp of the mean cross-entropy (nats) of logits (n, K) or (n, K, ...) and target classes (n) or (n, ...).
 
-    ignore_index: targets that do not count. ValueError where the shapes do not fit.
+    ignore_index: targets that do not count. ValueError where the shapes do not fit. Source: F. Jelinek, R. Mercer, L.
+    Bahl, J. Baker, "Perplexity - a measure of the difficulty of speech recognition tasks", 1977.
     """
     logits, wanted = host(input).astype(np.float64), host(target)
     if logits.ndim != wanted.ndim + 1 or logits.shape[:1] + logits.shape[2:] != wanted.shape:

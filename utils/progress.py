@@ -73,7 +73,10 @@ def in_notebook() -> bool:
 
 
 def watcher(total: int | None = None) -> Any:
-    """What shows a recorder's training here: call it with the recorder after each step, `close` it in the end."""
+    """What shows a recorder's training here: call it with the recorder after each step, `close` it in the end.
+
+    total: how many steps there will be.
+    """
     return LivePlot() if in_notebook() else _Lines(total)
 
 

@@ -84,7 +84,10 @@ def write_report(
     summary: str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write `page(...)` to a file, whole or not at all; its folder is made. Returns the path."""
+    """Write `page(...)` to a file, whole or not at all; its folder is made. Returns the path.
+
+    Arguments as of `page`.
+    """
     path = Path(path)
     text = page(history, title, summary=summary, config=config)
     path.parent.mkdir(parents=True, exist_ok=True)

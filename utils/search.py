@@ -66,7 +66,7 @@ class Uniform:
 class LogUniform(Uniform):
     """Numbers whose logarithms are uniform: 1e-5 to 1e-4 is as likely as 1e-2 to 1e-1. For rates and decays.
 
-    ValueError unless 0 < low < high.
+    ValueError unless 0 < low < high. integer: as of `Uniform`.
     """
 
     def _to(self, value: float) -> float:

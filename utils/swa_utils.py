@@ -64,7 +64,10 @@ def get_swa_multi_avg_fn() -> Callable[[Any, Any, Any], None]:
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Tensor, Tensor, Any], Tensor]:
-    """The exponential moving average of one tensor: decay · a + (1 - decay) · p, 0 <= decay <= 1."""
+    """The exponential moving average of one tensor: decay · a + (1 - decay) · p, 0 <= decay <= 1.
+
+    Source: A. Tarvainen, H. Valpola, "Mean teachers are better role models", 2017. ValueError for other decays.
+    """
     decay = _checked(decay)
 
     @no_grad()
@@ -75,7 +78,10 @@ def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Tensor, Tensor, Any], Tens
 
 
 def get_swa_avg_fn() -> Callable[[Tensor, Tensor, Any], Tensor]:
-    """The mean of all so far, of one tensor: a + (p - a) / (n + 1)."""
+    """The mean of all so far, of one tensor: a + (p - a) / (n + 1).
+
+    Source: P. Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018.
+    """
 
     @no_grad()
     def swa_update(averaged_param: Tensor, current_param: Tensor, num_averaged: Any) -> Tensor:

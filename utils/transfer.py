@@ -23,7 +23,8 @@ __all__ = ["cached_features", "freeze", "soft_sharing", "unfreeze"]
 def freeze(module: Any) -> Any:
     """Take a module out of training: requires_grad off and, since statistics move too, eval mode. Returns it.
 
-    `model.train()` sets the mode again; call `freeze` after it.
+    `model.train()` sets the mode again; call `freeze` after it. Source: J. Yosinski, J. Clune, Y. Bengio, H. Lipson,
+    "How transferable are features in deep neural networks?", 2014.
     """
     return module.requires_grad_(False).eval()
 

@@ -29,8 +29,8 @@ class KFold:
     [0, 1, 2, 5, 6] [3, 4]
     [0, 1, 2, 3, 4] [5, 6]
 
-    shuffle: at random, by `seed`. ValueError for fewer than two folds, or more than samples. Source: M. Stone,
-    "Cross-validatory choice and assessment of statistical predictions", 1974.
+    shuffle: at random, by `seed`. ValueError for fewer than two folds, or more than samples. n_splits: k. Source: M.
+    Stone, "Cross-validatory choice and assessment of statistical predictions", 1974.
     """
 
     def __init__(self, n_splits: int = 5, shuffle: bool = False, seed: int | None = None) -> None:
@@ -109,7 +109,8 @@ def class_weights(labels: Any, num_classes: int | None = None) -> Tensor:
     >>> class_weights([0, 0, 0, 1])
     tensor([0.6667, 2.0000])
 
-    num_classes: K, by default the highest label and 1.
+    num_classes: K, by default the highest label and 1. Source: G. King, L. Zeng, "Logistic regression in rare events
+    data", 2001.
     """
     counts = np.bincount(host(labels).reshape(-1).astype(np.int64), minlength=num_classes or 0)
     if not counts.sum():

@@ -22,7 +22,10 @@ def _deprecated(name: str) -> None:
 
 
 class autocast(_autocast):
-    """`chainrule.autocast("cuda", dtype, enabled)`."""
+    """`chainrule.autocast("cuda", dtype, enabled)`.
+
+    cache_enabled: PyTorch's, as there.
+    """
 
     def __init__(self, enabled: bool = True, dtype: Any = float16, cache_enabled: bool = True) -> None:
         _deprecated("autocast")
@@ -30,7 +33,10 @@ class autocast(_autocast):
 
 
 class GradScaler(_GradScaler):
-    """`chainrule.amp.GradScaler("cuda", ...)`."""
+    """`chainrule.amp.GradScaler("cuda", ...)`.
+
+    The arguments are that class's.
+    """
 
     def __init__(
         self,

@@ -155,7 +155,10 @@ class ConcatDataset(Dataset[T_co]):
 
 
 class ChainDataset(IterableDataset[Any]):
-    """IterableDatasets one after another."""
+    """IterableDatasets one after another.
+
+    TypeError for a data set that is no IterableDataset.
+    """
 
     def __init__(self, datasets: Iterable[Dataset[Any]]) -> None:
         self.datasets = datasets

@@ -434,7 +434,7 @@ class DatasetFolder(VisionDataset):
 
     extensions: those of the files that count, or is_valid_file(path) says so. `classes` are the folders' names in
     order, `samples` (path, number of the class) in order of the paths. A class without files is an error unless
-    `allow_empty`.
+    `allow_empty`. transform, target_transform: functions of what `loader` gives and of the number.
     """
 
     def __init__(
@@ -519,7 +519,8 @@ class ImageFolder(DatasetFolder):
 class FakeData(VisionDataset):
     """Random images with random classes, the same for the same index: arrays (H, W, C) of uint8, or (H, W).
 
-    image_size is (C, H, W); sample i is drawn from a generator of the seed i + random_offset.
+    image_size is (C, H, W); sample i is drawn from a generator of the seed i + random_offset. size: how many; the other
+    arguments as of `MNIST`.
     """
 
     def __init__(

@@ -216,6 +216,8 @@ class ClassBalancedSampler(Sampler[int]):
     >>> labels = [0] * 90 + [1] * 10
     >>> Counter(labels[i] for i in ClassBalancedSampler(labels, 20)) == {0: 20, 1: 20}
     True
+
+    See H. He, E. Garcia, "Learning from imbalanced data", 2009.
     """
 
     def __init__(self, labels: Any, num_samples: int | None = None, generator: Generator | None = None) -> None:

@@ -99,7 +99,8 @@ class SummaryWriter:
     """Logs numbers, histograms, pictures and texts of a training into `log_dir`, for TensorBoard.
 
     log_dir: default runs/DATE_TIME_HOST + comment. purge_step: TensorBoard forgets what an earlier run wrote from that
-    step on. max_queue events wait at most flush_secs seconds. `with SummaryWriter() as w:` closes it.
+    step on. max_queue events wait at most flush_secs seconds. `with SummaryWriter() as w:` closes it. filename_suffix:
+    at the end of the files' names.
     """
 
     def __init__(

@@ -94,7 +94,10 @@ class PILToTensor:
 
 
 class ToPILImage:
-    """A tensor (C, H, W) or array (H, W[, C]) as a Pillow image."""
+    """A tensor (C, H, W) or array (H, W[, C]) as a Pillow image.
+
+    mode: as of `functional.to_pil_image`.
+    """
 
     def __init__(self, mode: str | None = None) -> None:
         self.mode = mode
@@ -139,7 +142,8 @@ class Normalize(Transform):
 class LinearTransformation(Transform):
     """(x - mean_vector) @ transformation_matrix of the flattened tensor: whitening, for instance.
 
-    transformation_matrix (D, D), mean_vector (D), D = C H W (ValueError otherwise).
+    transformation_matrix (D, D), mean_vector (D), D = C H W (ValueError otherwise). Whitening of images: A. Krizhevsky,
+    "Learning multiple layers of features from tiny images", 2009, appendix A.
     """
 
     def __init__(self, transformation_matrix: Tensor, mean_vector: Tensor) -> None:

@@ -99,6 +99,8 @@ class Standardize:
     >>> scale = Standardize().fit(train)
     >>> scale(test)
     tensor([[3.]])
+
+    Source: Y. LeCun, L. Bottou, G. Orr, K. Müller, "Efficient backprop", 1998, section 4.3.
     """
 
     def __init__(self, dim: int | tuple[int, ...] | None = None) -> None:

@@ -423,8 +423,8 @@ def affine(
 ) -> Any:
     """Rotation (degrees, clockwise), scaling and shear (degrees) about `center` (x, y), then translation (x, y).
 
-    Shears are by the tangents of their angles, (x, y) or x alone; center: by default the middle; translate: in
-    pixels. fill: where nothing comes from (0). ValueError for a scale that is not positive.
+    Shears are by the tangents of their angles, (x, y) or x alone; center: by default the middle; translate: in pixels.
+    fill: where nothing comes from (0). ValueError for a scale that is not positive. interpolation: nearest or bilinear.
     """
     if scale <= 0:
         raise ValueError("Argument scale should be positive")
@@ -442,7 +442,8 @@ def rotate(
 ) -> Any:
     """The image turned by `angle` degrees, counter-clockwise; `expand`: large enough to hold all of it.
 
-    center: (x, y) from the top left, by default the middle; without effect under `expand`.
+    center: (x, y) from the top left, by default the middle; without effect under `expand`. interpolation and fill as of
+    `affine`.
     """
     matrix, size = _affine_matrix(_from_middle(img, None if expand else center), -angle, (0, 0), 1.0, (0, 0)), None
     if expand:
@@ -464,7 +465,7 @@ def perspective(
     """The projective map that takes four points (x, y) of the image to four others.
 
     Its eight numbers are a least-squares solution of the eight equations that the points give. fill: where nothing
-    comes from (0).
+    comes from (0). interpolation: nearest or bilinear.
     """
     rows, values = [], []
     for (i, j), (u, v) in zip(endpoints, startpoints):
@@ -490,8 +491,9 @@ def elastic_transform(
 ) -> Any:
     """Each pixel from (x, y) + displacement[0, y, x], in units of half the image's width and height (-1 to 1).
 
-    displacement: (1, H, W, 2), a tensor or array (ValueError for other shapes). Source: P. Simard, D. Steinkraus,
-    J. Platt, "Best practices for convolutional neural networks applied to visual document analysis", 2003.
+    displacement: (1, H, W, 2), a tensor or array (ValueError for other shapes). interpolation and fill as of `affine`.
+    Source: P. Simard, D. Steinkraus, J. Platt, "Best practices for convolutional neural networks applied to visual
+    document analysis", 2003.
     """
     array, close = opened(img)
     h, w = array.shape[-2:]
@@ -534,7 +536,7 @@ def _check_factor(name: str, factor: float) -> None:
 def rgb_to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
     """0.2989 R + 0.587 G + 0.114 B, in one channel or in three equal ones.
 
-    TypeError for images of other than 1 or 3 channels. Source: ITU-R BT.601.
+    TypeError for images of other than 1 or 3 channels. num_output_channels: 1 or 3. Source: ITU-R BT.601.
     """
     if num_output_channels not in (1, 3):
         raise ValueError("num_output_channels should be either 1 or 3")
@@ -713,7 +715,10 @@ def gaussian_blur(img: Any, kernel_size: Any, sigma: Any = None) -> Any:
 
 
 def add_noise(img: Any, noise: Any, clip: bool = True) -> Any:
-    """The image plus noise of its shape (..., C, H, W), in units of white; clipped to black and white."""
+    """The image plus noise of its shape (..., C, H, W), in units of white; clipped to black and white.
+
+    noise: a tensor's numbers or an array; clip=False leaves floats beyond.
+    """
     array, close = opened(img)
     white = bound_of(array)
     values = floats(array) + noise * np.float32(white)

@@ -198,7 +198,11 @@ class _Flip(Transform):
 
 
 class RandomHorizontalFlip(_Flip):
-    """With probability p the image mirrored left to right."""
+    """With probability p the image mirrored left to right.
+
+    Source: A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet classification with deep convolutional neural networks",
+    2012.
+    """
 
     def forward(self, img: Any) -> Any:
         return F.hflip(img) if images.uniform() < self.p else img
@@ -227,7 +231,7 @@ def _span(value: Any, name: str) -> list[float]:
 class RandomRotation(Transform):
     """Turned by a random angle in degrees: between -degrees and degrees, or between two given ones.
 
-    The other arguments as of `functional.rotate`.
+    expand, center, interpolation and fill are as of `functional.rotate`.
     """
 
     def __init__(
@@ -318,7 +322,7 @@ class RandomAffine(Transform):
 class RandomPerspective(Transform):
     """With probability p the image seen askew: each corner moves inwards by up to `distortion_scale` / 2 of a side.
 
-    See `functional.perspective`.
+    See `functional.perspective`. interpolation and fill as there.
     """
 
     shown = ("p",)
@@ -355,7 +359,7 @@ class RandomPerspective(Transform):
 class ElasticTransform(Transform):
     """Pixels displaced at random: by uniform numbers smoothed with a normal curve of width `sigma`, times `alpha`.
 
-    alpha, sigma: in pixels, one number or (x, y); see `functional.elastic_transform`.
+    alpha, sigma: in pixels, one number or (x, y); see `functional.elastic_transform`. interpolation and fill as there.
 
     Source: Simard, Steinkraus, Platt, "Best Practices for Convolutional Neural Networks", 2003.
     """
@@ -420,7 +424,10 @@ class RandomResolution(Transform):
 
 
 class FiveCrop(Transform):
-    """The four corners and the middle, a tuple of five images."""
+    """The four corners and the middle, a tuple of five images.
+
+    size: of each; see `functional.five_crop`.
+    """
 
     shown: tuple[str, ...] = ("size",)
 
@@ -433,7 +440,11 @@ class FiveCrop(Transform):
 
 
 class TenCrop(FiveCrop):
-    """`FiveCrop` of the image and of its mirror image."""
+    """`FiveCrop` of the image and of its mirror image.
+
+    size, vertical_flip: as of `functional.ten_crop`. For averages of predictions: A. Krizhevsky, I. Sutskever, G.
+    Hinton, "ImageNet classification with deep convolutional neural networks", 2012, section 4.1.
+    """
 
     shown = ("size", "vertical_flip")
 

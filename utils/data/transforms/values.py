@@ -49,7 +49,8 @@ class ColorJitter(Transform):
 
     A number x is the range [max(0, 1 - x), 1 + x], for hue [-x, x] (at most 0.5); two numbers are the range itself.
 
-    The factors are those of `functional.adjust_brightness` and the others. ValueError for negative ones.
+    The factors are those of `functional.adjust_brightness` and the others. ValueError for negative ones. Source: A.
+    Howard, "Some improvements on deep convolutional neural network based image classification", 2013.
     """
 
     shown = ("brightness", "contrast", "saturation", "hue")
@@ -79,7 +80,10 @@ class ColorJitter(Transform):
 
 
 class Grayscale(Transform):
-    """Luminance, in one channel or in three equal ones."""
+    """Luminance, in one channel or in three equal ones.
+
+    num_output_channels: 1 or 3.
+    """
 
     shown = ("num_output_channels",)
 
@@ -120,7 +124,8 @@ class GaussianBlur(Transform):
 class GaussianNoise(Transform):
     """Normal noise added, in units of white; `clip` keeps values between black and white.
 
-    mean, sigma: of the noise; see `functional.add_noise`.
+    mean, sigma: of the noise; see `functional.add_noise`. Source: C. Bishop, "Training with noise is equivalent to
+    Tikhonov regularization", 1995.
     """
 
     shown = ("mean", "sigma", "clip")
