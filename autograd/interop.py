@@ -163,6 +163,10 @@ def _operand(x: Any) -> Any:
 def _ufunc_method(name: str, how: str, kwargs: dict[str, Any]) -> Callable[..., Any] | None:
     """The function of ours that a ufunc's call, reduce, accumulate or outer is."""
     if how == "__call__":
+        if name == "conjugate":
+            from .seldom import conj
+
+            return conj
         return FUNCTIONS.get(NUMPY_UFUNCS.get(name, ""))
     if how == "reduce" and name in _REDUCED:
         axis, keepdims = kwargs.pop("axis", 0), kwargs.pop("keepdims", False)

@@ -1,4 +1,4 @@
-"""NumPy's linear algebra, grids, margins and comparisons on Tensors; the rest of its functions are in interop.py."""
+"""NumPy's linear algebra, Fourier transforms, grids and comparisons on Tensors; the rest is in interop.py."""
 
 from __future__ import annotations
 
@@ -72,6 +72,74 @@ def _svd(a: Tensor, full_matrices: bool = True, compute_uv: bool = True, hermiti
 @_implements("linalg.multi_dot")
 def _multi_dot(arrays: Any) -> Tensor:
     return _linalg("multi_dot")(_sequence(arrays))
+
+
+# -- Fourier transforms and parts of complex numbers ------------------------------------------------------------------
+
+
+def _fourier(name: str) -> Callable[..., Any]:
+    several = {"2": (-2, -1), "n": None}.get(name[-1], -1)
+
+    def call(a: Tensor, n: Any = None, axis: Any = several, norm: Any = None, **kwargs: Any) -> Tensor:
+        from . import fft
+
+        size, dim = kwargs.pop("s", n), kwargs.pop("axes", axis)
+        if kwargs:
+            raise TypeError(f"np.fft.{name} of a Tensor has no option {', '.join(kwargs)}")
+        return getattr(fft, name)(a, size, dim, norm)
+
+    return call
+
+
+def _shifted(name: str) -> Callable[..., Any]:
+    def call(x: Tensor, axes: Any = None) -> Tensor:
+        from . import fft
+
+        return getattr(fft, name)(x, axes)
+
+    return call
+
+
+for _name in [
+    "fft",
+    "ifft",
+    "rfft",
+    "irfft",
+    "hfft",
+    "ihfft",
+    "fft2",
+    "ifft2",
+    "rfft2",
+    "irfft2",
+    "fftn",
+    "ifftn",
+    "rfftn",
+    "irfftn",
+]:
+    _implements(f"fft.{_name}")(_fourier(_name))
+for _name in ("fftshift", "ifftshift"):
+    _implements(f"fft.{_name}")(_shifted(_name))
+
+
+@_implements("real")
+def _real(val: Tensor) -> Tensor:
+    from . import seldom
+
+    return seldom.real(val)
+
+
+@_implements("imag")
+def _imag(val: Tensor) -> Tensor:
+    from . import seldom
+
+    return seldom.imag(val) if val.is_complex() else F.zeros_like(val)
+
+
+@_implements("angle")
+def _angle(z: Tensor, deg: bool = False) -> Tensor:
+    from . import seldom
+
+    return F.rad2deg(seldom.angle(z)) if deg else seldom.angle(z)
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------

@@ -323,8 +323,8 @@ CALLS = {
 
 
 def test_every_function_of_the_table_is_tested():
-    others = {"shape", "ndim", "size", "empty_like", "allclose", "array_equal"}
-    assert set(CALLS) | others == set(NUMPY_FUNCTIONS)
+    others = {"shape", "ndim", "size", "empty_like", "allclose", "array_equal", "real", "imag", "angle"}
+    assert set(CALLS) | others == {name for name in NUMPY_FUNCTIONS if not name.startswith("fft.")}
 
 
 @pytest.mark.parametrize(("name", "number"), [(n, i) for n, calls in CALLS.items() for i in range(len(calls))])
@@ -339,6 +339,54 @@ def test_shapes():
     assert np.size(x) == 6
     assert np.size(x, 1) == 3
     assert np.empty_like(x).shape == (2, 3)
+
+
+def turned(x):
+    """Complex numbers with the real numbers x."""
+    return x * (1 + 0.5j)
+
+
+@pytest.mark.parametrize("function", [lambda z: np.conj(z) * ARRAY, lambda z: np.conjugate(z).real, np.real, np.imag])
+def test_parts_of_complex_numbers(function):
+    check(lambda x: parts(function(turned(x))))
+
+
+def parts(z):
+    """Real and imaginary parts, one beside the other."""
+    return [np.real(z), np.imag(z)]
+
+
+def test_angles():
+    check(lambda x: np.angle(turned(x) + 0.3j * ARRAY))
+    check(lambda x: np.angle(turned(x), deg=True))
+    assert np.angle(chainrule.tensor([1.0, -1.0])).tolist() == [0, pytest.approx(np.pi)]
+    assert np.imag(tensor()).tolist() == np.zeros((2, 3)).tolist()
+
+
+SHIFTS = [lambda x: np.fft.fftshift(x), lambda x: np.fft.ifftshift(x, axes=1)]
+TRANSFORMS = [f"{i}{r}fft{n}" for i in ("", "i") for r in ("", "r") for n in ("", "2", "n")] + ["hfft", "ihfft"]
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_fourier_transforms(name):
+    function = getattr(np.fft, name)
+    check(lambda x: parts(function(x)))
+    check(lambda x: parts(function(x, norm="ortho")))
+    if name[-1] in "2n":
+        check(lambda x: parts(function(x, s=(2, 4), axes=(1, 0))))
+    else:
+        check(lambda x: parts(function(x, n=4, axis=0)))
+    if "r" not in name and name != "ihfft":
+        check(lambda x: parts(function(turned(x))))
+
+
+def test_fourier_functions_are_all_there():
+    found = {name.removeprefix("fft.") for name in NUMPY_FUNCTIONS if name.startswith("fft.")}
+    assert found == {*TRANSFORMS, "fftshift", "ifftshift"}
+    with raises(TypeError, "no option"):
+        np.fft.fft(tensor(), out=np.zeros((2, 3), complex))
+    for function in SHIFTS:
+        check(function)
 
 
 def test_comparisons_say_yes_or_no():
