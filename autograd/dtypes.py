@@ -17,6 +17,7 @@ from ..backends import np
 __all__ = [
     "BFLOAT16",
     "COMPLEX",
+    "SELDOM",
     "bfloat16",
     "bool_",
     "can_cast",
@@ -77,11 +78,11 @@ class dtype:
                 except ImportError:
                     raise ImportError("bfloat16 needs ml_dtypes: pip install chainrule[bfloat16]") from None
                 self._dtype = np.dtype(ml_dtypes.bfloat16)
-                BFLOAT16.add(self._dtype)
+                _seldom(BFLOAT16, self._dtype)
             else:
                 self._dtype = np.dtype(self.name)
                 if self.is_complex:
-                    COMPLEX.add(self._dtype)
+                    _seldom(COMPLEX, self._dtype)
             _FROM_NUMPY[self._dtype] = self
         return self._dtype
 
@@ -145,11 +146,18 @@ _PYTHON = {float: float64, int: int64, bool: bool_, complex: complex128}
 FLOAT32 = np.dtype("float32")
 #: NumPy's dtype for bfloat16, once a program has asked for it; until then nobody need look for it
 BFLOAT16: set[Any] = set()
-#: NumPy's complex dtypes of which a program has made use; calls look for them only then
+#: NumPy's complex dtypes of which a program has made use
 COMPLEX: set[Any] = set()
+#: both: what the unrolled call paths leave to the general one
+SELDOM: set[Any] = set()
 _COMPLEX_OF = {2: "complex64", 4: "complex64", 8: "complex128"}
 _REAL_OF = {"complex64": "float32", "complex128": "float64"}
 _default: ContextVar[Any] = ContextVar("chainrule_default_dtype", default=FLOAT32)
+
+
+def _seldom(kinds: set[Any], kind: Any) -> None:
+    kinds.add(kind)
+    SELDOM.add(kind)
 
 
 def _by_name(name: str) -> dtype:
@@ -164,12 +172,12 @@ def from_numpy_dtype(kind: Any) -> dtype:
         pass
     kind = np.dtype(kind)
     if kind.name == "bfloat16":
-        BFLOAT16.add(kind)
+        _seldom(BFLOAT16, kind)
         return _FROM_NUMPY.setdefault(kind, bfloat16)
     if kind.isnative and kind in _FROM_NUMPY:
         return _FROM_NUMPY[kind]
     if kind.isnative and kind.name in _REAL_OF:
-        COMPLEX.add(kind)
+        _seldom(COMPLEX, kind)
         return _FROM_NUMPY.setdefault(kind, _ALL[kind.name])
     known = ", ".join(_ALL)
     raise TypeError(f"can't make a tensor of NumPy dtype {kind}; the supported dtypes are {known}")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import storage
-from .dtypes import BFLOAT16, COMPLEX
+from .dtypes import BFLOAT16, COMPLEX, SELDOM
 from .errors import NotDense
 from .modes import DEFAULT, MODES, NO_GRAD
 from .tensor import Node, Tensor, next_serial, wrap
@@ -55,7 +55,7 @@ def unary_path(op: Op) -> Callable[[Any], Any]:
                 parent = input
             elif a.dtype.kind != "f":
                 return general((input,), {})
-        if (BFLOAT16 and a.dtype in BFLOAT16) or (COMPLEX and a.dtype in COMPLEX):
+        if SELDOM and a.dtype in SELDOM:
             return general((input,), {})
         try:
             value = kernels[type(a)](a)
@@ -136,11 +136,7 @@ def binary_path(op: Op, general: Callable[..., Any] | None = None) -> Callable[[
                 b = other
             else:
                 return general((input, other), {})
-            if (
-                (BFLOAT16 and array.dtype in BFLOAT16)
-                or (COMPLEX and array.dtype in COMPLEX)
-                or (not live and array.dtype.kind != "f")
-            ):
+            if (SELDOM and array.dtype in SELDOM) or (not live and array.dtype.kind != "f"):
                 return general((input, other), {})
         except NotDense:
             return general((input, other), {})
@@ -223,7 +219,7 @@ def parametric_path(op: Op) -> Callable[..., Any]:
                 a = input.array
         elif typed and a.dtype.kind != "f":
             return op.apply([input], given(params))
-        if (BFLOAT16 and not view and a.dtype in BFLOAT16) or (COMPLEX and a.dtype in COMPLEX):
+        if SELDOM and a.dtype in SELDOM and not (view and a.dtype in BFLOAT16):
             return op.apply([input], given(params))
         try:
             value = kernels[type(a)](a, *params)
