@@ -157,7 +157,7 @@ class ConcatDataset(Dataset[T_co]):
 class ChainDataset(IterableDataset[Any]):
     """IterableDatasets one after another.
 
-    TypeError for a data set that is no IterableDataset.
+    AssertionError for a data set that is no IterableDataset, as in PyTorch.
     """
 
     def __init__(self, datasets: Iterable[Dataset[Any]]) -> None:
