@@ -80,13 +80,12 @@ def _multi_dot(arrays: Any) -> Tensor:
 def _fourier(name: str) -> Callable[..., Any]:
     several = {"2": (-2, -1), "n": None}.get(name[-1], -1)
 
-    def call(a: Tensor, n: Any = None, axis: Any = several, norm: Any = None, **kwargs: Any) -> Tensor:
+    def call(
+        a: Tensor, n: Any = None, axis: Any = several, norm: Any = None, *, s: Any = None, axes: Any = None
+    ) -> Any:
         from . import fft
 
-        size, dim = kwargs.pop("s", n), kwargs.pop("axes", axis)
-        if kwargs:
-            raise TypeError(f"np.fft.{name} of a Tensor has no option {', '.join(kwargs)}")
-        return getattr(fft, name)(a, size, dim, norm)
+        return getattr(fft, name)(a, n if s is None else s, axis if axes is None else axes, norm)
 
     return call
 
@@ -100,22 +99,8 @@ def _shifted(name: str) -> Callable[..., Any]:
     return call
 
 
-for _name in [
-    "fft",
-    "ifft",
-    "rfft",
-    "irfft",
-    "hfft",
-    "ihfft",
-    "fft2",
-    "ifft2",
-    "rfft2",
-    "irfft2",
-    "fftn",
-    "ifftn",
-    "rfftn",
-    "irfftn",
-]:
+_TRANSFORMS = [f"{i}{r}fft{n}" for i in ("", "i") for r in ("", "r") for n in ("", "2", "n")]
+for _name in (*_TRANSFORMS, "hfft", "ihfft"):
     _implements(f"fft.{_name}")(_fourier(_name))
 for _name in ("fftshift", "ifftshift"):
     _implements(f"fft.{_name}")(_shifted(_name))

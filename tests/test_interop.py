@@ -383,7 +383,7 @@ def test_fourier_transforms(name):
 def test_fourier_functions_are_all_there():
     found = {name.removeprefix("fft.") for name in NUMPY_FUNCTIONS if name.startswith("fft.")}
     assert found == {*TRANSFORMS, "fftshift", "ifftshift"}
-    with raises(TypeError, "no option"):
+    with raises(TypeError, "out="):
         np.fft.fft(tensor(), out=np.zeros((2, 3), complex))
     for function in SHIFTS:
         check(function)
