@@ -101,7 +101,7 @@ class SequentialLR(_Combined):
 
 
 class ChainedScheduler(_Combined):
-    """All `schedulers` at once: each goes on from the rates that the one before has set, so that factors multiply.
+    """All the `schedulers` at once: each goes on from the rates that the one before has set, so that factors multiply.
 
     Of one optimizer, by default the first schedule's; ValueError for others, for none, and for ReduceLROnPlateau.
     """
