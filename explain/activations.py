@@ -14,12 +14,12 @@ from ..autograd.ops.attention import attention_weights
 from ..autograd.watch import seen
 from ..utils.images import make_grid
 from .inputs import arguments
-from .scope import layer_of, looking
+from .scope import Layer, copied, layer_of, looking, said
 
 __all__ = ["activations", "attention_maps", "attention_rollout", "gallery", "kernels"]
 
 #: one layer or several, by name or as the module itself
-Layers = nn.Module | str | Iterable[nn.Module | str] | None
+Layers = Layer | Iterable[Layer] | None
 
 
 class _Run:
@@ -114,7 +114,7 @@ def activations(model: nn.Module, inputs: Any, layers: Layers = None) -> dict[st
             for name, part in _parts(output, run.names[module]):
                 found.append((name, part.detach().clone()))  # what comes next may work in place
 
-    given, named = arguments(inputs)
+    given, named = copied(arguments(inputs))
     with _following(model, dict.fromkeys(chosen) or model.modules(), keep) as run:
         model(*given, **named)
     missing = [run.names[module] for module in chosen if module not in called]
@@ -128,7 +128,7 @@ def activations(model: nn.Module, inputs: Any, layers: Layers = None) -> dict[st
 
 def kernels(
     model: nn.Module,
-    layer: nn.Module | str | None = None,
+    layer: Layer | None = None,
     *,
     shape: Sequence[int] | None = None,
     normalize: str | None = None,
@@ -147,8 +147,9 @@ def kernels(
     with looking(model), no_grad():
         weight = getattr(module, "weight", None)
         if not isinstance(weight, Tensor) or weight.dim() < 2:
-            what = "no convolution: name a layer" if layer is None else "there no matrix of weights"
-            raise ValueError(f"{type(model).__name__} has {what}")
+            if layer is None:
+                raise ValueError(f"{type(model).__name__} has no convolution: name a layer")
+            raise ValueError(f"layer {said(layer)} has no matrix of weights")
         weight = weight.detach().clone()
     if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         weight = weight.transpose(0, 1)
@@ -207,7 +208,7 @@ def attention_maps(model: nn.Module, inputs: Any, layers: Layers = None) -> dict
         if weights is not None:
             found.append((module, weights.detach()))
 
-    given, named = arguments(inputs)
+    given, named = copied(arguments(inputs))
     with _following(model, _may_attend(model, chosen)) as run, seen(look):
         model(*given, **named)
     attending = {module for module, _ in found}

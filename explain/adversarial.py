@@ -6,6 +6,7 @@ inputs' precision, the gradient is 0, and an attack by gradients stays where it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -112,7 +113,7 @@ class _Euclidean:
     def draw(self, like: Tensor, generator: Any) -> Tensor:
         """Even in the ball of d dimensions: an even direction, and a radius of ε U^(1/d)."""
         direction = self.direction(FUNCTIONS["empty_like"](like).normal_(generator=generator))
-        radius = like.new_empty(len(like)).uniform_(generator=generator) ** (len(like) / like.numel())
+        radius = like.new_empty(len(like)).uniform_(generator=generator) ** (1 / (math.prod(like.shape[1:]) or 1))
         return self.epsilon * direction * _for_each(radius, like)
 
     def direction(self, g: Tensor) -> Tensor:
@@ -156,7 +157,7 @@ def _classes(model: nn.Module, inputs: Tensor, labels: Any, targeted: bool) -> T
         if targeted:
             raise ValueError("a targeted attack needs the classes that the inputs are to be taken for")
         with no_grad():
-            return model(inputs.clone()).argmax(1)
+            return _scores(model(inputs.clone())).argmax(1)
     found = (
         labels.to(inputs.device) if isinstance(labels, Tensor) else FUNCTIONS["tensor"](labels, device=inputs.device)
     )
@@ -167,11 +168,20 @@ def _classes(model: nn.Module, inputs: Tensor, labels: Any, targeted: bool) -> T
     return found
 
 
+def _scores(output: Any) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"the model gives a {type(output).__name__}, not a tensor of scores: name the labels, and what they "
+            "cost by loss=(output, labels) -> (N,)"
+        )
+    return output
+
+
 def _gradient(model: nn.Module, inputs: Tensor, classes: Tensor, loss: Loss | None, targeted: bool) -> Tensor:
     """Uphill in the loss, or downhill where the classes are those to be reached; of each sample's own loss."""
     x = leaf(inputs)
     output = model(x.clone())  # a model may change its input
-    costs = F.cross_entropy(output, classes, reduction="sum") if loss is None else loss(output, classes).sum()
+    costs = F.cross_entropy(_scores(output), classes, reduction="sum") if loss is None else loss(output, classes).sum()
     (g,) = grad(costs, x)
     return -g if targeted else g
 
@@ -194,8 +204,9 @@ def adversarial_patch(
 
     argmin E[-log p(target | image with the patch)], by Adam over random images of `inputs`, `batch` in a step, and
     random places; it is moved, not turned or scaled. Returns the patch and `apply(images, places=None, *,
-    generator=None)`, see `apply_patch`. ValueError for a patch larger than the images.
-    Source: T. Brown, D. Mané, A. Roy, M. Abadi, J. Gilmer, "Adversarial patch", 2017.
+    generator=None)`, see `apply_patch`. ValueError for a patch larger than the images. size: h = w, or (h, w). bounds:
+    of a pixel. watch: `watch(step, patch, terms)` is called in each step. Source: T. Brown, D. Mané, A. Roy, M. Abadi,
+    J. Gilmer, "Adversarial patch", 2017.
     """
     images = _checked(inputs, 0.0, bounds)
     if images.dim() != 4:

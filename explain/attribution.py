@@ -12,16 +12,14 @@ from .. import nn
 from ..autograd import FUNCTIONS, Tensor, no_grad
 from ..backends import np
 from .entry import Entry, gradients
-from .scope import Looking, looking
+from .scope import Layer, Looking, looking
 from .scores import Target
 
 __all__ = ["input_x_gradient", "integrated_gradients", "saliency", "smooth_grad"]
 
-Layer = nn.Module | str | None
-
 
 def saliency(
-    model: nn.Module, inputs: Any, target: Target = None, *, absolute: bool = True, layer: Layer = None
+    model: nn.Module, inputs: Any, target: Target = None, *, absolute: bool = True, layer: Layer | None = None
 ) -> Any:
     """|∂score/∂x|, of the inputs' shape: what changes the score most where it is changed least.
 
@@ -34,8 +32,10 @@ def saliency(
     return entry.result([g.abs() if absolute else g for g in found])
 
 
-def input_x_gradient(model: nn.Module, inputs: Any, target: Target = None, *, layer: Layer = None) -> Any:
+def input_x_gradient(model: nn.Module, inputs: Any, target: Target = None, *, layer: Layer | None = None) -> Any:
     """x · ∂score/∂x, of the inputs' shape; their sum is the score itself where it is linear in x.
+
+    layer: of this layer's output instead.
 
     Source: A. Shrikumar, P. Greenside, A. Shcherbina, A. Kundaje, "Not just a black box: learning important features
     through propagating activation differences", 2016.
@@ -57,14 +57,14 @@ def smooth_grad(
     squared: bool = False,
     batch: int = 64,
     generator: Any = None,
-    layer: Layer = None,
+    layer: Layer | None = None,
 ) -> Any:
     """The mean of ∂score/∂x over `samples` inputs x + σε, ε normal, σ = noise · (max x - min x) of each sample.
 
     The class is the one that the input itself has, where no target is named. absolute: the mean's absolute value.
-    squared: the mean of the squares. batch: about how many inputs the model gets at once. Sources: D. Smilkov et al.,
-    "SmoothGrad: removing noise by adding noise", 2017; S. Hooker et al., "A benchmark for interpretability methods in
-    deep neural networks", 2019 (squares).
+    squared: the mean of the squares. batch: about how many inputs the model gets at once. layer: of this layer's output
+    instead. Sources: D. Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017; S. Hooker et al., "A
+    benchmark for interpretability methods in deep neural networks", 2019 (squares).
     """
     if samples < 1 or noise < 0:
         raise ValueError(f"smooth_grad takes samples of 1 or more and noise of 0 or more, not {samples} and {noise}")
@@ -106,7 +106,7 @@ def integrated_gradients(
     method: str = "gausslegendre",
     batch: int = 64,
     return_delta: bool = False,
-    layer: Layer = None,
+    layer: Layer | None = None,
 ) -> Any:
     """(x - x') · ∫₀¹ ∂score/∂x (x' + α (x - x')) dα, of the inputs' shape.
 
@@ -117,13 +117,13 @@ def integrated_gradients(
 
     baselines: x', where nothing is to be seen: a number, a tensor that broadcasts against the inputs, a tuple of those
     for several inputs; None: zeros. method: "gausslegendre", "riemann_left", "riemann_middle", "riemann_right" or
-    "riemann_trapezoid". batch: about how many inputs the model gets at once.
+    "riemann_trapezoid". batch: about how many inputs the model gets at once. layer: of this layer's output instead.
     Source: M. Sundararajan, A. Taly, Q. Yan, "Axiomatic attribution for deep networks", 2017.
     """
     places, weights = _rule(method, steps)
     with looking(model) as look:
         entry, ends = _unrecorded(look, model, inputs, target, layer)
-        starts = [_baseline(given, x) for given, x in zip(entry.given(baselines), ends, strict=True)]
+        starts = entry.filled("a baseline", baselines)
         means = [FUNCTIONS["zeros_like"](x) for x in ends]
         for first, last in entry.parts(steps, batch):
             stacks = []
@@ -161,14 +161,3 @@ def _rule(method: str, steps: int) -> tuple[list[float], list[float]]:
         return ((places + 1) / 2).tolist(), (weights / 2).tolist()
     known = ", ".join(["gausslegendre", *shifts, "riemann_trapezoid"])
     raise ValueError(f"there is no rule {method!r} for the integral; there are {known}")
-
-
-def _baseline(given: Any, x: Tensor) -> Tensor:
-    if given is None:
-        return FUNCTIONS["zeros_like"](x)
-    if not isinstance(given, Tensor):
-        return FUNCTIONS["full_like"](x, given)
-    try:
-        return given.detach().to(x).expand_as(x)
-    except RuntimeError:
-        raise ValueError(f"a baseline {tuple(given.shape)} for inputs {tuple(x.shape)}: it has to broadcast") from None

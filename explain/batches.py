@@ -23,6 +23,8 @@ def batches(data: Any, size: int, device: Any = None) -> Iterator[tuple[Tensor, 
     data: a tensor of inputs, a pair (inputs, targets) of tensors, a Dataset whose samples are inputs or tuples that
     begin with (input, target), or batches of either, such as a DataLoader gives. TypeError for anything else.
     """
+    if size < 1:
+        raise ValueError(f"batches of {size} samples; one at least is needed")
 
     def placed(x: Any) -> Any:
         return x if device is None or not isinstance(x, Tensor) else x.to(device)

@@ -23,11 +23,12 @@ def confusion(model: nn.Module, data: Any, *, num_classes: int | None = None, ba
     as there are scores. The model runs in evaluation mode. ValueError for data without classes, or classes beyond K.
     """
     answers, wanted = [], []
-    with looking(model), no_grad():
+    with looking(model) as look, no_grad():
+        run = look.until(model, [None], tensors=True)
         for inputs, classes in batches(data, batch, place_of(model)):
             if classes is None:
                 raise ValueError("a confusion of classes needs data with classes: a pair (inputs, classes)")
-            output = model(inputs)
+            (output,) = run(inputs)
             single = output.dim() == 1 or output.shape[1] == 1
             answers.append((output.reshape(len(inputs)) > 0).long() if single else output.argmax(1))
             wanted.append(classes.reshape(answers[-1].shape))

@@ -9,14 +9,12 @@ from ..autograd import FUNCTIONS, Tensor, no_grad
 from ..backends import np
 from ..utils.reports import host
 from .batches import batches, place_of
-from .scope import looking
+from .scope import Layer, looking
 
 __all__ = ["codes", "pca", "tsne"]
 
 
-def codes(
-    model: nn.Module, data: Any, layer: nn.Module | str | None = None, *, targets: bool = False, batch: int = 64
-) -> Any:
+def codes(model: nn.Module, data: Any, layer: Layer | None = None, *, targets: bool = False, batch: int = 64) -> Any:
     """What a layer (None: the model) gives for each sample, flattened: (N, features), on the model's device.
 
     data: a tensor of inputs (N, ...), a pair (inputs, targets), a Dataset or a DataLoader. targets: return the pair
@@ -26,14 +24,10 @@ def codes(
     """
     rows, wanted = [], []
     with looking(model) as at, no_grad():
-        run = at.until(model, [layer])
+        run = at.until(model, [layer], tensors=True)
         for inputs, answers in batches(data, batch, place_of(model)):
             (output,) = run(inputs)
-            if not isinstance(output, Tensor):
-                raise TypeError(
-                    f"the layer gives a {type(output).__name__}, not a tensor: name one that gives a tensor"
-                )
-            rows.append(output.detach().clone().reshape(len(inputs), -1))
+            rows.append(output.detach().reshape(len(inputs), -1))
             wanted.append(answers)
     if not rows:
         raise ValueError("there are no samples in the data")

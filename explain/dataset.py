@@ -12,7 +12,7 @@ from ..utils.data import DataLoader, Dataset
 from .batches import batches, place_of
 from .descent import counted
 from .receptive_field import receptive_field
-from .scope import looking
+from .scope import Layer, looking
 from .scores import Target, scores
 
 __all__ = ["TopInputs", "top_inputs"]
@@ -34,7 +34,7 @@ class TopInputs(NamedTuple):
 def top_inputs(
     model: nn.Module,
     data: Tensor | Dataset | DataLoader | Iterable[Any],
-    layer: nn.Module | str | None = None,
+    layer: Layer | None = None,
     unit: Target = 0,
     *,
     k: int = 9,
@@ -61,7 +61,7 @@ def top_inputs(
     with looking(model) as look, no_grad(), counted(total, progress) as tick:
         run = look.until(model, [layer])
         for inputs, _ in batches(data, batch, place_of(model)):
-            values, places = _answers(run(inputs.clone())[0], unit)  # a model may change its input
+            values, places = _answers(run(inputs)[0], unit)
             indices = FUNCTIONS["arange"](seen, seen + len(inputs), device=inputs.device)
             found = [inputs, values, indices, places]
             if best:

@@ -16,14 +16,15 @@ from ..nn import functional as F
 from ..optim import LBFGS, Adam
 from ..optim.lr_scheduler import CosineAnnealingLR
 from ..utils.progress import Progress
+from .scope import leaf
 
 __all__ = [
     "Bounds",
     "Watch",
+    "beginning",
     "blurred",
     "counted",
     "descend",
-    "noise",
     "octave_sizes",
     "relative",
     "resized",
@@ -127,10 +128,25 @@ def relative(found: Tensor, wanted: Tensor) -> Tensor:
     return (((found - wanted) ** 2).flatten(1).sum(1) / size.where(size > 0, 1)).sum()
 
 
-def noise(like: Tensor, shape: Sequence[int], bounds: Bounds, generator: Any = None) -> Tensor:
-    """A leaf of little noise about 0, or about the middle of the bounds, of that tensor's dtype and device."""
+def beginning(
+    start: Tensor | None,
+    shape: Sequence[int] | None,
+    *,
+    count: int,
+    like: Tensor,
+    bounds: Bounds,
+    generator: Any,
+) -> Tensor:
+    """A leaf to begin with: the start, or little noise about 0, or about the middle of the bounds, `count` times shape.
+
+    Noise has the dtype and the device of `like`. TypeError where neither is given.
+    """
+    if start is not None:
+        return leaf(start)
+    if shape is None:
+        raise TypeError("give the shape of one input, of one code where there is a decoder, or a start")
     middle, deviation = (0.0, 0.01) if bounds is None else ((bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 100)
-    return like.detach().new_empty(tuple(shape)).normal_(middle, deviation, generator=generator).requires_grad_()
+    return leaf(like.new_empty(count, *shape).normal_(middle, deviation, generator=generator))
 
 
 def shifts(image: Tensor, jitter: int, steps: int, generator: Any = None) -> list[tuple[int, int]]:
@@ -146,8 +162,8 @@ def shifts(image: Tensor, jitter: int, steps: int, generator: Any = None) -> lis
 
 
 def shifted(image: Tensor, shift: tuple[int, int]) -> Tensor:
-    """The image rolled down and to the right; what leaves on one side comes back on the other. Always a copy."""
-    return image.clone() if shift == (0, 0) else FUNCTIONS["roll"](image, shift, (-2, -1))
+    """The image rolled down and to the right; what leaves on one side comes back on the other."""
+    return image if shift == (0, 0) else FUNCTIONS["roll"](image, shift, (-2, -1))
 
 
 def octave_sizes(image: Tensor, octaves: int, scale: float) -> list[tuple[int, ...]]:

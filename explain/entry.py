@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import nn
 from ..autograd import FUNCTIONS, Tensor, grad
-from .scope import Looking, layer_of, leaf
+from .scope import Layer, Looking, copied, layer_of, leaf, tensor_of
 from .scores import Target, scores, settled
 
 __all__ = ["Entry", "gradients"]
@@ -30,14 +29,14 @@ class Entry:
         model: Any,
         inputs: Any,
         target: Target,
-        layer: nn.Module | str | None = None,
+        layer: Layer | None = None,
         integers: bool = False,
     ) -> None:
         self._model = model
         self._several = isinstance(inputs, (tuple, list)) and layer is None
         self._inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         self._places = [i for i, x in enumerate(self._inputs) if isinstance(x, Tensor) and x.is_floating_point()]
-        self._layer = layer is not None
+        self._layer = layer
         #: what the layer's output is replaced by; None: take the output down
         self._replacement: Tensor | None = None
         self._calls = 0
@@ -53,53 +52,46 @@ class Entry:
                 self.values = [leaf(self._inputs[i]) for i in self._places or [0]]
             output = model(*self._arguments(self.values))
         else:
-            look.hook(layer_of(model, layer), self._pass)
+            look.hook(layer_of(model, layer), lambda module, arguments, output: self._pass(output))
             output = model(*self._arguments())
             if self._calls != 1:
                 raise ValueError(f"the layer to explain is called once in a run of the model, not {self._calls} times")
         self.target = settled(output, target)
-        self.score = self._checked(scores(output, self.target))
+        self.score = scores(output, self.target)
         n = len(self.score)
+        given = len(self.values[0]) if self.values[0].dim() else 0
+        if layer is None and not callable(self.target) and n != given:
+            raise ValueError(
+                f"{n} scores of {given} inputs: the first dimension is that of the samples; for one, x[None]"
+            )
         whole = len(self._inputs) == 1 or (layer is None and len(self._places) == len(self._inputs))
         batches = all(isinstance(x, Tensor) and x.dim() and len(x) == n for x in (*self._inputs, *self.values))
         #: whether variants of the samples can be put together to one larger batch
         self.joinable = whole and batches and not callable(target)
 
-    def _pass(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Tensor:
+    def _pass(self, output: Any) -> Tensor:
+        """What goes on in the place of the layer's output; its first one is taken down."""
         self._calls += 1
         if self._replacement is None:
-            if not isinstance(output, Tensor):
-                raise TypeError(
-                    f"the layer gives a {type(output).__name__}, not a tensor: name one that gives a tensor"
-                )
-            if self._calls == 1:
-                self.values = [leaf(output)]
-            self._replacement = self.values[0]
+            self._replacement = leaf(tensor_of(output, self._model, self._layer))
+            self.values = [self._replacement]
         return self._replacement.clone()  # which an op in place may change
 
     def _arguments(self, values: Sequence[Tensor] = (), copies: int = 1) -> list[Any]:
         """The model's arguments, with these values in their places. Copies, as the model may write into them."""
-        arguments = [x.clone() if isinstance(x, Tensor) else x for x in self._inputs]
+        arguments = list(copied(self._inputs))
         if copies > 1:
             arguments = [x.repeat(copies, *(1,) * (x.dim() - 1)) for x in arguments]
         for place, value in zip(self._places, values, strict=False):
             arguments[place] = value.clone()
         return arguments
 
-    def _checked(self, score: Tensor) -> Tensor:
-        n = len(self.values[0]) if self.values[0].dim() else 0
-        if not self._layer and not callable(self.target) and len(score) != n:
-            raise ValueError(
-                f"{len(score)} scores of {n} inputs: the first dimension is that of the samples; for one, x[None]"
-            )
-        return score
-
     def at(self, values: Sequence[Tensor], copies: int = 1) -> Tensor:
         """The scores of other values; with copies, of the samples that many times over, one batch behind another."""
         target = self.target
         if copies > 1 and not isinstance(target, int | tuple | None):
             target = FUNCTIONS["as_tensor"](target).repeat(copies)
-        if not self._layer:
+        if self._layer is None:
             return scores(self._model(*self._arguments(values)), target)
         self._replacement = values[0]
         return scores(self._model(*self._arguments(copies=copies)), target)
@@ -125,13 +117,25 @@ class Entry:
             answers[place] = tensor
         return tuple(answers)
 
-    def given(self, options: Any) -> list[Any]:
-        """An option for each value: one for all, or in the form of the inputs."""
-        if not self._several or not isinstance(options, (tuple, list)):
-            return [options] * len(self.values)
-        if len(options) != len(self._inputs):
-            raise ValueError(f"{len(options)} values for {len(self._inputs)} inputs")
-        return [options[i] for i in self._places]
+    def filled(self, what: str, given: Any) -> list[Tensor]:
+        """Tensors like the values, filled with a number or with a tensor that broadcasts; None is 0.
+
+        given: one for all, or in the form of the inputs.
+        """
+        each = [given] * len(self.values)
+        if self._several and isinstance(given, (tuple, list)):
+            if len(given) != len(self._inputs):
+                raise ValueError(f"{len(given)} values for {len(self._inputs)} inputs")
+            each = [given[i] for i in self._places]
+        return [_filled(what, 0 if one is None else one, x) for one, x in zip(each, self.values, strict=True)]
+
+
+def _filled(what: str, given: Any, x: Tensor) -> Tensor:
+    tensor = (given.detach() if isinstance(given, Tensor) else x.new_tensor(given)).to(x)
+    try:
+        return tensor.expand_as(x)
+    except RuntimeError:
+        raise ValueError(f"{what} {tuple(tensor.shape)} for inputs {tuple(x.shape)}: it has to broadcast") from None
 
 
 def gradients(score: Tensor, values: Sequence[Tensor]) -> list[Tensor]:

@@ -9,7 +9,7 @@ from .. import nn
 from ..autograd import Tensor
 from ..nn import functional as F
 from .entry import Entry, gradients
-from .scope import looking
+from .scope import Layer, looking
 from .scores import Target
 
 __all__ = ["grad_cam"]
@@ -22,7 +22,7 @@ def grad_cam(
     inputs: Any,
     target: Target = None,
     *,
-    layer: nn.Module | str,
+    layer: Layer,
     size: str | int | Sequence[int] | None = None,
     relu: bool = True,
 ) -> Tensor:
@@ -51,4 +51,6 @@ def grad_cam(
             raise ValueError(f"an input {tuple(given.shape)} has not the {places} dimensions of the layer's places")
         size = given.shape[-places:]
     sizes = [size] * places if isinstance(size, int) else list(size)
+    if len(sizes) != places or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(f'a size is {places} sizes of 1 or more, one for all, "input" or None, not {size!r}')
     return F.interpolate(heat[:, None], sizes, mode=_MODES[places], align_corners=False)[:, 0]

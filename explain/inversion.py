@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import nn
 from ..autograd import Tensor, no_grad
-from .descent import Bounds, Watch, descend, noise, relative, shifted, shifts, total_variation
-from .scope import leaf, looking
+from .descent import Bounds, Watch, beginning, descend, relative, shifted, shifts, total_variation
+from .scope import Layer, leaf, looking
 
 __all__ = ["invert"]
 
@@ -17,7 +17,7 @@ __all__ = ["invert"]
 def invert(
     model: nn.Module,
     representation: Tensor | None = None,
-    layer: nn.Module | str | None = None,
+    layer: Layer | None = None,
     *,
     image: Tensor | None = None,
     shape: Sequence[int] | None = None,
@@ -51,17 +51,15 @@ def invert(
     if image is not None and shape is None and decoder is None:
         shape = image.shape[1:]
     with contextlib.ExitStack() as stack:
-        run = stack.enter_context(looking(model)).until(model, [layer])
+        run = stack.enter_context(looking(model)).until(model, [layer], tensors=True)
         if isinstance(decoder, nn.Module):
             stack.enter_context(looking(decoder))
         if image is not None:
             with no_grad():
-                (representation,) = run(image.clone())
-        if not isinstance(representation, Tensor):
-            raise TypeError(f"a representation is a tensor, not a {type(representation).__name__}")
-        wanted = representation.detach()
+                (representation,) = run(image)
+        wanted = leaf(representation).detach()
         held = bounds if decoder is None else None  # bounds are those of pixels, not of a code
-        x = _beginning(wanted, shape, start, held, generator)
+        x = beginning(start, shape, count=len(wanted), like=wanted, bounds=held, generator=generator)
 
         def made(x: Tensor) -> Tensor:
             return x if decoder is None else decoder(x.clone())
@@ -87,13 +85,3 @@ def invert(
         with no_grad():
             image = made(x)
         return (image if bounds is None else image.clamp(*bounds)), x
-
-
-def _beginning(
-    wanted: Tensor, shape: Sequence[int] | None, start: Tensor | None, bounds: Bounds, generator: Any
-) -> Tensor:
-    if start is not None:
-        return leaf(start)
-    if shape is None:
-        raise TypeError("give the shape of one input, of one code where there is a decoder, or a start")
-    return noise(wanted, (len(wanted), *shape), bounds, generator)

@@ -10,28 +10,28 @@ from ..autograd import FUNCTIONS, Tensor, grad, no_grad
 from .descent import (
     Bounds,
     Watch,
+    beginning,
     blurred,
     counted,
     descend,
-    noise,
     octave_sizes,
     resized,
     shifted,
     shifts,
     total_variation,
 )
-from .scope import leaf, looking
+from .scope import Layer, leaf, looking
 from .scores import Target, scores
 
 __all__ = ["Layers", "activation_maximization", "deep_dream", "total_variation", "unit_scores", "weighted"]
 
 #: a layer, several of them, or the weight of each
-Layers: TypeAlias = "nn.Module | str | Sequence[nn.Module | str] | Mapping[Any, float]"
+Layers: TypeAlias = Layer | Sequence[Layer] | Mapping[Any, float]
 
 
 def activation_maximization(
     model: nn.Module,
-    layer: nn.Module | str | None = None,
+    layer: Layer | None = None,
     unit: Target = 0,
     *,
     shape: Sequence[int] | None = None,
@@ -67,7 +67,11 @@ def activation_maximization(
     Vedaldi, A. Zisserman, "Deep inside convolutional networks", 2013 (l2); J. Yosinski et al., "Understanding neural
     networks through deep visualization", 2015 (blur).
     """
-    image = _beginning(model, unit, shape, start, bounds, generator)
+    if (shape is None) == (start is None):
+        raise TypeError("give either the shape of one input or the inputs to start from")
+    like = next((p for p in model.parameters() if p.is_floating_point()), FUNCTIONS["zeros"](()))
+    count = len(unit) if isinstance(unit, list | Tensor) else 1
+    image = beginning(start, shape, count=count, like=like, bounds=bounds, generator=generator)
     if blur < 0 or blur_every < 1:
         raise ValueError(f"a blur of {blur} pixels every {blur_every} steps; it takes 0 or more, every 1 or more")
 
@@ -101,19 +105,6 @@ def activation_maximization(
                 progress=progress,
             )
     return image
-
-
-def _beginning(
-    model: nn.Module, unit: Target, shape: Sequence[int] | None, start: Tensor | None, bounds: Bounds, generator: Any
-) -> Tensor:
-    """The inputs to begin with: those given, or noise of that shape for each of the units."""
-    if (shape is None) == (start is None):
-        raise TypeError("give either the shape of one input or the inputs to start from")
-    if start is not None:
-        return leaf(start)
-    count = len(unit) if isinstance(unit, list | Tensor) else 1
-    like = next((p for p in model.parameters() if p.is_floating_point()), FUNCTIONS["zeros"](()))
-    return noise(like, (count, *(shape or ())), bounds, generator)
 
 
 def unit_scores(output: Any, unit: Target) -> Tensor:
@@ -164,12 +155,12 @@ def deep_dream(
         raise ValueError(f"dreams are made of images (N, C, H, W), not of a tensor {tuple(image.shape)}")
     if steps < 1:
         raise ValueError(f"{steps} steps change nothing; one at least is needed")
-    x = added = image.new_zeros(())
+    x = added = FUNCTIONS["zeros_like"](image)
     with looking(model) as look, counted(steps * octaves, progress) as tick:
-        run = look.until(model, list(weights))
+        run = look.until(model, list(weights), tensors=True)
         for size in octave_sizes(image, octaves, octave_scale):
             base = resized(image, size)
-            x = base + (resized(added, size) if added.dim() else 0)
+            x = base + resized(added, size)
             moves = shifts(image, jitter, steps, generator)
             for step in range(steps):
                 x = leaf(x)

@@ -38,11 +38,12 @@ def occlusion(
     """
     with looking(model) as look, no_grad():
         entry = Entry(look, model, inputs, target, integers=True)
-        maps = [_map(entry, index, window, stride, cover, batch) for index, cover in enumerate(entry.given(value))]
+        covers = entry.filled("a value", value)
+        maps = [_map(entry, index, window, stride, cover, batch) for index, cover in enumerate(covers)]
     return entry.result(maps)
 
 
-def _map(entry: Entry, index: int, window: Any, stride: Any, cover: Any, batch: int) -> Tensor:
+def _map(entry: Entry, index: int, window: Any, stride: Any, cover: Tensor, batch: int) -> Tensor:
     """The map of input number `index`."""
     x, before = entry.values[index], entry.score
     sides = _sides("window", window, x, max(x.dim() - 2, 1) if isinstance(window, int) else len(window))
@@ -52,7 +53,6 @@ def _map(entry: Entry, index: int, window: Any, stride: Any, cover: Any, batch: 
         raise ValueError(f"a stride of {steps} leaves gaps between windows of {sides}")
     starts = [range(0, max(n - side, 0) + step, step) for n, side, step in zip(places, sides, steps, strict=True)]
     windows = [tuple(slice(a, a + s) for a, s in zip(at, sides, strict=True)) for at in itertools.product(*starts)]
-    cover = (cover if isinstance(cover, Tensor) else x.new_tensor(cover)).to(x).expand_as(x)
     total, times = before.new_zeros(len(before), *places), before.new_zeros(places)
     for first, last in entry.parts(len(windows), batch):
         here = windows[first:last]

@@ -24,7 +24,7 @@ from ..autograd.plan import Plan
 from ..autograd.saved import saved_tensors_hooks
 from ..nn import functional as F
 from .entry import Entry, gradients
-from .scope import Looking, looking
+from .scope import Layer, Looking, looking
 from .scores import Target
 
 __all__ = ["deconvnet", "guided_backprop"]
@@ -39,7 +39,7 @@ def guided_backprop(
     inputs: Any,
     target: Target = None,
     *,
-    layer: nn.Module | str | None = None,
+    layer: Layer | None = None,
     unit: Unit = None,
 ) -> Any:
     """The gradient of the score, of which ReLUs pass on only what is positive, where their input was: inputs' shape.
@@ -56,7 +56,7 @@ def deconvnet(
     inputs: Any,
     target: Target = None,
     *,
-    layer: nn.Module | str | None = None,
+    layer: Layer | None = None,
     unit: Unit = None,
 ) -> Any:
     """What in the input a score, or a unit of a layer, answers to: its signal sent back through a transposed network.
@@ -82,7 +82,7 @@ def _backward(model: Any, inputs: Any, target: Target, layer: Any, unit: Unit, g
         if layer is None:
             entry = Entry(look, model, inputs, target)
         else:
-            run = look.until(model, [layer])
+            run = look.until(model, [layer], tensors=True)
             entry = Entry(look, lambda *given: run(*given)[0], inputs, lambda output: _activation(output, unit))
         for node in _relus(entry.score):
             if guided:
@@ -102,10 +102,8 @@ def _op_by_op(model: nn.Module, look: Looking) -> Iterator[None]:
         yield
 
 
-def _activation(output: Any, unit: Unit) -> Tensor:
+def _activation(output: Tensor, unit: Unit) -> Tensor:
     """Σ a · output, whose gradient for the output is a: the unit's activations, 0 elsewhere."""
-    if not isinstance(output, Tensor):
-        raise TypeError(f"the layer gives a {type(output).__name__}, not a tensor: name one that gives a tensor")
     values = output.detach()
     if unit is None:
         signal = values

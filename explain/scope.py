@@ -13,13 +13,16 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import nn
 from ..autograd import Tensor, enable_grad, no_grad
 from ..utils._pytree import tree_map_only
 
-__all__ = ["Looking", "layer_of", "leaf", "looking"]
+__all__ = ["Layer", "Looking", "copied", "layer_of", "leaf", "looking", "said", "tensor_of"]
+
+#: a layer, by its name or as the module itself
+Layer: TypeAlias = nn.Module | str
 
 
 class _Switches:
@@ -91,16 +94,19 @@ class Looking:
 
         def keep(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
             found.append(output)
-            return tree_map_only(Tensor, lambda t: t.clone(), output)
+            return copied(output)
 
         self.hook(module, keep)
         return found
 
-    def until(self, model: nn.Module, layers: Sequence[nn.Module | str | None]) -> Callable[..., list[Any]]:
+    def until(
+        self, model: nn.Module, layers: Sequence[Layer | None], *, tensors: bool = False
+    ) -> Callable[..., list[Any]]:
         """`run(*inputs)`: what these layers give (None: the whole model), in their order.
 
-        The model is run as far as the last of them only, so what comes behind it may be made for other sizes. Of a
-        layer that is called several times it is the first call that counts. ValueError for one that is not called.
+        The model is run as far as the last of them only, so what comes behind it may be made for other sizes, and on
+        copies of the inputs. Of a layer that is called several times it is the first call that counts. ValueError for
+        one that is not called; with `tensors`, TypeError for one that gives something else.
         """
         modules = [model if layer is None else layer_of(model, layer) for layer in layers]
         found: dict[nn.Module, Any] = {}
@@ -111,7 +117,7 @@ class Looking:
                 found.setdefault(module, output)
                 if len(found) == len(set(modules)):
                     raise _Reached
-            return tree_map_only(Tensor, lambda t: t.clone(), output)
+            return copied(output)
 
         for module in dict.fromkeys(modules):
             self.hook(module, keep)
@@ -121,13 +127,18 @@ class Looking:
             found.clear()
             running = True
             try:
-                model(*inputs)
+                model(*copied(inputs))
             except _Reached:
-                return [found[module] for module in modules]
+                pass
             finally:
                 running = False
-            missed = [_said(layer) for layer, module in zip(layers, modules, strict=True) if module not in found]
-            raise ValueError(f"{type(model).__name__} does not call {', '.join(missed)} for this input")
+            missed = [said(layer) for layer, module in zip(layers, modules, strict=True) if module not in found]
+            if missed:
+                raise ValueError(f"{type(model).__name__} does not call {', '.join(missed)} for this input")
+            if tensors:
+                for layer, module in zip(layers, modules, strict=True):
+                    tensor_of(found[module], model, layer)
+            return [found[module] for module in modules]
 
         return run
 
@@ -148,7 +159,7 @@ def looking(model: nn.Module, *, training: bool = False, parameters: bool | None
     statistics, are put back. parameters: whether they want a gradient inside; None: as they are.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"the model to look into is a Module, not {_said(model)}")
+        raise TypeError(f"the model to look into is a Module, not {said(model)}")
     with contextlib.ExitStack() as stack:
         if parameters is not None:
             leaves = [p for p in model.parameters() if p.is_leaf and p.is_floating_point()]
@@ -179,7 +190,7 @@ def _buffers_kept(model: nn.Module) -> Iterator[None]:
                 setattr(module, name, buffer)
 
 
-def layer_of(model: nn.Module, layer: nn.Module | str) -> nn.Module:
+def layer_of(model: nn.Module, layer: Layer) -> nn.Module:
     """The module of that name inside the model, or the module itself where it is one of the model's.
 
     ValueError for a module that the model does not have, with the names that there are.
@@ -190,7 +201,23 @@ def layer_of(model: nn.Module, layer: nn.Module | str) -> nn.Module:
             return names[layer]
     elif any(module is layer for module in model.modules()):
         return layer
-    raise ValueError(f"{type(model).__name__} has no layer {_said(layer)}; it has {', '.join(names) or 'none'}")
+    raise ValueError(f"{type(model).__name__} has no layer {said(layer)}; it has {', '.join(names) or 'none'}")
+
+
+def copied(value: Any) -> Any:
+    """The same with copies of its tensors, into which a model may write."""
+    return tree_map_only(Tensor, lambda t: t.clone(), value)
+
+
+def tensor_of(output: Any, model: nn.Module, layer: Layer | None) -> Tensor:
+    """What the layer (None: the model) gives. TypeError for what is no tensor."""
+    if isinstance(output, Tensor):
+        return output
+    if layer is None:
+        who, remedy = type(model).__name__, "put it into a Module that gives the one to look at"
+    else:
+        who, remedy = f"layer {said(layer)}", "name one that gives a tensor"
+    raise TypeError(f"{who} gives a {type(output).__name__}, not a tensor: {remedy}")
 
 
 def leaf(inputs: Any) -> Tensor:
@@ -205,5 +232,6 @@ def leaf(inputs: Any) -> Tensor:
     return inputs.detach().clone().requires_grad_()
 
 
-def _said(thing: Any) -> str:
+def said(thing: Any) -> str:
+    """How a message speaks of a name or of an object."""
     return repr(thing) if isinstance(thing, (str, type(None))) else f"a {type(thing).__name__}"

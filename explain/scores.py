@@ -28,7 +28,9 @@ def scores(output: Any, target: Target = None) -> Tensor:
             raise ValueError(f"a function as target gives one score a sample, shape (N,) or (), not {shape}")
         return chosen.reshape(-1)
     if not isinstance(output, Tensor):
-        raise TypeError(f"the model gives a {type(output).__name__}: name the score by a function as target")
+        raise TypeError(
+            f"the model or layer gives a {type(output).__name__}: name the score by a function as target or unit"
+        )
     if output.dim() == 0 or (target is None and (output.dim() == 1 or output.shape[1:] == (1,))):
         return output.reshape(-1)
     if isinstance(target, tuple):

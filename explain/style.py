@@ -7,7 +7,7 @@ from ..autograd import Tensor, no_grad
 from ..models.perceptual import gram_matrix
 from .descent import Bounds, Watch, descend, relative, total_variation
 from .maximisation import Layers, weighted
-from .scope import leaf, looking
+from .scope import leaf, looking, said
 
 __all__ = ["style_transfer"]
 
@@ -48,13 +48,17 @@ def style_transfer(
     if len(style) not in (1, len(content)):
         raise ValueError(f"{len(style)} styles for {len(content)} contents; one is needed, or one of each")
     with looking(model) as look:
-        run = look.until(model, [*contents, *styles])
+        run = look.until(model, [*contents, *styles], tensors=True)
         with no_grad():
-            wanted = [f.detach() for f in run(content.clone())[: len(contents)]]
-            grams = [gram_matrix(f) for f in run(style.clone())[len(contents) :]]
+            wanted = [f.detach() for f in run(content)[: len(contents)]]
+            maps = dict(zip(styles, run(style)[len(contents) :], strict=True))
+        for layer, f in maps.items():
+            if f.dim() != 4:
+                raise ValueError(f"the layer {said(layer)} gives {tuple(f.shape)}, not maps (N, C, H, W)")
+        grams = [gram_matrix(f.detach()) for f in maps.values()]
 
         def losses(x: Tensor, step: int) -> dict[str, Tensor]:
-            found = run(x.clone())  # a model may change its input
+            found = run(x)
             near = zip(contents.values(), found, wanted, strict=False)
             like = zip(styles.values(), found[len(contents) :], grams, strict=True)
             terms = {

@@ -172,7 +172,7 @@ def test_kernels_of_other_layers():
     assert all((a == b).all() for a, b in zip(before, normed.buffers()))
     with pytest.raises(ValueError, match="no convolution: name a layer"):
         explain.kernels(linear)
-    with pytest.raises(ValueError, match="no matrix of weights"):
+    with pytest.raises(ValueError, match="layer '0' has no matrix of weights"):
         explain.kernels(linear, "0")
 
 
@@ -458,8 +458,40 @@ def test_codes_stay_with_their_targets():
     assert sorted(targets.tolist()) == list(range(12)) != targets.tolist()
 
 
+class InPlace(nn.Module):
+    """Doubles its input where it lies; attends and scores."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x.mul_(2)
+        return self.head(self.attention(x, x, x)[0][:, 0])
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda model, x: explain.activations(model, x, "head")["head"],
+        lambda model, x: explain.activations(model, {"x": x}, "head")["head"],
+        lambda model, x: explain.attention_maps(model, x)["attention"],
+        lambda model, x: explain.codes(model, x),
+        lambda model, x: explain.confusion(model, (x, cr.tensor([0, 2, 1]))),
+    ],
+)
+def test_a_model_that_changes_its_input(look):
+    model, x = InPlace(), cr.randn(3, 5, 4)
+    before = x.clone()
+    found = look(model, x)
+    assert cr.equal(x, before)
+    assert cr.equal(found, look(model, x))
+
+
 def test_codes_errors():
     model = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="batches of 0 samples"):
+        explain.codes(model, cr.ones(1, 2), batch=0)
     with pytest.raises(ValueError, match="has no layer 'x'"):
         explain.codes(model, cr.ones(1, 2), "x")
     with pytest.raises(ValueError, match="inputs alone"):
@@ -468,8 +500,10 @@ def test_codes_errors():
         explain.codes(model, cr.ones(0, 2))
     with pytest.raises(ValueError, match="3 inputs and 2 targets"):
         explain.codes(model, (cr.ones(3, 2), cr.ones(2)))
-    with pytest.raises(TypeError, match="gives a tuple"):
+    with pytest.raises(TypeError, match="LSTM gives a tuple, not a tensor: put it into a Module that gives"):
         explain.codes(nn.LSTM(2, 2), cr.ones(1, 1, 2))
+    with pytest.raises(TypeError, match="layer '0' gives a tuple, not a tensor: name one that gives a tensor"):
+        explain.codes(nn.Sequential(nn.LSTM(2, 2)), cr.ones(1, 1, 2), "0")
     with pytest.raises(TypeError, match="not int"):
         explain.codes(model, 3)
 
@@ -565,6 +599,8 @@ def test_errors_of_classes():
         explain.confusion(Given(), cr.ones(3, 2))
     with pytest.raises(ValueError, match="no samples"):
         explain.confusion(Given(), (cr.ones(0, 2), cr.ones(0).long()))
+    with pytest.raises(TypeError, match="LSTM gives a tuple, not a tensor: put it into a Module that gives"):
+        explain.confusion(nn.LSTM(2, 2), (cr.ones(1, 1, 2), cr.ones(1).long()))
     with pytest.raises(ValueError, match="do not fit 2 classes"):
         explain.confusion(Given(), (cr.ones(3, 2), cr.tensor([0, 1, 5])))
     with pytest.raises(ValueError, match=r"square, \(K, K\), not \(2, 3\)"):

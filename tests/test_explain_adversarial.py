@@ -313,6 +313,39 @@ def test_dropout_is_off():
     assert cr.equal(explain.fgsm(model, x, 0, epsilon=0.1), explain.fgsm(model, x, 0, epsilon=0.1))
 
 
+@pytest.mark.parametrize("norm", ["inf", 2])
+def test_no_inputs_at_all(norm):
+    x = cr.rand(0, 3, 4)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    assert explain.pgd(model, x, epsilon=0.1, norm=norm).shape == (0, 3, 4)
+    assert explain.fgsm(model, x, epsilon=0.1).shape == (0, 3, 4)
+
+
+class Named(nn.Module):
+    """Scores in a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return {"logits": self.linear(x)}
+
+
+def test_a_model_that_gives_no_tensor():
+    model, x = Named(), cr.rand(3, 5)
+
+    def loss(output, labels):
+        return F.cross_entropy(output["logits"], labels, reduction="none")
+
+    assert cr.equal(explain.fgsm(model, x, 1, epsilon=0.1, loss=loss), explain.fgsm(model.linear, x, 1, epsilon=0.1))
+    for attack in (explain.fgsm, explain.pgd):
+        with pytest.raises(TypeError, match="gives a dict, not a tensor of scores: name the labels"):
+            attack(model, x, epsilon=0.1, loss=loss)
+        with pytest.raises(TypeError, match=r"gives a dict, not a tensor of scores: .* loss=\(output, labels\)"):
+            attack(model, x, 1, epsilon=0.1)
+
+
 @pytest.mark.parametrize(
     ("error", "message", "options"),
     [

@@ -682,6 +682,9 @@ def test_grad_cam_wants_places():
         explain.grad_cam(model, x, layer="head")
     with pytest.raises(ValueError, match="no layer 'conv7'"):
         explain.grad_cam(model, x, layer="conv7")
+    for size in ("inputs", (3,), 0):
+        with pytest.raises(ValueError, match=r'2 sizes of 1 or more, one for all, "input" or None, not'):
+            explain.grad_cam(model, x, layer="conv1", size=size)
     tokens = nn.Sequential(nn.Embedding(4, 6), nn.Conv1d(3, 2, 1), nn.Flatten(), nn.Linear(12, 2))
     found = explain.grad_cam(tokens, cr.tensor([[1, 2, 3]]), layer="1")  # no gradient for the inputs, and none needed
     assert found.shape == (1, 6)
@@ -835,6 +838,7 @@ def test_occlusion_of_several_inputs():
         ({"window": (1, 1, 1, 1)}, r"a window of \(1, 1, 1, 1\) for inputs \(2, 2, 7, 6\)"),
         ({"window": 2, "stride": 3}, "leaves gaps"),
         ({"window": 2, "stride": (1,)}, "a stride of"),
+        ({"window": 2, "value": cr.ones(5)}, r"a value \(5,\) for inputs \(2, 2, 7, 6\): it has to broadcast"),
     ],
 )
 def test_wrong_windows(options, message):

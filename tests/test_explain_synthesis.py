@@ -584,6 +584,16 @@ def test_a_relu_in_place_behind_a_layer_does_not_reach_it():
         (ValueError, '"adam" or "lbfgs"', lambda m, x: style(m, x, x, optimizer="sgd")),
         (ValueError, r"images \(N, C, H, W\)", lambda m, x: style(m, x, x[0])),
         (ValueError, "2 styles for 1 contents", lambda m, x: style(m, x, x.expand(2, 2, 16, 16))),
+        (
+            ValueError,
+            r"'4' gives \(1, 5\), not maps \(N, C, H, W\)",
+            lambda m, x: style(m, x[..., :8, :8], x[..., :8, :8], "4"),
+        ),
+        (TypeError, "'2' gives a tuple, not a tensor", lambda m, x: explain.deep_dream(tuples(m), x, "2")),
+        (TypeError, "'2' gives a tuple, not a tensor", lambda m, x: explain.invert(tuples(m), x, "2", start=x)),
+        (TypeError, "'2' gives a tuple, not a tensor", lambda m, x: style(tuples(m), x, x)),
+        (TypeError, "layer gives a tuple: name the score", lambda m, x: explain.top_inputs(tuples(m), x, "2")),
+        (TypeError, "a tensor of floats, not of", lambda m, x: explain.invert(m, cr.ones(1, 4).long(), start=x)),
     ],
 )
 def test_bad_calls(error, message, call):
@@ -591,5 +601,11 @@ def test_bad_calls(error, message, call):
         call(maps(), smooth_images())
 
 
-def style(model, content, style, **options):
-    return explain.style_transfer(model, content, style, content_layers="2", style_layers="1", **options)
+def style(model, content, style, style_layers="1", **options):
+    return explain.style_transfer(model, content, style, content_layers="2", style_layers=style_layers, **options)
+
+
+def tuples(model):
+    """The model, whose layer "2" gives its maps in a tuple."""
+    model[2].register_forward_hook(lambda module, arguments, output: (output,))
+    return model
