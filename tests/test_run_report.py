@@ -345,3 +345,129 @@ def test_gradients_that_were_not_finite_while_the_loss_was():
     assert said(history)[0].startswith(
         "✕ The gradient of fc1.weight was not finite at step 3, and in 2 of the steps looked at."
     )
+
+
+def test_losses_that_noise_or_few_numbers_hide():
+    cr.manual_seed(0)
+    noise = cr.randn(400).numpy() * 0.2
+    for first in (0.3, 1.1):  # a lucky batch and an unlucky one
+        [text] = said(history_of(loss=[first, *(0.7 + noise)]))
+        assert "fell" not in text
+        assert "rose" not in text
+    assert said(history_of(loss=np.linspace(1.0, 0.5, 401)[1:] + noise))[0].startswith("✓ loss fell from ")
+    assert said(history_of(loss=np.linspace(0.5, 1.0, 401)[1:] + noise))[0].startswith("✕ loss rose from ")
+    assert said(history_of(loss=[2.0, 1.0, 0.5])) == ["! loss was recorded 3 times: too few to say whether it falls."]
+    assert said(history_of(loss=[2.0] * 12)) == ["! loss was recorded 12 times: too few to say whether it falls."]
+
+
+def test_a_loss_that_falls_and_rises_again():
+    [text] = said(history_of(loss=[*np.linspace(2, 0.5, 60), *np.linspace(0.5, 1.8, 60)]))
+    assert re.match(
+        r"✕ loss fell from 2 to 0\.5\d+ \(about step \d+\) and rose again to 1\.7\d: the learning rate", text
+    )
+    assert said(history_of(loss=[*np.linspace(2, 0.5, 60), *np.linspace(0.5, 0.8, 60)]))[0].startswith("✓ loss fell")
+    assert said(history_of(loss=np.linspace(-1, -4, 60)))[0].startswith("✓ loss fell from -1 to ")
+    burst = said(history_of(loss=[2.32, 15.0, 9.0, *np.linspace(2.6, 2.34, 5), *[2.34, 2.33] * 196]))
+    assert burst[1] == "✕ loss hardly moved, from 2.32 to 2.33 in 400 steps."  # what fell was the jump
+
+
+def test_overfitting_needs_a_training_loss_that_falls():
+    falls = np.linspace(2, 0.1, 30)
+    for values in (
+        [*np.linspace(2, 0.5, 25), 0.52, 0.51, 0.53, 0.5, 0.52],  # noise
+        np.linspace(-1, -100, 30),  # a loss below 0
+    ):
+        assert len(said(history_of(loss=falls, val_loss=values))) == 1
+    rises = [*np.linspace(2, 0.5, 10), *np.linspace(0.5, 1.9, 20)]
+    assert not any("overfits" in s for s in said(history_of(loss=rises, val_loss=rises)))
+    for name in ("valid/loss", "loss/test", "valLoss"):
+        assert "overfits" in said(history_of(**{"loss": falls, name: rises}))[0]
+
+
+def test_several_losses_are_not_judged_but_for_nan():
+    assert said(history_of(loss_D=[1.4] * 30, loss_G=np.linspace(0.7, 3, 30))) == []
+    assert said(history_of(policy_loss=[1.0] * 30, value_loss=np.linspace(1, 9, 30))) == []
+    text = "✕ loss_G became infinite at step 2. All outputs and gradients that were looked at are finite."
+    assert said(history_of(loss_D=[1.0] * 9, loss_G=[1.0, 2.0, math.inf])) == [text]
+
+
+def test_units_that_some_batches_do_not_wake():
+    def silent(*counts, units=20):
+        history = History(steps=len(counts))
+        for step, count in enumerate(counts):
+            history.dead.add("relu", step, float(count))
+            history.units.add("relu", step, units)
+        return said(history)
+
+    assert silent(4, 5, 4, 5, 4, 4, 5) == []  # a healthy network has a quarter
+    assert silent(1, 12, 14, 3, 13, 12) == []  # a look at other data woke them
+    text = "relu gave 0 for all samples of step 6: they learn nothing (at step 0"
+    assert silent(7, 7, 8, 7, 8, 8, 8) == [f"! 8 of 20 units of {text}: 7)."]
+    assert silent(2, 9, 18, 19, 18, 19, 20) == [
+        f"✕ 20 of 20 units of {text}: 2); a learning rate that is too high kills units."
+    ]
+
+
+def test_units_do_not_die_of_nan():
+    model = mlp(6, 16, 3)
+    with cr.no_grad():
+        model[0].weight.fill_(math.nan)
+    recorder = recorded(model, steps=20)
+    assert not recorder.history.dead["1"].values.any()
+    sentences = said(recorder.history)
+    assert sentences[0] == "✕ loss became NaN at step 0, first in the output of layer 0."
+    assert not any("units" in s for s in sentences)
+
+
+def test_weights_that_never_change():
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    optimizer = cr.optim.SGD(model[4].parameters(), lr=0.1)
+    with Recorder(model, optimizer, every=1) as recorder:
+        for _ in range(10):
+            optimizer.zero_grad()
+            F.cross_entropy(model[4](model[:4](cr.randn(20, 6)).detach()), cr.randint(0, 3, (20,))).backward()
+            optimizer.step()
+            recorder.step()
+    assert said(recorder.history) == ["! Layer 0, layer 2 never changed: no gradient arrives. Unused, or detached?"]
+    optimizer = cr.optim.SGD(model[2:].parameters(), lr=0.1)
+    with Recorder(model, optimizer, every=1) as recorder:
+        for _ in range(10):
+            F.cross_entropy(model(cr.randn(20, 6)), cr.randint(0, 3, (20,))).backward()
+            optimizer.step()
+            recorder.step()
+    assert any(s.startswith("! Layer 0 never changed: not among the optimizer's par") for s in said(recorder.history))
+
+
+def test_why_steps_changed_nothing():
+    text = "steps looked at changed no weight: "
+    assert f"! 30 of 30 {text}the learning rate was 0." in said(recorded(mlp(6, 16, 3), rate=0.0).history)
+    model = mlp(6, 16, 3, activation=nn.Tanh)
+    optimizer = cr.optim.SGD(model.parameters(), lr=0.1)
+    with Recorder(model, optimizer, every=1) as recorder:
+        for batch in range(20):
+            F.cross_entropy(model(cr.randn(20, 6)), cr.randint(0, 3, (20,))).backward()
+            if batch % 2:
+                optimizer.step()
+                optimizer.zero_grad()
+            recorder.step()
+    found = [s for s in said(recorder.history) if text in s]
+    assert found == [
+        f"! 10 of 20 {text}the optimizer made no step. The recorder's step() is called once for each update, not for "
+        "each batch."
+    ]
+
+
+def test_gradients_that_the_optimizer_makes_up_for():
+    history = History()
+    for step in range(10):
+        for name, gradient, ratio in (("a.weight", 1e-4, 5e-4), ("b.weight", 0.1, 2e-3)):
+            history.gradients.add(name, step, gradient)
+            history.ratios.add(name, step, ratio)
+    assert said(history) == [
+        "! The gradient of a.weight is 1,000 times smaller than that of b.weight (0.0001 beside 0.1). "
+        "The optimizer makes up for it: the updates of both are large enough."
+    ]
+    for step in range(10):  # 40 times slower, and yet as quick as it should be
+        history.ratios.add("c.weight", step, 2e-2)
+        history.gradients.add("c.weight", step, 1e-3)
+    assert not any("slower" in s for s in said(history))

@@ -11,8 +11,11 @@ from ..autograd import FUNCTIONS, Tensor, float32, float64, no_grad
 from ..autograd.tensor import wrap
 from .reports import host
 
-__all__ = ["RECTIFIERS", "active_units", "dense", "histogram", "norm", "read", "trained", "unfinite"]
+__all__ = ["HEALTHY", "RECTIFIERS", "active_units", "dense", "histogram", "norm", "read", "trained", "unfinite"]
 
+#: ‖update‖ / ‖weight‖ between which a layer learns well: a decade to either side of 1e-3 (the lectures; A. Karpathy,
+#: CS231n "Convolutional Neural Networks for Visual Recognition", Stanford, notes on learning: ratio of weights:updates)
+HEALTHY = (1e-4, 1e-2)
 #: modules whose units can die
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
 
@@ -41,10 +44,11 @@ def active_units(output: Tensor) -> Tensor:
     """Which units of an output are above 0 for any sample or place: bools of shape (units,).
 
     A unit is a feature (dimension 1; of a vector, an element). One that never is gets no gradient through a rectifier.
+    NaN counts as above 0: it is another fault.
     """
     unit = min(1, output.ndim - 1)
     others = tuple(i for i in range(output.ndim) if i != unit)
-    active = output > 0
+    active = ~(output <= 0)
     return active.any(others) if others else active
 
 

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from .measures import HEALTHY
+
 if TYPE_CHECKING:
     from .recorder import Recorder
 
@@ -161,7 +163,7 @@ def draw(figure: Any, recorder: Recorder) -> None:
         axes.set(xlabel="step", title=", ".join(names))
         if len(names) > 1:
             axes.legend(frameon=False, fontsize=8)
-    right.axhspan(1e-4, 1e-2, color="#2f8f5b", alpha=0.12, linewidth=0)
+    right.axhspan(*HEALTHY, color="#2f8f5b", alpha=0.12, linewidth=0)
     for i, (name, series) in enumerate(history.ratios.items()):
         shade = (0.13, 0.2 + 0.6 * i / max(len(history.ratios) - 1, 1), 0.65)  # first to last: dark to light
         right.plot(series.steps, series.values, color=shade, label=name, marker="." if len(series.steps) < 30 else None)

@@ -19,7 +19,8 @@ from ..autograd.serialization import replacing
 from ..backends import np
 from .charts import STYLE, Line, heat, legend, lines, ranges
 from .history import Curves, HistogramCurves, History
-from .verdicts import HEALTHY, verdicts
+from .measures import HEALTHY
+from .verdicts import UNSEEN, verdicts, words
 
 __all__ = ["page", "write_report"]
 
@@ -195,11 +196,8 @@ def _head(history: History, title: str) -> str:
 
 def _family(name: str) -> str:
     """What a logged number is a kind of: val_loss and train/loss are losses."""
-    for prefix in ("train", "val", "valid", "validation", "test", "eval"):
-        for sign in ("_", "/", "-", "."):
-            if name.lower().startswith(prefix + sign):
-                return name[len(prefix) + 1 :].lower()
-    return "loss" if name.lower().endswith("loss") else name.lower()
+    kind = [word for word in words(name) if word not in UNSEEN | {"train", "training"}]
+    return "loss" if kind[-1:] == ["loss"] else "_".join(kind) or name
 
 
 def _learning(history: History) -> str:
