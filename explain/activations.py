@@ -102,7 +102,8 @@ def activations(model: nn.Module, inputs: Any, layers: Layers = None) -> dict[st
     output that is a tuple, list or dict has an entry for each tensor in it, `lstm[0]`, `lstm[1][0]`; calls after the
     first of one layer have their number behind the name, `relu#2`. The model runs in evaluation mode.
 
-    ValueError for a layer that the model does not have, or does not call.
+    ValueError for a layer that the model does not have, or does not call. As the pictures in J. Yosinski et al.,
+    "Understanding neural networks through deep visualization", 2015.
     """
     chosen = _chosen(model, layers)
     found: list[tuple[str, Tensor]] = []
@@ -135,9 +136,10 @@ def kernels(
 ) -> Tensor:
     """The kernels (K, C, ...) of a layer, by default of the model's first convolution; a detached copy.
 
-    shape: of one input, (C, H, W), for a linear layer whose rows are pictures. normalize: to numbers from 0 to 1 with
-    0 as ½, w / (2 max|w|) + ½, with the maximum over "all" kernels or of "each" by itself. ValueError for a model
-    without convolution, or a layer without a matrix of weights.
+    shape: of one input, (C, H, W), for a linear layer whose rows are pictures. normalize: to numbers from 0 to 1 with 0
+    as ½, w / (2 max|w|) + ½, with the maximum over "all" kernels or of "each" by itself. ValueError for a model without
+    convolution, or a layer without a matrix of weights. As the pictures in A. Krizhevsky, I. Sutskever, G. Hinton,
+    "ImageNet classification with deep convolutional neural networks", 2012, figure 3.
     """
     if layer is None:
         convolutions = [m for m in model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)]
@@ -169,7 +171,8 @@ def gallery(maps: Tensor, *, columns: int = 8, padding: int = 1, normalize: str 
     """Maps (K, H, W), (K, 1, H, W) or (K, 3, H, W) side by side on white, one image (3, H', W').
 
     normalize: as of `kernels`; None for values from 0 to 1. `utils.images.save_image` writes it to a file without
-    matplotlib; `plots.gallery` draws with titles and a scale of colours.
+    matplotlib; `plots.gallery` draws with titles and a scale of colours. columns: maps in a row; padding: white pixels
+    around each.
     """
     x = maps.detach()
     x = x.unsqueeze(1) if x.dim() == 3 else x

@@ -75,7 +75,8 @@ def decision_grid(
 
     place: ((left, right), (lower, upper)), or points (N, 2) as a tensor, around which the grid lies with `margin` of
     their extent on each side. The model takes points (M, 2), in the dtype of its parameters; an output (M,) gives
-    scores (R, R). `plots.decision` draws it. ValueError for a place of another form, or without extent.
+    scores (R, R). `plots.decision` draws it. ValueError for a place of another form, or without extent. resolution: R,
+    the places along each side.
     """
     if resolution < 2:
         raise ValueError(f"a grid has 2 points or more in a row, not {resolution}")

@@ -72,8 +72,8 @@ def tsne(x: Any, n: int = 2, *, perplexity: float | None = None, seed: int = 0, 
     """Codes (N, features) as points (N, n) whose neighbours are the neighbours of the codes; n is 2 or 3.
 
     Distances between far groups and their sizes mean nothing. perplexity: how many neighbours count, below N; by
-    default 30, of few samples a third. The same seed gives the same points. Source: L. van der Maaten, G. Hinton,
-    "Visualizing data using t-SNE", 2008.
+    default 30, of few samples a third. The same seed gives the same points. steps: of the descent. Source: L. van der
+    Maaten, G. Hinton, "Visualizing data using t-SNE", 2008.
     """
     array, like = _points(x, n)
     if len(array) < 3 or n > 3:
