@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
-from collections.abc import Iterable
+import re
 from pathlib import Path
 from typing import Any
 
@@ -142,32 +142,46 @@ class Reference:
         below = [other for other in self.surface if other.rpartition(".")[0] == path]
         if below:
             lines += ["Modules: " + ", ".join(f":py:mod:`chainrule.{other}`" for other in below), ""]
-        lines += table(things)
-        return [*lines, *self.entries(things)]
+        return [*lines, *table(things), *self.entries(path, things)]
 
     def family(self, path: str, title: str, things: list[Thing]) -> list[str]:
         """A page of things of one family of `path`."""
         lines = [*heading(title), f".. py:currentmodule:: chainrule{path and '.'}{path}", ""]
-        for source in dict.fromkeys(thing.source for thing in things):
-            if source.startswith(("autograd.ops", "nn.")):
-                paragraphs = (load(source).__doc__ or "").split("\n\n")
-                kept = [p for p in paragraphs if p is paragraphs[0] or p.startswith("Source")]
-                lines += self.text("\n\n".join(kept), path)
-        lines += table(things)
-        return [*lines, *self.entries(things)]
+        return [*lines, *table(things), *self.entries(path, things)]
 
-    def entries(self, things: Iterable[Thing]) -> list[str]:
-        """The entries of a page."""
-        return [line for thing in things for line in self.entry(thing)]
+    def entries(self, path: str, things: list[Thing]) -> list[str]:
+        """The entries of a page: in sections, by the files that they are written in, where that makes few."""
+        files: dict[str, list[Thing]] = {}
+        for thing in things:
+            files.setdefault(thing.source if thing.same is None else "", []).append(thing)
+        described = [source for source in files if source not in ("", path) and load(source).__doc__]
+        if len(things) < 2 * len(files) or not described:
+            return [line for thing in things for line in self.entry(thing)]
+        rest = [thing for source in files if source not in described for thing in files[source]]
+        lines = [line for thing in rest for line in self.entry(thing)]
+        for source in sorted(described):
+            docstring = inspect.cleandoc(load(source).__doc__ or "")
+            title = first_sentence(docstring).rstrip(".")
+            if len(title) < 70:
+                docstring = docstring[len(title) :].lstrip(". \n")
+            else:
+                title = re.split(r"[:,(]", title)[0]
+            lines += heading(inline(title), 1)
+            kept = [p for p in docstring.split("\n\n") if path == "models" or p == docstring or "Source" in p[:8]]
+            lines += self.text("\n\n".join(kept), path)
+            lines += [line for thing in files[source] for line in self.entry(thing)]
+        return lines
 
     # -- entries ------------------------------------------------------------------------------------------------------
 
-    def text(self, docstring: str | None, path: str, cls: str = "") -> list[str]:
-        """A docstring of something in module `path`, linked."""
-        return rst(docstring, functools.partial(self.link, path, cls))
+    def text(self, docstring: str | None, path: str, cls: str = "", own: frozenset[str] = frozenset()) -> list[str]:
+        """A docstring of something in module `path`, linked; `own` are names that it explains itself."""
+        return rst(docstring, functools.partial(self.link, path, cls, own))
 
-    def link(self, path: str, cls: str, piece: str) -> str | None:
+    def link(self, path: str, cls: str, own: frozenset[str], piece: str) -> str | None:
         """The full name that `piece` stands for in a docstring of module `path`."""
+        if piece in own:
+            return None
         name = piece.removesuffix("()").removeprefix("torch.").removeprefix("F.")
         for prefix in dict.fromkeys((cls, f"chainrule.{path}", "chainrule", "chainrule.nn", "chainrule.nn.functional")):
             if prefix and (full := f"{prefix}.{name}") in self.full and len(name) > 2:
@@ -185,7 +199,7 @@ class Reference:
             text = documentation(value)
             if not thing.source:
                 text = first_sentence(text)  # Python's own
-            body += self.text(text, path, thing.full if inspect.isclass(value) else "")
+            body += self.text(text, path, thing.full if inspect.isclass(value) else "", parameters(value))
             body += self.facts(thing)
         if inspect.isclass(value):
             kind = "exception" if issubclass(value, BaseException) else "class"
@@ -212,7 +226,7 @@ class Reference:
 
     def member(self, name: str, member: Any, thing: Thing) -> list[str]:
         """One method or property."""
-        body = self.text(documentation(member), thing.path, thing.full)
+        body = self.text(documentation(member), thing.path, thing.full, parameters(member))
         if isinstance(member, (property, functools.cached_property)):
             return directive("property", name, body)
         options = []
@@ -287,7 +301,7 @@ INTRODUCTION = [
 
 def heading(title: str, level: int = 0) -> list[str]:
     """A title and its underline."""
-    return [escape(title), UNDERLINES[level] * (len(title) + 8), ""]
+    return [title, UNDERLINES[level] * (len(title) + 8), ""]
 
 
 def general() -> list[str]:
@@ -416,6 +430,14 @@ def signature(value: Any, bound: bool = False) -> str:
     return f"({', '.join(parts)})" + (f" -> {returned}" if returned and returned != "None" else "")
 
 
+def parameters(value: Any) -> frozenset[str]:
+    """The names of the arguments."""
+    try:
+        return frozenset(inspect.signature(getattr(value, "__func__", value)).parameters)
+    except (TypeError, ValueError):
+        return frozenset()
+
+
 def annotation(kind: Any) -> str:
     """A type as it is written; nothing for Any, which says nothing."""
     if kind is inspect.Parameter.empty:
@@ -423,7 +445,7 @@ def annotation(kind: Any) -> str:
     text = kind if isinstance(kind, str) else getattr(kind, "__name__", None) or str(kind)
     if not isinstance(kind, str) and "[" in str(kind):
         text = str(kind)
-    text = text.replace("typing.", "").replace("chainrule.autograd.tensor.", "").replace("collections.abc.", "")
+    text = re.sub(r"(?:chainrule|typing|collections)(?:\.\w+)*\.(\w+)", r"\1", text)
     return "" if text in ("Any", "_empty") else text.replace("\n", " ")
 
 
