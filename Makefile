@@ -103,7 +103,7 @@ bench: $(VENV_TORCH)/.benchmarks ## time chainrule beside its peers
 	$(VENV_TORCH)/bin/python benchmarks/run.py $(BENCH_ARGS)
 
 clean: ## remove environments, caches and builds
-	rm -rf .venv* build dist *.egg-info .hypothesis .mypy_cache .mypy_path .pytest_cache .ruff_cache
+	rm -rf .venv* build docs/api docs/notebooks dist *.egg-info .hypothesis .mypy_cache .mypy_path .pytest_cache .ruff_cache
 
 # $(VENV)/.dev says "the extra `dev` is installed here"; it is out of date when pyproject.toml is newer.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
