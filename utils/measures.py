@@ -7,8 +7,9 @@ from itertools import accumulate
 from typing import Any
 
 from .. import backends, nn
-from ..autograd import FUNCTIONS, Tensor, float32, float64, no_grad
+from ..autograd import FUNCTIONS, Tensor, float32
 from ..autograd.tensor import wrap
+from ..backends import np
 from .reports import host
 
 __all__ = ["HEALTHY", "RECTIFIERS", "active_units", "dense", "histogram", "norm", "read", "trained", "unfinite"]
@@ -61,9 +62,7 @@ def histogram(x: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """
     x = x.detach().reshape(-1)
     array = (x.to(float32) if x.element_size() < 4 else x).array
-    backend = backends.of(array)
-    backend.select(backend.device_of(array)[1])
-    xp = backend.xp
+    xp = _at(array).xp
     inside = xp.isfinite(array)
     # of an array without a finite element low > high: an empty histogram of 0 to 1
     ends = xp.full(1, float("inf"), array.dtype)
@@ -85,10 +84,17 @@ def read(tensors: Sequence[Tensor]) -> list[Any]:
     for i, t in enumerate(tensors):
         places.setdefault(t.device, []).append(i)
     found: list[Any] = [None] * len(tensors)
-    with no_grad():
-        for indices in places.values():
-            flat = host(FUNCTIONS["cat"]([tensors[i].detach().reshape(-1).to(float64) for i in indices]))
-            ends = accumulate(tensors[i].numel() for i in indices)
-            for i, end in zip(indices, ends, strict=True):
-                found[i] = flat[end - tensors[i].numel() : end]
+    for indices in places.values():
+        arrays = [tensors[i].array.reshape(-1) for i in indices]
+        backend = _at(arrays[0])
+        flat = host(wrap(backend.xp.concatenate(arrays, dtype=np.float64), None))  # ten times as quick as `cat`
+        for i, end in zip(indices, accumulate(len(a) for a in arrays), strict=True):
+            found[i] = flat[end - tensors[i].numel() : end]
     return found
+
+
+def _at(array: Any) -> Any:
+    """An array's backend, with its device made the current one."""
+    backend = backends.of(array)
+    backend.select(backend.device_of(array)[1])
+    return backend
