@@ -22,7 +22,7 @@ ROOT = Path(chainrule.__file__).parent
 
 #: folders whose files are reached by other paths (`chainrule.linalg`, not `chainrule.autograd.linalg`), but for these
 FOLDERS = ("autograd", "backends", "explain", "runtime")
-BY_THEIR_OWN = ("autograd.forward_ad", "autograd.functional", "explain.plots")
+BY_THEIR_OWN = ("autograd.forward_ad", "autograd.functional")
 #: modules, and packages with all that is in them, that are for chainrule itself
 INTERNAL = {
     *("aliases", "autograd.anomaly_mode", "autograd.grad_mode", "autograd.ops", "runtime"),

@@ -465,8 +465,8 @@ def test_attack_before_difference_after():
         "difference\nup to 0",
         "after\ncat, 60%",
     ]
-    assert found[2].title.get_color() == plots.RED  # another answer
-    assert found[5].title.get_color() == plots.INK
+    assert found[2].title.get_color() == plots.panels.RED  # another answer
+    assert found[5].title.get_color() == plots.panels.INK
     logits = cr.tensor([[0.0, 0.0, 10.0]] * 2)
     assert titles(plots.attack(before, after, logits))[0] == "before\n2, 100%"
     assert titles(plots.attack(before, after))[::2][:2] == ["before", "after"]

@@ -7,8 +7,8 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..backends import np
-from ..utils.reports import host
+from ...backends import np
+from ...utils.reports import host
 
 __all__ = [
     "BLUE",
@@ -21,7 +21,7 @@ __all__ = [
     "drawing",
     "flattened",
     "grid_of",
-    "heading",
+    "height_of",
     "limits_of",
     "new_figure",
     "overlay",
@@ -35,6 +35,7 @@ __all__ = [
     "stack_of",
     "ticks",
     "titled",
+    "whole",
 ]
 
 INK, BLUE, ORANGE, RED = "#333333", "#2a6fbb", "#e07b28", "#b3261e"
@@ -90,9 +91,20 @@ def panel(axes: Any, width: float, height: float) -> Any:
     return new_figure(width, height).add_subplot() if axes is None else axes
 
 
-def grid_of(figure: Any, rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
-    """A figure and its panels, an array (rows, columns); width and height are of the whole, in inches."""
-    figure = new_figure(max(width, 2.4), height) if figure is None else figure
+def whole(figure: Any, title: Any, width: float, height: float) -> Any:
+    """The figure that is given, or a new one of this size in inches and what the title takes; with the title on it."""
+    if figure is None:
+        figure = new_figure(max(width, 2.4), height + (0 if title is None else 0.3))
+    if title is not None:
+        figure.suptitle(str(title), fontsize=10, parse_math=False)
+    return figure
+
+
+def grid_of(
+    figure: Any, title: Any, rows: int, columns: int, width: float, height: float, **options: Any
+) -> tuple[Any, Any]:
+    """`whole` and its panels, an array (rows, columns)."""
+    figure = whole(figure, title, width, height)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
@@ -119,12 +131,6 @@ def ticks(axis: Any, which: str, labels: Sequence[Any], **options: Any) -> None:
     turned = 90 if which == "x" and max(map(len, texts)) > 2 else 0
     place = axis.set_xticks if which == "x" else axis.set_yticks
     place(range(len(texts)), texts, rotation=turned, parse_math=False, **options)
-
-
-def heading(figure: Any, title: Any) -> None:
-    """The title of a whole figure, where there is one."""
-    if title is not None:
-        figure.suptitle(str(title), fontsize=10, parse_math=False)
 
 
 def several(what: str, given: Any, n: int) -> list[Any]:
@@ -157,6 +163,11 @@ def batch_of(x: Any) -> list[Any]:
         return [pixels_of(one) for one in x]
     x = host(x)
     return [pixels_of(one) for one in x] if x.ndim == 4 else [pixels_of(x)]
+
+
+def height_of(pixels: Sequence[Any], width: float) -> float:
+    """How high panels of that width are that hold these images."""
+    return width * max((x.shape[0] / x.shape[1] for x in pixels), default=1)
 
 
 def limits_of(pixels: Sequence[Any], limits: tuple[float, float] | None) -> tuple[float, float]:
