@@ -56,7 +56,7 @@ class dual_level:
 
 
 def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
-    """`tensor` with a tangent of its shape and dtype."""
+    """`tensor` with a tangent of its shape and dtype. level: PyTorch's, without effect."""
     if _level is None:
         raise RuntimeError(
             "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
@@ -73,7 +73,10 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
 
 
 def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
-    """(primal, tangent) of a result; the tangent is None where it depends on no dual tensor."""
+    """(primal, tangent) of a result; the tangent is None where it depends on no dual tensor.
+
+    level: PyTorch's, without effect.
+    """
     if not _level or not tensor.requires_grad:
         return UnpackedDualTensor(tensor, None)
     for dual, tangent in _level:

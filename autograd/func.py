@@ -47,7 +47,10 @@ def _leaves(tree: Any) -> list[Tensor]:
 
 
 def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
-    """The function that returns (gradient of `func` for its arguments `argnums`, value); trees will do."""
+    """The function that returns (gradient of `func` for its arguments `argnums`, value); trees will do.
+
+    has_aux: `func` returns (value, something else), which is passed on.
+    """
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @functools.wraps(func)
@@ -85,7 +88,10 @@ def _fresh(t: Tensor) -> Tensor:
 
 
 def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
-    """The function that returns the gradient of the scalar function `func` for its arguments `argnums`."""
+    """The function that returns the gradient of the scalar function `func` for its arguments `argnums`.
+
+    has_aux: `func` returns (value, something else), which is passed on.
+    """
     both = grad_and_value(func, argnums, has_aux)
 
     @functools.wraps(func)
@@ -135,19 +141,22 @@ def _at(
 
 
 def jacrev(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
-    """The function that returns the Jacobian, one backward pass per element of the output."""
+    """The function that returns the Jacobian, one backward pass per element of the output.
+
+    argnums: the argument, or several.
+    """
     return _at(func, argnums, lambda f, xs: functional.jacobian(f, xs, create_graph=_records((xs,))))
 
 
 def jacfwd(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
-    """The function that returns the Jacobian, one pass per element of the input."""
+    """The function that returns the Jacobian, one pass per element of the input. argnums: the argument, or several."""
     return _at(
         func, argnums, lambda f, xs: functional.jacobian(f, xs, create_graph=_records((xs,)), strategy="forward-mode")
     )
 
 
 def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
-    """The function that returns the Hessian of a scalar function."""
+    """The function that returns the Hessian of a scalar function. argnums: the argument, or several."""
     return _at(func, argnums, lambda f, xs: functional.hessian(f, xs, create_graph=_records((xs,))))
 
 

@@ -35,7 +35,10 @@ __all__ = ["Function", "FunctionCtx", "Variable", "once_differentiable"]
 
 
 class FunctionCtx:
-    """What passes from a Function's forward to its backward. Attributes may be set on it freely."""
+    """What passes from a Function's forward to its backward. Attributes may be set on it freely.
+
+    needs_input_grad: which inputs want a gradient.
+    """
 
     def __init__(self, needs_input_grad: tuple[bool, ...] = ()) -> None:
         self.needs_input_grad = needs_input_grad
@@ -203,7 +206,9 @@ def once_differentiable(backward: Any) -> Any:
 
 
 def Variable(data: Any, requires_grad: bool = False, volatile: bool = False) -> Tensor:
-    """The tensor itself: PyTorch merged Variable into Tensor; old programs still call it."""
+    """The tensor `data` itself: PyTorch merged Variable into Tensor; old programs still call it. volatile: without
+    effect.
+    """
     if requires_grad:
         data = data.detach() if data.node is not None else data
         data.requires_grad = True

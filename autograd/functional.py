@@ -83,7 +83,11 @@ def _detached(values: tuple[Tensor, ...], create_graph: bool) -> tuple[Tensor, .
 def vjp(
     func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
-    """(f(x), v^T J): the product of a vector with the Jacobian of `func` at `inputs`. One backward pass."""
+    """(f(x), v^T J): the product of a vector with the Jacobian of `func` at `inputs`. One backward pass.
+
+    create_graph: the result can be differentiated again. strict: RuntimeError where an output does not depend on an
+    input.
+    """
     with enable_grad():
         one_in, xs = _inputs(inputs, create_graph)
         one_out, ys = _outputs(func(*xs), "vjp")
@@ -94,7 +98,10 @@ def vjp(
 def jvp(
     func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
-    """(f(x), J v): the derivative of `func` at `inputs` in the direction v. Two backward passes (see the module)."""
+    """(f(x), J v): the derivative of `func` at `inputs` in the direction v. Two backward passes (see the module).
+
+    create_graph and strict: as in `vjp`.
+    """
     with enable_grad():
         _, xs = _inputs(inputs, create_graph)
         vs = _vectors(v, xs, "jvp")
@@ -131,7 +138,8 @@ def jacobian(
     """The Jacobian of `func` at `inputs`: for each output and input a tensor of shape output.shape + input.shape.
 
     A single tensor, a tuple, or a tuple of tuples, as the function takes and returns one or several. `strategy`:
-    "reverse-mode" makes one pass per element of the output, "forward-mode" one per element of the input.
+    "reverse-mode" makes one pass per element of the output, "forward-mode" one per element of the input. create_graph,
+    strict: as in `vjp`. vectorize: PyTorch's, without effect.
     """
     if strategy not in ("reverse-mode", "forward-mode"):
         raise ValueError(f"jacobian: strategy is 'reverse-mode' or 'forward-mode', not {strategy!r}")
@@ -187,7 +195,10 @@ def hessian(
     vectorize: bool = False,
     outer_jacobian_strategy: str = "reverse-mode",
 ) -> Any:
-    """The Hessian of a scalar function: for each pair of inputs a tensor of shape first.shape + second.shape."""
+    """The Hessian of a scalar function: for each pair of inputs a tensor of shape first.shape + second.shape.
+
+    create_graph and strict: as in `vjp`; vectorize and outer_jacobian_strategy: as in `jacobian`.
+    """
     scalar, single = _scalar(func, "hessian"), isinstance(inputs, Tensor)
 
     def slope(*xs: Tensor) -> Any:
@@ -200,14 +211,20 @@ def hessian(
 def hvp(
     func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
-    """(f(x), H v): the Hessian of a scalar function times a vector. As `vhp`, the Hessian being symmetric."""
+    """(f(x), H v): the Hessian of a scalar function times a vector. As `vhp`, the Hessian being symmetric.
+
+    create_graph and strict: as in `vjp`.
+    """
     return vhp(func, inputs, v, create_graph, strict)
 
 
 def vhp(
     func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
-    """(f(x), v^T H): a vector times the Hessian of a scalar function, in two backward passes, without the Hessian."""
+    """(f(x), v^T H): a vector times the Hessian of a scalar function, in two backward passes, without the Hessian.
+
+    create_graph and strict: as in `vjp`.
+    """
     scalar = _scalar(func, "vhp")
     with enable_grad():
         one_in, xs = _inputs(inputs, create_graph)

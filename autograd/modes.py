@@ -192,7 +192,10 @@ class set_grad_enabled(_ModeGuard):
 
 
 class set_detect_anomaly(set_grad_enabled):
-    """`set_detect_anomaly(mode)`: trap NaN and Inf where they arise, forward and backward. See `detect_anomaly`."""
+    """`set_detect_anomaly(mode)`: trap NaN and Inf where they arise, forward and backward. See `detect_anomaly`.
+
+    check_nan=False traps nothing.
+    """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         _ModeGuard.__init__(self)
@@ -203,8 +206,8 @@ class set_detect_anomaly(set_grad_enabled):
 class detect_anomaly(_ModeGuard):
     """Trap NaN and Inf: an op whose result is not finite raises RuntimeError, in forward and in backward.
 
-    The error names the op, the shapes and the line of the user's program that recorded it. Every op is slower
-    under it: it is for finding a fault, not for training.
+    The error names the op, the shapes and the line of the user's program that recorded it. Every op is slower under it:
+    it is for finding a fault, not for training. check_nan=False traps nothing.
     """
 
     def __init__(self, check_nan: bool = True) -> None:

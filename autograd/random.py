@@ -243,7 +243,10 @@ def set_rng_state(new_state: Tensor) -> None:
 
 @contextlib.contextmanager
 def fork_rng(devices: Any = None, enabled: bool = True, device_type: str = "cuda") -> Iterator[None]:
-    """A block after which the default generators, of all devices, go on as if nothing had been drawn in it."""
+    """A block after which the default generators, of all devices, go on as if nothing had been drawn in it.
+
+    enabled=False does nothing. device_type: PyTorch's, without effect.
+    """
     if not enabled:
         yield
         return

@@ -57,7 +57,10 @@ class saved_tensors_hooks:
 
 
 class save_on_cpu(saved_tensors_hooks):
-    """Context: what ops keep is moved to the host's memory, and back when backward asks for it."""
+    """Context: what ops keep is moved to the host's memory, and back when backward asks for it.
+
+    device_type: PyTorch's, without effect.
+    """
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
         def pack(t: Tensor) -> Any:
@@ -67,7 +70,7 @@ class save_on_cpu(saved_tensors_hooks):
 
 
 class disable_saved_tensors_hooks:
-    """Context in which entering `saved_tensors_hooks` raises RuntimeError with this message."""
+    """Context in which entering `saved_tensors_hooks` raises RuntimeError with `error_message`."""
 
     def __init__(self, error_message: str) -> None:
         self.message = error_message
@@ -148,7 +151,7 @@ def pack(result: Any) -> None:
 
 
 class GradientEdge(NamedTuple):
-    """A vertex of the graph and the number of its output."""
+    """A `node` of the graph, and `output_nr`, the number of its output."""
 
     node: Any
     output_nr: int
@@ -178,7 +181,10 @@ class _Handles:
 
 
 def register_multi_grad_hook(tensors: Sequence[Tensor], fn: Callable[..., Any], *, mode: str = "all") -> Any:
-    """Call `fn` when the gradients of all `tensors` are there, with the list of them; of "any", with the first one."""
+    """Call `fn` when the gradients of all `tensors` are there, with the list of them; of "any", with the first one.
+
+    mode: "all" or "any".
+    """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
     found: dict[int, Any] = {}

@@ -27,7 +27,7 @@ class Node:
     """A vertex of the graph: one recorded call of an op.
 
     `parents` are the vertices of its inputs (None where an input wants no gradient), `saved` what its rules need,
-    `shape` and `dtype` those of its output, `serial` its place in the order of creation.
+    `shape` and `dtype` those of its output, `serial` its place in the order of creation. plan: the rules that run.
     """
 
     __slots__ = ("__weakref__", "dtype", "hooks", "parents", "plan", "saved", "serial", "shape")

@@ -28,7 +28,10 @@ class SDPBackend(enum.Enum):
 
 @contextlib.contextmanager
 def sdpa_kernel(backends: SDPBackend | Iterable[SDPBackend], set_priority: bool = False) -> Iterator[None]:
-    """A context in which attention is computed by one of `backends`: by one kernel, unless MATH stands alone."""
+    """A context in which attention is computed by one of `backends`: by one kernel, unless MATH stands alone.
+
+    set_priority: PyTorch's, without effect.
+    """
     wanted = [backends] if isinstance(backends, SDPBackend) else list(backends)
     if not wanted:
         raise AssertionError("Backend must be an instance of SDPBackend or a list of SDPBackend instances")

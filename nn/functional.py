@@ -345,17 +345,25 @@ def _implicit_dim(name, input):
 def softmax(input, dim=None, _stacklevel=3, dtype=None):
     """exp(input) / sum(exp(input)) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a
     warning.
+
+    Any shape.
     """
     return _softmax.softmax(input, _implicit_dim("softmax", input) if dim is None else dim, dtype)
 
 
 def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
-    """log(softmax(input)) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a warning."""
+    """log(softmax(input)) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a warning.
+
+    Any shape.
+    """
     return _softmax.log_softmax(input, _implicit_dim("log_softmax", input) if dim is None else dim, dtype)
 
 
 def softmin(input, dim=None, _stacklevel=3, dtype=None):
-    """softmax(-input) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a warning."""
+    """softmax(-input) along `dim`; `dtype` converts the input first. Without `dim`: 0 or 1, with a warning.
+
+    Any shape.
+    """
     return _softmax.softmin(input, _implicit_dim("softmin", input) if dim is None else dim, dtype)
 
 
@@ -363,7 +371,10 @@ def softmin(input, dim=None, _stacklevel=3, dtype=None):
 
 
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
-    """input / max(its p-norm along `dim`, eps); `out`: a tensor that is to hold the result, without a gradient."""
+    """input / max(its p-norm along `dim`, eps); `out`: a tensor that is to hold the result, without a gradient.
+
+    Any shape.
+    """
     result = _normalize(input, p, dim, eps)
     if out is None:
         return result

@@ -38,7 +38,10 @@ def conv1d_input(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The gradient of conv1d for its input, of size `input_size`, given that for its output."""
+    """The gradient of conv1d for its input, of size `input_size`, given that for its output.
+
+    stride, padding, dilation and groups are the convolution's.
+    """
     return _gradient(conv1d, input_size, weight, grad_output, 0, stride, padding, dilation, groups)
 
 
@@ -51,7 +54,10 @@ def conv1d_weight(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The gradient of conv1d for its weight, of size `weight_size`, given that for its output."""
+    """The gradient of conv1d for its weight, of size `weight_size`, given that for its output.
+
+    stride, padding, dilation and groups are the convolution's.
+    """
     return _gradient(conv1d, input, weight_size, grad_output, 1, stride, padding, dilation, groups)
 
 
@@ -64,7 +70,10 @@ def conv2d_input(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The gradient of conv2d for its input, of size `input_size`, given that for its output."""
+    """The gradient of conv2d for its input, of size `input_size`, given that for its output.
+
+    stride, padding, dilation and groups are the convolution's.
+    """
     return _gradient(conv2d, input_size, weight, grad_output, 0, stride, padding, dilation, groups)
 
 
@@ -77,7 +86,10 @@ def conv2d_weight(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The gradient of conv2d for its weight, of size `weight_size`, given that for its output."""
+    """The gradient of conv2d for its weight, of size `weight_size`, given that for its output.
+
+    stride, padding, dilation and groups are the convolution's.
+    """
     return _gradient(conv2d, input, weight_size, grad_output, 1, stride, padding, dilation, groups)
 
 
@@ -90,7 +102,10 @@ def conv3d_input(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The gradient of conv3d for its input, of size `input_size`, given that for its output."""
+    """The gradient of conv3d for its input, of size `input_size`, given that for its output.
+
+    stride, padding, dilation and groups are the convolution's.
+    """
     return _gradient(conv3d, input_size, weight, grad_output, 0, stride, padding, dilation, groups)
 
 
@@ -103,5 +118,8 @@ def conv3d_weight(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The gradient of conv3d for its weight, of size `weight_size`, given that for its output."""
+    """The gradient of conv3d for its weight, of size `weight_size`, given that for its output.
+
+    stride, padding, dilation and groups are the convolution's.
+    """
     return _gradient(conv3d, input, weight_size, grad_output, 1, stride, padding, dilation, groups)

@@ -125,7 +125,7 @@ def trunc_normal_(
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """`val` everywhere."""
+    """Every element becomes `val`."""
     if is_lazy(tensor):
         return tensor
     with no_grad():
@@ -133,17 +133,17 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """1 everywhere."""
+    """Every element becomes 1."""
     return constant_(tensor, 1.0)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """0 everywhere."""
+    """Every element becomes 0."""
     return constant_(tensor, 0.0)
 
 
 def eye_(tensor: Tensor) -> Tensor:
-    """The identity matrix."""
+    """A matrix becomes the identity: 1 on the diagonal, else 0."""
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     with no_grad():
@@ -153,7 +153,10 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """A convolution's weight (out, in, *kernel) that passes its input channels on, in each group."""
+    """A convolution's weight (out, in, *kernel) that passes its input channels on, in each group.
+
+    groups: how many there are.
+    """
     if tensor.ndim not in (3, 4, 5):
         raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
     sizes = tensor.shape
@@ -194,7 +197,8 @@ def kaiming_uniform_(
 ) -> Tensor:
     """Uniform in ±gain √(3 / fan).
 
-    `a`: the slope of a leaky_relu; `mode`: "fan_in" keeps the variance of the forward pass.
+    `a`: the slope of a leaky_relu; `mode`: "fan_in" keeps the variance of the forward pass. nonlinearity: of
+    `calculate_gain`.
     """
     std = _kaiming_std(tensor, a, mode, nonlinearity)
     return tensor if std is None else uniform_(tensor, -math.sqrt(3.0) * std, math.sqrt(3.0) * std, generator)
@@ -205,7 +209,8 @@ def kaiming_normal_(
 ) -> Tensor:
     """Normal with std = gain / √fan.
 
-    `a`: the slope of a leaky_relu; `mode`: "fan_in" keeps the variance of the forward pass.
+    `a`: the slope of a leaky_relu; `mode`: "fan_in" keeps the variance of the forward pass. nonlinearity: of
+    `calculate_gain`.
     """
     std = _kaiming_std(tensor, a, mode, nonlinearity)
     return tensor if std is None else normal_(tensor, 0.0, std, generator)

@@ -164,7 +164,10 @@ def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandl
 def register_module_forward_hook(
     hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
 ) -> RemovableHandle:
-    """Call `hook(module, args, output)` after the forward of every module; see `Module.register_forward_hook`."""
+    """Call `hook(module, args, output)` after the forward of every module; see `Module.register_forward_hook`.
+
+    with_kwargs, always_call: as there.
+    """
     return _for_all("forward", hook, with_kwargs=with_kwargs, always_call=always_call)
 
 

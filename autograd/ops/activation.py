@@ -194,7 +194,10 @@ def _(F, g, input):
 
 @composite
 def maxout(F, input, /, num_pieces, dim=1):
-    """The largest of each `num_pieces` neighbours along `dim`, whose size they divide. Ties share evenly."""
+    """The largest of each `num_pieces` neighbours along `dim`, whose size they divide: (N, k·C, *) gives (N, C, *).
+
+    Ties share evenly. Source: I. Goodfellow et al., "Maxout networks", 2013.
+    """
     d = wrap_dim(dim, len(input.shape))
     size = input.shape[d]
     if num_pieces < 1 or size % num_pieces:
@@ -205,7 +208,7 @@ def maxout(F, input, /, num_pieces, dim=1):
 
 @function
 def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False, *, generator=None):
-    """leaky_relu with a random slope for each element, uniform in [lower, upper]; not in training with their mean."""
+    """leaky_relu, elementwise, with random slopes uniform in [lower, upper]; not in training with their mean."""
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
     slope = FUNCTIONS["rand_like"](input, generator=generator) * (upper - lower) + lower
@@ -338,7 +341,7 @@ def tanhshrink(F, input):
 
 @composite
 def glu(F, input, /, dim=-1):
-    """a * sigmoid(b), where a and b are the halves of `input` along `dim`."""
+    """a * sigmoid(b), where a and b are the halves of `input` along `dim`: (*, 2n, *) gives (*, n, *)."""
     if not input.shape:
         raise ValueError("glu does not support 0-dimensional tensors")
     d = wrap_dim(dim, len(input.shape))

@@ -112,7 +112,8 @@ def dropout(input, p=0.5, training=True, inplace=False, generator=None):
     """Zero each element with probability p and scale the others by 1 / (1 - p), in training; otherwise the input
     itself.
 
-    What is dropped depends on the generator and on the elements' positions alone, not on threads, device or memory.
+    What is dropped depends on the generator and on the elements' positions alone, not on threads, device or memory. Any
+    shape.
     """
     check_probability(p)
     if p == 1 or not training or p == 0 or not math.prod(input.shape):
@@ -210,6 +211,7 @@ def alpha_dropout(input, p=0.5, training=False, inplace=False, generator=None):
     """Dropout that keeps mean 0 and variance 1, for SELU networks (Klambauer et al. 2017).
 
     Dropped elements become -λα = -1.7581, and then all go through a x + b, a = ((λ²α² p + 1)(1 - p))^-1/2, b = λα a p.
+    Any shape.
     """
     return _alpha_drop(input, input.shape, p, training, inplace, generator)
 
@@ -224,7 +226,7 @@ def feature_alpha_dropout(input, p=0.5, training=False, inplace=False, generator
 def drop_connect(weight, p=0.5, training=True, generator=None):
     """DropConnect (Wan et al. 2013): dropout of a layer's weights instead of its outputs. An extra of ours.
 
-    Scaled by 1 / (1 - p) in training; at test time the mean weights are used, not the paper's Gaussian.
+    Scaled by 1 / (1 - p) in training; at test time the mean weights are used, not the paper's Gaussian. Any shape.
     """
     return dropout(weight, p, training, generator=generator)
 

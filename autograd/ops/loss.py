@@ -283,7 +283,8 @@ def binary_cross_entropy_with_logits(
 def kl_div(F, input, target, /, size_average=None, reduce=None, reduction="mean", log_target=False):
     """target * (log(target) - input), for log-probabilities `input`; with `log_target` the target is a logarithm, too.
 
-    reduction "batchmean" divides the sum by the size of dimension 0: the divergence KL(target || exp(input)).
+    reduction "batchmean" divides the sum by the size of dimension 0: the divergence KL(target || exp(input)). Shapes:
+    input and target of one shape, any.
     """
     if reduction == "mean" and size_average is None and reduce is None:
         warn(
@@ -344,7 +345,7 @@ def mse_loss(F, input, target, size_average=None, reduce=None, reduction="mean",
 
 @composite(inputs="input target weight")
 def l1_loss(F, input, target, size_average=None, reduce=None, reduction="mean", weight=None):
-    """|input - target|, with gradient 0 where they are equal."""
+    """|input - target|, with gradient 0 where they are equal. Shapes: input and target of one shape, any."""
     reduction = legacy_reduction(size_average, reduce, reduction)
     _warn_shapes(input, target)
     return _weighted(F, F.abs(input - target), weight, reduction)
@@ -352,7 +353,10 @@ def l1_loss(F, input, target, size_average=None, reduce=None, reduction="mean", 
 
 @composite
 def smooth_l1_loss(F, input, target, /, size_average=None, reduce=None, reduction="mean", beta=1.0):
-    """d² / (2 β) where d = |input - target| is below β, and d - β / 2 beyond; β = 0 is l1_loss."""
+    """d² / (2 β) where d = |input - target| is below β, and d - β / 2 beyond; β = 0 is l1_loss.
+
+    Shapes: input and target of one shape, any.
+    """
     reduction = legacy_reduction(size_average, reduce, reduction)
     if beta < 0:
         raise ValueError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
@@ -438,26 +442,38 @@ def gaussian_nll_loss(F, input, target, var, /, full=False, eps=1e-6, reduction=
 
 @composite
 def hinge_loss(F, input, target, /, margin=1.0, reduction="mean"):
-    """max(0, margin - target * input), for targets -1 and 1; gradient 0 at the kink. An extra of ours."""
+    """max(0, margin - target * input), for targets -1 and 1; gradient 0 at the kink. An extra of ours.
+
+    Shapes: input and target of one shape, any.
+    """
     return _reduced(F, F.relu(margin - target * input), legacy_reduction(None, None, reduction))
 
 
 @composite
 def squared_hinge_loss(F, input, target, /, margin=1.0, reduction="mean"):
-    """max(0, margin - target * input)², for targets -1 and 1. An extra of ours."""
+    """max(0, margin - target * input)², for targets -1 and 1. An extra of ours.
+
+    Shapes: input and target of one shape, any.
+    """
     short = F.relu(margin - target * input)
     return _reduced(F, short * short, legacy_reduction(None, None, reduction))
 
 
 @composite
 def perceptron_loss(F, input, target, /, reduction="mean"):
-    """max(0, -target * input), for targets -1 and 1 (Rosenblatt 1958). An extra of ours."""
+    """max(0, -target * input), for targets -1 and 1 (Rosenblatt 1958). An extra of ours.
+
+    Shapes: input and target of one shape, any.
+    """
     return _reduced(F, F.relu(-target * input), legacy_reduction(None, None, reduction))
 
 
 @composite
 def hinge_embedding_loss(F, input, target, /, margin=1.0, size_average=None, reduce=None, reduction="mean"):
-    """input where the target is 1, max(0, margin - input) where it is -1."""
+    """input where the target is 1, max(0, margin - input) where it is -1.
+
+    Shapes: input and target of one shape, any.
+    """
     reduction = legacy_reduction(size_average, reduce, reduction)
     losses = F.where(target != 1, F.relu(margin - input), 0.0) + F.where(target != -1, input, 0.0)
     return _reduced(F, losses, reduction)
@@ -465,7 +481,10 @@ def hinge_embedding_loss(F, input, target, /, margin=1.0, size_average=None, red
 
 @composite
 def soft_margin_loss(F, input, target, /, size_average=None, reduce=None, reduction="mean"):
-    """log(1 + exp(-target * input)), for targets -1 and 1; finite for any input (PyTorch's overflows to inf)."""
+    """log(1 + exp(-target * input)), for targets -1 and 1; finite for any input (PyTorch's overflows to inf).
+
+    Shapes: input and target of one shape, any.
+    """
     reduction = legacy_reduction(size_average, reduce, reduction)
     _warn_shapes(input, target)
     return _reduced(F, -F.logsigmoid(target * input), reduction)
@@ -473,7 +492,10 @@ def soft_margin_loss(F, input, target, /, size_average=None, reduce=None, reduct
 
 @composite
 def margin_ranking_loss(F, input1, input2, target, /, margin=0.0, size_average=None, reduce=None, reduction="mean"):
-    """max(0, margin - target * (input1 - input2)): input1 should rank higher where the target is 1, lower where -1."""
+    """max(0, margin - target * (input1 - input2)): input1 should rank higher where the target is 1, lower where -1.
+
+    Shapes: all three alike, any.
+    """
     reduction = legacy_reduction(size_average, reduce, reduction)
     ranks = {len(input1.shape), len(input2.shape), len(target.shape)}
     if len(ranks) > 1:
@@ -624,7 +646,7 @@ def triplet_margin_loss(
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), d the pairwise p-distance along the last dimension.
 
     swap: take d(positive, negative) where it is the smaller distance to the negative (Balntas et al. 2016). eps: added
-    to each difference.
+    to each difference. Shapes: (N, D) or (D).
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     if margin <= 0:

@@ -228,7 +228,8 @@ def pad(F, input, /, pad, mode="constant", value=None):
 
     mode: "constant" (filled with `value`, default 0; any dimensions), "reflect" (mirrored without the edge),
     "replicate" (the edge repeated) or "circular" (wrapped around); the last three pad one to three dimensions of an
-    input with one (channels) or two (batch, channels) more. Negative numbers crop.
+    input with one (channels) or two (batch, channels) more. Negative numbers crop. (N, C, H, W) becomes (N, C, H + top
+    + bottom, W + left + right).
     """
     pad = _checked(tuple(pad), tuple(input.shape), mode, value)
     if mode == "constant":

@@ -81,7 +81,8 @@ def softmin(F, input, /, dim, dtype=None):
 def gumbel_softmax(logits, tau=1.0, hard=False, eps=1e-10, dim=-1, generator=None):
     """softmax((logits + noise) / tau) along `dim`, the noise standard Gumbel (Jang et al. 2017; Maddison et al. 2017).
 
-    hard: one-hot of the largest, with the gradient of the soft sample. eps is accepted and unused, as in PyTorch.
+    hard: one-hot of the largest, with the gradient of the soft sample. eps is accepted and unused, as in PyTorch. Any
+    shape.
     """
     from ..random import _source, uniform  # which imports ops itself
 

@@ -26,9 +26,9 @@ def _list(tensors: Any) -> list[Tensor]:
 def get_total_norm(
     tensors: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:
-    """The norm of all `tensors` together, as if they were one vector.
+    """The norm of all `tensors` together, as if they were one vector; norm_type: its order, inf the largest magnitude.
 
-    RuntimeError where it is not finite, if asked to.
+    error_if_nonfinite: RuntimeError where it is NaN or infinite.
     """
     tensors, norm_type = _list(tensors), float(norm_type)
     if not tensors:
@@ -95,7 +95,8 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale all gradients in place so that their norm, as one vector, is at most `max_norm`; returns the norm before.
 
-    norm_type: the order of the norm; inf is the largest absolute value.
+    norm_type: the order of the norm; inf is the largest absolute value. error_if_nonfinite: RuntimeError where it is
+    NaN or infinite.
     """
     parameters = _list(parameters)
     total = get_total_norm([p.grad for p in parameters if p.grad is not None], norm_type, error_if_nonfinite)

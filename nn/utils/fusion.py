@@ -48,7 +48,10 @@ def fuse_conv_bn_weights(
     bn_b: Tensor | None,
     transpose: bool = False,
 ) -> tuple[Parameter, Parameter]:
-    """Weight and bias of a convolution that does what convolution and batch norm (in evaluation) do together."""
+    """Weight and bias of a convolution that does what convolution and batch norm (in evaluation) do together.
+
+    transpose: of a transposed convolution. The other arguments are the two layers' own.
+    """
     return _fused(conv_w, conv_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b, 1 if transpose else 0)
 
 

@@ -103,8 +103,8 @@ def spectral_norm(
     """Spectral normalisation as a parametrisation: w = W / σ(W), σ the largest singular value of W.
 
     W is a matrix with `dim` as its rows (default: 0, and 1 for transposed convolutions). Each reading of the weight in
-    training does `n_power_iterations` steps of the power iteration. Returns the module.
-    Source: T. Miyato et al., "Spectral normalization for generative adversarial networks", 2018.
+    training does `n_power_iterations` steps of the power iteration. Returns the module. name: of the parameter. eps:
+    added to norms. Source: T. Miyato et al., "Spectral normalization for generative adversarial networks", 2018.
     """
     weight = _tensor(module, name)
     dim = output_dim(module) if dim is None else dim
@@ -234,9 +234,9 @@ def orthogonal(
     """Let a matrix be orthogonal: QᵀQ = I (QQᵀ = I where it is wide). Returns the module.
 
     orthogonal_map: "matrix_exp", exp(A) of a skew-symmetric A; "cayley", (I - A/2)⁻¹(I + A/2); "householder", a product
-    of reflections. Default: matrix_exp for square matrices, householder for others. use_trivialization:
-    the result is multiplied by a fixed base, the value at the start or at the last assignment.
-    Source: M. Lezcano-Casado, "Trivializations for gradient-based optimization on manifolds", 2019.
+    of reflections. Default: matrix_exp for square matrices, householder for others. use_trivialization: the result is
+    multiplied by a fixed base, the value at the start or at the last assignment. name: of the parameter. Source: M.
+    Lezcano-Casado, "Trivializations for gradient-based optimization on manifolds", 2019.
     """
     weight = _tensor(module, name)
     if weight.ndim < 2:

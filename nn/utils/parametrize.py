@@ -47,7 +47,7 @@ def _register(module: Module, name: str, tensor: Tensor) -> None:
 
 
 class ParametrizationList(ModuleList):
-    """The parametrisations of one tensor, applied in a row, and what the first one is given.
+    """The parametrisations of one tensor, `modules` applied in a row, and what the first one is given.
 
     `original` holds that tensor; where the first one's `right_inverse` returns several, they are `original0`,
     `original1`, ... `unsafe`: shape and dtype of the result are not checked.
@@ -217,7 +217,7 @@ def register_parametrization(module: Module, tensor_name: str, parametrization: 
 
 
 def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
-    """Whether a module has parametrisations, or one of the tensor named."""
+    """Whether a module has parametrisations, or one of its tensor `tensor_name`."""
     found = vars(module).get("parametrizations")
     if not isinstance(found, ModuleDict):
         return False
@@ -265,7 +265,7 @@ def type_before_parametrizations(module: Module) -> type:
 
 
 def transfer_parametrizations_and_params(from_module: Module, to_module: Module, tensor_name: str | None = None) -> Any:
-    """Give `to_module` the parametrisations of `from_module` (or those of one tensor) with their tensors.
+    """Give `to_module` the parametrisations of `from_module` (or those of `tensor_name`) with their tensors.
 
     Returns `to_module`.
     """

@@ -224,7 +224,7 @@ class _Unstructured(_Amount):
 
 
 class RandomUnstructured(_Unstructured):
-    """Prunes elements at random."""
+    """Prunes elements at random. amount: a number of them (int), or their share (float in [0, 1])."""
 
     def _ranks(self, t: Tensor) -> Tensor:
         return FUNCTIONS["rand_like"](t)
@@ -236,7 +236,10 @@ class RandomUnstructured(_Unstructured):
 
 
 class L1Unstructured(_Unstructured):
-    """Prunes the elements of the smallest magnitude."""
+    """Prunes the elements of the smallest magnitude.
+
+    amount: a number of them (int), or their share (float in [0, 1]).
+    """
 
     def _ranks(self, t: Tensor) -> Tensor:
         return t.abs()
@@ -276,7 +279,7 @@ class _Structured(_Amount):
 
 
 class RandomStructured(_Structured):
-    """Prunes slices along `dim` at random."""
+    """Prunes slices along `dim` at random. amount: a number of them (int), or their share (float in [0, 1])."""
 
     def _ranks(self, t: Tensor) -> Tensor:
         return FUNCTIONS["rand"](t.shape[self.dim], device=t.device)
@@ -288,7 +291,10 @@ class RandomStructured(_Structured):
 
 
 class LnStructured(_Structured):
-    """Prunes the slices along `dim` of the smallest norm of order `n`."""
+    """Prunes the slices along `dim` of the smallest norm of order `n`.
+
+    amount: a number of them (int), or their share (float in [0, 1]).
+    """
 
     def __init__(self, amount: Any, n: Any, dim: int = -1) -> None:
         super().__init__(amount, dim)
@@ -338,7 +344,10 @@ def random_unstructured(module: Module, name: str, amount: Any) -> Any:
 
 
 def l1_unstructured(module: Module, name: str, amount: Any, importance_scores: Any = None) -> Any:
-    """Set the `amount` elements of the smallest magnitude (or importance) to zero."""
+    """Set the `amount` elements of the smallest magnitude (or importance) to zero.
+
+    importance_scores: a tensor of its shape, in the magnitudes' place.
+    """
     L1Unstructured.apply(module, name, amount=amount, importance_scores=importance_scores)
     return module
 
@@ -350,7 +359,10 @@ def random_structured(module: Module, name: str, amount: Any, dim: int) -> Any:
 
 
 def ln_structured(module: Module, name: str, amount: Any, n: Any, dim: int, importance_scores: Any = None) -> Any:
-    """Set the `amount` slices along `dim` of the smallest norm of order `n` to zero."""
+    """Set the `amount` slices along `dim` of the smallest norm of order `n` to zero.
+
+    importance_scores: a tensor of its shape, whose norms count instead.
+    """
     LnStructured.apply(module, name, amount, n, dim, importance_scores=importance_scores)
     return module
 

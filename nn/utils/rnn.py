@@ -183,7 +183,8 @@ def pad_packed_sequence(
 ) -> tuple[Tensor, Tensor]:
     """(padded batch (T, B, *) or (B, T, *), lengths (B,) on the CPU), in the order before sorting.
 
-    total_length: T, where it is to be more than the longest length; ValueError where it is less.
+    total_length: T, where it is to be more than the longest length; ValueError where it is less. batch_first: B first.
+    padding_value: behind the ends.
     """
     data, running = sequence.data, sequence.batch_sizes.tolist()
     steps, batch = len(running), running[0]
@@ -206,7 +207,10 @@ def pad_packed_sequence(
 def pad_sequence(
     sequences: Any, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
 ) -> Tensor:
-    """Stack sequences (L, *) of different lengths to (longest L, B, *), or (B, longest L, *), padded on one side."""
+    """Stack sequences (L, *) of different lengths to (longest L, B, *), or (B, longest L, *), padded on one side.
+
+    batch_first: B first. padding_side: "right" or "left"; padding_value: what stands there.
+    """
     if isinstance(sequences, Tensor):
         sequences = sequences.unbind(0)
     elif not hasattr(sequences, "__iter__"):
@@ -232,7 +236,7 @@ def pad_sequence(
 
 
 def unpad_sequence(padded_sequences: Tensor, lengths: Tensor, batch_first: bool = False) -> list[Tensor]:
-    """The sequences (L, *) of a padded batch: what `pad_sequence` undoes."""
+    """The sequences (L, *) of a padded batch: what `pad_sequence` undoes. batch_first: B is its first dimension."""
     x = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
     return [x[b, :n] for b, n in enumerate(lengths.tolist())]
 

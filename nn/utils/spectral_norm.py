@@ -30,7 +30,10 @@ def unit_like(weight: Tensor, size: int, eps: float) -> Tensor:
 
 
 class SpectralNorm:
-    """The hook: before each forward `name` becomes `name_orig` divided by its estimated largest singular value."""
+    """The hook: before each forward `name` becomes `name_orig` divided by its estimated largest singular value.
+
+    n_power_iterations, dim, eps: as in `spectral_norm`.
+    """
 
     _version = 1
 
@@ -107,7 +110,7 @@ def spectral_norm(
 
     σ, the largest singular value of W with `dim` as its rows (default: 0, and 1 for transposed convolutions), is
     estimated by `n_power_iterations` steps per forward in training. Returns the module. PyTorch's older form;
-    `parametrizations.spectral_norm` is the newer.
+    `parametrizations.spectral_norm` is the newer. name: of the parameter. eps: added to the norms that it divides by.
     Source: T. Miyato et al., "Spectral normalization for generative adversarial networks", 2018.
     """
     SpectralNorm.apply(module, name, n_power_iterations, output_dim(module) if dim is None else dim, eps)
