@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from markup import escape, inline, rst
-from surface import ATTRIBUTES, GENERAL, Thing, first_sentence, load, methods, surface
+from surface import ATTRIBUTES, GENERAL, Thing, first_sentence, load, methods, names, surface
 
 import chainrule
+from chainrule import aliases
 from chainrule.autograd import Composite, Op
 
 #: the modules of a training's record
 RECORDING = ("recorder", "history", "verdicts", "run_report", "charts", "measures", "progress")
+#: the chapter of what belongs to no other
+OTHER = "PyTorch's other names"
 #: chapters: their titles, and the modules in them by the beginnings of their paths
 CHAPTERS = {
     "Tensors and functions": ("",),
@@ -34,7 +37,7 @@ CHAPTERS = {
     "Probability": ("distributions",),
     "Training aids and tools": ("utils", "testing", "serialization", "hub"),
     "Devices and processes": ("cuda", "cpu", "accelerator", "backends", "distributed", "multiprocessing"),
-    "PyTorch's other names": (),
+    OTHER: (),
 }
 
 LAYER_OPS = ("linear", "convolution", "pooling", "normalisation", "recurrent", "loss", "dropout", "embedding")
@@ -82,7 +85,7 @@ LAYERS = {
     "Lazy layers": ("nn.lazy",),
 }
 
-UNDERLINES = "=-~"
+UNDERLINES = "=-"
 
 
 class Reference:
@@ -93,6 +96,8 @@ class Reference:
         self.full = {thing.full for things in self.surface.values() for thing in things}
         self.full |= {f"chainrule.{path}" for path in self.surface if path}
         self.methods = set(methods())
+        #: of each thing that is not a plain value, the module where it is at home
+        self.home = {id(t.value): t.path for things in self.surface.values() for t in things if t.same is None}
         for things in self.surface.values():
             self.full |= {f"{t.full}.{name}" for t in things if t.same is None for name, _ in t.members()}
 
@@ -119,12 +124,14 @@ class Reference:
                     name = f"{path or 'chainrule'}-{title.lower().replace(',', '').replace(' ', '-')}"
                     pages[name] = self.family(path, title, things)
                     chapters[chapter].append(name)
-                pages[name] += module_target(path)
             else:
                 pages[path] = self.module(path)
                 chapters[chapter].append(path)
-        for number, (title, names) in enumerate(chapters.items(), 1):
-            pages[f"chapter-{number:02d}"] = [*heading(title), *contents(names)]
+        pages["paths"] = self.second_paths()
+        chapters[OTHER].append("paths")
+        for number, (title, listed) in enumerate(chapters.items(), 1):
+            here = [line for path in ("", "nn") if chapter_of(path) == title for line in module_target(path)]
+            pages[f"chapter-{number:02d}"] = [*heading(title), *here, *contents(listed)]
         listed = contents([name for name in pages if name.startswith("chapter-")])
         listed[1] = "   :maxdepth: 2"
         listed = [".. container:: columns", "", *(f"   {line}".rstrip() for line in listed)]
@@ -171,6 +178,22 @@ class Reference:
             lines += self.text("\n\n".join(kept), path)
             lines += [line for thing in files[source] for line in self.entry(thing)]
         return lines
+
+    def second_paths(self) -> list[str]:
+        """The page of PyTorch's paths whose things are at home elsewhere."""
+        lines = [
+            *heading("PyTorch's module paths"),
+            "Imports of these work, too; what they hold is described there:",
+            "",
+        ]
+        lines += [".. list-table::", "   :class: names", ""]
+        for path in sorted(set(aliases.PATHS) - set(self.surface)):
+            values = [getattr(load(path), name) for name in names(load(path))]
+            homes = {self.home[id(value)] for value in values if id(value) in self.home}
+            if homes and not any(part.startswith("_") for part in path.split(".")):
+                shown = [f":py:mod:`{'.'.join(filter(None, ('chainrule', home)))}`" for home in sorted(homes)[:3]]
+                lines += [f"   * - ``chainrule.{path}``", f"     - {', '.join(shown)}"]
+        return [*lines, ""]
 
     # -- entries ------------------------------------------------------------------------------------------------------
 
@@ -279,11 +302,11 @@ class Reference:
                 facts.append(("Dtypes", kinds[value.types]))
             if value.view:
                 facts.append(("Memory", "the result may be a view of the input"))
-        names = [f"chainrule.Tensor.{n}" for n in (name, f"{name}_") if thing.path == "" and n in self.methods]
-        names += [f"chainrule.{name}_"] if thing.path == "" and f"chainrule.{name}_" in self.full else []
-        names += thing.others
-        if names:
-            facts.append(("Also", ", ".join(f":py:obj:`{n.removeprefix('chainrule.')} <{n}>`" for n in names)))
+        others = [f"chainrule.Tensor.{n}" for n in (name, f"{name}_") if thing.path == "" and n in self.methods]
+        others += [f"chainrule.{name}_"] if thing.path == "" and f"chainrule.{name}_" in self.full else []
+        others += thing.others
+        if others:
+            facts.append(("Also", ", ".join(f":py:obj:`{n.removeprefix('chainrule.')} <{n}>`" for n in others)))
         return [*(f":{title}: {text}" for title, text in facts), ""] if facts else []
 
 
@@ -350,7 +373,7 @@ def brief(value: Any) -> str:
 
 def chapter_of(path: str) -> str:
     """The chapter with the longest beginning of a path."""
-    found = "PyTorch's other names"
+    found = OTHER
     longest = -1
     for title, beginnings in CHAPTERS.items():
         for beginning in beginnings:
