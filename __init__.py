@@ -77,6 +77,11 @@ from .autograd.dtypes import float_ as float
 from .autograd.dtypes import int_ as int
 
 if _collecting:
+    if (
+        not _gc.get_freeze_count()
+    ):  # by way of the frozen ones what was made is old at once, without a look at all of it
+        _gc.freeze()
+        _gc.unfreeze()
     _gc.enable()
 
 __version__ = "0.1.0"
