@@ -1,7 +1,8 @@
 """Which elements of its inputs a box of an op's output depends on, as a box.
 
 A box is a pair (first, last) for each dimension. It may lie outside the tensor: a window at the border reaches into
-the padding, and the receptive field is measured as if the image went on. Ops that are not known here depend on all.
+the padding, and the receptive field is measured as if the image went on. Ops that are not known here depend on all; no
+op of the table of tests depends on more than is said here.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
-from ..autograd.ops.resampling import WindowSum
+from .. import backends
+from ..autograd.ops.pooling import _window_count
+from ..autograd.ops.resampling import AxisMap, WindowSum
 from ..backends import np
 from .trace import Call
 
-__all__ = ["Box", "hull", "needed"]
+__all__ = ["Box", "full", "hull", "needed"]
 
 Box = tuple[tuple[int, int], ...]
 
@@ -36,7 +39,8 @@ def needed(call: Call, output: int, box: Box) -> list[Box | None]:
     params = {**dict(zip(op.params, op.default_params)), **(call.params or {})}
     shapes = [None if v is None else v.shape for v in call.inputs]
     out = call.outputs[output].shape
-    found = _RULES.get(op.name, _elementwise if _broadcasts(shapes, out) else _all)(params, shapes, out, box, output)
+    rule = _RULES.get(op.name, _elementwise if op.__module__ in _ELEMENTWISE else _all) if out else _all
+    found = rule(params, shapes, out, box, output)
     return [None if b is None or any(first > last for first, last in b) else b for b in found]
 
 
@@ -58,9 +62,15 @@ def _all(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[A
     return [None if s is None else full(s) for s in shapes]
 
 
+def _dims(given: Any, ndim: int) -> set[int]:
+    """The dimensions that a parameter names, counted from 0; none for None."""
+    return set() if given is None else {d % ndim for d in (given if isinstance(given, (tuple, list)) else (given,))}
+
+
 def _elementwise(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
-    along = params.get("dim", params.get("dims"))  # softmax, cumsum and the like mix the elements of a dimension
-    mixed = set() if along is None else {d % len(out) for d in (along if isinstance(along, tuple) else (along,))}
+    if not _broadcasts(shapes, out):
+        return _all(params, shapes, out, box, output)
+    mixed = _dims(params.get("dim", params.get("dims")), len(out))  # softmax, cumsum and the like mix a dimension
     found: list[Any] = []
     for shape in shapes:
         if shape is None:
@@ -71,6 +81,11 @@ def _elementwise(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -
             pairs.append((0, n - 1) if d in mixed or (n == 1 and out[d] != 1) else box[d])
         found.append(tuple(pairs))
     return found
+
+
+def _channelwise(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    """Statistics of a channel mix all of it."""
+    return [None if s is None else tuple([box[d] if d == 1 else (0, n - 1) for d, n in enumerate(s)]) for s in shapes]
 
 
 def _nothing(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
@@ -92,14 +107,75 @@ def _conv(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[
     return [seen, *_all(params, shapes[1:], out, box, output)]
 
 
-def _transposed(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+def _meeting(box: Box, channels: int, kernel: Any, stride: Any, before: Any, dilation: Any) -> Box:
+    """The windows that cover something of a box of (N, C, *S)."""
     spatial = []
-    for (a, b), k, s, (p, _), d in zip(
-        box[2:], shapes[1][2:], params["stride"], params["padding"], params["dilation"], strict=True
-    ):
+    for (a, b), k, s, p, d in zip(box[2:], kernel, stride, before, dilation, strict=True):
         ends = -((-(a + p - (k - 1) * d)) // s), (b + p) // s
-        spatial.append((min(ends), max(ends)))  # an output that no input meets stands between two of them
-    return [(box[0], (0, shapes[0][1] - 1), *spatial), full(shapes[1])]
+        spatial.append((min(ends), max(ends)))  # an element in no window stands between two of them
+    return (box[0], (0, channels - 1), *spatial)
+
+
+def _transposed(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    before = [pair[0] for pair in params["padding"]]
+    return [
+        _meeting(box, shapes[0][1], shapes[1][2:], params["stride"], before, params["dilation"]),
+        full(shapes[1]),
+    ]
+
+
+def _columns(params: Any, size: Any) -> tuple[Any, ...]:
+    """Of im2col and col2im: kernel, stride, padding, dilation, and how many windows there are in `size`."""
+    given = [params[name] for name in ("kernel", "stride", "padding", "dilation")]
+    kernel, stride, padding, dilation = given
+    return (*given, _window_count(size, kernel, dilation, padding, stride))
+
+
+def _unfold(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    *window, count = _columns(params, shapes[0][2:])
+    (columns,) = _reshape(params, [(*out[:2], *count)], out, box, output)
+    return [_windows(columns, shapes[0][1], *window)]
+
+
+def _fold(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    *window, count = _columns(params, out[2:])
+    pairs = _meeting(box, shapes[0][1], *window)
+    inside = tuple([tuple([min(max(i, 0), n - 1) for i in p]) for p, n in zip(pairs, (*shapes[0][:2], *count))])
+    return _reshape(params, shapes, (*shapes[0][:2], *count), inside, output)
+
+
+def _sliding(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    if not shapes[0]:
+        return [()]
+    dim, step, pairs = params["dimension"] % len(shapes[0]), params["step"], list(box[:-1])
+    pairs[dim] = pairs[dim][0] * step + box[-1][0], pairs[dim][1] * step + box[-1][1]
+    return [tuple(pairs)]
+
+
+def _flip(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    dims = _dims(params["dims"], len(out))
+    return [tuple([(n - 1 - b, n - 1 - a) if d in dims else (a, b) for d, ((a, b), n) in enumerate(zip(box, out))])]
+
+
+def _index(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    """By one row of numbers, an AxisMap without weights; by masks and several arrays, by anything."""
+    arrays = [(d, i) for d, i in enumerate(params["indices"]) if not isinstance(i, slice)]
+    if len(arrays) != 1 or arrays[0][1].ndim != 1 or arrays[0][1].dtype.kind == "b":
+        return _all(params, shapes, out, box, output)
+    (dim, array), pairs = arrays[0], list(box)
+    n = shapes[0][dim]
+    pairs[dim] = _mapped(AxisMap(backends.of(array).to_host(array)[None] % n, None, n), *box[dim])
+    return [tuple(pairs)]
+
+
+def _put(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    return [box, *_all(params, shapes[1:], out, box, output)]
+
+
+def _repeat(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    sizes = params["sizes"]
+    before = len(sizes) - len(shapes[0])
+    return [tuple([box[d] if sizes[d] == 1 else (0, n - 1) for d, n in enumerate(shapes[0], before)])]
 
 
 def _max_pool(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
@@ -208,9 +284,11 @@ def _slicing(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> li
 
 def _concat(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
     dim, before, found = params["dim"] % len(out), 0, []
-    for shape in shapes:
-        pairs = list(box)
-        pairs[dim] = max(box[dim][0] - before, 0), min(box[dim][1] - before, shape[dim] - 1)
+    for i, shape in enumerate(shapes):
+        pairs, (first, last) = list(box), box[dim]
+        low = first - before if i == 0 else max(first - before, 0)  # the outer ones go on beyond the border
+        high = last - before if i == len(shapes) - 1 else min(last - before, shape[dim] - 1)
+        pairs[dim] = low, high
         found.append(tuple(pairs))
         before += shape[dim]
     return found
@@ -235,16 +313,17 @@ def _stack(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list
 
 
 def _reduction(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
-    dims, shape = params.get("dim", params.get("dims")), shapes[0]
-    if dims is None:
+    shape = shapes[0]
+    over = _dims(params.get("dim", params.get("dims")), len(shape))
+    if not over:
         return _all(params, shapes, out, box, output)
-    over = {d % len(shape) for d in (dims if isinstance(dims, tuple) else (dims,))}
     given = iter([p for d, p in enumerate(box) if d not in over] if len(out) == len(shape) else box)
     return [tuple([(0, n - 1) if d in over else next(given) for d, n in enumerate(shape)])]
 
 
 def _linear(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
-    return [(*box[:-1], (0, shapes[0][-1] - 1)), *_all(params, shapes[1:], out, box, output)]
+    rows = box[: len(shapes[0]) - 1]
+    return [(*rows, (0, shapes[0][-1] - 1)), *_all(params, shapes[1:], out, box, output)]
 
 
 def _matmul(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
@@ -263,13 +342,35 @@ def _contract(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> l
     ]
 
 
+#: modules of ops of which an output element depends on those at its place
+_ELEMENTWISE = {
+    f"{__package__.rpartition('.')[0]}.autograd.{family}"
+    for family in (
+        *("special", "ops.activation", "ops.arithmetic", "ops.assignment"),
+        *("ops.comparison", "ops.dropout", "ops.elementwise"),
+    )
+}
 _RULES: dict[str, Callable[..., list[Any]]] = {
     **dict.fromkeys(("reshape", "unsqueeze", "squeeze", "flatten", "unflatten"), _reshape),
     **dict.fromkeys(
         ("sum", "mean", "amax", "amin", "var", "std", "prod", "logsumexp", "moments", "vector_norm", "any", "all"),
         _reduction,
     ),
-    **dict.fromkeys(("flip", "roll", "sort", "gather", "scatter", "index", "index_put"), _all),
+    **dict.fromkeys(
+        (
+            *("alias", "clone", "cast", "expand", "tril", "triu", "where", "normalised", "conj", "real_part", "raised"),
+            *("softmax", "log_softmax", "masked_softmax", "cumsum", "cumprod", "logcumsumexp", "linear_scan", "shift"),
+        ),
+        _elementwise,
+    ),
+    **dict.fromkeys(("batch_normalised", "batch_norm_relu"), _channelwise),
+    **dict.fromkeys(("index_put", "view_assign"), _put),
+    "im2col": _unfold,
+    "col2im": _fold,
+    "windows": _sliding,
+    "flip": _flip,
+    "index": _index,
+    "repeat": _repeat,
     "conv": _conv,
     "conv_input": _transposed,
     "max_pool": _max_pool,

@@ -13,7 +13,7 @@ from ..autograd import FUNCTIONS, Tensor, float64, get_default_dtype, grad, set_
 from ..autograd.random import fork_rng
 from ..utils.recorded import tensors
 from .inputs import is_shape, made
-from .reach import Box, hull, needed
+from .reach import Box, full, hull, needed
 from .scope import layer_of, leaf, looking
 from .trace import Call, Source, Trace, Value
 
@@ -48,7 +48,7 @@ class ReceptiveField:
         """(first, last) input element that a unit (by default the one at the centre) can see, without the padding.
 
         unit: its place, (y, x) of images, such as `top_inputs` gives. clip=False: with the padding, and as if the input
-        went on. IndexError for a unit that there is not.
+        went on. (0, -1) for a unit that sees nothing. IndexError for a unit that there is not.
         """
         unit = self.centre if unit is None else tuple([int(i) for i in unit])
         if len(unit) != len(self.units) or any(not 0 <= i < n for i, n in zip(unit, self.units)):
@@ -88,7 +88,7 @@ def receptive_field(
     Analytic: the box of input elements is followed back from the unit through every op that ran; a window of k
     elements with stride s, dilation d and padding p turns the elements a..b into a·s - p .. b·s - p + (k - 1)·d, and
     where branches meet the box is around both. Ops that mix a whole dimension (a mean over the image, attention,
-    flatten before a linear layer) see all of it. And by gradients: of the unit at the centre, channels weighted at
+    flatten before a linear layer), or look up places that depend on values (grid_sample, gather), see all of it. And by gradients: of the unit at the centre, channels weighted at
     random, for `samples` random inputs (0: not at all), in float64 and evaluation mode; they lie inside that box, and
     max pools and ReLUs leave out parts of it. Without a `generator` the random numbers go on as if none were drawn.
 
@@ -183,40 +183,37 @@ def _reached(gradient: Tensor) -> tuple[tuple[int, int], ...] | None:
 
 
 class _Seen:
-    """unit -> the box of the input that it sees, followed back through the ops of a run."""
+    """unit -> the box of the input that it sees, followed back through the ops of a run; (0, -1) where it sees none."""
 
     def __init__(self, root: Call, value: Value, inputs: dict[str, Value]) -> None:
         self._ops, self._value = list(root.ops()), value
         ((self._source,),) = [source.makers for source in inputs.values()]
-        if self._source not in self._followed((0,) * len(value.shape[2:])):
+        if self._followed(full(value.shape)) is None:
             raise ValueError("receptive_field: the layer's output does not depend on the input")
 
     def __call__(self, unit: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-        return self._followed(unit)[self._source][2:]
+        seen = self._followed((*full(self._value.shape[:2]), *[(i, i) for i in unit]))
+        return ((0, -1),) * len(unit) if seen is None else seen[2:]
 
-    def _followed(self, unit: tuple[int, ...]) -> dict[Any, Box]:
-        """The boxes of values and of sources."""
-        shape = self._value.shape
+    def _followed(self, box: Box) -> Box | None:
+        """What a box of the value needs of the input."""
         boxes: dict[Any, Box] = {}
-        self._need(boxes, self._value, (*[(0, n - 1) for n in shape[:2]], *[(i, i) for i in unit]))
+        self._need(boxes, self._value, box)
         for call in reversed(self._ops):
             for number, out in enumerate(call.outputs):
                 if out in boxes:
-                    for value, box in zip(call.inputs, needed(call, number, boxes.pop(out))):
-                        if value is not None and box is not None:
-                            self._need(boxes, value, box)
-        return boxes
+                    for value, needs in zip(call.inputs, needed(call, number, boxes.pop(out))):
+                        if value is not None and needs is not None:
+                            self._need(boxes, value, needs)
+        return boxes.get(self._source)
 
     @staticmethod
     def _need(boxes: dict[Any, Box], value: Value, box: Box) -> None:
+        """Hand a box of a value to what made it; all of what has another shape."""
         for maker in value.makers:
             if isinstance(maker, Source):
-                if maker.kind == "input":
-                    boxes[maker] = hull(boxes.get(maker), box if len(box) == len(maker.shape) else _whole(maker.shape))
-                continue
-            for out in [value] if value in maker.outputs else maker.outputs:
-                boxes[out] = hull(boxes.get(out), box if out.shape == value.shape else _whole(out.shape))
-
-
-def _whole(shape: Any) -> Box:
-    return tuple([(0, n - 1) for n in shape])
+                places = [maker] if maker.kind == "input" else []
+            else:
+                places = [value] if value in maker.outputs else maker.outputs
+            for at in places:
+                boxes[at] = hull(boxes.get(at), box if at.shape == value.shape else full(at.shape))

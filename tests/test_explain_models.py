@@ -2,12 +2,19 @@
 
 import numpy as np
 import pytest
+from op_table import TABLE
 
 import chainrule as cr
 from chainrule import models, nn
+from chainrule.autograd import OPS, Composite
+from chainrule.autograd.watch import watched
 from chainrule.explain import receptive_field, summary, top_inputs
+from chainrule.explain.reach import needed
+from chainrule.explain.trace import Call, Value
 from chainrule.models.googlenet import Inception
 from chainrule.nn import functional as F
+from chainrule.testing import calls_of
+from chainrule.utils.recorded import tensors
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -465,6 +472,88 @@ def test_what_mixes_all_places_sees_all():
     )
     assert receptive_field(flat, "4", (1, 1, 5, 7)).box() == ((0, 4), (0, 6))
     assert receptive_field(flat, "1", (1, 1, 5, 7)).size == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, record in TABLE.items() if record.order and not isinstance(OPS[n], Composite)]
+)
+def test_no_op_depends_on_more_than_its_box(name):
+    """By the gradients of some of the output's elements, for each sample of the op table."""
+    ran = []
+
+    def noted(op, inputs, params, call):
+        out = call()
+        if op.name == name:
+            ran.append((op, inputs, params, tensors(out)))
+        return out
+
+    for call in calls_of(TABLE[name]):
+        with watched(noted):
+            call.outputs(call.tensors(call.arrays, call.live))
+    for op, inputs, params, outputs in ran:
+        made = Call(name, None, op=op, params=params)
+        made.inputs = [Value((), x.shape) if isinstance(x, cr.Tensor) else None for x in inputs]
+        made.outputs = [Value((), out.shape) for out in outputs]
+        live = [i for i, x in enumerate(inputs) if isinstance(x, cr.Tensor) and x.requires_grad]
+        for number, out in enumerate(outputs):
+            for place in list(np.ndindex(*out.shape))[:: max(1, out.numel() // 4)]:
+                if not live or not out.requires_grad:
+                    continue
+                boxes = needed(made, number, tuple((i, i) for i in place))
+                element = out[place].real if out.is_complex() else out[place]
+                for i, g in zip(live, cr.autograd.grad(element, [inputs[i] for i in live], retain_graph=True)):
+                    for reached in np.argwhere(g.resolve_conj().numpy() != 0):
+                        assert boxes[i] is not None
+                        assert all(a <= at <= b for at, (a, b) in zip(reached, boxes[i], strict=True))
+
+
+def test_windows_rows_and_written_parts_are_followed():
+    """Of what is not a layer: the same as the layer that does it."""
+
+    class Windows(nn.Module):
+        def forward(self, x):
+            columns = F.unfold(x, (3, 2), stride=2, padding=1)
+            return columns.sum(1).reshape(1, 1, 4, -1)
+
+    class Slides(nn.Module):
+        def forward(self, x):
+            return x.unfold(2, 3, 2).amax(-1).flip([3])
+
+    class Rows(nn.Module):
+        def forward(self, x):
+            y = x.repeat_interleave(2, 3)[:, :, [0, 2, 4, 6]]
+            z = cr.zeros_like(y)
+            z += y.sum(dim=[1], keepdim=True)
+            return z.repeat(1, 3, 1, 1)
+
+    class Folds(nn.Module):
+        def forward(self, x):
+            return F.fold(F.unfold(x, 3, stride=3), (6, 6), 3, stride=3)
+
+    image = (1, 1, 8, 8)
+    windows, layer = (
+        receptive_field(Windows(), None, image),
+        receptive_field(nn.Conv2d(1, 1, (3, 2), 2, 1), None, image),
+    )
+    assert windows.units == layer.units == (4, 5)
+    assert all(windows.box(unit) == layer.box(unit) for unit in np.ndindex(4, 5))
+    assert windows.reached == windows.box()
+    slides = receptive_field(Slides(), None, image, samples=0)
+    assert (slides.size, slides.stride, slides.box((1, 0))) == ((3, 1), (2, -1), ((2, 4), (7, 7)))
+    rows = receptive_field(Rows(), None, image)
+    assert (rows.size, rows.stride, rows.box((2, 5))) == ((1, 1), (2, 0.5), ((4, 4), (2, 2)))
+    assert rows.reached == rows.box()
+    folds = receptive_field(Folds(), None, (1, 1, 6, 6), samples=0)
+    assert [folds.box((i, 5)) for i in (0, 2, 3)] == [((0, 2), (3, 5)), ((0, 2), (3, 5)), ((3, 5), (3, 5))]
+
+    class Joined(nn.Module):
+        def forward(self, x):
+            return cr.cat([x.new_zeros(1, 1, 3, 8), x, x.flip([2])], 2)
+
+    joined = receptive_field(Joined(), None, image, samples=0)
+    assert [joined.box((i, 2)) for i in (0, 3, 11)] == [((0, -1),) * 2, ((0, 0), (2, 2)), ((7, 7), (2, 2))]
+    mixes = receptive_field(nn.BatchNorm2d(2, track_running_stats=False), None, (2, 2, 5, 7))
+    assert mixes.box() == mixes.reached == ((0, 4), (0, 6))  # statistics of the image itself
 
 
 def test_in_place_layers_and_a_given_image():
