@@ -88,9 +88,10 @@ def receptive_field(
     Analytic: the box of input elements is followed back from the unit through every op that ran; a window of k
     elements with stride s, dilation d and padding p turns the elements a..b into a·s - p .. b·s - p + (k - 1)·d, and
     where branches meet the box is around both. Ops that mix a whole dimension (a mean over the image, attention,
-    flatten before a linear layer), or look up places that depend on values (grid_sample, gather), see all of it. And by gradients: of the unit at the centre, channels weighted at
-    random, for `samples` random inputs (0: not at all), in float64 and evaluation mode; they lie inside that box, and
-    max pools and ReLUs leave out parts of it. Without a `generator` the random numbers go on as if none were drawn.
+    flatten before a linear layer), or look up places that depend on values (grid_sample, gather), see all of it. And by
+    gradients: of the unit at the centre, channels weighted at random, for `samples` random inputs (0: not at all), in
+    float64 and evaluation mode; they lie inside that box, and max pools and ReLUs leave out parts of it. Without a
+    `generator` the random numbers go on as if none were drawn.
 
     input_size: shape of the input, with batch and channels, (1, 3, 224, 224), or an input, for which the gradient is
     taken. layer: a module or its name, None for the model itself; of several calls the first counts. ValueError for a
@@ -211,6 +212,7 @@ class _Seen:
     def _need(boxes: dict[Any, Box], value: Value, box: Box) -> None:
         """Hand a box of a value to what made it; all of what has another shape."""
         for maker in value.makers:
+            places: list[Any]
             if isinstance(maker, Source):
                 places = [maker] if maker.kind == "input" else []
             else:
