@@ -18,6 +18,7 @@ from .. import backends
 from ..backends import np
 from . import storage
 from .modes import is_grad_enabled
+from .namespaces import OPS
 from .public import FUNCTIONS
 from .tensor import Tensor, method
 
@@ -416,7 +417,7 @@ def _flip(m: Tensor, axis: Any = None) -> Tensor:
 
 @_implements("sort")
 def _sort(a: Tensor, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Tensor:
-    return F.sort(a.reshape(-1) if axis is None else a, dim=-1 if axis is None else axis)[0]
+    return OPS["ordered"](a.reshape(-1) if axis is None else a, dim=-1 if axis is None else axis)
 
 
 @_implements("argsort")

@@ -328,6 +328,15 @@ def test_quantile(interpolation):
     check(found, np.nanquantile(a[:2], q, 1, method=interpolation))
 
 
+def test_gradients_of_values_in_order_go_where_a_stable_sort_took_them():
+    x = tensor([2.0, 1.0, 2.0, 1.0, 0.0]).requires_grad_()
+    (chainrule.msort(x) * chainrule.arange(5)).sum().backward()
+    assert x.grad.tolist() == [3, 1, 4, 2, 0]
+    x.grad = None
+    x.median().backward()
+    assert x.grad.tolist() == chainrule.autograd.grad(x.median(0).values, x)[0].tolist()
+
+
 def test_quantile_gradient():
     def f(x, q):
         return chainrule.quantile(x, q, dim=1)

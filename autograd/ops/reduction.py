@@ -30,7 +30,7 @@ from ..public import api, expose, function
 from ..tensor import Tensor, method
 from ..tracking import check
 from .arithmetic import maximum, minimum
-from .sorting import argsort
+from .sorting import argsort, ordered
 
 __all__ = [
     "all",
@@ -581,18 +581,21 @@ def _middle(input, dim, keepdim, ignore_nan):
         flat = input.reshape(-1)
         if not flat.array.size:
             return OPS["sum"](flat) * math.nan  # as in PyTorch
-        return _middle(flat, 0, False, ignore_nan).values
+        return OPS["gather"](ordered(flat), 0, _middle_rank(flat, 0, ignore_nan)).reshape(())
     _nonempty(name, input, dim)
     order = argsort(input, dim=dim)
     if not input.array.ndim:
         return kind((input.clone(), order))
-    lost, d = _nan_count(input, dim), wrap_dim(dim, input.array.ndim)
-    n = input.array.shape[d]
+    d = wrap_dim(dim, input.array.ndim)
+    return _at(kind, input, OPS["gather"](order, d, _middle_rank(input, d, ignore_nan)), d, keepdim)
+
+
+def _middle_rank(input, d, ignore_nan):
+    """Where the median stands among the values in order along `d`, with the dimension kept."""
+    lost, n = _nan_count(input, d), input.array.shape[d]
     if ignore_nan:
-        rank = (n - lost - 1).clamp(min=0) // 2
-    else:  # NaN sorts last: a row with one yields it
-        rank = OPS["where"](lost > 0, n - lost, (n - 1) // 2)
-    return _at(kind, input, OPS["gather"](order, d, rank), d, keepdim)
+        return (n - lost - 1).clamp(min=0) // 2
+    return OPS["where"](lost > 0, n - lost, (n - 1) // 2)  # NaN sorts last: a row with one yields it
 
 
 def _nan_count(input, dim):
@@ -653,7 +656,7 @@ def _quantile(input, q, dim, keepdim, interpolation, ignore_nan):
         input = input.reshape(-1) if not shape else input
     _nonempty("quantile", input, d)
     n = input.shape[d]
-    ranked = OPS["sort"](input.movedim(d, -1), dim=-1)[0]
+    ranked = ordered(input.movedim(d, -1))
     lost = _nan_count(ranked, -1)
     last = (n - 1 - lost).clamp(min=0) if ignore_nan else (lost > 0).long() * 0 + (n - 1)
     rank = q.reshape(-1) * OPS["cast"](last, dtype=input.array.dtype)

@@ -15,7 +15,7 @@ from ..op import op
 from ..public import api, expose, function
 from ..tensor import Tensor, wrap
 
-__all__ = ["argsort", "bincount", "histc", "searchsorted", "sort", "topk"]
+__all__ = ["argsort", "bincount", "histc", "ordered", "searchsorted", "sort", "topk"]
 
 
 @op
@@ -39,6 +39,23 @@ def sort(F, input, /, dim=-1, descending=False, stable=False):
     """The values in order along `dim`, and the positions that they came from."""
     order = F.argsort(input, dim=dim, descending=descending)
     return F.gather(input, dim, order), order
+
+
+@op
+def ordered(xp, input, /, dim=-1):
+    """The values in ascending order along `dim`, NaN last: `sort` where nobody asks where they came from.
+
+    On the host twenty times as quick as finding the permutation, which only the gradient's rule does.
+    """
+    if not input.ndim:
+        wrap_dim(dim, 0)
+        return input.copy()
+    return xp.sort(input, axis=wrap_dim(dim, input.ndim))
+
+
+@ordered.grad("input")
+def _(F, g, input, dim):
+    return F.gather(g, dim, F.argsort(F.argsort(input, dim=dim), dim=dim))
 
 
 @composite
@@ -90,7 +107,7 @@ def kthvalue(input, k, dim=-1, keepdim=False):
 @api
 def msort(input):
     """The values in order along the first dimension."""
-    return sort(input, dim=0)[0]
+    return ordered(input, dim=0)
 
 
 # -- unique values ----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from .linalg import LINALG
 from .linear import LINEAR
 from .loss import LOSS
 from .normalisation import NORMALISATION
+from .ordering import ORDERING
 from .pooling import POOLING
 from .recurrent import RECURRENT
 from .softmax import SOFTMAX
@@ -131,6 +132,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     **LINEAR,
     **LOSS,
     **NORMALISATION,
+    **ORDERING,
     **POOLING,
     **RECURRENT,
     **SOFTMAX,

@@ -137,6 +137,15 @@ def _argsort(x, dim=-1, descending=False, stable=False):
     return np.argsort(-x if descending else x, axis=dim, kind="stable")
 
 
+def _many(shape):
+    """Floats of which many are equal, and some NaN, infinite or -0."""
+    values = integers(shape, -40, 40) / 8
+    values[values == -3] = np.nan
+    values[values == 2] = -np.inf
+    values[values == 0] = np.where(integers(int((values == 0).sum()), 0, 2), 0.0, -0.0)
+    return values
+
+
 def _sort(x, dim=-1, descending=False, stable=False):
     order = _argsort(x, dim, descending)
     return (np.take_along_axis(x, order, dim), order) if x.ndim else (x, order)
@@ -368,6 +377,12 @@ RECORDS = [
             Sample(integers((6,), 0, 3), stable=True),
         ],
         reference=_argsort,
+        large=lambda: [
+            Sample(_many((2, 2500))),
+            Sample(_many((2100, 3)), 0, descending=True),
+            Sample(integers((3000,), 0, 9)),
+            Sample(floats((2000,))),
+        ],
         torch=lambda x, dim=-1, descending=False, stable=False: x.argsort(dim=dim, descending=descending, stable=True),
         order=0,
     ),
@@ -384,6 +399,20 @@ RECORDS = [
         torch=lambda x, dim=-1, descending=False, stable=False: tuple(
             x.sort(dim=dim, descending=descending, stable=stable)
         ),
+    ),
+    OpRecord(
+        "ordered",
+        samples=lambda: [
+            Sample(X),
+            Sample(X, 1),
+            Sample(floats((5,)), 0),
+            Sample(floats((2, 3, 2)), dim=-2),
+            Sample(scalar()),
+            Sample(empty(), 0),
+            Sample(integers((6,), 0, 3)),
+        ],
+        reference=lambda x, dim=-1: _sort(x, dim)[0],
+        torch=lambda x, dim=-1: x.sort(dim=dim)[0],
     ),
     OpRecord(
         "topk",
