@@ -57,8 +57,7 @@ def histogram(x: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """Counts (bins,) and edges (bins + 1,) of the finite elements, as `numpy.histogram(x, bins)` has them.
 
     Bin i holds edges[i] <= x < edges[i + 1], the last one its right edge too. Edges have x's dtype, but at least
-    float32. By sorting the array itself: nothing waits for the device, where `bincount` and `histc` read the range
-    first, and `Tensor.sort` finds indices too, which on the CPU takes twenty times as long.
+    float32. By sorting: nothing waits for the device, where `bincount` and `histc` read the range first.
     """
     x = x.detach().reshape(-1)
     array = (x.to(float32) if x.element_size() < 4 else x).array
