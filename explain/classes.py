@@ -94,6 +94,7 @@ def decision_grid(
     device = place_of(model) or (place.device if isinstance(place, Tensor) else None)
     xs, ys = (FUNCTIONS["linspace"](float(a), float(b), resolution, dtype=kind, device=device) for a, b in bounds)
     grid = FUNCTIONS["stack"]([xs.repeat(resolution), ys.repeat_interleave(resolution)], 1)
-    with looking(model), no_grad():
-        scores = FUNCTIONS["cat"]([model(part).detach() for part, _ in batches(grid, batch)])
+    with looking(model) as look, no_grad():
+        run = look.until(model, [None], tensors=True)
+        scores = FUNCTIONS["cat"]([run(part)[0].detach() for part, _ in batches(grid, batch)])
     return xs, ys, scores.reshape(resolution, resolution, *scores.shape[1:])

@@ -13,7 +13,7 @@ from .batches import batches, place_of
 from .descent import counted
 from .receptive_field import receptive_field
 from .scope import Layer, looking
-from .scores import Target, scores
+from .scores import Target, plain, scores
 
 __all__ = ["TopInputs", "top_inputs"]
 
@@ -85,8 +85,9 @@ def top_inputs(
 
 def _answers(output: Any, unit: Target) -> tuple[Tensor, Tensor]:
     """The unit's value for each input (N,), and its place (N, D)."""
-    if isinstance(unit, int) and isinstance(output, Tensor) and output.dim() > 2:
-        maps = output[:, unit]
+    channel = plain(unit)
+    if isinstance(channel, int) and isinstance(output, Tensor) and output.dim() > 2:
+        maps = output[:, channel]
         values, flat = maps.flatten(1).max(1)
         columns = FUNCTIONS["unravel_index"](flat, tuple(maps.shape[1:]))
         return values, FUNCTIONS["stack"](list(columns), dim=1)

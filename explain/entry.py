@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .. import nn
 from ..autograd import FUNCTIONS, Tensor, grad
 from .scope import Layer, Looking, copied, layer_of, leaf, tensor_of
 from .scores import Target, scores, settled
 
 __all__ = ["Entry", "gradients"]
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Entry:
@@ -67,7 +70,7 @@ class Entry:
         whole = len(self._inputs) == 1 or (layer is None and len(self._places) == len(self._inputs))
         batches = all(isinstance(x, Tensor) and x.dim() and len(x) == n for x in (*self._inputs, *self.values))
         #: whether variants of the samples can be put together to one larger batch
-        self.joinable = whole and batches and not callable(target)
+        self.joinable = whole and batches and not callable(target) and not _mixes(model)
 
     def _pass(self, output: Any) -> Tensor:
         """What goes on in the place of the layer's output; its first one is taken down."""
@@ -89,8 +92,8 @@ class Entry:
     def at(self, values: Sequence[Tensor], copies: int = 1) -> Tensor:
         """The scores of other values; with copies, of the samples that many times over, one batch behind another."""
         target = self.target
-        if copies > 1 and not isinstance(target, int | tuple | None):
-            target = FUNCTIONS["as_tensor"](target).repeat(copies)
+        if isinstance(target, Tensor):
+            target = target.repeat(copies)
         if self._layer is None:
             return scores(self._model(*self._arguments(values)), target)
         self._replacement = values[0]
@@ -128,6 +131,11 @@ class Entry:
                 raise ValueError(f"{len(given)} values for {len(self._inputs)} inputs")
             each = [given[i] for i in self._places]
         return [_filled(what, 0 if one is None else one, x) for one, x in zip(each, self.values, strict=True)]
+
+
+def _mixes(model: nn.Module) -> bool:
+    """Whether samples of a batch change one another's scores: batch norms that have no statistics but the batch's."""
+    return any(isinstance(m, _BATCH_NORMS) and m.running_mean is None for m in model.modules())
 
 
 def _filled(what: str, given: Any, x: Tensor) -> Tensor:

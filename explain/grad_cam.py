@@ -8,6 +8,7 @@ from typing import Any
 from .. import nn
 from ..autograd import Tensor
 from ..nn import functional as F
+from ..nn.tuples import ntuple
 from .entry import Entry, gradients
 from .scope import Layer, looking
 from .scores import Target
@@ -50,7 +51,7 @@ def grad_cam(
         if given.dim() < places + 1:
             raise ValueError(f"an input {tuple(given.shape)} has not the {places} dimensions of the layer's places")
         size = given.shape[-places:]
-    sizes = [size] * places if isinstance(size, int) else list(size)
-    if len(sizes) != places or not all(isinstance(n, int) and n > 0 for n in sizes):
+    sizes = ntuple(size, places)
+    if len(sizes) != places or not all(hasattr(n, "__index__") and n > 0 for n in sizes):
         raise ValueError(f'a size is {places} sizes of 1 or more, one for all, "input" or None, not {size!r}')
     return F.interpolate(heat[:, None], sizes, mode=_MODES[places], align_corners=False)[:, 0]

@@ -21,7 +21,7 @@ from .descent import (
     total_variation,
 )
 from .scope import Layer, leaf, looking
-from .scores import Target, scores
+from .scores import Target, plain, scores
 
 __all__ = ["Layers", "activation_maximization", "deep_dream", "total_variation", "unit_scores", "weighted"]
 
@@ -70,7 +70,8 @@ def activation_maximization(
     if (shape is None) == (start is None):
         raise TypeError("give either the shape of one input or the inputs to start from")
     like = next((p for p in model.parameters() if p.is_floating_point()), FUNCTIONS["zeros"](()))
-    count = len(unit) if isinstance(unit, list | Tensor) else 1
+    unit = plain(unit)
+    count = len(unit) if isinstance(unit, Tensor) else 1
     image = beginning(start, shape, count=count, like=like, bounds=bounds, generator=generator)
     if blur < 0 or blur_every < 1:
         raise ValueError(f"a blur of {blur} pixels every {blur_every} steps; it takes 0 or more, every 1 or more")
@@ -110,7 +111,7 @@ def activation_maximization(
 def unit_scores(output: Any, unit: Target) -> Tensor:
     """As `scores`, and for a channel (one, or one of each sample) of maps (N, C, ...) the mean over its places."""
     maps = isinstance(output, Tensor) and output.dim() > 2
-    return scores(output.flatten(2).mean(2) if maps and isinstance(unit, int | list | Tensor) else output, unit)
+    return scores(output.flatten(2).mean(2) if maps and isinstance(plain(unit), int | Tensor) else output, unit)
 
 
 def weighted(layers: Layers) -> dict[Any, float]:
@@ -150,6 +151,7 @@ def deep_dream(
     Source: A. Mordvintsev, C. Olah, M. Tyka, "Inceptionism: going deeper into neural networks", 2015, and its notebook.
     """
     weights = weighted(layers)
+    channels = None if unit is None else FUNCTIONS["as_tensor"](unit).reshape(-1).tolist()
     image = leaf(image).detach()
     if image.dim() != 4:
         raise ValueError(f"dreams are made of images (N, C, H, W), not of a tensor {tuple(image.shape)}")
@@ -165,7 +167,7 @@ def deep_dream(
             for step in range(steps):
                 x = leaf(x)
                 outputs = run(shifted(x, moves[step]))
-                chosen = outputs if unit is None else [o[:, [unit] if isinstance(unit, int) else unit] for o in outputs]
+                chosen = outputs if channels is None else [o[:, channels] for o in outputs]
                 norm = sum((w * (a * a).sum() for w, a in zip(weights.values(), chosen, strict=True)), x.new_zeros(()))
                 (g,) = grad(norm, x)
                 tick({"activation": norm})

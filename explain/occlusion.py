@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import nn
 from ..autograd import FUNCTIONS, Tensor, no_grad
+from ..nn.tuples import ntuple
 from .entry import Entry
 from .scope import looking
 from .scores import Target
@@ -46,7 +47,7 @@ def occlusion(
 def _map(entry: Entry, index: int, window: Any, stride: Any, cover: Tensor, batch: int) -> Tensor:
     """The map of input number `index`."""
     x, before = entry.values[index], entry.score
-    sides = _sides("window", window, x, max(x.dim() - 2, 1) if isinstance(window, int) else len(window))
+    sides = _sides("window", window, x, len(ntuple(window, max(x.dim() - 2, 1))))
     steps = sides if stride is None else _sides("stride", stride, x, len(sides))
     places = x.shape[x.dim() - len(sides) :]
     if any(step > side for step, side in zip(steps, sides, strict=True)):
@@ -65,7 +66,7 @@ def _map(entry: Entry, index: int, window: Any, stride: Any, cover: Tensor, batc
 
 
 def _sides(what: str, given: int | Sequence[int], x: Tensor, count: int) -> tuple[int, ...]:
-    sides = (given,) * count if isinstance(given, int) else tuple(given)
+    sides = ntuple(given, count)
     if len(sides) != count or not 1 <= count < x.dim() or any(side < 1 for side in sides):
         raise ValueError(
             f"a {what} of {given} for inputs {tuple(x.shape)}: it takes sides of 1 or more behind the batch"

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from ..autograd import FUNCTIONS, Tensor
 from ..autograd.creation import arange
 
-__all__ = ["Target", "scores", "settled"]
+__all__ = ["Target", "plain", "scores", "settled"]
 
 #: a class; a class of each sample (a tensor or a list); a place in the output behind the batch (a tuple); a function
 #: from the output to a score of each sample; None: the class with the largest score of each sample
@@ -43,13 +43,9 @@ def scores(output: Any, target: Target = None) -> Tensor:
         raise ValueError(f"{said}: name a place by a tuple behind the batch, or the score by a function as target")
     if target is None:
         return output.gather(1, output.detach().argmax(1, keepdim=True))[:, 0]
-    if isinstance(target, int):
-        return output[:, target]
-    index = target if isinstance(target, Tensor) else FUNCTIONS["tensor"](target)
-    if index.array.dtype.kind not in "iu":
-        raise TypeError(f"a target is a class, an integer, not of {index.dtype}")
-    if index.dim() == 0:
-        return output[:, int(index)]
+    index: Any = plain(target)
+    if isinstance(index, int):
+        return output[:, index]
     if index.shape != (len(output),):
         raise ValueError(f"{tuple(index.shape)} classes as target of {len(output)} samples; one of each is needed")
     least, most = (int(i) for i in index.aminmax()) if len(index) else (0, 0)
@@ -60,8 +56,18 @@ def scores(output: Any, target: Target = None) -> Tensor:
     return output[arange(len(output), device=output.device), index.to(output.device)]
 
 
+def plain(target: Target) -> Target:
+    """A class as an int, classes of each sample as a tensor; what is neither, as it is. TypeError for other numbers."""
+    if target is None or isinstance(target, int | tuple) or (callable(target) and not isinstance(target, Tensor)):
+        return target
+    index = FUNCTIONS["as_tensor"](target)
+    if index.array.dtype.kind not in "iu":
+        raise TypeError(f"a target is a class, an integer, not of {index.dtype}")
+    return int(index) if index.dim() == 0 else index
+
+
 def settled(output: Any, target: Target) -> Target:
-    """The target, and for None the classes with the largest scores, so that they stay the same where scores change."""
+    """`plain`, and for None the classes with the largest scores, so that they stay the same where scores change."""
     if target is None and isinstance(output, Tensor) and output.dim() == 2 and output.shape[1] != 1:
         return output.detach().argmax(1)
-    return target
+    return plain(target)

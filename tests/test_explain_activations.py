@@ -642,5 +642,7 @@ def test_errors_of_decision_grids():
     for place in (cr.ones(3, 4), cr.ones(2, 2), ((0, 1), (2, 2)), (0, 1, 2), ((1, 0), (0, 1))):
         with pytest.raises(ValueError, match=r"place|points in the plane"):
             explain.decision_grid(model, place)
+    with pytest.raises(TypeError, match="LSTM gives a tuple, not a tensor"):
+        explain.decision_grid(nn.LSTM(2, 2), ((0, 1), (0, 1)), 3)
     with pytest.raises(ValueError, match="2 points or more"):
         explain.decision_grid(model, ((0, 1), (0, 1)), 1)

@@ -108,6 +108,11 @@ def test_targets():
         assert cr.allclose(explain.saliency(model, x, target), expected)
     for target in (1, (1,), cr.tensor(1), -2, np.int64(1), [1, 1, 1], lambda o: o[:, 1]):
         assert cr.allclose(explain.saliency(model, x, target), explain.saliency(model, x, cr.tensor([1, 1, 1])))
+    for target in (np.int64(1), cr.tensor(1), [1, 1, 1]):  # variants of all samples in one batch
+        found = explain.integrated_gradients(model, x, target, steps=3)
+        assert cr.equal(found, explain.integrated_gradients(model, x, 1, steps=3))
+    assert explain.grad_cam(model, x, layer="conv1", size=np.int64(5)).shape == (3, 5, 5)
+    assert explain.occlusion(model, x, window=np.int64(3)).shape == (3, 7, 6)
     one = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)).double()
     assert explain.saliency(one, cr.randn(4, 3, dtype=cr.float64)).shape == (4, 3)
 
@@ -383,6 +388,19 @@ def test_batch_in_the_second_dimension():
     assert delta.abs().max() < 1e-5
     with pytest.raises(TypeError, match="gives a tuple: name the score by a function"):
         explain.saliency(model, x)
+
+
+def test_samples_that_are_normalised_together_stay_together():
+    """A batch norm without running statistics: variants of the samples in one batch would change one another's."""
+    cr.manual_seed(0)
+    norm = nn.BatchNorm1d(4, track_running_stats=False)
+    model, x = nn.Sequential(nn.Linear(3, 4), norm, nn.Tanh(), nn.Linear(4, 2)).double(), cr.randn(5, 3).double()
+    _, delta = explain.integrated_gradients(model, x, 1, steps=60, baselines=cr.randn(5, 3), return_delta=True)
+    assert delta.sum().abs() < 1e-6  # of the batch, the score of which all samples share
+    change = explain.occlusion(model, x, 1, window=1)[:, 0]
+    covered = x.clone()
+    covered[:, 0] = 0
+    assert cr.allclose(change, (model(x) - model(covered))[:, 1])
 
 
 def test_no_samples_at_all():

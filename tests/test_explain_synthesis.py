@@ -136,6 +136,22 @@ def test_a_channel_counts_by_its_mean_over_places():
     assert watch.of("activation")[4] == pytest.approx(value, rel=1e-5)
 
 
+def test_units_as_numbers_of_numpy_and_as_tensors():
+    model, start = maps(), smooth_images(2, 8)
+
+    def found(unit):
+        return explain.activation_maximization(model, "2", unit, shape=(2, 8, 8), steps=2, generator=generator())
+
+    for unit in (np.int64(1), cr.tensor(1), [1]):
+        assert cr.equal(found(unit), found(1))
+    assert cr.equal(found(np.array([2, 0])), found([2, 0]))
+    for k in (np.int64(1), cr.tensor(1)):
+        for one, other in zip(explain.top_inputs(model, start, "2", k), explain.top_inputs(model, start, "2", 1)):
+            assert isinstance(one, tuple) or cr.equal(one, other)
+        dream = explain.deep_dream(model, start, "2", unit=k, octaves=1, steps=1, jitter=0)
+        assert cr.equal(dream, explain.deep_dream(model, start, "2", unit=1, octaves=1, steps=1, jitter=0))
+
+
 def test_a_unit_changes_what_it_sees_alone():
     model, start = maps(), smooth_images(1, 8)
     found = explain.activation_maximization(model, "2", (0, 4, 4), start=start, steps=5)
