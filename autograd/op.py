@@ -23,7 +23,7 @@ and no shorter to read. Compositions of ops are in composite.py.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -82,6 +82,8 @@ class Op:
         self.name = self.__name__ = self.__qualname__ = name or forward.__name__
         self.broadcast, self.types, self.view, self.outputs = broadcast, types, view, outputs
         self.conjugated = conjugated
+        #: what a call does, as users call it, by the values of its parameters (or what its node keeps)
+        self.title: Callable[[Iterable[Any]], str] = lambda values: self.name
         declared = arguments(forward)
         self.names, self.defaults, self.variadic = declared.names, declared.defaults, declared.variadic
         if inputs is not None:

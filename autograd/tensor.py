@@ -43,8 +43,13 @@ class Node:
 
     def name(self) -> str:
         """The op's name in PyTorch's form, e.g. MulBackward0."""
-        words = self.plan.op.name.strip("_").split("_")
+        words = self.title.strip("_").split("_")
         return "".join([w[:1].upper() + w[1:] for w in words]) + "Backward0"
+
+    @property
+    def title(self) -> str:
+        """What the op does, as users call it, e.g. avg_pool."""
+        return self.plan.op.title(self.saved or ())
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:

@@ -148,7 +148,7 @@ class profile:
         try:
             return call()
         finally:
-            self._add(op.name, start, time.perf_counter())
+            self._add(op.title(params.values()), start, time.perf_counter())
 
     def _enter(self, action: ProfilerAction) -> None:
         recording = action in (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)

@@ -464,10 +464,10 @@ def _adapted(n: int, size: int) -> Any:
 @lru_cache(maxsize=1024)
 def _adapted_average(n: int, size: int) -> Any:
     if n % size == 0:
-        return WindowSum(n, size, n // size, n // size, 0, size / n)
+        return WindowSum(n, size, n // size, n // size, 0, size / n, name="adaptive_avg_pool")
     where, count = _adapted(n, size)
     weight = (np.arange(where.shape[1]) < count[:, None]) / count[:, None]
-    return AxisMap(where.T.copy(), weight.T.copy(), n)
+    return AxisMap(where.T.copy(), weight.T.copy(), n, "adaptive_avg_pool")
 
 
 def _adaptive(name, n, input, output_size):
@@ -527,7 +527,7 @@ def _adaptive_maxima(name, n, input, output_size, return_indices):
 
 @lru_cache(maxsize=1024)
 def _repetition(n: int, size: int) -> AxisMap:
-    return AxisMap(_adapted(n, size)[0].reshape(1, -1), None, n)
+    return AxisMap(_adapted(n, size)[0].reshape(1, -1), None, n, "adaptive_max_pool")
 
 
 @function

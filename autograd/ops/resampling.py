@@ -8,7 +8,7 @@ matrices were turned down: they cost n_in products per output element, and 0 · 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -28,11 +28,11 @@ class AxisMap:
     """out[j] = Σ_k weight[k, j] · in[index[k, j]] along a dimension; index and weight are host arrays (taps, n_out).
 
     weight None stands for ones. The transpose is an AxisMap too: for each input element its outputs, filled up with
-    weights of zero.
+    weights of zero. name: what users call such a map, for pictures of graphs and `grad_fn`.
     """
 
-    def __init__(self, index: Any, weight: Any, n_in: int) -> None:
-        self.index, self.weight, self.n_in, self.n_out = index, weight, n_in, index.shape[1]
+    def __init__(self, index: Any, weight: Any, n_in: int, name: str = "axis_map") -> None:
+        self.index, self.weight, self.n_in, self.n_out, self.name = index, weight, n_in, index.shape[1], name
 
     @cached_property
     def transposed(self) -> AxisMap:
@@ -51,7 +51,7 @@ class AxisMap:
         index[:, source] = target  # fill up with an output of the same input, so that a weight of 0 meets no stranger
         index[place, source] = target
         filled[place, source] = weight
-        return AxisMap(index, None if (filled == 1).all() else filled, n_out)
+        return AxisMap(index, None if (filled == 1).all() else filled, n_out, _turned(self.name))
 
     @cached_property
     def entries(self) -> tuple[Any, Any, Any]:
@@ -78,6 +78,11 @@ class AxisMap:
         return out
 
 
+def _turned(name: str) -> str:
+    """The name of a map's transpose."""
+    return name.removesuffix("_backward") if name.endswith("_backward") else f"{name}_backward"
+
+
 def _starts(counts: Any) -> Any:
     return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
 
@@ -85,20 +90,29 @@ def _starts(counts: Any) -> Any:
 class WindowSum:
     """out[j] = scale[j] · Σ in[j·stride - before + k], over 0 <= k < kernel where that is inside: an AxisMap by slices.
 
-    `scale` is a number or a host array (n_out,). `backward` applies the transpose.
+    `scale` is a number or a host array (n_out,). `backward` applies the transpose. name: as for AxisMap.
     """
 
     def __init__(
-        self, n_in: int, n_out: int, kernel: int, stride: int, before: int, scale: Any, backward=False
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: int,
+        stride: int,
+        before: int,
+        scale: Any,
+        backward: bool = False,
+        name: str = "avg_pool",
     ) -> None:
         self.n_in, self.n_out, self.kernel, self.stride, self.before = n_in, n_out, kernel, stride, before
-        self.scale, self.backward = scale, backward
+        self.scale, self.backward, self.name = scale, backward, name
         self.tiles = before == 0 and stride == kernel and n_in == kernel * n_out
 
     @cached_property
     def transposed(self) -> WindowSum:
         """The transposed map."""
-        return WindowSum(self.n_in, self.n_out, self.kernel, self.stride, self.before, self.scale, not self.backward)
+        geometry = self.n_in, self.n_out, self.kernel, self.stride, self.before, self.scale
+        return WindowSum(*geometry, not self.backward, _turned(self.name))
 
     @cached_property
     def entries(self) -> tuple[Any, Any, Any]:
@@ -169,6 +183,15 @@ def _(F, g, dim, table):
     return F.axis_map(g, dim, table.transposed)
 
 
+def _title(values: Iterable[Any]) -> str:
+    """The name of the tables of a call."""
+    several = (v if isinstance(v, tuple) else (v,) for v in values)
+    return next((t.name for tables in several for t in tables if isinstance(t, (AxisMap, WindowSum))), axis_map.name)
+
+
+axis_map.title = _title
+
+
 def along_all(apply: Any, input: Any, maps: Sequence[tuple[int, Any]]) -> Any:
     """`input` with several maps (dimension, table), by `apply`, the op `axis_map`."""
     if not maps:
@@ -219,7 +242,7 @@ def _pad_map(n: int, before: int, after: int, mode: str) -> AxisMap:
         i = np.clip(i, 0, n - 1)
     else:
         i %= n
-    return AxisMap(i[None], None, n)
+    return AxisMap(i[None], None, n, "pad")
 
 
 @composite

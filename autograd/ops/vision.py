@@ -62,21 +62,21 @@ def _table(n: int, size: int, mode: str, align: bool, ratio: float | None, antia
         return _filtered(n, size, mode, float(scale))
     if mode == "nearest":
         where = np.minimum(np.floor(out * scale), n - 1)
-        return AxisMap(where.astype(np.int64)[None], None, n)
+        return AxisMap(where.astype(np.int64)[None], None, n, "interpolate")
     if mode == "nearest-exact":
         where = np.minimum(np.floor((out + number(0.5)) * scale), n - 1)
-        return AxisMap(where.astype(np.int64)[None], None, n)
+        return AxisMap(where.astype(np.int64)[None], None, n, "interpolate")
     x = out * scale if align else (out + number(0.5)) * scale - number(0.5)
     if mode == "cubic":
         first = np.floor(x)
         weight = np.stack(_cubic((x - first).astype(float), -0.75))
         where = first.astype(np.int64) + np.arange(-1, 3)[:, None]
-        return AxisMap(np.clip(where, 0, n - 1), weight, n)
+        return AxisMap(np.clip(where, 0, n - 1), weight, n, "interpolate")
     x = np.maximum(x, 0)
     first = np.minimum(np.floor(x), n - 1)
     t = np.clip(x - first, 0, 1).astype(float)
     low = first.astype(np.int64)
-    return AxisMap(np.stack([low, np.minimum(low + 1, n - 1)]), np.stack([1 - t, t]), n)
+    return AxisMap(np.stack([low, np.minimum(low + 1, n - 1)]), np.stack([1 - t, t]), n, "interpolate")
 
 
 def _filtered(n: int, size: int, mode: str, scale: float) -> AxisMap:
@@ -99,7 +99,7 @@ def _filtered(n: int, size: int, mode: str, scale: float) -> AxisMap:
     for i, (first, weight) in enumerate(columns):
         index[:, i] = np.minimum(first + np.arange(taps), first + len(weight) - 1)
         table[: len(weight), i] = weight
-    return AxisMap(index, table, n)
+    return AxisMap(index, table, n, "interpolate")
 
 
 _MODES = {"linear": ("linear", 1), "bilinear": ("linear", 2), "trilinear": ("linear", 3), "bicubic": ("cubic", 2)}

@@ -33,7 +33,7 @@ def graph_of(model: Any, inputs: Any) -> Any:
             kind = "Parameter" if id(vertex) in parameters else "Placeholder"
             nodes.append(node_def.NodeDef(name=names[vertex], op=kind))
             continue
-        path, op = place.of(vertex), vertex.plan.op.name
+        path, op = place.of(vertex), vertex.title
         inside = [] if path is None else [top, *path.split(".")] if path else [top]
         names[vertex] = unique("/".join([*inside, op]))
         sources = [names[p] for p in vertex.parents if p is not None]
