@@ -12,7 +12,6 @@ from typing import Any
 
 from .. import nn
 from ..autograd import Tensor
-from ..autograd.ops.resampling import WindowSum
 from ..autograd.plan import PICK
 from ..autograd.random import fork_rng
 from ..autograd.tensor import Node
@@ -30,7 +29,7 @@ _KINDS = {
     "convolution": ("conv",),
     "attention": ("attention", "lstm", "gru", "rnn"),
     "normalisation": ("norm",),
-    "pooling": ("pool", "upsample", "axis_map"),
+    "pooling": ("pool", "upsample", "interpolate"),
     "activation": ("relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softmax", "mish", "softplus", "swish"),
     "linear": ("linear", "embedding", "matmul", "contract", "bilinear"),
 }
@@ -154,7 +153,7 @@ def _of_tape(results: Any, known: dict[Any, Any], params: bool, frames: _Frames 
             continue
         several = picked.get(vertex)
         shapes = [_shape(s) for s in dict.fromkeys(several)] if several else [_shape(vertex.shape)]
-        name = vertex.plan.op.name
+        name = vertex.title
         cluster = None if frames is None else frames.of(graph, vertex)
         keys[vertex] = graph.add(_kind(name, "op"), name, shapes, cluster)
         for parent in vertex.parents:
@@ -282,9 +281,9 @@ def _drawn(trace: Trace, blocks: _Blocks, edges: dict[tuple[Any, Any, int], Valu
         if call not in ends:
             continue
         if call.module is None:
-            name = _label(call)
-            kind = "sign" if call.name in _SIGNS else _kind(call.name, "op")
-            keys[call] = graph.add(kind, name, (), frame(call.outer))
+            name = call.op.title(call.params.values())
+            kind = "sign" if name in _SIGNS else _kind(name, "op")
+            keys[call] = graph.add(kind, _SIGNS.get(name, name), (), frame(call.outer))
             continue
         lines = [_settings(call.module)]
         calls = blocks.calls[call.module]
@@ -330,14 +329,6 @@ def _relative(call: Call) -> str:
     """A module's path from the one that called it."""
     outer = call.outer.name if call.outer is not None else ""
     return call.name.removeprefix(f"{outer}.") if outer else call.name
-
-
-def _label(call: Call) -> str:
-    if call.name == "axis_map":
-        table = call.params["table"]
-        tables = table if isinstance(table, tuple) else (table,)
-        return "average" if any(isinstance(t, WindowSum) for t in tables) else "resample"
-    return _SIGNS.get(call.name, call.name)
 
 
 def _kind(name: str, default: str) -> str:

@@ -322,10 +322,23 @@ def test_means_of_windows_and_resampling_are_called_so():
 
     graph = draw_graph(Pools(), cr.zeros(1, 1, 4, 4))
     assert edges(graph) == [
-        ("average", "resample", "1×1×2×4"),
-        ("resample", "output", "1×1×4×12"),
-        ("x", "average", ""),
+        ("avg_pool", "interpolate", "1×1×2×4"),
+        ("interpolate", "output", "1×1×4×12"),
+        ("x", "avg_pool", ""),
     ]
+    assert {v.kind for v in graph.nodes.values()} == {"input", "pooling", "output"}
+    x = cr.zeros(1, 1, 5, 5, requires_grad=True)
+    calls = {
+        "avg_pool": F.avg_pool2d(x, 2),
+        "adaptive_avg_pool": F.adaptive_avg_pool2d(x, (2, 5)),
+        "interpolate": F.interpolate(x, scale_factor=2, mode="bicubic"),
+        "pad": F.pad(x, (1, 1, 1, 1), mode="reflect"),
+    }
+    for name, y in calls.items():
+        assert edges(draw_graph(y)) == sorted([("leaf", name, ""), (name, "output", "")])
+        assert y.grad_fn.name() == f"{name.title().replace('_', '')}Backward0"
+        (g,) = cr.autograd.grad(y.square().sum(), x, create_graph=True)
+        assert f"{name}_backward" in {v.name for v in draw_graph(g).nodes.values()}
 
 
 def test_training_and_randomness():
