@@ -50,6 +50,8 @@ _ADDS_UP_IN_ITSELF = {np.dtype("float32"), np.dtype("float64")}
 
 def _sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The ufunc's own method for the common dtypes, without np.sum's Python; the generic forward for the others."""
+    if input.dtype == bool and not keepdim and dtype is None:
+        return _count_nonzero(input, dim)
     if type(dim) is tuple and len(dim) == 1:
         (dim,) = dim
     if (
@@ -67,11 +69,19 @@ def _sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) 
     return np.add.reduce(input, axis=dim, keepdims=keepdim)  # type: ignore[call-overload]
 
 
+def _count_nonzero(input: Any, dim: Any = None) -> Any:
+    """Of bools, by counting their bytes: ten times as quick as a sum that makes an int64 of each."""
+    if dim is not None or STATE.calls is not None:
+        return NotImplemented
+    return np.asarray(np.count_nonzero(input if input.dtype == bool else input != 0))
+
+
+_count_nonzero.partial = True  # type: ignore[attr-defined]
 _sum.partial = True  # type: ignore[attr-defined]
 
 
 def _mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    total = _sum(input, dim, keepdim, dtype) if input.size else NotImplemented
+    total = _sum(input, dim, keepdim, dtype) if input.size and input.dtype != bool else NotImplemented
     return total if total is NotImplemented else made(np.true_divide, total, input.size // total.size)
 
 
@@ -108,6 +118,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "div": operator.truediv,
     "maximum": np.maximum,
     "minimum": np.minimum,
+    "count_nonzero": _count_nonzero,
     "neg": np.negative,
     "abs": np.absolute,
     "exp": np.exp,
