@@ -205,6 +205,7 @@ def test_every_page_opens(pages, visit):
         page.goto(path.as_uri(), wait_until="load")
         assert page.title(), path
         assert visit.faults == [], path
+        assert chrome.wider_than_window(page) == 0, path
 
 
 @pytest.mark.browser
