@@ -15,11 +15,10 @@ from ..autograd import Tensor
 from ..autograd.plan import PICK
 from ..autograd.random import fork_rng
 from ..autograd.tensor import Node
-from ..utils._pytree import tree_map_only
-from ..utils.recorded import Places, places, tensors, vertices
+from ..utils.recorded import Places, places, relative, tensors, vertices
 from .diagram import Graph
-from .inputs import arguments
-from .scope import leaf, looking
+from .inputs import arguments, entered
+from .scope import looking
 from .trace import Call, Source, Trace, Value, named
 
 __all__ = ["draw_graph"]
@@ -87,42 +86,31 @@ def draw_graph(
 def _of_run(model: nn.Module, inputs: Any, depth: int, params: bool) -> Graph:
     """The tape of a run, with the floats among the inputs as leaves."""
     known: dict[Any, Any] = {p: ("parameter", name) for name, p in model.named_parameters()}
-    copies: list[Tensor] = []
-
-    def entered(t: Tensor) -> Tensor:
-        if not t.is_floating_point():
-            return t
-        own = leaf(t)
-        known[own] = None
-        copies.append(own.clone())  # which the model may change in place
-        return copies[-1]
-
-    args, kwargs = tree_map_only(Tensor, entered, arguments(inputs))
-    for i, t in enumerate(copies):
-        known[t.node] = "input", "input" if len(copies) == 1 else f"input {i}"
+    (args, kwargs), given = entered(model, arguments(inputs))
+    for name, start, copy in given:
+        if start is not None:
+            known[start], known[copy.node] = None, ("input", name)
     with places(model) as place:
         result = model(*args, **kwargs)
     return _of_tape(result, known, params, _Frames(model, place, depth))
 
 
 class _Frames:
-    """The clusters of the modules in which nodes were recorded."""
+    """The clusters of the calls of modules in which nodes were recorded."""
 
     def __init__(self, model: nn.Module, place: Places, depth: int) -> None:
         self._place, self._depth = place, depth
         self._modules = dict(model.named_modules())
-        self._keys: dict[str, str] = {}
+        self._keys: dict[int, str] = {}
 
     def of(self, graph: Graph, node: Node) -> str | None:
         """The cluster of a node, made where it is the first in it."""
-        path = self._place.of(node)
-        key: str | None = None
-        parts = path.split(".")[: self._depth] if path else []
-        for i in range(len(parts)):
-            name = ".".join(parts[: i + 1])
-            if name not in self._keys:
-                self._keys[name] = graph.frame(f"{parts[i]}: {type(self._modules[name]).__name__}", key)
-            key = self._keys[name]
+        key, outer = None, ""
+        for number, path in self._place.calls(node)[1 : self._depth + 1]:  # the first is the model's
+            if number not in self._keys:
+                kind = type(self._modules[path]).__name__
+                self._keys[number] = graph.frame(f"{relative(path, outer)}: {kind}", key)
+            key, outer = self._keys[number], path
         return key
 
 
@@ -175,18 +163,15 @@ class _Blocks:
         self.depth, self.root = depth, trace.root
         self._boxes: dict[Call, Call] = {}
         self.calls: dict[Any, list[Call]] = {}  # of each module
-        waiting = [trace.root]
-        while waiting:
-            call = waiting.pop()
+        for call in trace.root.walk():
             if call.module is not None:
                 self.calls.setdefault(call.module, []).append(call)
-            waiting += reversed(call.inner)
 
     def opened(self, call: Call) -> bool:
         """Whether the inside of a module's call is shown."""
         if call is self.root:
             return True
-        if call.module is None or _level(call) >= self.depth:
+        if call.module is None or sum(c.module is not None for c in call.around()) > self.depth:
             return False
         inside = [c for c in call.inner if c.module is not None]
         own = not type(call.module).__module__.startswith(nn.__name__)
@@ -271,7 +256,7 @@ def _drawn(trace: Trace, blocks: _Blocks, edges: dict[tuple[Any, Any, int], Valu
             return None
         if call not in frames:
             outer = frame(call.outer)
-            frames[call] = graph.frame(f"{_relative(call)}: {type(call.module).__name__}", outer)
+            frames[call] = graph.frame(f"{call.path}: {type(call.module).__name__}", outer)
         return frames[call]
 
     for name, value in trace.inputs.items():
@@ -290,7 +275,7 @@ def _drawn(trace: Trace, blocks: _Blocks, edges: dict[tuple[Any, Any, int], Valu
         if len(calls) > 1 and next(call.module.parameters(), None) is not None:
             lines.append(f"call {calls.index(call) + 1} of {len(calls)}, same weights")
         kind = _kind(type(call.module).__name__, "module")
-        keys[call] = graph.add(kind, _relative(call), lines, frame(call.outer))
+        keys[call] = graph.add(kind, call.path, lines, frame(call.outer))
     for source, target, number in edges:
         for end in (source, target):
             if end not in keys:
@@ -313,22 +298,7 @@ def _boxes(blocks: _Blocks) -> Iterator[Call]:
             yield call
 
 
-def _level(call: Call) -> int:
-    """How many modules there are around a call."""
-    found, at = 0, call.outer
-    while at is not None:
-        found += at.module is not None
-        at = at.outer
-    return found
-
-
 # -- texts ------------------------------------------------------------------------------------------------------------
-
-
-def _relative(call: Call) -> str:
-    """A module's path from the one that called it."""
-    outer = call.outer.name if call.outer is not None else ""
-    return call.name.removeprefix(f"{outer}.") if outer else call.name
 
 
 def _kind(name: str, default: str) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 from .. import nn
 from ..autograd import FUNCTIONS, Tensor, float32
 from ..autograd.dtypes import is_floating, to_numpy_dtype
+from ..utils._pytree import tree_map_only
+from ..utils.recorded import tensors
+from .scope import leaf
 
-__all__ = ["Arguments", "arguments", "is_shape", "made"]
+__all__ = ["Arguments", "Entered", "arguments", "entered", "is_shape", "made"]
 
 #: positional and keyword arguments of a call
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -22,6 +27,38 @@ def arguments(inputs: Any) -> Arguments:
     if isinstance(inputs, (tuple, list)):
         return tuple(inputs), {}
     return (inputs,), {}
+
+
+class Entered(NamedTuple):
+    """A tensor on its way into a model: the name that `forward` has for it, the leaf (of floats), and its copy."""
+
+    name: str
+    leaf: Tensor | None
+    copy: Tensor
+
+
+def entered(model: nn.Module, call: Arguments) -> tuple[Arguments, list[Entered]]:
+    """The arguments with copies of their tensors, which a model may write into; those of floats are recorded."""
+    args, kwargs = call
+    names: list[str] = []
+    try:
+        names = list(inspect.signature(model.forward).bind_partial(*args).arguments)
+    except (TypeError, ValueError):  # no signature, or not of these arguments: the call will say so
+        pass
+    names += [f"input {i}" for i in range(len(names), len(args))]
+    found: list[Entered] = []
+
+    def copied(name: str, t: Tensor) -> Tensor:
+        start = leaf(t) if t.is_floating_point() else None
+        found.append(Entered(name, start, (t if start is None else start).clone()))
+        return found[-1].copy
+
+    def taken(name: str, value: Any) -> Any:
+        several, number = len(tensors(value)) > 1, count()
+        return tree_map_only(Tensor, lambda t: copied(f"{name}[{next(number)}]" if several else name, t), value)
+
+    taken_args = tuple([taken(n, a) for n, a in zip(names, args)])
+    return (taken_args, {n: taken(n, a) for n, a in kwargs.items()}), found
 
 
 def made(model: nn.Module, shapes: Any, dtypes: Sequence[Any] | None = None, device: Any = None) -> Arguments:

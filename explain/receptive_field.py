@@ -110,7 +110,7 @@ def receptive_field(
         x = made(model, tuple(input_size), None, device)[0][0] if given is None else given
         with looking(model) as look:
             trace = Trace(look, model, ((x,), {}), until=module)
-        call = next((c for c in _calls(trace.root) if c.module is module), None)
+        call = next((c for c in trace.root.walk() if c.module is module), None)
         if call is None or not call.outputs:
             raise ValueError(f"receptive_field: {type(model).__name__} does not call this layer for such an input")
         units = call.outputs[0].shape[2:]
@@ -167,12 +167,6 @@ def _in_double(model: nn.Module) -> Iterator[None]:
         set_default_dtype(default)
         for t, data in held:
             t.data = data
-
-
-def _calls(call: Call) -> Any:
-    yield call
-    for inner in call.inner:
-        yield from _calls(inner)
 
 
 def _reached(gradient: Tensor) -> tuple[tuple[int, int], ...] | None:

@@ -19,7 +19,7 @@ from .. import nn
 from ..autograd import Tensor, enable_grad, no_grad
 from ..utils._pytree import tree_map_only
 
-__all__ = ["Layer", "Looking", "copied", "layer_of", "leaf", "looking", "said", "tensor_of"]
+__all__ = ["Layer", "Looking", "Reached", "copied", "layer_of", "leaf", "looking", "said", "tensor_of"]
 
 #: a layer, by its name or as the module itself
 Layer: TypeAlias = nn.Module | str
@@ -102,7 +102,7 @@ class Looking:
     def until(
         self, model: nn.Module, layers: Sequence[Layer | None], *, tensors: bool = False
     ) -> Callable[..., list[Any]]:
-        """`run(*inputs)`: what these layers give (None: the whole model), in their order.
+        """`run(*inputs, **named)`: what these layers give (None: the whole model), in their order.
 
         The model is run as far as the last of them only, so what comes behind it may be made for other sizes, and on
         copies of the inputs. Of a layer that is called several times it is the first call that counts. ValueError for
@@ -116,19 +116,19 @@ class Looking:
             if running:
                 found.setdefault(module, output)
                 if len(found) == len(set(modules)):
-                    raise _Reached
+                    raise Reached
             return copied(output)
 
         for module in dict.fromkeys(modules):
             self.hook(module, keep)
 
-        def run(*inputs: Any) -> list[Any]:
+        def run(*inputs: Any, **named: Any) -> list[Any]:
             nonlocal running
             found.clear()
             running = True
             try:
-                model(*copied(inputs))
-            except _Reached:
+                model(*copied(inputs), **copied(named))
+            except Reached:
                 pass
             finally:
                 running = False
@@ -143,7 +143,7 @@ class Looking:
         return run
 
 
-class _Reached(BaseException):
+class Reached(BaseException):
     """The last layer that is asked for has been called. No Exception: models that catch those do not catch this."""
 
 

@@ -11,7 +11,7 @@ from .. import nn
 from ..autograd import Tensor, no_grad
 from ..autograd.random import fork_rng
 from ..utils.flop_counter import FlopCounterMode
-from ..utils.recorded import tensors
+from ..utils.recorded import relative, tensors
 from .inputs import Arguments, arguments, is_shape, made
 from .scope import looking
 
@@ -239,7 +239,7 @@ def _called(model: nn.Module, call: Arguments, mode: str, kwargs: dict[str, Any]
     def enter(module: nn.Module, args: Any) -> None:
         row = top if not stack else next((r for r in stack[-1].inner if r.module is module), None)
         if row is None:
-            row = Row(_inside(names, stack[-1].module, module), type(module).__name__, len(stack), module)
+            row = Row(relative(names[module], names[stack[-1].module]), type(module).__name__, len(stack), module)
             stack[-1].inner.append(row)
         row.input_shapes = tuple([tuple(t.shape) for t in tensors(args)])
         stack.append(row)
@@ -271,11 +271,6 @@ def _called(model: nn.Module, call: Arguments, mode: str, kwargs: dict[str, Any]
             module.training = training
     _add_uncalled(top, {row.module for row in top.all()})
     return top
-
-
-def _inside(names: dict[nn.Module, str], outer: nn.Module, module: nn.Module) -> str:
-    """The path of a module from the one that called it, or from the model where it stands elsewhere."""
-    return names[module].removeprefix(f"{names[outer]}." if names[outer] else "")
 
 
 def _memory(t: Tensor) -> Any:

@@ -11,11 +11,9 @@ number, and belongs to the op that ended last before it.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import threading
 from bisect import bisect
 from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 from .. import backends, nn
@@ -24,9 +22,9 @@ from ..autograd.composite import Composite
 from ..autograd.tensor import next_serial
 from ..autograd.watch import watched
 from ..utils._pytree import tree_map_only
-from ..utils.recorded import tensors
-from .inputs import Arguments
-from .scope import Looking, leaf
+from ..utils.recorded import relative, tensors
+from .inputs import Arguments, entered
+from .scope import Looking, Reached
 
 __all__ = ["Call", "Source", "Trace", "Value", "named"]
 
@@ -57,19 +55,27 @@ class Call:
         if outer is not None:
             outer.inner.append(self)
 
+    @property
+    def path(self) -> str:
+        """A module's path from the one that called it."""
+        return relative(self.name, "" if self.outer is None else self.outer.name)
+
+    def walk(self) -> Iterator[Call]:
+        """This call and those inside it, in the order in which they began."""
+        yield self
+        for call in self.inner:
+            yield from call.walk()
+
     def ops(self) -> Iterator[Call]:
         """The calls of ops inside that are no composites, in their order; of such an op itself."""
-        if self.op is not None and not isinstance(self.op, Composite):
-            yield self
-        for call in self.inner:
-            yield from call.ops()
+        return (call for call in self.walk() if call.op is not None and not isinstance(call.op, Composite))
 
-    def within(self, call: Call) -> bool:
-        """Whether this is the call, or one inside it."""
+    def around(self) -> Iterator[Call]:
+        """This call and those that it stands in, outwards."""
         at: Call | None = self
-        while at is not None and at is not call:
+        while at is not None:
+            yield at
             at = at.outer
-        return at is call
 
 
 class Value:
@@ -81,16 +87,11 @@ class Value:
         self.makers, self.shape, self.serial = makers, tuple(shape), next_serial()
 
 
-class _Reached(BaseException):
-    """The layer that is asked for has been called. No Exception: models that catch those do not catch this."""
-
-
 class Trace:
     """A run of `model(*args, **kwargs)` inside `looking`: `root`, the model's call; `inputs` and `outputs`, by name.
 
-    `result` is what the model returned. Float inputs are leaves that want a gradient (`leaves`), so that the run is
-    recorded. A module that returns what it was given, such as a dropout in evaluation, gives an alias of it.
-    until: stop when this module has been called.
+    Float inputs come from leaves that want a gradient, so that the run is recorded. A module that returns what it was
+    given, such as a dropout in evaluation, gives an alias of it. until: stop when this module has been called.
     """
 
     def __init__(self, look: Looking, model: nn.Module, call: Arguments, until: nn.Module | None = None) -> None:
@@ -105,46 +106,20 @@ class Trace:
         for kind, pairs in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
             for name, t in pairs:
                 self._note(t, Value((Source(kind, name, tuple(t.shape)),), t.shape))
-        self.leaves: dict[str, Tensor] = {}
         self.inputs: dict[str, Value] = {}
-        args, kwargs = self._given(model, call)
+        (args, kwargs), given = entered(model, call)
+        for name, _, t in given:
+            self.inputs[name] = Value((Source("input", name, tuple(t.shape)),), t.shape)
+            self._note(t, self.inputs[name])
         for module in self._names:
             look.pre_hook(module, self._enter)
             look.hook(module, self._leave)
-        self.result: Any = None
-        self._until = until
-        with watched(self._around, composites=True), contextlib.suppress(_Reached):
-            self.result = model(*args, **kwargs)
-        self.outputs = {name: self._value(t) for name, t in named(self.result, "output")}
+        self._until, result = until, None
+        with watched(self._around, composites=True), contextlib.suppress(Reached):
+            result = model(*args, **kwargs)
+        self.outputs = {name: self._value(t) for name, t in named(result, "output")}
         for kept in (self._values, self._memory, self._ends, self._ended, self._names):
             kept.clear()  # they hold every tensor of the run
-
-    def _given(self, model: nn.Module, call: Arguments) -> Arguments:
-        """The arguments of the run, floats as copies of leaves, by the names that `forward` has for them."""
-        args, kwargs = call
-        names: list[str] = []
-        try:
-            names = list(inspect.signature(model.forward).bind_partial(*args).arguments)
-        except (TypeError, ValueError):  # no signature, or not of these arguments: the call will say so
-            pass
-        names += [f"input {i}" for i in range(len(names), len(args))]
-
-        def entered(name: str, t: Tensor) -> Tensor:
-            if t.is_floating_point():
-                self.leaves[name] = leaf(t)
-                t = self.leaves[name].clone()
-            else:
-                t = t.clone()
-            self.inputs[name] = Value((Source("input", name, tuple(t.shape)),), t.shape)
-            self._note(t, self.inputs[name])
-            return t
-
-        def taken(name: str, value: Any) -> Any:
-            several = len(tensors(value)) > 1
-            number = count()
-            return tree_map_only(Tensor, lambda t: entered(f"{name}[{next(number)}]" if several else name, t), value)
-
-        return tuple([taken(n, a) for n, a in zip(names, args)]), {n: taken(n, a) for n, a in kwargs.items()}
 
     # -- values -------------------------------------------------------------------------------------------------------
 
@@ -211,14 +186,14 @@ class Trace:
         made = self._stack[-1]
 
         def own(t: Tensor) -> Tensor:
-            inside = any(isinstance(m, Call) and m.within(made) for m in self._value(t).makers)
+            inside = any(isinstance(m, Call) and made in m.around() for m in self._value(t).makers)
             return t if inside else OPS["alias"](t)
 
         output = tree_map_only(Tensor, own, output)
         made.outputs = [self._value(t) for t in tensors(output)]
         self._stack.pop()
         if module is self._until:
-            raise _Reached
+            raise Reached
         return output
 
     def _around(self, op: Any, inputs: list[Any], params: dict[str, Any], call: Any) -> Any:

@@ -127,6 +127,29 @@ def test_ops_of_a_model_stand_in_the_frames_of_its_modules():
     assert not x.requires_grad
 
 
+def test_each_call_of_a_module_is_a_frame_of_its_own():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleDict({"code": nn.Sequential(nn.Linear(3, 2), nn.ReLU()), "score": nn.Linear(2, 1)})
+
+        def forward(self, a, pair):
+            code = self.parts["code"]
+            return self.parts["score"](code(a) + code(pair["b"]))
+
+    inputs = (cr.ones(1, 3), {"b": cr.ones(1, 3)})
+    graph = draw_graph(Pair(), inputs, level="op", depth=2)
+    frames = [(c.name, graph.clusters[c.outer].name if c.outer else None) for c in graph.clusters.values()]
+    code = [
+        ("parts.code: Sequential", None),
+        ("0: Linear", "parts.code: Sequential"),
+        ("1: ReLU", "parts.code: Sequential"),
+    ]
+    assert frames == [*code, *code, ("parts.score: Linear", None)]  # the dict is not called
+    assert [v.name for v in graph.nodes.values() if v.kind == "input"] == ["a", "pair"]
+    assert [v.name for v in draw_graph(Pair(), inputs).nodes.values() if v.kind == "input"] == ["a", "pair"]
+
+
 def test_a_model_may_change_its_input_in_place():
     class Adds(nn.Module):
         def forward(self, x, other):
@@ -134,8 +157,8 @@ def test_a_model_may_change_its_input_in_place():
 
     x = cr.ones(2, 3)
     graph = draw_graph(Adds(), (x, cr.ones(3)), level="op")
-    assert edges(graph) == [("add", "relu", ""), ("input 0", "add", ""), ("input 1", "add", ""), ("relu", "output", "")]
-    assert drawn(graph)[1:3] == [("input", "input 0", "2×3"), ("input", "input 1", "3")]
+    assert edges(graph) == [("add", "relu", ""), ("other", "add", ""), ("relu", "output", ""), ("x", "add", "")]
+    assert drawn(graph)[1:3] == [("input", "other", "3"), ("input", "x", "2×3")]
     assert edges(draw_graph(Adds(), (x, cr.ones(3)))) == sorted(
         [("x", "+", ""), ("other", "+", ""), ("+", "relu", "2×3"), ("relu", "output", "2×3")]
     )

@@ -13,7 +13,7 @@ from ..autograd.tensor import Node, next_serial
 from ..nn import Module
 from ..nn.registration import register_module_forward_hook, register_module_forward_pre_hook
 
-__all__ = ["Places", "places", "tensors", "vertices"]
+__all__ = ["Places", "places", "relative", "tensors", "vertices"]
 
 
 def vertices(results: Iterable[Tensor]) -> list[Node | Tensor]:
@@ -35,31 +35,33 @@ def vertices(results: Iterable[Tensor]) -> list[Node | Tensor]:
 
 
 class Places:
-    """In which call of a module a node was recorded; `places` makes one."""
+    """In which calls of modules a node was recorded; `places` makes one."""
 
     def __init__(self) -> None:
-        #: from which serial number on a module was the innermost one: None outside the model
+        #: the calls under way, from the node with this serial number on
         self._since: list[int] = [0]
-        self._paths: list[str | None] = [None]
-        self._open: list[str] = []
+        self._under_way: list[tuple[tuple[int, str], ...]] = [()]
 
     def enter(self, path: str) -> None:
         """A call of the module at `path` begins."""
-        self._open.append(path)
-        self._note(path)
+        self._note((*self._under_way[-1], (len(self._since), path)))
 
     def leave(self) -> None:
         """The innermost call ends."""
-        self._open.pop()
-        self._note(self._open[-1] if self._open else None)
+        self._note(self._under_way[-1][:-1])
 
-    def _note(self, path: str | None) -> None:
+    def _note(self, calls: tuple[tuple[int, str], ...]) -> None:
         self._since.append(next_serial())
-        self._paths.append(path)
+        self._under_way.append(calls)
+
+    def calls(self, node: Node) -> tuple[tuple[int, str], ...]:
+        """The calls of modules that were under way, from the outermost on: (number of the call, the module's path)."""
+        return self._under_way[bisect(self._since, node.serial) - 1]
 
     def of(self, node: Node) -> str | None:
         """The path of the innermost module that was running, "" for the model itself, None outside it."""
-        return self._paths[bisect(self._since, node.serial) - 1]
+        calls = self.calls(node)
+        return calls[-1][1] if calls else None
 
 
 @contextlib.contextmanager
@@ -78,6 +80,11 @@ def places(model: Module) -> Iterator[Places]:
     before, after = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
     with before, after:
         yield found
+
+
+def relative(path: str, outer: str) -> str:
+    """A module's path from the one that called it; the whole path where it stands elsewhere in the model."""
+    return path.removeprefix(f"{outer}.") if outer else path
 
 
 def tensors(value: Any) -> list[Tensor]:
