@@ -1,7 +1,8 @@
 """How much each element of an input has to do with a score: methods that use its gradient as it is.
 
-All take inputs (N, ...), or a tuple of the model's arguments, and give attributions of the same shapes; a target as in
-`explain.Target`; and `layer`, to explain what that layer gives instead of the inputs (the embedding of tokens, say).
+All take inputs (N, ...), or a tuple or dict of the model's arguments, and give attributions in the same form, None for
+what is no tensor of floats; a target as in `explain.Target`; and `layer`, to explain what that layer gives instead of
+the inputs (the embedding of tokens, say).
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ def integrated_gradients(
     with `steps`, and is 0 but for rounding where the score is a polynomial of degree up to 2 · steps along the path
     ("gausslegendre").
 
-    baselines: x', where nothing is to be seen: a number, a tensor that broadcasts against the inputs, a tuple of those
-    for several inputs; None: zeros. method: "gausslegendre", "riemann_left", "riemann_middle", "riemann_right" or
+    baselines: x', where nothing is to be seen: a number, a tensor that broadcasts against the inputs, a tuple or dict
+    of those for several inputs; None: zeros. method: "gausslegendre", "riemann_left", "riemann_middle", "riemann_right" or
     "riemann_trapezoid". batch: about how many inputs the model gets at once. layer: of this layer's output instead.
     Source: M. Sundararajan, A. Taly, Q. Yan, "Axiomatic attribution for deep networks", 2017.
     """

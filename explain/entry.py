@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import nn
 from ..autograd import FUNCTIONS, Tensor, grad
+from .inputs import arguments
 from .scope import Layer, Looking, copied, layer_of, leaf, tensor_of
 from .scores import Target, scores, settled
 
@@ -18,12 +19,12 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 class Entry:
     """A model, its inputs and its target. Made inside `looking`, it runs the model once.
 
-    inputs: a tensor (N, ...), or a tuple of the model's arguments, of which those are explained that are tensors of
-    floats. layer: explain what this layer gives instead, as the embeddings of tokens, which have no gradient. integers:
-    where no tensor is one of floats, integers are explained.
+    inputs: a tensor (N, ...), or a tuple or dict of the model's arguments, of which those are explained that are
+    tensors of floats. layer: explain what this layer gives instead, as the embeddings of tokens, which have no
+    gradient. integers: where no tensor is one of floats, integers are explained.
 
-    Attributes: `values`, leaves with what is explained; `score`, the scores (N,) as they depend on them; `target`, with
-    the class that was chosen where none was named.
+    Attributes: `inputs`, the model's arguments; `values`, leaves with what is explained; `score`, the scores (N,) as they
+    depend on them; `target`, with the class that was chosen where none was named.
     """
 
     def __init__(
@@ -36,39 +37,42 @@ class Entry:
         integers: bool = False,
     ) -> None:
         self._model = model
-        self._several = isinstance(inputs, (tuple, list)) and layer is None
-        self._inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        self._places = [i for i, x in enumerate(self._inputs) if isinstance(x, Tensor) and x.is_floating_point()]
+        self._several = isinstance(inputs, (tuple, list, Mapping)) and layer is None
+        given, named = arguments(inputs)
+        #: of arguments by keyword
+        self._names = list(named)
+        self.inputs = (*given, *named.values())
+        self._places = [i for i, x in enumerate(self.inputs) if isinstance(x, Tensor) and x.is_floating_point()]
         self._layer = layer
         #: what the layer's output is replaced by; None: take the output down
         self._replacement: Tensor | None = None
         self._calls = 0
         self.values: list[Tensor] = []
-        if not self._inputs:
+        if not self.inputs:
             raise TypeError("there are no inputs to explain")
         if layer is None:
-            tensors = [i for i, x in enumerate(self._inputs) if isinstance(x, Tensor)]
+            tensors = [i for i, x in enumerate(self.inputs) if isinstance(x, Tensor)]
             if integers and tensors and not self._places:
                 self._places = tensors
-                self.values = [self._inputs[i].detach() for i in tensors]
+                self.values = [self.inputs[i].detach() for i in tensors]
             else:
-                self.values = [leaf(self._inputs[i]) for i in self._places or [0]]
-            output = model(*self._arguments(self.values))
+                self.values = [leaf(self.inputs[i]) for i in self._places or [0]]
+            output = self._output(self.values)
         else:
             look.hook(layer_of(model, layer), lambda module, arguments, output: self._pass(output))
-            output = model(*self._arguments())
+            output = self._output()
             if self._calls != 1:
                 raise ValueError(f"the layer to explain is called once in a run of the model, not {self._calls} times")
         self.target = settled(output, target)
         self.score = scores(output, self.target)
         n = len(self.score)
-        given = len(self.values[0]) if self.values[0].dim() else 0
-        if layer is None and not callable(self.target) and n != given:
+        samples = len(self.values[0]) if self.values[0].dim() else 0
+        if layer is None and not callable(self.target) and n != samples:
             raise ValueError(
-                f"{n} scores of {given} inputs: the first dimension is that of the samples; for one, x[None]"
+                f"{n} scores of {samples} inputs: the first dimension is that of the samples; for one, x[None]"
             )
-        whole = len(self._inputs) == 1 or (layer is None and len(self._places) == len(self._inputs))
-        batches = all(isinstance(x, Tensor) and x.dim() and len(x) == n for x in (*self._inputs, *self.values))
+        whole = len(self.inputs) == 1 or (layer is None and len(self._places) == len(self.inputs))
+        batches = all(isinstance(x, Tensor) and x.dim() and len(x) == n for x in (*self.inputs, *self.values))
         #: whether variants of the samples can be put together to one larger batch
         self.joinable = whole and batches and not callable(target) and not _mixes(model)
 
@@ -80,14 +84,16 @@ class Entry:
             self.values = [self._replacement]
         return self._replacement.clone()  # which an op in place may change
 
-    def _arguments(self, values: Sequence[Tensor] = (), copies: int = 1) -> list[Any]:
-        """The model's arguments, with these values in their places. Copies, as the model may write into them."""
-        arguments = list(copied(self._inputs))
+    def _output(self, values: Sequence[Tensor] = (), copies: int = 1) -> Any:
+        """What the model gives, with these values in their places. It gets copies, as it may write into them."""
+        given = list(copied(self.inputs))
         if copies > 1:
-            arguments = [x.repeat(copies, *(1,) * (x.dim() - 1)) for x in arguments]
+            given = [x.repeat(copies, *(1,) * (x.dim() - 1)) for x in given]
         for place, value in zip(self._places, values, strict=False):
-            arguments[place] = value.clone()
-        return arguments
+            given[place] = value.clone()
+        if self._names:
+            return self._model(**dict(zip(self._names, given, strict=True)))
+        return self._model(*given)
 
     def at(self, values: Sequence[Tensor], copies: int = 1) -> Tensor:
         """The scores of other values; with copies, of the samples that many times over, one batch behind another."""
@@ -95,9 +101,9 @@ class Entry:
         if isinstance(target, Tensor):
             target = target.repeat(copies)
         if self._layer is None:
-            return scores(self._model(*self._arguments(values)), target)
+            return scores(self._output(values), target)
         self._replacement = values[0]
-        return scores(self._model(*self._arguments(copies=copies)), target)
+        return scores(self._output(copies=copies), target)
 
     def variants(self, stacks: Sequence[Tensor]) -> Tensor:
         """The scores (k, N) of k variants of all values, each stack (k, *value.shape)."""
@@ -112,13 +118,13 @@ class Entry:
         return [(start, min(start + size, count)) for start in range(0, count, size)]
 
     def result(self, found: Sequence[Tensor]) -> Any:
-        """Attributions in the inputs' form: a tensor, or a tuple with None for what is not explained."""
+        """Attributions in the inputs' form: a tensor, or a tuple or dict with None for what is not explained."""
         if not self._several:
             return found[0]
-        answers: list[Tensor | None] = [None] * len(self._inputs)
+        answers: list[Tensor | None] = [None] * len(self.inputs)
         for place, tensor in zip(self._places, found, strict=True):
             answers[place] = tensor
-        return tuple(answers)
+        return dict(zip(self._names, answers, strict=True)) if self._names else tuple(answers)
 
     def filled(self, what: str, given: Any) -> list[Tensor]:
         """Tensors like the values, filled with a number or with a tensor that broadcasts; None is 0.
@@ -126,9 +132,15 @@ class Entry:
         given: one for all, or in the form of the inputs.
         """
         each = [given] * len(self.values)
-        if self._several and isinstance(given, (tuple, list)):
-            if len(given) != len(self._inputs):
-                raise ValueError(f"{len(given)} values for {len(self._inputs)} inputs")
+        if self._names and isinstance(given, Mapping):
+            if unknown := set(given) - set(self._names):
+                raise ValueError(
+                    f"values for {', '.join(sorted(unknown))}, which is none of the inputs: {', '.join(self._names)}"
+                )
+            each = [given.get(self._names[i]) for i in self._places]
+        elif self._several and isinstance(given, (tuple, list)):
+            if len(given) != len(self.inputs):
+                raise ValueError(f"{len(given)} values for {len(self.inputs)} inputs")
             each = [given[i] for i in self._places]
         return [_filled(what, 0 if one is None else one, x) for one, x in zip(each, self.values, strict=True)]
 

@@ -47,7 +47,7 @@ def grad_cam(
     if size is None:
         return heat
     if size == "input":
-        given = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
+        given = entry.inputs[0]
         if given.dim() < places + 1:
             raise ValueError(f"an input {tuple(given.shape)} has not the {places} dimensions of the layer's places")
         size = given.shape[-places:]

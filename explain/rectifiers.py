@@ -83,7 +83,9 @@ def _backward(model: Any, inputs: Any, target: Target, layer: Any, unit: Unit, g
             entry = Entry(look, model, inputs, target)
         else:
             run = look.until(model, [layer], tensors=True)
-            entry = Entry(look, lambda *given: run(*given)[0], inputs, lambda output: _activation(output, unit))
+            entry = Entry(
+                look, lambda *given, **named: run(*given, **named)[0], inputs, lambda output: _activation(output, unit)
+            )
         for node in _relus(entry.score):
             if guided:
                 node.register_hook(F.relu)  # and then its own rule

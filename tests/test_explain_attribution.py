@@ -197,6 +197,33 @@ def test_several_inputs():
         explain.integrated_gradients(model, (x, y), 0, baselines=(0.0,))
 
 
+def test_inputs_by_keyword():
+    """A dict of arguments, as `activations` and `summary` take it: attributions come as a dict as well."""
+    cr.manual_seed(0)
+    model, x, y = Two(), cr.randn(2, 3), cr.randn(2, 4)
+    keep = cr.tensor([[True, True], [True, False]])
+    for method in (
+        explain.saliency,
+        explain.input_x_gradient,
+        explain.integrated_gradients,
+        explain.guided_backprop,
+        lambda *given, **more: explain.occlusion(*given, window=1, **more),
+        lambda *given: explain.integrated_gradients(*given, return_delta=True)[0],
+    ):
+        found = method(model, {"keep": keep, "y": y, "x": x}, 1)
+        assert list(found) == ["keep", "y", "x"]
+        a, b, none = method(model, (x, y, keep), 1)
+        assert found["keep"] is none is None
+        assert cr.equal(found["x"], a)
+        assert cr.equal(found["y"], b)
+    found = explain.integrated_gradients(model, {"y": y, "x": x}, 0, baselines={"x": 1.0})
+    for name, one in zip("xy", explain.integrated_gradients(model, (x, y), 0, baselines=(1.0, None)), strict=True):
+        assert cr.equal(found[name], one)
+    assert explain.saliency(model, {"x": x, "y": y}, 1, layer="first").shape == (2, 2)
+    with pytest.raises(ValueError, match=r"values for z, which is none of the inputs: x, y"):
+        explain.integrated_gradients(model, {"x": x, "y": y}, 0, baselines={"z": 1.0})
+
+
 def test_a_model_that_changes_its_inputs_in_place():
     model, x = made(Attentive)
 
