@@ -74,7 +74,10 @@ class Threshold(Module):
 
 
 class ReLU(_InPlace):
-    """max(x, 0); its derivative at 0 is 0. Any shape."""
+    """max(x, 0); its derivative at 0 is 0. Any shape.
+
+    Source: V. Nair, G. Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input, self.inplace)

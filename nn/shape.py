@@ -129,7 +129,7 @@ class PixelUnshuffle(Module):
 
 
 class ChannelShuffle(Module):
-    """Channels (N, C, *) seen as groups × C/groups, transposed."""
+    """Channels (N, C, *) seen as groups × C/groups, transposed. Source: X. Zhang et al., "ShuffleNet", 2018."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()

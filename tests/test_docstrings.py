@@ -14,6 +14,7 @@ from test_layout import ROOT
 
 from chainrule import nn, optim
 from chainrule.autograd import Op
+from chainrule.autograd.op import OPS
 
 sys.path.insert(0, str(ROOT / "docs"))
 
@@ -105,6 +106,27 @@ def test_arguments_are_explained(path):
         if absent:
             missing[name] = absent
     assert missing == {}
+
+
+#: what comes from a paper
+PAPERS = {
+    "nn": r"(Batch|Instance|Layer|Group|RMS)Norm|LocalResponse|(2d|Alpha|^)Dropout$|Depth|Path|[EG]LU|SiLU|Mish|PReLU|"
+    r"RReLU|wish|LSTM|GRU|Transf|Multihead|CTC|Focal|Dice|Triplet|Huber|SmoothL1|^HingeLoss|Perceptron|Maxout|RBF|"
+    r"DropConnect|Fractional|StochasticP|Mixed|Pyramid|AdaptiveLog|Shuffle|ReLU$|Conv2d",
+    "nn.init": r"xavier|kaiming|orthogonal|sparse",
+    "nn.utils": r"clip_grad_norm_|spectral|weight_norm",
+    "nn.functional": r"^[cs]?elu$|silu|mish|wish|norm$|attention|ctc|focal|^dice|huber|shuffle|dropout|gumbel|drop_",
+    "optim.lr_scheduler": r"Cosine|Cyclic|OneCycle",
+}
+
+
+@pytest.mark.parametrize("path", PAPERS)
+def test_papers_are_named(path):
+    """In the docstring, in one that it names, or at the head of the file (of the op's, for a function around one)."""
+    named = [(n, v) for n, v in things(path) if re.search(PAPERS[path], n)]
+    assert len(named) > 2
+    heads = {name: own(sys.modules[OPS.get(name, value).__module__]) for name, value in named}
+    assert [name for name, _ in named if not YEAR.search(said(path, name) + heads[name])] == []
 
 
 def test_optimizers_name_sources():

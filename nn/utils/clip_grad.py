@@ -96,7 +96,8 @@ def clip_grad_norm_(
     """Scale all gradients in place so that their norm, as one vector, is at most `max_norm`; returns the norm before.
 
     norm_type: the order of the norm; inf is the largest absolute value. error_if_nonfinite: RuntimeError where it is
-    NaN or infinite.
+    NaN or infinite. Source: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural
+    networks", 2013.
     """
     parameters = _list(parameters)
     total = get_total_norm([p.grad for p in parameters if p.grad is not None], norm_type, error_if_nonfinite)
