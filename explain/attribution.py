@@ -117,9 +117,9 @@ def integrated_gradients(
     ("gausslegendre").
 
     baselines: x', where nothing is to be seen: a number, a tensor that broadcasts against the inputs, a tuple or dict
-    of those for several inputs; None: zeros. method: "gausslegendre", "riemann_left", "riemann_middle", "riemann_right" or
-    "riemann_trapezoid". batch: about how many inputs the model gets at once. layer: of this layer's output instead.
-    Source: M. Sundararajan, A. Taly, Q. Yan, "Axiomatic attribution for deep networks", 2017.
+    of those for several inputs; None: zeros. method: "gausslegendre", "riemann_left", "riemann_middle",
+    "riemann_right" or "riemann_trapezoid". batch: about how many inputs the model gets at once. layer: of this layer's
+    output instead. Source: M. Sundararajan, A. Taly, Q. Yan, "Axiomatic attribution for deep networks", 2017.
     """
     places, weights = _rule(method, steps)
     with looking(model) as look:

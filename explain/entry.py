@@ -23,8 +23,8 @@ class Entry:
     tensors of floats. layer: explain what this layer gives instead, as the embeddings of tokens, which have no
     gradient. integers: where no tensor is one of floats, integers are explained.
 
-    Attributes: `inputs`, the model's arguments; `values`, leaves with what is explained; `score`, the scores (N,) as they
-    depend on them; `target`, with the class that was chosen where none was named.
+    Attributes: `inputs`, the model's arguments; `values`, leaves with what is explained; `score`, the scores (N,) as
+    they depend on them; `target`, with the class that was chosen where none was named.
     """
 
     def __init__(

@@ -34,8 +34,8 @@ def occlusion(
     channels of (N, C, ...), or the features of (N, F). Dimensions between batch and places are covered whole. stride:
     by default the window's sides. value: what covers: a number, or a tensor that broadcasts against the inputs. batch:
     about how many inputs the model gets at once. Of several inputs each one of floats is covered in turn, and the
-    result has their form, a tuple or dict; where there are none, integers are covered: by a token that says nothing, `value`.
-    Source: M. D. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", 2014.
+    result has their form, a tuple or dict; where there are none, integers are covered: by a token that says nothing,
+    `value`. Source: M. D. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", 2014.
     """
     with looking(model) as look, no_grad():
         entry = Entry(look, model, inputs, target, integers=True)
