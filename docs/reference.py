@@ -19,6 +19,7 @@ from surface import ATTRIBUTES, GENERAL, Thing, first_sentence, load, methods, n
 import chainrule
 from chainrule import aliases
 from chainrule.autograd import Composite, Op
+from chainrule.autograd.op import OPS
 
 #: the modules of a training's record
 RECORDING = ("recorder", "history", "verdicts", "run_report", "charts", "measures", "progress")
@@ -285,22 +286,23 @@ class Reference:
 
     def facts(self, thing: Thing) -> list[str]:
         """What the registry of ops knows, and the other names of this thing."""
-        value, name = thing.value, thing.name
+        name = thing.name
         facts: list[tuple[str, str]] = []
-        if isinstance(value, Op):
-            if isinstance(value, Composite):
+        op = thing.value if isinstance(thing.value, Op) else OPS.get(name)  # a function may stand before the op
+        if op is not None and op.__module__.removeprefix("chainrule.") == thing.source:
+            if isinstance(op, Composite):
                 facts.append(("Gradients", "a composition of ops, differentiable as they are"))
-            elif value.rules:
-                inputs = ", ".join(f"``{x}``" for x in value.inputs if x in value.rules)
+            elif op.rules:
+                inputs = ", ".join(f"``{x}``" for x in op.inputs if x in op.rules)
                 facts.append(("Gradients", f"for {inputs}; each rule is differentiable"))
             else:
                 facts.append(("Gradients", "none"))
-            if value.broadcast:
+            if op.broadcast:
                 facts.append(("Shapes", "inputs broadcast"))
-            if value.types:
+            if op.types:
                 kinds = {"same": "inputs are promoted to one dtype", "float": "integers and bools to the default dtype"}
-                facts.append(("Dtypes", kinds[value.types]))
-            if value.view:
+                facts.append(("Dtypes", kinds[op.types]))
+            if op.view:
                 facts.append(("Memory", "the result may be a view of the input"))
         others = [f"chainrule.Tensor.{n}" for n in (name, f"{name}_") if thing.path == "" and n in self.methods]
         others += [f"chainrule.{name}_"] if thing.path == "" and f"chainrule.{name}_" in self.full else []
