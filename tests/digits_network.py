@@ -32,12 +32,15 @@ class DigitsNet(nn.Module):
 
 
 @functools.cache
-def data():
-    """(images, classes) to train on and (images, classes) to test with; pixels from 0 to 1."""
+def _arrays():
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
-    images = cr.tensor((digits.images[order] / 16.0).astype(np.float32)[:, None])
-    classes = cr.tensor(digits.target[order].astype(np.int64))
+    return (digits.images[order] / 16.0).astype(np.float32)[:, None], digits.target[order].astype(np.int64)
+
+
+def data():
+    """(images, classes) to train on and (images, classes) to test with; pixels from 0 to 1; on the default device."""
+    images, classes = (cr.tensor(array) for array in _arrays())
     return (images[:1400], classes[:1400]), (images[1400:], classes[1400:])
 
 
