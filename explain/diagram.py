@@ -14,7 +14,7 @@ __all__ = ["Cluster", "Edge", "Graph", "Vertex"]
 
 #: vertices from which dot takes minutes for the best layout: it settles for a good one
 MANY = 500
-_INK, _LINE = "#1f2430", "#6b7280"
+_INK, _LINE, _FRAME = "#1f2430", "#6b7280", "#fafbfc"
 #: kind of a vertex -> (fill, border, Graphviz's shape, Mermaid's brackets)
 _BOX = ("box", "[", "]")
 _ROUND = ("box", "(", ")")
@@ -68,7 +68,8 @@ class Graph:
 
     `dot` is the source for Graphviz, `mermaid` that for Mermaid (GitHub's Markdown, documentation, JupyterLab).
     `render("model.svg")` (or .png, .pdf) needs the package graphviz (extra `draw`) and Graphviz's program `dot`. In a
-    notebook the graph shows itself: as SVG, and where that cannot be made as Mermaid (up to 500 nodes, both get slow).
+    notebook the graph shows itself: as SVG, and where that cannot be made as Mermaid. Of more than 500 nodes, which take
+    long to draw, it says instead how many they are.
     """
 
     nodes: dict[str, Vertex] = field(default_factory=dict)
@@ -110,14 +111,10 @@ class Graph:
             if key is None:
                 lines.append(f"{indent}}}")
             elif opens:
-                # At the right, in two lines: dot draws edges that come in across the middle of the frame.
-                name, *rest = self.clusters[key].name.split(": ")
-                words = [f"<b>{html.escape(name)}</b>", *[html.escape(word) for word in rest]]
-                label = "".join(f'{word}&nbsp;<br align="right"/>' for word in words)
                 lines.append(f"{indent}subgraph cluster_{key} {{")
                 lines.append(
-                    f'{indent}  label=<{label}>; labeljust=r; fontsize=9; style="rounded"; color="#aab2bf"; '
-                    'bgcolor="#fafbfc"; margin=10'
+                    f'{indent}  label={self._frame_label(key)}; labeljust=r; fontsize=9; style="rounded"; '
+                    f'color="#aab2bf"; bgcolor="{_FRAME}"; margin=10'
                 )
             else:
                 lines.append(f"{indent}{key} [{self._dot_attributes(self.nodes[key])}]")
@@ -125,6 +122,12 @@ class Graph:
             label = f" [label=<&nbsp;{html.escape(edge.label)}>]" if edge.label else ""
             lines.append(f"  {edge.source} -> {edge.target}{label}")
         return "\n".join([*lines, "}", ""])
+
+    def _frame_label(self, key: str) -> str:
+        """At the right, in two lines: edges come in across the middle of the frame."""
+        name, *rest = self.clusters[key].name.split(": ")
+        words = [f"<b>{html.escape(name)}</b>", *[html.escape(word) for word in rest]]
+        return "<" + "".join(f'{word}&nbsp;<br align="right"/>' for word in words) + ">"
 
     def _dot_attributes(self, vertex: Vertex) -> str:
         fill, border, shape, *_ = _STYLES[vertex.kind]
@@ -154,7 +157,7 @@ class Graph:
         for kind in dict.fromkeys(v.kind for v in self.nodes.values()):
             fill, border, *_ = _STYLES[kind]
             lines.append(f"  classDef {kind} fill:{fill},stroke:{border},color:{_INK}")
-        lines += [f"  style {key} fill:#fafbfc,stroke:#aab2bf,color:{_INK}" for key in self.clusters]
+        lines += [f"  style {key} fill:{_FRAME},stroke:#aab2bf,color:{_INK}" for key in self.clusters]
         return "\n".join([*lines, ""])
 
     def _nested(self) -> Iterator[tuple[int, bool, str | None]]:
@@ -219,18 +222,37 @@ class Graph:
                 "drawing a graph needs Graphviz's program `dot` (apt install graphviz, brew install graphviz); "
                 "`Graph.mermaid` and `Graph.dot` are the sources"
             )
-        source = self.dot if suffix == "svg" else self.dot.replace("digraph {", f"digraph {{\n  dpi={dpi}", 1)
-        made: Any = graphviz.Source(source).pipe(format=suffix)
+        laid: str = graphviz.Source(self.dot).pipe(format="dot", encoding="utf-8")
+        options = "outputorder=edgesfirst" + ("" if suffix == "svg" else f", dpi={dpi}")
+        source = self._names_last(laid).replace("graph [", f"graph [{options}, ", 1)
+        made: Any = graphviz.Source(source, engine="neato").pipe(format=suffix, neato_no_op=2)
         return bytes(made)
+
+    def _names_last(self, laid: str) -> str:
+        """A graph with its layout, the names of frames as nodes: dot draws edges across a frame's label."""
+        names: list[str] = []
+
+        def taken(frame: re.Match[str]) -> str:
+            before, key, rest, place = frame.groups()
+            names.append(
+                f'name_{key} [pos="{place}", label={self._frame_label(key)}, shape=plaintext, style=filled, '
+                f'fillcolor="{_FRAME}", fontsize=9, margin=0, width=0, height=0]\n'
+            )
+            return before + rest
+
+        frame = r'(subgraph cluster_(\w+) {\s+graph \[.*?)\blabel=<.*?>,(\s+labeljust=r.*?\blp="([^"]+)")'
+        return "".join([re.sub(frame, taken, laid, flags=re.S).rstrip().removesuffix("}"), *names, "}\n"])
 
     @property
     def svg(self) -> str:
         """The picture as SVG; errors as for `render`."""
-        return _readable(self._piped("svg").decode())
+        # without dot's titles ("n0->n1"), which browsers show under the mouse
+        return re.sub(r"<title>.*?</title>\n?", "", self._piped("svg").decode(), flags=re.S)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         if len(self.nodes) > MANY:
-            return {"text/plain": f"{self!r}: too many to show themselves; render(path) takes its time"}
+            advice = 'level="block" has fewer; render("graph.svg") draws them all, which can take minutes'
+            return {"text/plain": f"{self!r}, too many to be drawn unasked: {advice}"}
         try:
             return {"image/svg+xml": self.svg, "text/plain": repr(self)}
         except (ImportError, RuntimeError):
@@ -238,23 +260,6 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<graph of {len(self.nodes)} nodes and {len(self.edges)} edges>"
-
-
-def _readable(svg: str) -> str:
-    """The picture without dot's titles ("n0->n1"), which browsers show under the mouse, and with the names of frames
-    over the edges that dot draws across them, in a white border.
-    """
-    svg = re.sub(r"<title>.*?</title>\n?", "", svg, flags=re.S)
-    names: list[str] = []
-
-    def taken(group: re.Match[str]) -> str:
-        names.extend(re.findall(r"<text.*?</text>", group[0], re.S))
-        return re.sub(r"<text.*?</text>\n?", "", group[0], flags=re.S)
-
-    svg = re.sub(r'<g id="[^"]*" class="cluster">.*?</g>', taken, svg, flags=re.S)
-    above = [name.replace("<text", '<text stroke="#fafbfc" stroke-width="3" paint-order="stroke"', 1) for name in names]
-    end = svg.rindex("</g>")
-    return svg[:end] + "".join(f"{name}\n" for name in above) + svg[end:]
 
 
 def _for_mermaid(text: str) -> str:
