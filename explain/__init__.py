@@ -11,11 +11,12 @@ from .attribution import input_x_gradient, integrated_gradients, saliency, smoot
 from .classes import Confused, confusion, decision_grid, most_confused
 from .codes import codes, pca, tsne
 from .dataset import TopInputs, top_inputs
+from .descent import total_variation
 from .diagram import Graph
 from .grad_cam import grad_cam
 from .graph import draw_graph
 from .inversion import invert
-from .maximisation import activation_maximization, deep_dream, total_variation
+from .maximisation import activation_maximization, deep_dream
 from .occlusion import occlusion
 from .receptive_field import ReceptiveField, receptive_field
 from .rectifiers import deconvnet, guided_backprop

@@ -26,6 +26,7 @@ __all__ = [
     "counted",
     "descend",
     "octave_sizes",
+    "penalties",
     "relative",
     "resized",
     "shifted",
@@ -120,6 +121,16 @@ def total_variation(x: Tensor, *, beta: float = 1.0) -> Tensor:
     if beta == 2:
         return (down * down + right * right).flatten(1).sum(1)
     return (FUNCTIONS["stack"]([down, right]).norm(dim=0) ** beta).flatten(1).sum(1)
+
+
+def penalties(x: Tensor, image: Tensor, *, l2: float = 0.0, tv: float, beta: float) -> dict[str, Tensor]:
+    """l2 ‖x‖² of what is moved and tv TV(image) of what it makes, summed over the batch: those that have a weight."""
+    terms = {}
+    if l2:
+        terms["l2"] = l2 * (x * x).sum()
+    if tv:
+        terms["tv"] = tv * total_variation(image, beta=beta).sum()
+    return terms
 
 
 def relative(found: Tensor, wanted: Tensor) -> Tensor:

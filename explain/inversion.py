@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import nn
 from ..autograd import Tensor, no_grad
-from .descent import Bounds, Watch, beginning, descend, relative, shifted, shifts, total_variation
+from .descent import Bounds, Watch, beginning, descend, penalties, relative, shifted, shifts
 from .scope import Layer, leaf, looking
 
 __all__ = ["invert"]
@@ -73,11 +73,7 @@ def invert(
             if found.shape != wanted.shape:
                 raise ValueError(f"the layer gives {tuple(found.shape)}, the representation is {tuple(wanted.shape)}")
             terms = {"distance": relative(found, wanted)}
-            if l2:
-                terms["l2"] = l2 * (x * x).sum()
-            if tv:
-                terms["tv"] = tv * total_variation(image, beta=beta).sum()
-            return terms
+            return terms | penalties(x, image, l2=l2, tv=tv, beta=beta)
 
         x = descend(x, losses, steps=steps, lr=lr, bounds=held, watch=watch, progress=progress)
         if decoder is None:

@@ -15,15 +15,15 @@ from .descent import (
     counted,
     descend,
     octave_sizes,
+    penalties,
     resized,
     shifted,
     shifts,
-    total_variation,
 )
 from .scope import Layer, leaf, looking
 from .scores import Target, plain, scores
 
-__all__ = ["Layers", "activation_maximization", "deep_dream", "total_variation", "unit_scores", "weighted"]
+__all__ = ["Layers", "activation_maximization", "deep_dream", "weighted"]
 
 #: a layer, several of them, or the weight of each
 Layers: TypeAlias = Layer | Sequence[Layer] | Mapping[Any, float]
@@ -87,12 +87,8 @@ def activation_maximization(
 
             def losses(x: Tensor, step: int, moves: Any = moves) -> dict[str, Tensor]:
                 (output,) = run(shifted(x, moves[step]))
-                terms = {"activation": unit_scores(output, unit).sum()}
-                if l2:
-                    terms["l2"] = l2 * (x * x).sum()
-                if tv:
-                    terms["tv"] = tv * total_variation(x, beta=beta).sum()
-                return terms
+                terms = {"activation": _unit_scores(output, unit).sum()}
+                return terms | penalties(x, x, l2=l2, tv=tv, beta=beta)
 
             image = descend(
                 image,
@@ -108,10 +104,10 @@ def activation_maximization(
     return image
 
 
-def unit_scores(output: Any, unit: Target) -> Tensor:
+def _unit_scores(output: Any, unit: Target) -> Tensor:
     """As `scores`, and for a channel (one, or one of each sample) of maps (N, C, ...) the mean over its places."""
     maps = isinstance(output, Tensor) and output.dim() > 2
-    return scores(output.flatten(2).mean(2) if maps and isinstance(plain(unit), int | Tensor) else output, unit)
+    return scores(output.flatten(2).mean(2) if maps and isinstance(unit, int | Tensor) else output, unit)
 
 
 def weighted(layers: Layers) -> dict[Any, float]:

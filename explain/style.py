@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import nn
 from ..autograd import Tensor, no_grad
 from ..models.perceptual import gram_matrix
-from .descent import Bounds, Watch, descend, relative, total_variation
+from .descent import Bounds, Watch, descend, penalties, relative
 from .maximisation import Layers, weighted
 from .scope import leaf, looking, said
 
@@ -65,9 +65,7 @@ def style_transfer(
                 "content": content_weight * sum((w * relative(f, f0) for w, f, f0 in near), x.new_zeros(())),
                 "style": style_weight * sum((w * relative(gram_matrix(f), g) for w, f, g in like), x.new_zeros(())),
             }
-            if tv:
-                terms["tv"] = tv * total_variation(x, beta=beta).sum()
-            return terms
+            return terms | penalties(x, x, tv=tv, beta=beta)
 
         return descend(
             leaf(content if start is None else start),
