@@ -60,6 +60,8 @@ GENERAL = {
     "optimizer, last_epoch": "whose rates are scheduled, and the number of the last epoch: -1 begins",
     "validate_args": "whether a distribution checks its parameters and the values that it is asked about",
     "cache_size": "1: a transform keeps its last pair of x and y",
+    "group, async_op": "the processes that take part (by default all); return a `Work` at once",
+    "weights": "of a model's function: the path of a checkpoint",
     "args, kwargs": "passed on",
     "deprecated": "PyTorch's old forms with numbers before tensors, which warn",
     "cudnn_enabled, cudnn_enable": "PyTorch's; without effect",

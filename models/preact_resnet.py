@@ -127,6 +127,8 @@ def preact_resnet(depth: int = 110, **kwargs: Any) -> PreActResNet:
 def wide_resnet(depth: int = 28, widen: int = 10, dropout: float = 0.3, **kwargs: Any) -> PreActResNet:
     """WRN-depth-widen, depth = 6n + 4, with `widen` times the channels; WRN-28-10 has 36.5 million parameters.
 
+    dropout: between the convolutions of a block.
+
     Source: S. Zagoruyko, N. Komodakis, "Wide residual networks", 2016.
     """
     return PreActResNet(depth, widen, dropout=dropout, **kwargs)

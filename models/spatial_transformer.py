@@ -37,7 +37,7 @@ class SpatialTransformer(nn.Module):
 
 
 class SpatialTransformerNet(nn.Module):
-    """A digit classifier behind a spatial transformer: images (N, in_channels, size, size) → scores.
+    """A digit classifier behind a spatial transformer: images (N, in_channels, size, size) → scores (N, num_classes).
 
     Source: M. Jaderberg, K. Simonyan, A. Zisserman, K. Kavukcuoglu, "Spatial transformer networks", 2015.
     """

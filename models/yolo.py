@@ -114,7 +114,7 @@ class YOLOLoss(nn.Module):
     """The sum of squares of the paper, averaged over the images.
 
     5 · ((x, y) and (√w, √h) of the responsible box) + (confidence - IoU)² of it + 0.5 · confidence² of all others +
-    (class probabilities - one-hot)² where there is an object.
+    (class probabilities - one-hot)² where there is an object. num_classes, boxes: as of `YOLO`.
 
     forward(out, targets): `targets` holds for each image a list of (class, x, y, w, h), over the image. coord and
     noobj are the weights 5 and 0.5.

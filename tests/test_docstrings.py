@@ -30,7 +30,7 @@ GREEK = {"alpha": "α", "beta": "β", "betas": "β", "gamma": "γ", "lambd": "λ
 ARGUMENTS = (
     *("", "autograd", "autograd.forward_ad", "autograd.functional", "autograd.graph", "func", "linalg", "special"),
     *("nn", "nn.functional", "nn.grad", "nn.init", "nn.utils", "nn.utils.parametrizations", "nn.utils.parametrize"),
-    *("nn.utils.prune", "nn.utils.rnn", "optim", "optim.lr_scheduler", "distributions"),
+    *("nn.utils.prune", "nn.utils.rnn", "optim", "optim.lr_scheduler", "distributions", "explain", "models"),
 )
 #: layers that are not one formula on one input
 CONTAINERS = {"Container", "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"}
