@@ -5,8 +5,9 @@ back, also when an exception passes through. Results are detached tensors on the
 to the next method or to NumPy. Pictures are drawn by `explain.plots` (extra `explain`), which nothing else here needs.
 """
 
-from .activations import activations, attention_maps, attention_rollout, gallery, kernels
+from .activations import activations, gallery, kernels
 from .adversarial import adversarial_patch, apply_patch, fgsm, pgd
+from .attention import attention_maps, attention_rollout
 from .attribution import input_x_gradient, integrated_gradients, saliency, smooth_grad
 from .classes import Confused, confusion, decision_grid, most_confused
 from .codes import codes, pca, tsne
