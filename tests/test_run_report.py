@@ -219,6 +219,16 @@ def test_common_edges_keep_what_was_counted():
     assert (shares[1][:4] == 0).all()
 
 
+def test_a_histogram_of_one_value_is_a_line_beside_others():
+    counts = np.array([[3, 2, 1, 4], [0, 0, 10, 0]])
+    edges = np.array([np.linspace(-0.02, 0.02, 5), np.linspace(-0.5, 0.5, 5)])
+    shares, common = charts.rebinned(Histograms(np.arange(2), counts, edges), 10)
+    assert common[[0, -1]] == pytest.approx([-0.02, 0.02])
+    np.testing.assert_allclose(shares[1], [0, 0, 0, 0, 0, 1, 0, 0, 0, 0], atol=1e-9)
+    alone, common = charts.rebinned(Histograms(np.arange(1), counts[1:], edges[1:]), 4)
+    assert alone.sum() == pytest.approx(1)
+
+
 def test_a_heat_map_is_dark_where_values_are():
     edges = np.linspace(0, 1, 5)
     counts = np.array([[8, 0, 0, 0], [0, 0, 0, 8]])

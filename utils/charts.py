@@ -113,16 +113,18 @@ def _open(height: float, name: str, x: _Axis, y: _Axis) -> str:
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{said}" {kinds} {place}>'
 
 
-def _grid(x: _Axis, y: _Axis, steps: bool = True) -> list[str]:
-    """Ticks and their numbers, below and on the left."""
+def _grid(x: _Axis, y: _Axis) -> list[str]:
+    """Ticks and their numbers: of steps below, of values on the left."""
     parts = []
     for value in y.ticks():
         place = y(value)
         parts.append(f'<line class="tick" x1="{x.start}" x2="{x.end}" y1="{place:.1f}" y2="{place:.1f}"/>')
         parts.append(f'<text x="{x.start - 6}" y="{place + 4:.1f}" text-anchor="end">{_number(value)}</text>')
     bottom = max(y.start, y.end)
-    places = [v for v in x.ticks() if not steps or v == int(v)]
-    parts += [f'<text x="{x(v):.1f}" y="{bottom + 17}" text-anchor="middle">{_number(v)}</text>' for v in places]
+    for i, value in enumerate(v for v in x.ticks() if v == int(v)):
+        place, anchor = (x(value), "middle") if x(value) < x.end - 10 else (x.end + 9, "end")  # not beyond the picture
+        said = f"{'' if i else 'step '}{_number(value)}"
+        parts.append(f'<text x="{place:.1f}" y="{bottom + 17}" text-anchor="{anchor}">{said}</text>')
     return parts
 
 
@@ -153,7 +155,6 @@ def lines(
     log: bool = False,
     smooth: bool = False,
     band: tuple[float, float] | None = None,
-    height: int = 230,
 ) -> str:
     """Curves over steps. smooth: noisy curves pale, with their running mean; band: values shown as healthy.
 
@@ -161,8 +162,8 @@ def lines(
     """
     x = _steps([c.x for c in curves], 50.0, WIDTH - 10.0)
     every = np.concatenate([c.y for c in curves]) if curves else np.zeros(0)
-    y = _axis_of(every, height - 26.0, 8.0, log, band or ())
-    parts = [_open(height, name, x, y)]
+    y = _axis_of(every, 204.0, 8.0, log, band or ())
+    parts = [_open(230, name, x, y)]
     if band:
         top, bottom = y(band[1]), y(band[0])
         parts.append(f'<rect class="band" x="{x.start}" y="{top:.1f}" width="{x.end - x.start}" ')
@@ -219,11 +220,11 @@ def _curve(curve: Line, x: _Axis, y: _Axis, smooth: bool) -> list[str]:
     return [*parts, f'<path class="curve" {label} {style} d="{_path(x(steps), y(shown))}">{title}</path>']
 
 
-def legend(curves: Sequence[Line], most: int = 8) -> str:
-    """The names of curves beside their colours; of more than `most` the first and the last."""
-    shown = list(curves) if len(curves) <= most else [curves[0], curves[-1]]
+def legend(curves: Sequence[Line]) -> str:
+    """The names of curves beside their colours; of more than 8 the first and the last."""
+    shown = list(curves) if len(curves) <= 8 else [curves[0], curves[-1]]
     items = [f'<li><i style="background:{c.color}"></i>{escape(c.name)}</li>' for c in shown]
-    if len(curves) > most:
+    if len(shown) < len(curves):
         items.insert(1, f"<li>… {len(curves) - 2} between them …</li>")
     return f'<ul class="legend">{"".join(items)}</ul>'
 
@@ -266,7 +267,7 @@ def rebinned(histograms: Histograms, bins: int = 48) -> tuple[Any, Any]:
 
     The common edges hold all but 0.2 % of all values on either side. Within a bin values are taken to lie evenly.
     """
-    counts, edges = histograms.counts.astype(np.float64), histograms.edges
+    counts, edges = histograms.counts.astype(np.float64), _narrowed(*histograms[1:])
     middles, weights = ((edges[:, 1:] + edges[:, :-1]) / 2).ravel(), counts.ravel()
     order = np.argsort(middles)
     share = np.cumsum(weights[order]) / max(weights.sum(), 1.0)
@@ -284,7 +285,16 @@ def rebinned(histograms: Histograms, bins: int = 48) -> tuple[Any, Any]:
     return np.stack(rows), common
 
 
-def heat(histograms: Histograms, name: str, *, height: int = 150) -> str:
+def _narrowed(counts: Any, edges: Any) -> Any:
+    """Edges where a histogram of one value (0, say, 300 times), which is 1 wide, is as narrow as a line."""
+    filled, spans = np.count_nonzero(counts, axis=1), edges[:, -1:] - edges[:, :1]
+    if not (filled > 1).any():
+        return edges
+    middle, width = edges.mean(1, keepdims=True), spans[filled > 1].min() / 100
+    return np.where((filled == 1)[:, None], middle + (edges - middle) * (width / spans), edges)
+
+
+def heat(histograms: Histograms, name: str) -> str:
     """Histograms over time: a column for each, more opaque where there are more values (by the square root)."""
     shares, edges = rebinned(histograms)
     size = -(-len(shares) // 200)  # neighbours of a long run share a column
@@ -294,8 +304,8 @@ def heat(histograms: Histograms, name: str, *, height: int = 150) -> str:
     pixels[..., :3] = (52, 120, 206)
     pixels[..., 3] = np.round(255 * np.sqrt(np.clip(shares.T[::-1] / top, 0, 1)))
     x = _steps([histograms.steps], 50.0, WIDTH - 10.0)
-    y = _Axis(float(edges[0]), float(edges[-1]), height - 24.0, 6.0)
+    y = _Axis(float(edges[0]), float(edges[-1]), 126.0, 6.0)
     data = base64.b64encode(png(pixels)).decode()
     box = f'x="{x.start}" y="{y.end}" width="{x.end - x.start}" height="{y.start - y.end}"'
     picture = f'<image {box} preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
-    return "".join([_open(height, name, x, y), *_grid(x, y), picture, "</svg>"])
+    return "".join([_open(150, name, x, y), *_grid(x, y), picture, "</svg>"])

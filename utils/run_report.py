@@ -332,8 +332,8 @@ def _costs(history: History) -> str:
     return _section("Time and memory", text, _cards(cards)) if cards else ""
 
 
-def _numbers(history: History, most: int = 100) -> str:
-    """What was logged, as a table; of many steps every k-th."""
+def _numbers(history: History) -> str:
+    """What was logged, as a table of about 100 rows: of more steps every k-th."""
     names = [*history.values, *history.rates]
     if not names:
         return ""
@@ -343,7 +343,7 @@ def _numbers(history: History, most: int = 100) -> str:
         for series in curves.values()
     ]
     steps = sorted(set().union(*columns))
-    shown = steps[:: -(-len(steps) // most)]
+    shown = steps[:: -(-len(steps) // 100)]
     shown += [steps[-1]] if shown[-1] != steps[-1] else []
     rows = [[str(s), *[_figure(c[s]) if s in c else "" for c in columns]] for s in shown]
     table = _table(("step", *names), rows)
