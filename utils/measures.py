@@ -62,16 +62,15 @@ def histogram(x: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     x = x.detach().reshape(-1)
     array = (x.to(float32) if x.element_size() < 4 else x).array
     xp = _at(array).xp
-    inside = xp.isfinite(array)
-    # of an array without a finite element low > high: an empty histogram of 0 to 1
-    ends = xp.full(1, float("inf"), array.dtype)
-    low = xp.concatenate([xp.where(inside, array, ends), ends]).min()
-    high = xp.concatenate([xp.where(inside, array, -ends), -ends]).max()
-    low, high = xp.where(low > high, xp.zeros_like(low), low), xp.where(low > high, xp.ones_like(high), high)
+    # infinities and NaN come to lie beyond the edges
+    ordered = xp.sort(array) if array.size else xp.full(1, float("nan"), array.dtype)
+    inside = xp.isfinite(ordered)
+    low, high = xp.where(inside, ordered, float("inf")).min(), xp.where(inside, ordered, -float("inf")).max()
+    none = low > high  # an array without a finite element has an empty histogram of 0 to 1
+    low, high = xp.where(none, 0.0, low), xp.where(none, 1.0, high)
     half = (low == high).astype(array.dtype) / 2
     part = xp.arange(bins + 1, dtype=array.dtype) / bins
     edges = (low - half) * (1 - part) + (high + half) * part
-    ordered = xp.sort(array)  # infinities and NaN come to lie beyond the edges
     below = xp.searchsorted(ordered, edges)
     below[-1:] = xp.searchsorted(ordered, edges[-1:], side="right")
     return wrap(below[1:] - below[:-1], None), wrap(edges, None)

@@ -18,6 +18,7 @@ whether they are wanted, which a step pays for in each layer.
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import sys
 import time
@@ -54,7 +55,11 @@ class Recorder:
     that are there in `step`. Ratios compare the parameters at the step's beginning and end. Outputs are those of calls
     that record gradients, so an evaluation under `no_grad` is not looked at: of the first call in the step the
     histogram, mean, deviation and share of zeros; dead units and elements that are not finite of all calls. A unit is a
-    feature (dimension 1), dead where a ReLU module gives 0 for all samples of the step.
+    feature (dimension 1), dead where a ReLU module gives 0 for all samples of the step; of a module that is used in
+    several places unit i counts as dead where it is so in all of them.
+
+    Costs on one core: 10 µs a step between looks. A look takes 1.3 ms for a network of three small layers, as long as
+    eight of its steps, and 25 ms for ResNet-18, half a step of four images of 32 x 32 pixels.
 
     With `chainrule.capture`, call `step` outside of the captured function. A replay runs no hooks, so there are
     gradients, ratios, weights and rates of captured steps, and outputs only of those before. Outside of its `with`
@@ -318,10 +323,11 @@ class _Look:
         self.alive: dict[str, Tensor] = {}
         self._note_rates(recorder.optimizers)
         with contextlib.ExitStack() as stack:  # half of the hooks are none
-            for name, module in () if recorder._captured else recorder.layers.items():
-                stack.callback(module.register_forward_hook(_Hook(self._seen(name))).remove)
-            for prefix, optimizer in () if recorder._captured else recorder.optimizers.items():
-                stack.callback(optimizer.register_step_pre_hook(_Hook(self._stepping(prefix))).remove)
+            if not recorder._captured:
+                for name, module in recorder.layers.items():
+                    stack.callback(module.register_forward_hook(_Hook(self._seen(name))).remove)
+                for prefix, optimizer in recorder.optimizers.items():
+                    stack.callback(optimizer.register_step_pre_hook(_Hook(self._stepping(prefix))).remove)
             self.hooks = stack.pop_all()
 
     def close(self) -> None:
@@ -362,7 +368,8 @@ class _Look:
             self.alive[name] = active | former if former.shape == active.shape else former
         if name not in self.outputs:
             wide = output.float() if output.element_size() < 4 else output
-            found = [wide.mean(), wide.std(correction=0), (output == 0).to(wide.dtype).mean()]
+            mean, count = wide.mean(), output.numel()
+            found = [mean, norm(wide - mean) / math.sqrt(count), (output == 0).sum() / count]
             self.outputs[name] = found + self._histogram(output)
 
     def _histogram(self, x: Tensor) -> list[Tensor]:
