@@ -68,8 +68,8 @@ class Graph:
 
     `dot` is the source for Graphviz, `mermaid` that for Mermaid (GitHub's Markdown, documentation, JupyterLab).
     `render("model.svg")` (or .png, .pdf) needs the package graphviz (extra `draw`) and Graphviz's program `dot`. In a
-    notebook the graph shows itself: as SVG, and where that cannot be made as Mermaid. Of more than 500 nodes, which take
-    long to draw, it says instead how many they are.
+    notebook the graph shows itself: as SVG, and where that cannot be made as Mermaid. Of more than 500 nodes, which
+    take long to draw, it says instead how many they are.
     """
 
     nodes: dict[str, Vertex] = field(default_factory=dict)

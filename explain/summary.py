@@ -10,6 +10,7 @@ from typing import Any
 from .. import nn
 from ..autograd import Tensor, no_grad
 from ..autograd.random import fork_rng
+from ..utils._pytree import tree_map_only
 from ..utils.flop_counter import FlopCounterMode
 from ..utils.recorded import relative, tensors
 from .inputs import Arguments, arguments, is_shape, made
@@ -66,20 +67,31 @@ _DEFAULT = ("output_size", "num_params", "mult_adds", "trainable")
 
 @dataclass(frozen=True)
 class Summary:
-    """What `summary` found; `str` is the table. Counts are of single numbers, memory is in bytes.
+    """What `summary` found; `str` is the table, which notebooks and prompts show by themselves.
 
-    rows: the layers from top to bottom, the model itself first. total_params: elements of all parameters, shared ones
-    once; trainable_params: of those that want gradients. mult_adds: of products and convolutions in one forward pass of
-    this input. memory: {"input", "parameters", "buffers", "activations", "total"}.
+    rows: the layers from top to bottom, the model itself first. memory: in bytes, {"input", "parameters", "buffers",
+    "activations", "total"}. depth, col_names: which rows and columns the table has.
     """
 
     rows: tuple[Row, ...]
-    total_params: int
-    trainable_params: int
-    mult_adds: int
     memory: dict[str, int]
     depth: int | None = 3
     col_names: tuple[str, ...] = _DEFAULT
+
+    @property
+    def total_params(self) -> int:
+        """Elements of all parameters, shared ones once."""
+        return self.rows[0].parameters
+
+    @property
+    def trainable_params(self) -> int:
+        """Elements of the parameters that want gradients."""
+        return self.rows[0].trainable
+
+    @property
+    def mult_adds(self) -> int:
+        """Multiply-adds of the products and convolutions in one forward pass of this input."""
+        return self.rows[0].mult_adds
 
     @property
     def total_mult_adds(self) -> int:
@@ -156,10 +168,14 @@ def summary(
     (`utils.flop_counter`): those of attention and of functional layers, too. Activations are the results of layers
     without layers inside, but for those in their input's memory (in place, views).
 
+    The table is returned and not written, so that `print(summary(model, x))` shows it once. torchinfo and torchsummary
+    write it by themselves, also where nothing takes the result: so does verbose=1.
+
     mode: "eval", "train", or "same" (as the modules are). The model, its buffers and the random numbers are afterwards
-    as before. depth: of the rows shown, None for all. col_names: of input_size, output_size, num_params,
-    params_percent, kernel_size, groups, mult_adds, trainable. verbose=1 also writes the table out, as torchinfo and
-    torchsummary do. ValueError for other modes and columns.
+    as before. device: where the numbers are drawn, by default that of the model's first parameter, or to which given
+    tensors are taken; the model stays where it is (torchinfo would move it). depth: of the rows shown, None for all.
+    col_names: of input_size, output_size, num_params, params_percent, kernel_size, groups, mult_adds, trainable.
+    TypeError for a model that is no Module, ValueError for other modes and columns.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"summary() takes a Module, not {type(model).__name__}")
@@ -198,7 +214,7 @@ def summary(
         "activations": top.activations,
     }
     memory["total"] = sum(memory.values())
-    found = Summary(tuple(top.all()), top.parameters, top.trainable, top.mult_adds, memory, depth, tuple(col_names))
+    found = Summary(tuple(top.all()), memory, depth, tuple(col_names))
     if verbose:
         sys.stdout.write(f"{found}\n")
     return found
@@ -207,7 +223,8 @@ def summary(
 def _call(model: nn.Module, given: Any, batch: int | None, place: int, dtypes: Any, device: Any) -> Arguments:
     """The arguments of the call: as they are given, or made of shapes, with a batch put in at `place`."""
     if not _of_shapes(given):
-        return arguments(given)
+        call = arguments(given)
+        return call if device is None else tree_map_only(Tensor, lambda t: t.to(device), call)
     batched = lambda shape: tuple(shape) if batch is None else (*shape[:place], batch, *shape[place:])
     if isinstance(given, dict):
         shapes: Any = {name: batched(shape) for name, shape in given.items()}

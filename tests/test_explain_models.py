@@ -280,6 +280,15 @@ def test_torchsummary_s_shapes_are_without_the_batch(capsys):
     assert capsys.readouterr().out == f"{found}\n"
 
 
+def test_the_device_is_that_of_the_input_and_the_model_stays():
+    model = nn.Linear(3, 2)
+    seen = []
+    model.register_forward_pre_hook(lambda module, args: seen.append(args[0].device))
+    summary(model, cr.zeros(1, 3, device="cpu"), device=model.weight.device)
+    summary(model, (1, 3))
+    assert seen == [model.weight.device] * 2
+
+
 def test_products_of_functional_layers_and_attention_count():
     class Attends(nn.Module):
         def forward(self, q, k, v):
