@@ -294,8 +294,8 @@ def _band(history: History, explained: bool) -> list[Verdict]:
 
 def _dead(history: History) -> list[Verdict]:
     """Units that did not answer in the last looks; as many as in the look in which the fewest did not."""
-    found = []
-    broken = _broken(history)
+    found, broken = [], _broken(history)
+    quick = any((s.values[np.isfinite(s.values)] > HEALTHY[1]).any() for s in history.ratios.values())
     for name, series in history.dead.items():
         if broken:  # what follows is its consequence
             series = Series(*[column[series.steps < broken[0]] for column in series])
@@ -307,8 +307,8 @@ def _dead(history: History) -> list[Verdict]:
             said = f"{now} of {units} units of {layer_name(name)} gave 0 for all samples of step {step}"
             if len(series.values) > 1:
                 said += f": they learn nothing (at step {int(series.steps[0])}: {first})"
-            died = "; a learning rate that is too high kills units" if dead - first >= 0.1 * units else ""
-            found.append(Verdict("bad" if dead >= DEAD * units else "note", _capital(f"{said}{died}.")))
+            why = "; a learning rate that is too high kills units" if quick and dead - first >= 0.1 * units else ""
+            found.append(Verdict("bad" if dead >= DEAD * units else "note", _capital(f"{said}{why}.")))
     return found
 
 
