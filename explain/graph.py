@@ -17,7 +17,7 @@ from ..autograd.random import fork_rng
 from ..autograd.tensor import Node
 from ..utils.recorded import Places, places, relative, tensors, vertices
 from .diagram import Graph
-from .inputs import arguments, entered
+from .inputs import Arguments, call_of, entered
 from .scope import looking
 from .trace import Call, Source, Trace, Value, named
 
@@ -40,7 +40,7 @@ def draw_graph(
     inputs: Any = None,
     *,
     level: str | None = None,
-    depth: int = 1,
+    depth: int | None = 1,
     params: bool = True,
     names: nn.Module | Mapping[str, Tensor] | None = None,
     training: bool = False,
@@ -48,14 +48,15 @@ def draw_graph(
     """The graph of a result, or of a model's run on `inputs`, from top to bottom.
 
     what: a tensor, or several in a tuple, list or dict: all that was recorded on the way to them (level "op"). Or a
-    Module, with its inputs: a tensor, a tuple of several, or a dict of keyword arguments.
+    Module, with its inputs: a tensor, a tuple of several, or a dict of keyword arguments; or their shapes, as for
+    `summary`.
 
     level "op": the leaves and ops of the tape, with shapes. What wants no gradient is not recorded and so not drawn.
     `names` (a Module, or a dict from name to tensor) names the leaves. Of a model the floats among the inputs are
     leaves, too, and ops stand in the frames of the modules that called them.
     level "block" (for models): each call of a module is a box, and frames are modules whose inside is shown, down to
-    `depth`; ops between them are boxes of their own, and edges carry shapes. Everything that ran is there, recorded or
-    not, but for what does not lead from the inputs to the outputs.
+    `depth` (None: all the way); ops between them are boxes of their own, and edges carry shapes. Everything that ran is
+    there, recorded or not, but for what does not lead from the inputs to the outputs.
 
     params: whether parameters are drawn (at level "block" those that ops outside of boxes use). training: leave the
     modules in the modes in which they are; otherwise the run is in evaluation mode. The model is afterwards as before.
@@ -69,8 +70,8 @@ def draw_graph(
         recorded = None if level == "op" else True  # the tape as it is; or all that runs, however parameters are set
         with fork_rng(), looking(what, training=training, parameters=recorded) as look:
             if level == "op":
-                return _of_run(what, inputs, depth, params)
-            return _of_blocks(Trace(look, what, arguments(inputs)), depth, params)
+                return _of_run(what, call_of(what, inputs), depth, params)
+            return _of_blocks(Trace(look, what, call_of(what, inputs)), depth, params)
     results = tensors(what)
     if not results:
         raise TypeError(f"draw_graph: expected tensors or a Module, not {type(what).__name__}")
@@ -83,10 +84,10 @@ def draw_graph(
 # -- ops --------------------------------------------------------------------------------------------------------------
 
 
-def _of_run(model: nn.Module, inputs: Any, depth: int, params: bool) -> Graph:
+def _of_run(model: nn.Module, call: Arguments, depth: int | None, params: bool) -> Graph:
     """The tape of a run, with the floats among the inputs as leaves."""
     known: dict[Any, Any] = {p: ("parameter", name) for name, p in model.named_parameters()}
-    (args, kwargs), given = entered(model, arguments(inputs))
+    (args, kwargs), given = entered(model, call)
     for name, start, copy in given:
         if start is not None:
             known[start], known[copy.node] = None, ("input", name)
@@ -98,7 +99,7 @@ def _of_run(model: nn.Module, inputs: Any, depth: int, params: bool) -> Graph:
 class _Frames:
     """The clusters of the calls of modules in which nodes were recorded."""
 
-    def __init__(self, model: nn.Module, place: Places, depth: int) -> None:
+    def __init__(self, model: nn.Module, place: Places, depth: int | None) -> None:
         self._place, self._depth = place, depth
         self._modules = dict(model.named_modules())
         self._keys: dict[int, str] = {}
@@ -106,7 +107,7 @@ class _Frames:
     def of(self, graph: Graph, node: Node) -> str | None:
         """The cluster of a node, made where it is the first in it."""
         key, outer = None, ""
-        for number, path in self._place.calls(node)[1 : self._depth + 1]:  # the first is the model's
+        for number, path in self._place.calls(node)[1:][: self._depth]:  # the first is the model's
             if number not in self._keys:
                 kind = type(self._modules[path]).__name__
                 self._keys[number] = graph.frame(f"{relative(path, outer)}: {kind}", key)
@@ -159,7 +160,7 @@ def _of_tape(results: Any, known: dict[Any, Any], params: bool, frames: _Frames 
 class _Blocks:
     """Which box each op of a run belongs to, and in which frame that stands."""
 
-    def __init__(self, trace: Trace, depth: int) -> None:
+    def __init__(self, trace: Trace, depth: int | None) -> None:
         self.depth, self.root = depth, trace.root
         self._boxes: dict[Call, Call] = {}
         self.calls: dict[Any, list[Call]] = {}  # of each module
@@ -171,7 +172,9 @@ class _Blocks:
         """Whether the inside of a module's call is shown."""
         if call is self.root:
             return True
-        if call.module is None or sum(c.module is not None for c in call.around()) > self.depth:
+        if call.module is None:
+            return False
+        if self.depth is not None and sum(c.module is not None for c in call.around()) > self.depth:
             return False
         inside = [c for c in call.inner if c.module is not None]
         own = not type(call.module).__module__.startswith(nn.__name__)
@@ -190,7 +193,7 @@ class _Blocks:
         return call
 
 
-def _of_blocks(trace: Trace, depth: int, params: bool) -> Graph:
+def _of_blocks(trace: Trace, depth: int | None, params: bool) -> Graph:
     blocks = _Blocks(trace, depth)
     edges: dict[tuple[Any, Any, int], Value] = {}
     for op in trace.root.ops():

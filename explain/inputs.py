@@ -14,7 +14,7 @@ from ..utils._pytree import tree_map_only
 from ..utils.recorded import tensors
 from .scope import leaf
 
-__all__ = ["Arguments", "Entered", "arguments", "entered", "is_shape", "made"]
+__all__ = ["Arguments", "Entered", "arguments", "call_of", "entered", "is_shape", "made", "of_shapes"]
 
 #: positional and keyword arguments of a call
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -27,6 +27,27 @@ def arguments(inputs: Any) -> Arguments:
     if isinstance(inputs, (tuple, list)):
         return tuple(inputs), {}
     return (inputs,), {}
+
+
+def call_of(
+    model: nn.Module,
+    given: Any,
+    *,
+    batch: int | None = None,
+    batch_dim: int = 0,
+    dtypes: Sequence[Any] | None = None,
+    device: Any = None,
+) -> Arguments:
+    """The arguments of a call: as `arguments` has them, or made of shapes, with `batch` put in at `batch_dim`."""
+    if not of_shapes(given):
+        call = arguments(given)
+        return call if device is None else tree_map_only(Tensor, lambda t: t.to(device), call)
+    batched = lambda shape: tuple(shape) if batch is None else (*shape[:batch_dim], batch, *shape[batch_dim:])
+    if isinstance(given, Mapping):
+        shapes: Any = {name: batched(shape) for name, shape in given.items()}
+    else:
+        shapes = batched(given) if is_shape(given) else [batched(shape) for shape in given]
+    return made(model, shapes, dtypes, device)
 
 
 class Entered(NamedTuple):
@@ -82,6 +103,14 @@ def made(model: nn.Module, shapes: Any, dtypes: Sequence[Any] | None = None, dev
 def is_shape(value: Any) -> bool:
     """Whether it is a sequence of sizes."""
     return isinstance(value, (tuple, list)) and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
+
+
+def of_shapes(given: Any) -> bool:
+    """Whether it is a shape, or a sequence or dict of them, in place of tensors."""
+    if is_shape(given):
+        return True
+    values = given.values() if isinstance(given, Mapping) else given if isinstance(given, (tuple, list)) else ()
+    return bool(values) and all(map(is_shape, values))
 
 
 def _filled(shape: Sequence[int], dtype: Any, device: Any) -> Tensor:

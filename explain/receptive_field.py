@@ -66,8 +66,9 @@ class ReceptiveField:
         def by(values: Any) -> str:
             return " × ".join(map(str, values))
 
-        text = f"size {by(self.size)}, stride {by(self.stride)}, start {by(self.start)}; {by(self.units)} units"
-        text += f", of which {by(self.centre)} sees {by(f'{a}..{b}' for a, b in self.box())}"
+        units = f"{by(self.units)} units, of which {by(self.centre)}" if self.units else "one unit, which"
+        text = f"size {by(self.size)}, stride {by(self.stride)}, start {by(self.start)}; {units}"
+        text += f" sees {by(f'{a}..{b}' for a, b in self.box())}"
         if self.gradient is None:
             return text
         reached = "nothing" if self.reached is None else by(f"{a}..{b}" for a, b in self.reached)

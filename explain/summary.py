@@ -9,11 +9,11 @@ from typing import Any
 
 from .. import nn
 from ..autograd import Tensor, no_grad
+from ..autograd.errors import note
 from ..autograd.random import fork_rng
-from ..utils._pytree import tree_map_only
 from ..utils.flop_counter import FlopCounterMode
 from ..utils.recorded import relative, tensors
-from .inputs import Arguments, arguments, is_shape, made
+from .inputs import Arguments, call_of, of_shapes
 from .scope import looking
 
 __all__ = ["Row", "Summary", "summary"]
@@ -190,7 +190,7 @@ def summary(
     batch = 1 if batch_size == -1 or (batch_size is None and batch_dim is not None) else batch_size
 
     def run(batch: int | None) -> tuple[Row, int]:
-        call = _call(model, given, batch, batch_dim or 0, dtypes, device)
+        call = call_of(model, given, batch=batch, batch_dim=batch_dim or 0, dtypes=dtypes, device=device)
         return _called(model, call, mode, kwargs), sum(t.nbytes for t in [*tensors(call[0]), *tensors(call[1])])
 
     with fork_rng():
@@ -200,7 +200,9 @@ def summary(
             try:
                 top, size = run(batch)
             except Exception as error:
-                if batch is not None or not _of_shapes(given):
+                if of_shapes(given) and dtypes is None:
+                    note(error, "of shapes alone floats are drawn: for other inputs give dtypes=[...], or tensors")
+                if batch is not None or not of_shapes(given):
                     raise
                 try:  # torchsummary's shapes are without the batch
                     top, size = run(1)
@@ -218,26 +220,6 @@ def summary(
     if verbose:
         sys.stdout.write(f"{found}\n")
     return found
-
-
-def _call(model: nn.Module, given: Any, batch: int | None, place: int, dtypes: Any, device: Any) -> Arguments:
-    """The arguments of the call: as they are given, or made of shapes, with a batch put in at `place`."""
-    if not _of_shapes(given):
-        call = arguments(given)
-        return call if device is None else tree_map_only(Tensor, lambda t: t.to(device), call)
-    batched = lambda shape: tuple(shape) if batch is None else (*shape[:place], batch, *shape[place:])
-    if isinstance(given, dict):
-        shapes: Any = {name: batched(shape) for name, shape in given.items()}
-    else:
-        shapes = batched(given) if is_shape(given) else [batched(shape) for shape in given]
-    return made(model, shapes, dtypes, device)
-
-
-def _of_shapes(given: Any) -> bool:
-    if is_shape(given):
-        return True
-    values = given.values() if isinstance(given, dict) else given if isinstance(given, (tuple, list)) else ()
-    return bool(values) and all(map(is_shape, values))
 
 
 def _not_called(model: nn.Module) -> Row:

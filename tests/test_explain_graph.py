@@ -328,6 +328,16 @@ def test_depth_opens_frames():
     assert ("attention", "scaled_dot_product_attention") in drawn(inside)
 
 
+def test_shapes_for_inputs_and_every_depth():
+    model = nn.Sequential(nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.ReLU())), nn.Linear(4, 2))
+    for level in ("op", "block"):
+        all_of_it = draw_graph(model, (5, 3), level=level, depth=None)
+        given = draw_graph(model, cr.zeros(5, 3), level=level, depth=9)
+        assert (all_of_it.nodes, all_of_it.edges, all_of_it.clusters) == (given.nodes, given.edges, given.clusters)
+        inside = {"0: Sequential"} if level == "block" else {"0: Sequential", "0: Linear", "1: ReLU", "1: Linear"}
+        assert {c.name for c in all_of_it.clusters.values()} == inside
+
+
 def test_several_outputs_of_one_module():
     model = nn.LSTM(3, 2)
     outer = nn.Sequential(model)

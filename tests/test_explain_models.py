@@ -335,6 +335,9 @@ def test_what_is_refused():
         summary(nn.ReLU(), (1,), mode="test")
     with pytest.raises(ValueError, match="not macs"):
         summary(nn.ReLU(), (1,), col_names=("macs",))
+    with pytest.raises(RuntimeError, match="Long") as error:
+        summary(nn.Embedding(3, 2), (1, 4))
+    assert "give dtypes" in error.value.__notes__[-1]
     with pytest.raises(ValueError, match="a dtype for each"):
         summary(nn.ReLU(), [(1,), (2,)], dtypes=[cr.float32])
 
@@ -480,6 +483,8 @@ def test_what_mixes_all_places_sees_all():
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(30, 4), nn.Unflatten(1, (4, 1, 1))
     )
     assert receptive_field(flat, "4", (1, 1, 5, 7)).box() == ((0, 4), (0, 6))
+    scores = receptive_field(flat, "3", (1, 1, 5, 7), samples=0)
+    assert str(scores) == "size 5 × 7, stride 0 × 0, start 0 × 0; one unit, which sees 0..4 × 0..6"
     assert receptive_field(flat, "1", (1, 1, 5, 7)).size == (3, 3)
 
 
