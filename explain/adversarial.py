@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from .. import nn
 from ..autograd import FUNCTIONS, Tensor, grad, no_grad
 from ..nn import functional as F
-from .descent import Bounds, Watch, counted, descend
+from .descent import Bounds, Watch, clamp_to, counted, descend
 from .scope import leaf, looking
 
 __all__ = ["adversarial_patch", "apply_patch", "fgsm", "pgd"]
@@ -45,7 +45,7 @@ def fgsm(
     with looking(model):
         classes = _classes(model, start, labels, targeted)
         g = _gradient(model, start, classes, loss, targeted)
-    return _within(start + epsilon * g.sign(), bounds)
+    return clamp_to(bounds)(start + epsilon * g.sign())
 
 
 def pgd(
@@ -72,18 +72,19 @@ def pgd(
     resistant to adversarial attacks", 2017.
     """
     start = _checked(inputs, epsilon, bounds)
-    if norm not in ("inf", float("inf"), 2, "2"):
+    if norm not in ("inf", float("inf"), 2):
         raise ValueError(f'the norm is "inf" or 2, not {norm!r}')
     if steps < 1:
         raise ValueError(f"{steps} steps change nothing; one at least is needed")
-    ball = _Euclidean(epsilon) if norm in (2, "2") else _Largest(epsilon)
+    ball = _Euclidean(epsilon) if norm == 2 else _Largest(epsilon)
     size = 2.5 * epsilon / steps if step_size is None else step_size
+    clamp = clamp_to(bounds)
     with looking(model), counted(steps, progress) as tick:
         classes = _classes(model, start, labels, targeted)
-        x = _within(start + ball.draw(start, generator), bounds) if random_start else start
+        x = clamp(start + ball.draw(start, generator)) if random_start else start
         for _ in range(steps):
             g = _gradient(model, x, classes, loss, targeted)
-            x = _within(start + ball.project(x + size * ball.direction(g) - start), bounds)
+            x = clamp(start + ball.project(x + size * ball.direction(g) - start))
             tick({})
     return x
 
@@ -145,10 +146,6 @@ def _checked(inputs: Tensor, epsilon: float, bounds: Bounds) -> Tensor:
         found = f"{start.min().item():.4g} to {start.max().item():.4g}"
         raise ValueError(f"the inputs are {found}, outside the bounds {bounds}; name theirs by bounds=(least, largest)")
     return start
-
-
-def _within(x: Tensor, bounds: Bounds) -> Tensor:
-    return x if bounds is None else x.clamp(*bounds)
 
 
 def _classes(model: nn.Module, inputs: Tensor, labels: Any, targeted: bool) -> Tensor:
@@ -223,7 +220,7 @@ def adversarial_patch(
             return {"loss": F.cross_entropy(output, drawn.new_full((count,), target))}
 
         patch = descend(
-            leaf(start.clamp(*bounds)), losses, steps=steps, lr=lr, bounds=bounds, watch=watch, progress=progress
+            leaf(clamp_to(bounds)(start)), losses, steps=steps, lr=lr, bounds=bounds, watch=watch, progress=progress
         )
 
     def apply(images: Tensor, places: Places = None, *, generator: Any = None) -> Tensor:

@@ -23,6 +23,7 @@ __all__ = [
     "Watch",
     "beginning",
     "blurred",
+    "clamp_to",
     "counted",
     "descend",
     "octave_sizes",
@@ -63,6 +64,7 @@ def descend(
         raise ValueError(f"{steps} steps change nothing; one at least is needed")
     if optimizer not in ("adam", "lbfgs"):
         raise ValueError(f'the optimizer is "adam" or "lbfgs", not {optimizer!r}')
+    clamp = clamp_to(bounds)
     done = 0
     with counted(steps, progress) as tick:
 
@@ -87,12 +89,18 @@ def descend(
                 adam.step()
                 rate.step()
                 with no_grad():
-                    if after is not None:
-                        image.copy_(after(image, step))
-                    if bounds is not None:
-                        image.clamp_(*bounds)
-    found = image.detach()
-    return found if bounds is None else found.clamp(*bounds)
+                    image.copy_(clamp(image if after is None else after(image, step)))
+    return clamp(image.detach())
+
+
+def clamp_to(bounds: Bounds) -> Callable[[Tensor], Tensor]:
+    """The function that keeps values within the bounds. ValueError for bounds of which the first is not the least."""
+    if bounds is None:
+        return lambda x: x
+    least, largest = bounds
+    if not least <= largest:
+        raise ValueError(f"bounds are (least, largest), not {bounds}")
+    return lambda x: x.clamp(least, largest)
 
 
 @contextlib.contextmanager
@@ -156,8 +164,9 @@ def beginning(
         return leaf(start)
     if shape is None:
         raise TypeError("give the shape of one input, of one code where there is a decoder, or a start")
+    clamp = clamp_to(bounds)
     middle, deviation = (0.0, 0.01) if bounds is None else ((bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 100)
-    return leaf(like.new_empty(count, *shape).normal_(middle, deviation, generator=generator))
+    return leaf(clamp(like.new_empty(count, *shape).normal_(middle, deviation, generator=generator)))
 
 
 def shifts(image: Tensor, jitter: int, steps: int, generator: Any = None) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import nn
 from ..autograd import Tensor, no_grad
-from .descent import Bounds, Watch, beginning, descend, penalties, relative, shifted, shifts
+from .descent import Bounds, Watch, beginning, clamp_to, descend, penalties, relative, shifted, shifts
 from .scope import Layer, leaf, looking
 
 __all__ = ["invert"]
@@ -57,6 +57,7 @@ def invert(
         if image is not None:
             with no_grad():
                 (representation,) = run(image)
+        clamp = clamp_to(bounds)
         wanted = leaf(representation).detach()
         held = bounds if decoder is None else None  # bounds are those of pixels, not of a code
         x = beginning(start, shape, count=len(wanted), like=wanted, bounds=held, generator=generator)
@@ -80,4 +81,4 @@ def invert(
             return x
         with no_grad():
             image = made(x)
-        return (image if bounds is None else image.clamp(*bounds)), x
+        return clamp(image), x

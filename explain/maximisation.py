@@ -12,6 +12,7 @@ from .descent import (
     Watch,
     beginning,
     blurred,
+    clamp_to,
     counted,
     descend,
     octave_sizes,
@@ -146,7 +147,7 @@ def deep_dream(
     of the next size. jitter, bounds, watch: as in `activation_maximization`. Returns images of the same shape.
     Source: A. Mordvintsev, C. Olah, M. Tyka, "Inceptionism: going deeper into neural networks", 2015, and its notebook.
     """
-    weights = weighted(layers)
+    weights, clamp = weighted(layers), clamp_to(bounds)
     channels = None if unit is None else FUNCTIONS["as_tensor"](unit).reshape(-1).tolist()
     image = leaf(image).detach()
     if image.dim() != 4:
@@ -171,7 +172,6 @@ def deep_dream(
                     watch(step, x.detach().clone(), {"activation": norm.detach()})
                 with no_grad():
                     mean = g.abs().mean(dim=(1, 2, 3), keepdim=True)
-                    x = x + lr * g / mean.where(mean > 0, 1)
-                    x = x if bounds is None else x.clamp(*bounds)
+                    x = clamp(x + lr * g / mean.where(mean > 0, 1))
             added = x - base
     return x
