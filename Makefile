@@ -88,7 +88,7 @@ docs: $(VENV)/.dev $(VENV)/.docs ## the site, in build/site; a warning, or a cel
 	$(VENV)/bin/sphinx-build -E -W --keep-going -j $(JOBS) -b html docs build/site
 
 test-browser: $(VENV)/.dev $(VENV)/.browser | build/site/objects.inv ## open the site and the reports in Chromium
-	$(VENV)/bin/pytest -m browser $(PYTEST_ARGS)
+	$(VENV)/bin/pytest -m browser $$(grep -l "mark\.browser" tests/test_*.py) $(PYTEST_ARGS)
 
 build/site/objects.inv:
 	$(MAKE) docs

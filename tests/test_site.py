@@ -198,25 +198,19 @@ def test_inventory(pages):
 
 @pytest.mark.browser
 def test_every_page_opens(pages, visit):
+    """Without a fault; and fits a wide window and a telephone's."""
     assert len(pages) > 150
     page = visit(pages[0])
     sources = sorted((SITE / "_modules").rglob("*.html"))[::25]
+    too_wide = []
     for path in (*pages, *sources):
         page.goto(path.as_uri(), wait_until="load")
         assert page.title(), path
         assert visit.faults == [], path
-        assert chrome.wider_than_window(page) == 0, path
-
-
-@pytest.mark.browser
-def test_pages_fit_a_telephone(pages, visit):
-    page = visit(pages[0], width=400, dark=True)
-    too_wide = {}
-    for path in pages:
-        page.goto(path.as_uri(), wait_until="load")
-        if chrome.wider_than_window(page):
-            too_wide[path.relative_to(SITE).as_posix()] = chrome.wider_than_window(page)
-    assert too_wide == {}
+        for width in (1280, 400):
+            page.set_viewport_size({"width": width, "height": 900})
+            too_wide += [(path, width)] if chrome.wider_than_window(page) else []
+    assert too_wide == []
 
 
 @pytest.mark.browser
