@@ -15,7 +15,7 @@ from typing import Any
 from .. import nn, optim
 from ..autograd import Tensor, enable_grad, float64, grad, no_grad
 from ..backends import np
-from .measures import RECTIFIERS, active_units, dense, norm, read, trained
+from .measures import HEALTHY, RECTIFIERS, active_units, dense, norm, read, trained
 from .reports import generator, host, table
 
 __all__ = [
@@ -111,13 +111,13 @@ def overfit(
     optimizer: makes one of the copy's parameters; Adam with a rate of 1e-2 by default. A model that cannot do that has
     a fault. Source: A. Karpathy, "A recipe for training neural networks", 2019.
     """
-    trained = copy.deepcopy(model)
+    learner = copy.deepcopy(model)
     criterion = loss or nn.functional.cross_entropy
-    stepper = (optimizer or (lambda parameters: optim.Adam(parameters, lr=1e-2)))(trained.parameters())
+    stepper = (optimizer or (lambda parameters: optim.Adam(parameters, lr=1e-2)))(learner.parameters())
     x, y, losses = inputs[:samples], targets[:samples], []
     with enable_grad():
         for step in range(steps + 1):
-            value = criterion(trained(x), y)
+            value = criterion(learner(x), y)
             losses.append(value.item())
             if losses[-1] <= target or step == steps:
                 break
@@ -132,8 +132,8 @@ class RatiosReport:
     """`ratios`: ‖update‖ / ‖weights‖ of each parameter by name; from `low` to `high` (1e-4, 1e-2) is healthy."""
 
     ratios: dict[str, float]
-    low: float = 1e-4
-    high: float = 1e-2
+    low: float = HEALTHY[0]
+    high: float = HEALTHY[1]
 
     @property
     def ok(self) -> bool:
