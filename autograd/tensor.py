@@ -48,8 +48,8 @@ class Node:
 
     @property
     def title(self) -> str:
-        """What the op does, as users call it, e.g. avg_pool."""
-        return self.plan.op.title(self.saved or ())
+        """What the op does, as users call it, e.g. avg_pool; the op's own name where that is all that is left."""
+        return self.plan.op.title(self.saved if type(self.saved) is tuple else ())
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:

@@ -374,6 +374,12 @@ def test_means_of_windows_and_resampling_are_called_so():
         assert y.grad_fn.name() == f"{name.title().replace('_', '')}Backward0"
         (g,) = cr.autograd.grad(y.square().sum(), x, create_graph=True)
         assert f"{name}_backward" in {v.name for v in draw_graph(g).nodes.values()}
+    with cr.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+        packed = F.avg_pool2d(x, 2)
+    y = calls["avg_pool"].sum()
+    y.backward()
+    for left in (packed, calls["avg_pool"]):  # what a node keeps says how it is called: with it the name goes
+        assert edges(draw_graph(left)) == [("axis_map", "output", ""), ("leaf", "axis_map", "")]
 
 
 def test_training_and_randomness():
