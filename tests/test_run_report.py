@@ -450,6 +450,16 @@ def test_weights_that_never_change():
     assert any(s.startswith("! Layer 0 never changed: not among the optimizer's par") for s in said(recorder.history))
 
 
+def test_a_recorder_without_its_with_block():
+    model, text = mlp(6, 4, 3), "! The model was never looked at: train inside of the recorder's `with` block."
+    for recorder, expected in ((Recorder(model), [text]), (Recorder(model, every=0), []), (Recorder(), [])):
+        recorder.step()
+        assert said(recorder.history) == expected
+    with Recorder(model) as recorder:
+        recorder.step()
+    assert said(recorder.history) != [text]
+
+
 def test_why_steps_changed_nothing():
     text = "steps looked at changed no weight: "
     assert f"! 30 of 30 {text}the learning rate was 0." in said(recorded(mlp(6, 16, 3), rate=0.0).history)

@@ -83,6 +83,13 @@ def verdicts(history: History) -> list[Verdict]:
     explained = any(v.kind == "bad" for v in (*speed, *dead))
     found = [*_loss(history), *_faults(history), *_validation(history), *speed, *_band(history, explained), *dead]
     found += [*_spread(history), *_unused(history, idle), *_left_out(history)]
+    if (
+        history.steps
+        and history.info.get("model")
+        and history.info.get("every")
+        and not (history.weights or history.means)
+    ):
+        found.append(Verdict("note", "The model was never looked at: train inside of the recorder's `with` block."))
     medians = _medians(history.ratios)
     if medians and not any(v.kind in ("bad", "note") for v in found):
         middle = float(np.median(list(medians.values())))
