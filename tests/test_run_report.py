@@ -256,6 +256,14 @@ def test_ticks_are_round(low, high, log, ticks):
     assert charts._Axis(low, high, 0, 100, log).ticks() == pytest.approx(ticks)
 
 
+def test_numbers_of_an_axis_are_short():
+    memory = charts.Line("memory", np.arange(3), np.array([180.714, 180.72, 180.73]), "")
+    [svg] = re.findall(r"<svg.*?</svg>", charts.lines([memory], "x"))
+    low, high = map(float, re.search(r'data-y="(\S+) (\S+)"', svg).groups())
+    assert low < 179.5 < 182 < high
+    assert all(len(label) <= 5 for label in re.findall(r'text-anchor="end">([^<]+)<', svg))
+
+
 # -- in plain words ---------------------------------------------------------------------------------------------------
 
 

@@ -101,7 +101,8 @@ def _axis_of(values: Any, start: float, end: float, log: bool, include: Sequence
     else:
         if low == high == 0:
             high = 1.0
-        room = (high - low) * 0.05 or abs(high) * 0.1
+        least = 0.01 * max(abs(low), abs(high))  # what moves by less looks flat, as it is, and has short numbers
+        room = (high - low) * 0.05 if high - low > least else least
         low, high = (0.0 if 0 <= low < 0.3 * high else low - room), high + room
     return _Axis(low, high, start, end, log)
 
