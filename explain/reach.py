@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from math import prod
+from math import ceil, floor, prod
 from typing import Any
 
 from .. import backends
@@ -169,7 +169,49 @@ def _index(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list
 
 
 def _put(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
-    return [box, *_all(params, shapes[1:], out, box, output)]
+    """What is written into, and what is written: at slices its part of the box, at arrays of indices all."""
+    if params.get("view") is None or params["indices"] is not None:
+        return [box, *_all(params, shapes[1:], out, box, output)]
+    part: list[tuple[int, int]] = []
+    d = 0
+    for i in _each(params["view"], len(out)):
+        if i is None:
+            part.append((0, 0))
+            continue
+        (first, last), n = box[d], out[d]
+        d += 1
+        if isinstance(i, slice):
+            start, stop, step = i.indices(n)
+            ends = sorted(((first - start) / step, (last - start) / step))
+            part.append((max(ceil(ends[0]), 0), min(floor(ends[1]), len(range(start, stop, step)) - 1)))
+        elif not first <= i % n <= last:
+            return [box, None]
+    values = shapes[1]
+    given = part[len(part) - len(values) :] if len(values) <= len(part) else [*full(values[: -len(part)]), *part]
+    empty = any(first > last for first, last in part)
+    return [box, None if empty else tuple([(0, 0) if n == 1 else p for p, n in zip(given, values)])]
+
+
+def _roll(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    shifts, dims, pairs = params["shifts"], params["dims"], list(box)
+    if dims is None or dims == ():
+        return _all(params, shapes, out, box, output)
+    each = lambda v: v if isinstance(v, (tuple, list)) else (v,)
+    for shift, dim in zip(each(shifts), each(dims)):
+        (first, last), n = pairs[dim], out[dim]
+        if first < 0 or last >= n:  # as if the image went on
+            pairs[dim] = first - shift, last - shift
+        elif (first - shift) // n == (last - shift) // n:
+            pairs[dim] = (first - shift) % n, (last - shift) % n
+        else:
+            pairs[dim] = 0, n - 1
+    return [tuple(pairs)]
+
+
+def _gather(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    dim, pairs = params["dim"] % len(out), list(box)
+    pairs[dim] = 0, shapes[0][dim] - 1
+    return [tuple(pairs), *[box for _ in shapes[1:]]]
 
 
 def _repeat(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
@@ -261,14 +303,18 @@ def _transpose(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> 
     return [tuple(pairs)]
 
 
-def _slicing(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
-    shape, index = shapes[0], params["index"]
+def _each(index: Any, ndim: int) -> tuple[Any, ...]:
+    """An index of ints, slices, None and Ellipsis with something for each dimension."""
     named = sum(i is not None and i is not Ellipsis for i in index)
-    rest = (slice(None),) * (len(shape) - named)
     place = next((k for k, i in enumerate(index) if i is Ellipsis), len(index))
+    return (*index[:place], *(slice(None),) * (ndim - named), *index[place + 1 :])
+
+
+def _slicing(params: Any, shapes: Shapes, out: Any, box: Box, output: int) -> list[Any]:
+    shape = shapes[0]
     pairs: list[tuple[int, int]] = []
     given = iter(box)
-    for i in (*index[:place], *rest, *index[place + 1 :]):
+    for i in _each(params["index"], len(shape)):
         if i is None:
             next(given)
             continue
@@ -370,6 +416,8 @@ _RULES: dict[str, Callable[..., list[Any]]] = {
     "windows": _sliding,
     "flip": _flip,
     "index": _index,
+    "roll": _roll,
+    "gather": _gather,
     "repeat": _repeat,
     "conv": _conv,
     "conv_input": _transposed,

@@ -560,6 +560,24 @@ def test_windows_rows_and_written_parts_are_followed():
     folds = receptive_field(Folds(), None, (1, 1, 6, 6), samples=0)
     assert [folds.box((i, 5)) for i in (0, 2, 3)] == [((0, 2), (3, 5)), ((0, 2), (3, 5)), ((3, 5), (3, 5))]
 
+    class Written(nn.Module):
+        def forward(self, x):
+            z = x.new_zeros(1, 1, 16, 8)
+            z[:, :, 1::2] = x
+            return z.roll((2, 3), (2, 3))
+
+    class Looks(nn.Module):
+        def forward(self, x):
+            return x.gather(2, cr.zeros(1, 1, 4, 8, dtype=cr.int64, device=x.device))
+
+    written = receptive_field(Written(), None, image)
+    assert written.box((5, 5)) == ((1, 1), (2, 2))  # row 3 of the image with zeros between its rows
+    assert written.box((4, 5)) == ((0, -1),) * 2
+    assert written.box((1, 1)) == ((7, 7), (6, 6))
+    looks = receptive_field(Looks(), None, image)
+    assert looks.box((1, 3)) == ((0, 7), (3, 3))
+    assert looks.reached == ((0, 0), (4, 4))
+
     class Joined(nn.Module):
         def forward(self, x):
             return cr.cat([x.new_zeros(1, 1, 3, 8), x, x.flip([2])], 2)
