@@ -53,7 +53,7 @@ def draw_graph(
 
     level "op": the leaves and ops of the tape, with shapes. What wants no gradient is not recorded and so not drawn.
     `names` (a Module, or a dict from name to tensor) names the leaves. Of a model the floats among the inputs are
-    leaves, too, and ops stand in the frames of the modules that called them.
+    leaves, too, and ops stand in frames: one for each call of a module, down to `depth`.
     level "block" (for models): each call of a module is a box, and frames are modules whose inside is shown, down to
     `depth` (None: all the way); ops between them are boxes of their own, and edges carry shapes. Everything that ran is
     there, recorded or not, but for what does not lead from the inputs to the outputs.
@@ -77,8 +77,8 @@ def draw_graph(
         raise TypeError(f"draw_graph: expected tensors or a Module, not {type(what).__name__}")
     if level not in (None, "op"):
         raise ValueError("draw_graph: tensors have a graph of ops; for blocks give the model and its inputs")
-    named = names.named_parameters() if isinstance(names, nn.Module) else (names or {}).items()
-    return _of_tape(what, {t: ("", name) for name, t in named}, params)
+    leaves = names.named_parameters() if isinstance(names, nn.Module) else (names or {}).items()
+    return _of_tape(what, {t: ("", name) for name, t in leaves}, params)
 
 
 # -- ops --------------------------------------------------------------------------------------------------------------
@@ -180,6 +180,10 @@ class _Blocks:
         own = not type(call.module).__module__.startswith(nn.__name__)
         return bool(inside) or (own and len(call.inner) > 1)
 
+    def end(self, maker: Call | Source) -> Call | Source:
+        """Where an edge from what made a value begins."""
+        return self.box(maker) if isinstance(maker, Call) else maker
+
     def box(self, call: Call) -> Call:
         """The outermost call around this one (or itself) that is not opened."""
         if call not in self._boxes:
@@ -199,14 +203,12 @@ def _of_blocks(trace: Trace, depth: int | None, params: bool) -> Graph:
     for op in trace.root.ops():
         target = blocks.box(op)
         for value in filter(None, op.inputs):
-            for maker in value.makers:
-                source = blocks.box(maker) if isinstance(maker, Call) else maker
+            for source in map(blocks.end, value.makers):
                 if source is not target:
                     edges[source, target, id(value)] = value
     for name, value in trace.outputs.items():
         output = Source("output", name, value.shape)
-        for maker in value.makers:
-            source = blocks.box(maker) if isinstance(maker, Call) else maker
+        for source in map(blocks.end, value.makers):
             edges[source, output, id(value)] = value
     edges = _pruned(edges, params)
     return _drawn(trace, blocks, edges)
