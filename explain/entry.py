@@ -151,9 +151,13 @@ def _mixes(model: nn.Module) -> bool:
 
 
 def _filled(what: str, given: Any, x: Tensor) -> Tensor:
-    tensor = (given.detach() if isinstance(given, Tensor) else x.new_tensor(given)).to(x)
+    if not isinstance(given, Tensor):
+        given = FUNCTIONS["as_tensor"](given, dtype=x.dtype if x.is_floating_point() else None)
+    tensor = given.detach()
+    if tensor.is_floating_point() and not x.is_floating_point():
+        raise TypeError(f"{what} of floats for inputs of {x.dtype}: name an integer")
     try:
-        return tensor.expand_as(x)
+        return tensor.to(x).expand_as(x)
     except RuntimeError:
         raise ValueError(f"{what} {tuple(tensor.shape)} for inputs {tuple(x.shape)}: it has to broadcast") from None
 

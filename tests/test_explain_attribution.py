@@ -860,6 +860,9 @@ def test_occlusion_of_tokens():
         covered = tokens.clone()
         covered[:, i] = 4
         assert cr.allclose(found[:, i], (model(tokens) - model(covered))[:, 2], atol=1e-6)
+    for value in (0.5, cr.ones(4)):
+        with pytest.raises(TypeError, match=r"a value of floats for inputs of chainrule\.int64: name an integer"):
+            explain.occlusion(model, tokens, 2, window=1, value=value)
 
 
 def test_occlusion_of_several_inputs():
