@@ -280,7 +280,7 @@ def _dead(history: History) -> str:
         ]
         parts.append(_cards(cards))
     if history.means:
-        head = ("layer", "mean", "deviation", "deviation at first", "zeros", "dead units")
+        head = ("layer", "mean", "standard deviation", "at the first look", "zeros", "dead units")
         rows = []
         for name in history.means:
             mean, deviation, zeros = (c[name].values for c in (history.means, history.deviations, history.zeros))

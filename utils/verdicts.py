@@ -26,8 +26,9 @@ SLOW = 30.0
 #: the same of gradients, whose norms differ between layers of different sizes in a healthy network, too
 FADED = 100.0
 #: outputs' standard deviations that differ by this factor between first and last layer; they should be alike
-#: (X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010)
-SPREAD = 30.0
+#: (X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010). By Linear's
+#: default weights and ReLU a layer's are 1/√6 of the one's before, with which networks of five layers train well
+SPREAD = 100.0
 #: shares of units that never answer. Small healthy ReLU networks have up to a quarter from the start; at rates that are
 #: too high it may be 40 % and more (CS231n, "Convolutional Neural Networks for Visual Recognition", Stanford, notes)
 SILENT, DEAD = 0.3, 0.5
