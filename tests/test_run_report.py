@@ -425,6 +425,16 @@ def test_units_that_some_batches_do_not_wake():
     assert silent(2, 9, 18, 19, 18, 19, 20) == [
         f"✕ 20 of 20 units of {text}: 2); a learning rate that is too high kills units."
     ]
+    history = History(steps=1)
+    for i in range(8):
+        history.dead.add(f"relu{i}", 0, 20.0 if i == 5 else 12.0)
+        history.units.add(f"relu{i}", 0, 20)
+    assert said(history) == [  # the worst, and no list without an end
+        "✕ 20 of 20 units of relu5 gave 0 for all samples of step 0.",
+        "✕ 12 of 20 units of relu0 gave 0 for all samples of step 0.",
+        "✕ 12 of 20 units of relu1 gave 0 for all samples of step 0.",
+        "! Dead units are many in relu2, relu3, relu4 and 2 more, too.",
+    ]
     assert silent(2, 9, 18, 19, 18, 19, 20, ratio=1e-4) == [f"✕ 20 of 20 units of {text}: 2)."]
 
 

@@ -26,8 +26,8 @@ SLOW = 30.0
 #: the same of gradients, whose norms differ between layers of different sizes in a healthy network, too
 FADED = 100.0
 #: outputs' standard deviations that differ by this factor between first and last layer; they should be alike
-#: (X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010). By Linear's
-#: default weights and ReLU a layer's are 1/√6 of the one's before, with which networks of five layers train well
+#: (X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010). By default
+#: weights and ReLU a linear layer's are 1/√6 of those of the one before, and yet networks of five layers train well
 SPREAD = 100.0
 #: shares of units that never answer. Small healthy ReLU networks have up to a quarter from the start; at rates that are
 #: too high it may be 40 % and more (CS231n, "Convolutional Neural Networks for Visual Recognition", Stanford, notes)
@@ -316,8 +316,11 @@ def _dead(history: History) -> list[Verdict]:
             if len(series.values) > 1:
                 said += f": they learn nothing (at step {int(series.steps[0])}: {first})"
             why = "; a learning rate that is too high kills units" if quick and dead - first >= 0.1 * units else ""
-            found.append(Verdict("bad" if dead >= DEAD * units else "note", _capital(f"{said}{why}.")))
-    return found
+            verdict = Verdict("bad" if dead >= DEAD * units else "note", _capital(f"{said}{why}."))
+            found.append((dead / units, name, verdict))
+    found.sort(key=lambda entry: -entry[0])
+    told, more = [verdict for *_, verdict in found[:3]], [name for _, name, _ in found[3:]]
+    return told + [Verdict("note", f"Dead units are many in {_some(more)}, too.")] * bool(more)
 
 
 def _spread(history: History) -> list[Verdict]:
