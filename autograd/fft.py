@@ -1,6 +1,6 @@
 """`torch.fft`: discrete Fourier transforms, their frequencies and shifts.
 
-X[k] = s Σ_n x[n] exp(-2πi kn/N), the inverse with + in the exponent. norm: s is 1 there and 1/N back ("backward", the
+X[k] = c Σ_n x[n] exp(-2πi kn/N), the inverse with + in the exponent. norm: c is 1 there and 1/N back ("backward", the
 default), 1/N there and 1 back ("forward"), or 1/√N both ways ("ortho"). n or s: cut the input to that length, or fill
 it with zeros, first. Integers are taken for floats. All of them have gradients of any order.
 
@@ -104,12 +104,18 @@ def _given(result: Tensor, out: Any, name: str) -> Tensor:
 
 
 def fftn(input: Tensor, s: Any = None, dim: Any = None, norm: Any = None, *, out: Any = None) -> Tensor:
-    """The transform over `dim` (all, or the last len(s), dimensions): complex, of the input's shape or `s`."""
+    """X[k] = c Σ_n x[n] exp(-2πi Σ_d k_d n_d / N_d), the sum over the dimensions in `dim`; complex.
+
+    s: sizes N_d along `dim`, to which the input is cut, or filled with zeros at its end; -1 or none: its own. dim: by
+    default all dimensions, or the last len(s). norm: c is 1 ("backward", the default; 1/N of the inverse), 1/N
+    ("forward"; 1 of the inverse) or 1/√N ("ortho"), N being the product of the N_d. Other dimensions are a batch.
+    RuntimeError for another norm, sizes below 1 and repeated dimensions.
+    """
     return _given(_complex(input, s, dim, norm, False, "fftn"), out, "fftn")
 
 
 def ifftn(input: Tensor, s: Any = None, dim: Any = None, norm: Any = None, *, out: Any = None) -> Tensor:
-    """The inverse of `fftn`."""
+    """The inverse of `fftn`: x[n] = c Σ_k X[k] exp(2πi Σ_d k_d n_d / N_d), c = 1/N by default; complex."""
     return _given(_complex(input, s, dim, norm, True, "ifftn"), out, "ifftn")
 
 
@@ -121,7 +127,10 @@ def _complex(input: Tensor, s: Any, dim: Any, norm: Any, inverse: bool, name: st
 
 
 def rfftn(input: Tensor, s: Any = None, dim: Any = None, norm: Any = None, *, out: Any = None) -> Tensor:
-    """`fftn` of a real input; of the last of the dimensions the first n // 2 + 1 numbers, as the others repeat them."""
+    """`fftn` of a real input; of the last of the dimensions the first n // 2 + 1 numbers.
+
+    The others repeat them: X[N - k] = conj(X[k]), with all indices turned round. RuntimeError for complex input.
+    """
     scale = _scale(norm, False)
     sizes, dims = _over(input, s, dim)
     if not dims:
@@ -132,7 +141,7 @@ def rfftn(input: Tensor, s: Any = None, dim: Any = None, norm: Any = None, *, ou
 
 
 def irfftn(input: Tensor, s: Any = None, dim: Any = None, norm: Any = None, *, out: Any = None) -> Tensor:
-    """The inverse of `rfftn`: real. The last size is s[-1], or 2 (m - 1) of m numbers."""
+    """The inverse of `rfftn`: real. The last size is s[-1], or 2 (m - 1) of m numbers. Arguments as of `fftn`."""
     return _given(_real(input, s, dim, norm, True, "irfftn"), out, "irfftn")
 
 
@@ -152,12 +161,18 @@ def _real(input: Tensor, s: Any, dim: Any, norm: Any, inverse: bool, name: str) 
 
 
 def hfftn(input: Tensor, s: Any = None, dim: Any = None, norm: Any = None, *, out: Any = None) -> Tensor:
-    """The transform of a signal of which the first half is given, the other being its conjugate: real."""
+    """`fftn` of a signal with a real transform, given by the first half of its last dimension: x[-n] = conj(x[n]).
+
+    Real; the last size is s[-1], or 2 (m - 1) of m numbers.
+    """
     return _given(_real(_numbers(input, True, "hfftn").conj(), s, dim, norm, False, "hfftn"), out, "hfftn")
 
 
 def ihfftn(input: Tensor, s: Any = None, dim: Any = None, norm: Any = None, *, out: Any = None) -> Tensor:
-    """The inverse of `hfftn`: of a real input, the first n // 2 + 1 numbers."""
+    """The inverse of `hfftn`: of a real input, the first n // 2 + 1 numbers in the last dimension; complex.
+
+    Arguments as of `fftn`; RuntimeError for complex input.
+    """
     turned = {None: "forward", "backward": "forward", "forward": "backward"}.get(norm, norm)
     return _given(rfftn(input, s, dim, turned).conj(), out, "ihfftn")
 
@@ -180,29 +195,54 @@ def _two(over: Any, name: str, doc: str) -> Any:
     return transform
 
 
-fft = _one(fftn, "fft", "The transform along one dimension: n complex numbers.")
-ifft = _one(ifftn, "ifft", "The inverse of `fft`.")
-rfft = _one(rfftn, "rfft", "The first n // 2 + 1 numbers of the transform of n real ones.")
-irfft = _one(irfftn, "irfft", "The inverse of `rfft`: n real numbers, 2 (m - 1) of m complex ones unless given.")
-hfft = _one(hfftn, "hfft", "The transform, n real numbers, of a signal whose second half is the first's conjugate.")
-ihfft = _one(ihfftn, "ihfft", "The inverse of `hfft`: n // 2 + 1 numbers of n real ones.")
-fft2 = _two(fftn, "fft2", "`fftn` over the last two dimensions.")
-ifft2 = _two(ifftn, "ifft2", "`ifftn` over the last two dimensions.")
-rfft2 = _two(rfftn, "rfft2", "`rfftn` over the last two dimensions.")
-irfft2 = _two(irfftn, "irfft2", "`irfftn` over the last two dimensions.")
-hfft2 = _two(hfftn, "hfft2", "`hfftn` over the last two dimensions.")
-ihfft2 = _two(ihfftn, "ihfft2", "`ihfftn` over the last two dimensions.")
+#: docstring of a transform along one dimension
+_ONE = "{}\n\nn: the length N to which `dim` is cut, or filled with zeros, first. norm: the scale c, as of `fftn`."
+
+fft = _one(fftn, "fft", _ONE.format("X[k] = c Σ_n x[n] exp(-2πi kn/N) along `dim`: (..., N) → (..., N), complex."))
+ifft = _one(
+    ifftn,
+    "ifft",
+    _ONE.format("The inverse of `fft`: x[n] = c Σ_k X[k] exp(2πi kn/N), c = 1/N by default; complex, (..., N)."),
+)
+rfft = _one(rfftn, "rfft", _ONE.format("`fft` of real numbers (..., N), the first half: (..., N // 2 + 1), complex."))
+irfft = _one(
+    irfftn,
+    "irfft",
+    _ONE.format("The inverse of `rfft`: (..., m) → (..., N), real; N is 2 (m - 1) unless n says otherwise."),
+)
+hfft = _one(
+    hfftn,
+    "hfft",
+    _ONE.format(
+        "`fft` of a signal with x[-n] = conj(x[n]), of which m numbers are given: (..., m) → (..., N), real.\n\n"
+        "N is 2 (m - 1) unless n says otherwise."
+    ),
+)
+ihfft = _one(
+    ihfftn,
+    "ihfft",
+    _ONE.format("The inverse of `hfft`: real numbers (..., N) → (..., N // 2 + 1), complex."),
+)
+#: docstring of a transform over two dimensions
+_TWO = "`{}` over two dimensions, by default the last ones. s, norm: as of `fftn`."
+
+fft2 = _two(fftn, "fft2", _TWO.format("fftn"))
+ifft2 = _two(ifftn, "ifft2", _TWO.format("ifftn"))
+rfft2 = _two(rfftn, "rfft2", _TWO.format("rfftn"))
+irfft2 = _two(irfftn, "irfft2", _TWO.format("irfftn"))
+hfft2 = _two(hfftn, "hfft2", _TWO.format("hfftn"))
+ihfft2 = _two(ihfftn, "ihfft2", _TWO.format("ihfftn"))
 
 
 def fftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
-    """The frequencies of a transform of n samples at distance d, those from 0 up first: [0, 1, ..., -2, -1] / (d n)."""
+    """The frequencies (n,) of a transform of n samples at distance d, from 0 up first: [0, 1, ..., -2, -1] / (d n)."""
     k = FUNCTIONS["arange"](n, dtype="float64")
     k = OPS["where"](k >= (n + 1) // 2, k - n, k)
     return (k / (d * n)).to(**_rest(options))
 
 
 def rfftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
-    """The frequencies of a transform of n real samples at distance d: [0, 1, ..., n // 2] / (d n)."""
+    """The frequencies (n // 2 + 1,) of a transform of n real samples at distance d: [0, 1, ..., n // 2] / (d n)."""
     return (FUNCTIONS["arange"](n // 2 + 1, dtype="float64") / (d * n)).to(**_rest(options))
 
 
@@ -217,10 +257,10 @@ def _shifted(input: Tensor, dim: Any, back: bool) -> Tensor:
 
 
 def fftshift(input: Tensor, dim: Any = None) -> Tensor:
-    """The frequency 0 moved to the middle of each dimension."""
+    """The frequency 0 moved to the middle of each dimension in `dim` (all): rolled by n // 2; the input's shape."""
     return _shifted(input, dim, False)
 
 
 def ifftshift(input: Tensor, dim: Any = None) -> Tensor:
-    """The inverse of `fftshift`."""
+    """The inverse of `fftshift`: rolled back by n // 2, which differs from it where n is odd."""
     return _shifted(input, dim, True)
