@@ -28,7 +28,10 @@ __all__ = ["GradBucket", "Reducer"]
 
 
 class GradBucket:
-    """What a communication hook gets: `buffer()` is the flat gradient of `parameters()`."""
+    """What a communication hook gets: `buffer()` is the flat gradient of `parameters()`.
+
+    DistributedDataParallel makes them: of a bucket, its index, and whether it is the last in this backward.
+    """
 
     def __init__(self, bucket: _Bucket, index: int, last: bool) -> None:
         self._bucket, self._index, self._last = bucket, index, last

@@ -73,7 +73,11 @@ def _same(tensors: Sequence[Tensor], group: Any, name: str) -> None:
 
 
 def all_reduce(tensor: Tensor, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False) -> Any:
-    """Combine the tensors of all processes, in place: t ← t₀ + ... + t_{P-1} in each, or what else `op` says."""
+    """Combine the tensors of all processes, in place: t ← t₀ + ... + t_{P-1} in each, or what else `op` says.
+
+    The tensors have one shape and dtype. With async_op a `Work`, and `t` is ready when that is done; None otherwise,
+    and in a process that is not in the group, as for all of these calls.
+    """
     if (g := _of(group)) is None:
         return None
     call = Call(g, tensor)
@@ -94,7 +98,10 @@ def reduce(
     async_op: bool = False,
     group_dst: int | None = None,
 ) -> Any:
-    """Combine the tensors of all processes, in place in that of rank `dst`; the others' stay as they are."""
+    """Combine the tensors of all processes, in place in that of rank `dst`; the others' stay as they are.
+
+    op: a `ReduceOp`. dst: a rank of the world, or group_dst: a place in the group; 0 by default.
+    """
     if (g := _of(group)) is None:
         return None
     call, root = Call(g, tensor), _root(g, dst, group_dst)
@@ -104,7 +111,10 @@ def reduce(
 def broadcast(
     tensor: Tensor, src: int | None = None, group: Any = None, async_op: bool = False, group_src: int | None = None
 ) -> Any:
-    """Copy the tensor of rank `src` into those of all processes, in place."""
+    """Copy the tensor of rank `src` into those of all processes, in place.
+
+    src: a rank of the world, or group_src: a place in the group; 0 by default. ValueError where both are given.
+    """
     if (g := _of(group)) is None:
         return None
     call, root = Call(g, tensor), _root(g, src, group_src)
@@ -172,7 +182,7 @@ def gather(
 ) -> Any:
     """Write the tensors of all processes into a list of P tensors of rank `dst`: gather_list[i] ← tᵢ.
 
-    Elsewhere gather_list is None (ValueError otherwise).
+    Elsewhere gather_list is None (ValueError otherwise). dst, group_dst: as of `reduce`.
     """
     if (g := _of(group)) is None:
         return None
@@ -199,7 +209,7 @@ def scatter(
 ) -> Any:
     """Take this process's tensor from a list of P of rank `src`: t ← scatter_list[i] in number i.
 
-    Elsewhere scatter_list is None (ValueError otherwise).
+    Elsewhere scatter_list is None (ValueError otherwise). src, group_src: as of `broadcast`.
     """
     if (g := _of(group)) is None:
         return None
@@ -295,7 +305,10 @@ def all_to_all_single(
 
 
 def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None, timeout: Any = None) -> Any:
-    """Wait until all processes of the group have come here; for `timeout` (seconds or timedelta) where it is given."""
+    """Wait until all processes of the group have come here; for `timeout` (seconds or timedelta) where it is given.
+
+    device_ids: PyTorch's, without effect.
+    """
     if (g := _of(group)) is None:
         return None
     limit = g.timeout if timeout is None else seconds(timeout)
@@ -304,7 +317,10 @@ def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None, t
 
 
 def monitored_barrier(group: Any = None, timeout: Any = None, wait_all_ranks: bool = False) -> None:
-    """`barrier`, with a time limit of its own; the error names the ranks that did not come."""
+    """`barrier`, with a time limit of its own; the error names the ranks that did not come.
+
+    wait_all_ranks: PyTorch's, without effect.
+    """
     barrier(group, timeout=timeout)
 
 
@@ -314,7 +330,8 @@ def monitored_barrier(group: Any = None, timeout: Any = None, wait_all_ranks: bo
 def isend(tensor: Tensor, dst: int | None = None, group: Any = None, tag: int = 0, group_dst: int | None = None) -> Any:
     """Send a tensor to rank `dst`; returns Work. It must stay as it is until that is done.
 
-    tag: the receiver takes the one with the same tag. ValueError for this process itself, or in a world of one.
+    tag: the receiver takes the one with the same tag. group_dst: the receiver's place in the group, in place of dst.
+    ValueError for this process itself, or in a world of one.
     """
     if (g := _of(group)) is None:
         return None
@@ -334,7 +351,8 @@ def isend(tensor: Tensor, dst: int | None = None, group: Any = None, tag: int = 
 def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0, group_src: int | None = None) -> Any:
     """Receive into a tensor, from rank `src` or (None) from whichever rank sends first; returns Work.
 
-    The tensor may be read when that is done. ValueError for this process itself, or in a world of one.
+    The tensor may be read when that is done. tag: that of the message to take. group_src: the sender's place in the
+    group, in place of src. ValueError for this process itself, or in a world of one.
     """
     if (g := _of(group)) is None:
         return None
@@ -430,7 +448,10 @@ def all_gather_object(object_list: list[Any], obj: Any, group: Any = None) -> No
 def gather_object(
     obj: Any, object_gather_list: Any = None, dst: int | None = None, group: Any = None, group_dst: int | None = None
 ) -> None:
-    """Write the objects of all processes into a list of P of rank `dst`; see `all_gather_object` on trust."""
+    """Write the objects of all processes into a list of P of rank `dst`; see `all_gather_object` on trust.
+
+    object_gather_list: that list, of any content; None elsewhere. dst, group_dst: as of `reduce`.
+    """
     if (g := _of(group)) is None:
         return
     root, data = _root(g, dst, group_dst), _pickled(obj)
@@ -453,7 +474,10 @@ def broadcast_object_list(
     device: Any = None,
     group_src: int | None = None,
 ) -> None:
-    """Copy the objects in the list of rank `src` into the lists of all, of the same length; they are pickled."""
+    """Copy the objects in the list of rank `src` into the lists of all, of the same length; they are pickled.
+
+    src, group_src: as of `broadcast`. device: PyTorch's, without effect.
+    """
     if (g := _of(group)) is None:
         return
     root = _root(g, src, group_src)
@@ -476,7 +500,11 @@ def scatter_object_list(
     group: Any = None,
     group_src: int | None = None,
 ) -> None:
-    """Write this process's object of the list (of P) of rank `src` into the first place of a list; they are pickled."""
+    """Write this process's object of the list (of P) of rank `src` into the first place of a list; they are pickled.
+
+    scatter_object_input_list: what rank `src` gives out, one object for each process; not looked at elsewhere. src,
+    group_src: as of `broadcast`.
+    """
     if (g := _of(group)) is None:
         return
     if not isinstance(scatter_object_output_list, list) or len(scatter_object_output_list) < 1:
@@ -500,7 +528,10 @@ def send_object_list(
     device: Any = None,
     group_dst: int | None = None,
 ) -> None:
-    """Send a list of objects, pickled, to rank `dst`, which calls `recv_object_list`."""
+    """Send a list of objects, pickled, to rank `dst`, which calls `recv_object_list`.
+
+    group_dst: the receiver's place in the group, in place of dst. device: PyTorch's, without effect.
+    """
     if (g := _of(group)) is None:
         return
     to = _root(g, dst, group_dst)
@@ -516,7 +547,11 @@ def recv_object_list(
     device: Any = None,
     group_src: int | None = None,
 ) -> int:
-    """Receive the objects that `send_object_list` sent into a list; returns the sender's rank."""
+    """Receive the objects that `send_object_list` sent into a list; returns the sender's rank.
+
+    src: the sender (None: whoever sends first), or group_src: its place in the group. device: PyTorch's, without
+    effect.
+    """
     if (g := _of(group)) is None:
         return -1
     size = np.empty(1, np.int64)

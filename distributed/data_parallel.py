@@ -90,12 +90,18 @@ class DistributedDataParallel(Module, Joinable):
     gradients in `.grad`: sums are made in buckets of `bucket_cap_mb` megabytes (25; the first is 1) while backward goes
     on. A loss that is a mean gives what one process gets on the whole batch where the parts have equal sizes.
 
-    device_ids: the GPU of a module that lives on one; inputs are moved there. forward_sync_buffers: copy rank 0's
-    buffers to all before each forward (True); broadcast_buffers, its older name, holds for the start as well.
+    device_ids: the GPU of a module that lives on one; inputs are moved there, or to `output_device`. process_group: who
+    takes part (all). init_sync=False: processes start with the parameters and buffers that they have. Without
+    bucket_cap_mb, bucket_cap_mb_list has the limits of the first bucket, the second, ...; the last is that of all
+    others. forward_sync_buffers: copy rank 0's buffers to all before each forward (True); broadcast_buffers, its older
+    name, holds for the start as well.
+
     find_unused_parameters: allow that some parameters take no part in the result; those that no process used keep their
     gradient. static_graph: which ones do is the same in each step. Gradients are always views of the buckets, so
-    `gradient_as_bucket_view` and `batched_grad_copy` change nothing. ValueError without a process group, RuntimeError
-    for modules that differ between processes or have nothing to train.
+    `gradient_as_bucket_view` and `batched_grad_copy` change nothing, no more than dim, check_reduction and
+    skip_all_reduce_unused_params. NotImplementedError for delay_all_reduce_named_params, param_to_hook_all_reduce,
+    mixed_precision and device_mesh, ValueError without a process group, RuntimeError for modules that differ between
+    processes or have nothing to train.
 
     Source: S. Li et al., "PyTorch distributed: experiences on accelerating data parallel training", 2020.
     """

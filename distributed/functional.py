@@ -162,7 +162,7 @@ def scatter(tensors: Sequence[Tensor], src: int = 0, group: Any = None) -> Tenso
 def reduce_scatter(output: Tensor, input_list: Sequence[Tensor], op: Any = ReduceOp.SUM, group: Any = None) -> Tensor:
     """This process's of the lists of P tensors, combined: Σⱼ input_listⱼ[i] in number i.
 
-    `output` is not written into: the result is returned.
+    `output` is not written into: the result is returned. op: a `ReduceOp`, SUM by default.
     """
     g = member(group)
     if len(input_list) != len(g.ranks):

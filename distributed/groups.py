@@ -373,8 +373,8 @@ def new_group(
     Those get GroupMember.NON_GROUP_MEMBER. The backend is that of the world.
 
     ValueError for ranks that are not in the world or come twice. sort_ranks: places in the group go by rank.
-    timeout: of its operations, by default the world's; group_desc: its name in messages; other options are
-    PyTorch's, without effect.
+    timeout: of its operations, by default the world's; group_desc: its name in messages; pg_options,
+    use_local_synchronization, device_id: PyTorch's, without effect.
     """
     default = joined()
     world = communication.current()

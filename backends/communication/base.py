@@ -220,6 +220,8 @@ class Work:
 class Group:
     """Some of the processes of a world, `ranks` in order; this process is number `me` among them.
 
+    name: of the group, in messages. timeout: seconds that an operation may take.
+
     A subclass has the operations proper, which block until `deadline`: `_all_reduce(array, op, deadline)` and so on.
     `after` is called in the thread that did the work, when it is done.
     """

@@ -191,7 +191,8 @@ class HashStore(Store):
 class FileStore(Store):
     """A store in a file that all processes can reach: a journal of what was set, which each of them reads on.
 
-    `world_size` is kept; the file stays when the processes end, and must not be there when the next ones begin.
+    file_name: its path. `world_size` is kept; the file stays when the processes end, and must not be there when the
+    next ones begin.
     """
 
     def __init__(self, file_name: str, world_size: int = -1) -> None:
