@@ -205,7 +205,7 @@ class Call:
 
 
 def calls_of(record: OpRecord, backend: str = "numpy", samples: Sequence[Sample] | None = None) -> list[Call]:
-    """The calls of a record's samples (or of others)."""
+    """The calls of a record's samples (or of others) on the backend of this name."""
     return [
         Call(
             record.call or OPS[record.name],

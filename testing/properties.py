@@ -77,7 +77,10 @@ def _close(found: Any, expected: Any, rtol: float, what: str, call: Call, noise:
 
 
 def value_matches(call: Call, reference: Callable[..., Any], tolerance: float = 1e-9, kinds: bool = True) -> None:
-    """The forward equals the reference on the same arrays: values, shapes and (`kinds`) float, int or bool."""
+    """The forward equals the reference on the same arrays: values, shapes and (`kinds`) float, int or bool.
+
+    tolerance: relative.
+    """
     found = [host(t) for t in call.outputs(call.tensors(call.arrays))]
     with np.errstate(all="ignore"):  # some BLAS raise flags for lanes of a vector that hold no data
         expected = call.reference(reference)
@@ -131,7 +134,10 @@ def gradients_match_differences(call: Call, order: int = 1, tolerance: float = 1
 
 
 def raw_equals_recorded(call: Call, order: int = 1, tolerance: float = 0.0) -> None:
-    """The gradient of `order` in the raw mode is the one that is recorded under create_graph: bit for bit."""
+    """The gradient of `order` in the raw mode is the one that is recorded under create_graph: bit for bit.
+
+    tolerance: relative; above 0 for ops whose gradients agree to rounding only.
+    """
     raw, recorded = call.tower(call.arrays, order, raw_last=True), call.tower(call.arrays, order)
     for i, (a, b) in enumerate(zip(raw[order], recorded[order], strict=True)):
         if (a is None) != (b is None):
@@ -159,7 +165,10 @@ def _cast(arrays: Sequence[Any], dtype: Any) -> list[Any]:
 
 
 def shapes_and_dtypes_fit(call: Call, dtypes: Sequence[Any] = (np.float64, np.float32)) -> None:
-    """Gradients have their input's shape and dtype in both modes; float32 gives float32, if no dtype is asked for."""
+    """Gradients have their input's shape and dtype in both modes; float32 gives float32, if no dtype is asked for.
+
+    dtypes: of the inputs, one after another.
+    """
     for dtype in dtypes:
         arrays = _cast(call.arrays, dtype)
         tensors = call.tensors(arrays)
@@ -193,7 +202,7 @@ def float32_agrees(call: Call, tolerance: float = 1e-4) -> None:
 
 
 def memory_layout_does_not_matter(call: Call, order: int = 1) -> None:
-    """Permuted, reversed and strided inputs give the values and gradients of contiguous ones."""
+    """Permuted, reversed and strided inputs give the values (order 0) and gradients (1) of contiguous ones."""
     expected = call.tower(call.arrays, min(order, 1))
     for layout in (permuted, negative_stride, strided):
         found = call.tower([layout(a) for a in call.arrays], min(order, 1))
@@ -204,7 +213,10 @@ def memory_layout_does_not_matter(call: Call, order: int = 1) -> None:
 
 
 def inputs_stay_unchanged(call: Call, order: int = 1) -> None:
-    """Neither the call nor its gradients write into inputs, incoming gradients, or what the graph holds."""
+    """Neither the call nor its gradients write into inputs, incoming gradients, or what the graph holds.
+
+    order: 0 for the call alone.
+    """
     before, given = [a.copy() for a in call.arrays], [a.copy() for a in call.arrays]
     tensors = call.tensors(given)
     roots = [t for t in call.outputs(tensors) if differentiable(t.array.dtype)]
@@ -372,7 +384,8 @@ def kernels_match(
 ) -> set[str]:
     """With the backend's kernels and without them: the same values and gradients up to `order`, raw and recorded.
 
-    Returns the names of the kernels that served the call (a kernel may return NotImplemented).
+    names: of the kernels. dtypes: of the inputs, one after another. tolerance: relative, in float64 (1e-4 at least in
+    others). Returns the names of the kernels that served the call (a kernel may return NotImplemented).
     """
     served: set[str] = set()
 

@@ -107,9 +107,11 @@ class _Fields:
 class OpRecord(_Fields):
     """What a test must know of the op `name` (its key in OPS). See the comments at the fields.
 
-    samples: calls, `Sample`s. reference, torch: what gives the expected values. order: up to which derivatives are
-    checked. tolerance, grad_tolerance, float32_tolerance: relative. ties: calls at kinks. shapes, domain, avoid,
-    dtypes: of inputs that are generated.
+    samples: calls, `Sample`s; large: more of them, for kernels alone. reference, torch: what gives the expected values.
+    order, torch_order: up to which derivatives are checked, and those of PyTorch are right. tolerance, grad_tolerance,
+    float32_tolerance: relative. observe: applied to outputs before they are compared. ties: calls at kinks. close: why
+    raw and recorded gradients agree to rounding only. shapes, min_side, domain, avoid, dtypes: of inputs that are
+    generated.
     """
 
     name: str = field(kw_only=False)
@@ -169,7 +171,7 @@ def binary(
 ) -> OpRecord:
     """The record of an elementwise op of two inputs. `domain`: a range, or one per input; `scalars`: takes numbers.
 
-    avoid: points to keep away from. broadcast: shapes of the inputs may differ.
+    avoid: points to keep away from. broadcast: shapes of the inputs may differ. torch: by default the same name.
     """
     (a, b), first = _ranges(domain, 2), kwargs[0]
 
@@ -223,7 +225,7 @@ def reduction(
     """The record of a reduction with `dim` and `keepdim`; the reference is called with NumPy's names for them.
 
     `empties`: it takes a dimension of size 0; `numbers`: it takes 0-d input (where `dim` is not required). domain,
-    avoid: the range of inputs, and points in it to keep away from.
+    avoid: the range of inputs, and points in it to keep away from. torch: by default the same name.
     """
 
     def samples() -> list[Sample]:

@@ -38,6 +38,8 @@ def floats(
 ) -> Any:
     """Distinct float64 values in [lo, hi] in random order, at least `gap` away from each point of `avoid`.
 
+    shape: an int is that of one dimension. seed: of the order.
+
     The range is cut into as many cells as there are elements and each gets one value of the middle half of its cell:
     no two values are closer than half a cell, so sort, max and median are away from their ties.
     """
@@ -54,12 +56,12 @@ def floats(
 
 
 def positive(shape: int | Sequence[int] = (2, 3), lo: float = 0.3, hi: float = 3.0, seed: int = 0) -> Any:
-    """Distinct positive float64 values of a `shape` in [lo, hi]."""
+    """Distinct positive float64 values of a `shape` in [lo, hi]; the same for the same `seed`."""
     return floats(shape, lo, hi, seed)
 
 
 def scalar(value: float = 0.7) -> Any:
-    """A 0-d float64 array."""
+    """A 0-d float64 array of this value."""
     return np.array(value, dtype=np.float64)
 
 
@@ -76,21 +78,27 @@ def integers(
 
 
 def bools(shape: int | Sequence[int] = (2, 3), seed: int = 0) -> Any:
-    """Random booleans, both values present where there is room for them."""
+    """Random booleans of a `shape` (from `seed`), both values present where there is room for them."""
     count = int(np.prod(shape, dtype=int))
     values = np.arange(count) % 2 == 0
     return np.random.default_rng([seed, 2]).permutation(values).reshape(shape)
 
 
 def well_conditioned(n: int = 3, batch: Sequence[int] = (), seed: int = 0) -> Any:
-    """Matrices (*batch, n, n) with singular values well apart and away from zero: invertible, and svd has no ties."""
+    """Matrices (*batch, n, n) with singular values well apart and away from zero: invertible, and svd has no ties.
+
+    seed: of the singular vectors.
+    """
     random = np.random.default_rng([seed, n, 3])
     left, right = (np.linalg.qr(random.standard_normal((*batch, n, n)))[0] for _ in range(2))
     return left * np.linspace(1.0, 2.5, n) @ right
 
 
 def spd(n: int = 3, batch: Sequence[int] = (), seed: int = 0) -> Any:
-    """Symmetric positive definite matrices (*batch, n, n) with eigenvalues 1 to 2.5, well apart."""
+    """Symmetric positive definite matrices (*batch, n, n) with eigenvalues 1 to 2.5, well apart.
+
+    seed: of the eigenvectors.
+    """
     q = np.linalg.qr(np.random.default_rng([seed, n, 4]).standard_normal((*batch, n, n)))[0]
     a = q * np.linspace(1.0, 2.5, n) @ np.swapaxes(q, -1, -2)
     return (a + np.swapaxes(a, -1, -2)) / 2
@@ -122,7 +130,7 @@ def strided(array: Any) -> Any:
 
 
 class Fresh:
-    """An argument that is made anew for each call, e.g. a generator in its first state."""
+    """An argument that is made anew, by `make`, for each call, e.g. a generator in its first state."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make

@@ -27,7 +27,10 @@ def shapes(min_dims: int = 0, max_dims: int = 4, min_side: int = 0, max_side: in
 
 @st.composite
 def broadcastable(draw: Any, count: int = 2, max_dims: int = 4, max_side: int = 4) -> Any:
-    """`count` shapes that broadcast to one another: of one shape, with sides cut to 1 and leading ones left out."""
+    """`count` shapes that broadcast to one another: of one shape, with sides cut to 1 and leading ones left out.
+
+    The shape has up to max_dims dimensions, none larger than max_side.
+    """
     whole = draw(shapes(max_dims=max_dims, max_side=max_side))
     found = []
     for _ in range(count):
@@ -87,7 +90,10 @@ def views(draw: Any, array: Any) -> Any:
 
 @st.composite
 def dims(draw: Any, ndim: int, several: bool = True) -> Any:
-    """A `dim` argument for `ndim` dimensions: one (counted from either end), a tuple of them, or None for all."""
+    """A `dim` argument for `ndim` dimensions: one (counted from either end), a tuple of them, or None for all.
+
+    several=False: always one. None for 0 dimensions.
+    """
     if not ndim:
         return None
     one = st.integers(-ndim, ndim - 1)

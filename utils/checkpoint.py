@@ -45,9 +45,9 @@ def checkpoint_sequential(
 ) -> Any:
     """Run functions (a list, or a module's children) one after another in `segments` checkpointed pieces.
 
-    The last piece is kept as usual. With √n segments of n functions the memory grows as √n. ValueError unless there
-    are 1 to n. Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training deep nets with sublinear memory cost",
-    2016.
+    The last piece is kept as usual. With √n segments of n functions the memory grows as √n. ValueError unless there are
+    1 to n. use_reentrant: PyTorch's, without effect. Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training deep nets
+    with sublinear memory cost", 2016.
     """
     steps = list(functions.children()) if hasattr(functions, "children") else list(functions)
     if not 1 <= segments <= len(steps):
@@ -77,7 +77,7 @@ def get_device_states(*args: Any) -> tuple[list[int], list[Any]]:
 
 
 def set_device_states(devices: Sequence[int], states: Sequence[Any], *, device_type: str | None = None) -> None:
-    """Give the generators of these GPUs their states back."""
+    """Give the generators of these GPUs their states back. device_type: PyTorch's, without effect."""
     for index, state in zip(devices, states, strict=True):
         _cuda().set_rng_state(state, index)
 

@@ -243,7 +243,10 @@ def gradient_norms(model: Any) -> NormsReport:
 
 @dataclass(frozen=True)
 class GradientCheckReport:
-    """`errors`: of each parameter by name, (how many elements were compared, the largest relative error)."""
+    """`errors`: of each parameter by name, (how many elements were compared, the largest relative error).
+
+    h: the step of the differences. tolerance: the largest error that is `ok`.
+    """
 
     errors: dict[str, tuple[int, float]]
     h: float

@@ -78,7 +78,12 @@ class HistogramCurves(Curves):
 class History:
     """The record of a run. `history["loss"]` is a Series of what was logged; so are the entries of the other curves.
 
-    Parameters have the names of `named_parameters()`, layers those of `named_modules()`.
+    Parameters have the names of `named_parameters()`, layers those of `named_modules()`. By these names: rates, of each
+    group of the optimizer; gradients and weights, the norms of each parameter's, and ratios, ‖update‖ / ‖weight‖; of
+    each rectifier units, and dead, how many gave 0 for all samples of the step; of each layer's output means,
+    deviations, zeros (the share of zeros) and, as histograms over time, activations; gradient_histograms; faults, how
+    many elements were NaN or infinite; costs, "seconds" and "memory" (bytes) of each step. steps: how many there were.
+    info: settings.
     """
 
     #: what was logged: losses, metrics

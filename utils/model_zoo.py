@@ -23,8 +23,9 @@ def load_url(
 ) -> Any:
     """The checkpoint that `url` names, from `model_dir`, where it must lie: nothing is downloaded.
 
-    model_dir: default $TORCH_HOME/hub/checkpoints, ~/.cache/torch/hub/checkpoints without it. FileNotFoundError says
-    what to put where.
+    model_dir: default $TORCH_HOME/hub/checkpoints, ~/.cache/torch/hub/checkpoints without it. file_name: its name
+    there, by default the last part of the address. map_location: as of `chainrule.load`. check_hash, weights_only:
+    PyTorch's, without effect. FileNotFoundError says what to put where.
     """
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "torch"
     folder = Path(model_dir) if model_dir is not None else Path(home) / "hub" / "checkpoints"

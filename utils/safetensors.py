@@ -107,7 +107,10 @@ def metadata(filename: Any) -> dict[str, str]:
 
 
 def save_model(model: Any, filename: Any, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a module's parameters and buffers; tensors that are shared are written under each of their names."""
+    """Write a module's parameters and buffers; tensors that are shared are written under each of their names.
+
+    metadata: strings by name, written beside the tensors.
+    """
     save_file(model.state_dict(), filename, metadata)
 
 

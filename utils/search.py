@@ -98,7 +98,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Trial:
-    """One call of the objective: the parameters and what it gave."""
+    """One call of the objective: the parameters, `params`, and what it gave, `value`."""
 
     params: dict[str, Any]
     value: float
@@ -106,7 +106,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchReport:
-    """All trials, best first; `str` is a table of them."""
+    """All trials, best first; `str` is a table of them. mode: "min" or "max", what is best."""
 
     trials: tuple[Trial, ...]
     mode: str

@@ -14,7 +14,7 @@ __all__ = ["BonferroniReport", "PairedTest", "bonferroni", "paired_t_test", "per
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A test's result: the statistic, the two-sided p-value, the mean difference a - b, how many pairs."""
+    """A test's result: name, statistic, two-sided p-value (pvalue), mean difference a - b, number of pairs."""
 
     name: str
     statistic: float
@@ -79,7 +79,7 @@ def permutation_test(a: Any, b: Any, permutations: int = 10_000, seed: int | Non
 
 @dataclass(frozen=True)
 class BonferroniReport:
-    """Which of n hypotheses are rejected at the level alpha / n each."""
+    """Which of n hypotheses, by their pvalues, are rejected at the level alpha / n each."""
 
     alpha: float
     level: float

@@ -45,7 +45,7 @@ class _InfiniteConstantSampler(Sampler[Any]):
 
 
 class DataLoader(Iterable[Any]):
-    """Batches of a data set: an iterator over them at each `iter`.
+    """Batches of the samples of `dataset`: an iterator over them at each `iter`.
 
     batch_size: samples per batch; None: samples as they are. shuffle: a new random order in each pass; sampler,
     batch_sampler: another order, or whole lists of indices. drop_last leaves a shorter last batch out.

@@ -116,7 +116,7 @@ def _samples(dataset: Any, indices: Sequence[int]) -> list[Any]:
 
 
 class ConcatDataset(Dataset[T_co]):
-    """Data sets one behind the other. An IterableDataset has no index: chain those by ChainDataset."""
+    """The samples of `datasets`, one behind the other. An IterableDataset has no index: chain those by ChainDataset."""
 
     datasets: list[Dataset[T_co]]
     cumulative_sizes: list[int]
@@ -157,7 +157,7 @@ class ConcatDataset(Dataset[T_co]):
 class ChainDataset(IterableDataset[Any]):
     """IterableDatasets one after another.
 
-    AssertionError for a data set that is no IterableDataset, as in PyTorch.
+    datasets: in this order. AssertionError for a data set that is no IterableDataset, as in PyTorch.
     """
 
     def __init__(self, datasets: Iterable[Dataset[Any]]) -> None:
@@ -181,7 +181,7 @@ class ChainDataset(IterableDataset[Any]):
 class Subset(Dataset[T_co]):
     """The samples of a data set at some indices.
 
-    indices: of the data set's samples, in the order wanted; repeats are allowed.
+    indices: of the samples of `dataset`, in the order wanted; repeats are allowed.
     """
 
     dataset: Dataset[T_co]

@@ -519,8 +519,8 @@ class ImageFolder(DatasetFolder):
 class FakeData(VisionDataset):
     """Random images with random classes, the same for the same index: arrays (H, W, C) of uint8, or (H, W).
 
-    image_size is (C, H, W); sample i is drawn from a generator of the seed i + random_offset. size: how many; the other
-    arguments as of `MNIST`.
+    image_size is (C, H, W); sample i is drawn from a generator of the seed i + random_offset. size: how many.
+    num_classes: classes are 0 to num_classes - 1. The other arguments as of `MNIST`.
     """
 
     def __init__(

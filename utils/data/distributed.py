@@ -30,7 +30,8 @@ class DistributedSampler(Sampler[int]):
     shuffle: a new order in each epoch, from `seed` + the number given to `set_epoch`; call it before each epoch. Where
     the samples do not divide evenly the first ones are repeated, or with `drop_last` the last ones left out.
 
-    num_replicas, rank: by default those of the process group. ValueError for a rank that is not below num_replicas.
+    dataset: what the indices are of. num_replicas, rank: by default those of the process group. ValueError for a rank
+    that is not below num_replicas.
     """
 
     def __init__(

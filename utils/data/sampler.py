@@ -52,7 +52,7 @@ class Sampler(Generic[T_co]):
 
 
 class SequentialSampler(Sampler[int]):
-    """0, 1, ..., n - 1."""
+    """0, 1, ..., n - 1, n being the length of `data_source`."""
 
     data_source: Sized
 
@@ -67,7 +67,7 @@ class SequentialSampler(Sampler[int]):
 
 
 class RandomSampler(Sampler[int]):
-    """`num_samples` indices (default: all) in random order; with `replacement` each is drawn from all.
+    """`num_samples` indices of `data_source` (default: all) in random order; with `replacement` each is drawn from all.
 
     ValueError for num_samples that are not positive. Without replacement more than all are several orders one after
     another.
@@ -248,7 +248,7 @@ class ClassBalancedSampler(Sampler[int]):
 class OverSampler(ClassBalancedSampler):
     """Each class as often as the largest: samples of the smaller ones are repeated, none is left out.
 
-    See H. He, E. Garcia, "Learning from imbalanced data", 2009.
+    labels: the class of each sample (N,). See H. He, E. Garcia, "Learning from imbalanced data", 2009.
     """
 
     def __init__(self, labels: Any, generator: Generator | None = None) -> None:
@@ -261,7 +261,7 @@ class OverSampler(ClassBalancedSampler):
 class UnderSampler(ClassBalancedSampler):
     """Each class as often as the smallest: of the larger ones each pass takes another random part.
 
-    See H. He, E. Garcia, "Learning from imbalanced data", 2009.
+    labels: the class of each sample (N,). See H. He, E. Garcia, "Learning from imbalanced data", 2009.
     """
 
     def __init__(self, labels: Any, generator: Generator | None = None) -> None:

@@ -64,7 +64,10 @@ def _pixels(tensor: Any, dataformats: str) -> Any:
 
 
 class FileWriter:
-    """Writes events and summaries into one file in `log_dir`; flushes every `flush_secs` seconds."""
+    """Writes events and summaries into one file in `log_dir`; flushes every `flush_secs` seconds.
+
+    max_queue: how many events wait before they are written. filename_suffix: the end of the file's name.
+    """
 
     def __init__(self, log_dir: Any, max_queue: int = 10, flush_secs: int = 120, filename_suffix: str = "") -> None:
         self._event = library("compat.proto.event_pb2").Event

@@ -76,7 +76,7 @@ class ExceptionWrapper:
 
 
 class WorkerInfo:
-    """What a worker knows about itself: `id`, `num_workers`, `seed` and its copy of the `dataset`."""
+    """What a worker knows about itself: `id`, `num_workers`, `seed` and its copy of the `dataset`, the fields."""
 
     id: int
     num_workers: int

@@ -165,7 +165,7 @@ class LinearTransformation(Transform):
 
 
 class Lambda:
-    """A function as a transform. Worker processes that are spawned need one that can be pickled."""
+    """A function, lambd, as a transform. Worker processes that are spawned need one that can be pickled."""
 
     def __init__(self, lambd: Callable[[Any], Any]) -> None:
         if not callable(lambd):

@@ -67,9 +67,9 @@ Mixup = MixUp
 class CutMix(MixUp):
     """A rectangle of each image from another one of the batch; the labels are mixed by the shares of the area.
 
-    Images (N, C, H, W). The rectangle has the share 1 - λ, λ from Beta(alpha, alpha), its middle anywhere, and is
-    cut off at the border. Source: S. Yun et al., "CutMix: regularization strategy to train strong classifiers with
-    localizable features", 2019.
+    Images (N, C, H, W). The rectangle has the share 1 - λ, λ from Beta(alpha, alpha), its middle anywhere, and is cut
+    off at the border. num_classes: as of MixUp. Source: S. Yun et al., "CutMix: regularization strategy to train strong
+    classifiers with localizable features", 2019.
     """
 
     def _mixed(self, batch: Any, other: Any, share: float) -> tuple[Any, float]:

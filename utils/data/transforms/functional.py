@@ -325,7 +325,7 @@ def resize(
 ) -> Any:
     """The image in `size` (height, width), or with its shorter side that long.
 
-    Antialias filters before it scales down; images that are no tensors always get that, as with Pillow. Pillow's own
+    antialias: filter before scaling down; images that are no tensors always get that, as with Pillow. Pillow's own
     are resized by Pillow, which computes with 8 bits: a value may differ by 1 from that of an array.
 
     size: an int is the shorter side's; max_size bounds the longer one then. interpolation: an `InterpolationMode`.
@@ -356,7 +356,10 @@ def resized_crop(
     interpolation: Any = InterpolationMode.BILINEAR,
     antialias: bool | None = True,
 ) -> Any:
-    """`resize(crop(img, top, left, height, width), size)`: GoogLeNet's augmentation for a given part."""
+    """`resize(crop(img, top, left, height, width), size)`: GoogLeNet's augmentation for a given part.
+
+    interpolation, antialias: as of `resize`. Source: C. Szegedy et al., "Going deeper with convolutions", 2015.
+    """
     return resize(crop(img, top, left, height, width), size, interpolation, None, antialias)
 
 

@@ -37,7 +37,7 @@ _TWO = "Please provide only two dimensions (h, w) for size."
 class Resize(Transform):
     """The image in `size` (height, width), or with its shorter side that long.
 
-    Arguments as of `functional.resize`.
+    interpolation, max_size, antialias: as of `functional.resize`.
     """
 
     shown = ("size", "interpolation", "max_size", "antialias")
@@ -402,7 +402,7 @@ class ElasticTransform(Transform):
 class RandomResolution(Transform):
     """With probability p the image scaled down by a random factor in `scale`, and up again: detail is lost.
 
-    See `functional.resize`.
+    interpolation: an `InterpolationMode`, both ways; see `functional.resize`. ValueError for factors outside (0, 1].
     """
 
     shown = ("scale", "p", "interpolation")

@@ -45,7 +45,7 @@ def _around(value: Any, name: str, middle: float, low: float, high: float) -> tu
 
 
 class ColorJitter(Transform):
-    """Brightness, contrast, saturation and hue changed by random factors, in random order.
+    """Colours changed by random factors for brightness, contrast, saturation and hue, in random order.
 
     A number x is the range [max(0, 1 - x), 1 + x], for hue [-x, x] (at most 0.5); two numbers are the range itself.
 
@@ -276,7 +276,7 @@ class RandomSolarize(_WithProbability):
 
 
 class RandomAdjustSharpness(_WithProbability):
-    """With probability p sharpened (factor above 1) or smoothed (below).
+    """With probability p sharpened (sharpness_factor above 1) or smoothed (below).
 
     See `functional.adjust_sharpness`.
     """
