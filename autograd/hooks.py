@@ -18,7 +18,10 @@ _ids = itertools.count()
 
 
 class RemovableHandle:
-    """Takes its hook out again: by `remove()`, or at the end of a `with` block."""
+    """Takes its hook out again: by `remove()`, or at the end of a `with` block.
+
+    hooks: the dictionary that holds the hook under `id`. owner: whose hooks they are, held weakly.
+    """
 
     def __init__(self, hooks: dict[int, Any], owner: Any = None) -> None:
         self.id = next(_ids)
@@ -37,7 +40,10 @@ class RemovableHandle:
 
 
 def add_hook(owner: Any, hook: Callable[..., Any], slot: str = "hooks") -> RemovableHandle:
-    """Put `hook` into the owner's dictionary of hooks."""
+    """Put `hook` into the owner's dictionary of hooks, its attribute `slot`, which is made where it is None.
+
+    TypeError for what cannot be called.
+    """
     if not callable(hook):
         raise TypeError(f"a hook is a function, not {type(hook).__name__}")
     hooks = getattr(owner, slot)

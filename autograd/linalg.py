@@ -271,14 +271,14 @@ def _check_uplo(UPLO: str) -> None:
 def eig(A: Tensor) -> Any:
     """Eigenvalues and eigenvectors (columns, of length 1) of general square matrices, complex: A V = V diag(L).
 
-    The phases of the vectors are not determined: what is computed of them must not depend on those. Equal eigenvalues
-    give a gradient of NaN.
+    (..., n, n) → L (..., n), V (..., n, n). The phases of the vectors are not determined: what is computed of them must
+    not depend on those. Equal eigenvalues give a gradient of NaN.
     """
     return return_types.linalg_eig(OPS["eig"](A))
 
 
 def eigvals(A: Tensor) -> Tensor:
-    """The eigenvalues of general square matrices, complex, in no order."""
+    """The eigenvalues of general square matrices, complex, in no order: (..., n, n) → (..., n)."""
     return OPS["eig"](A)[0]
 
 

@@ -189,7 +189,10 @@ def _defaults() -> _Defaults:
 
 
 def default_generator(kind: str = "cpu") -> Generator:
-    """The generator from which this thread draws where it is given none: 'cpu', 'cuda:1', 'cuda' (the current one)."""
+    """The generator from which this thread draws where it is given none.
+
+    kind: of which device, 'cpu', 'cuda:1' or 'cuda' (the current one).
+    """
     if kind == "cuda":
         kind = f"cuda:{backends.by_device(kind).current_device()}"
     if recording() is not None:

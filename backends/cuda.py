@@ -133,7 +133,12 @@ def fused_sdp_enabled() -> bool:
 def sdp_kernel(
     enable_flash: bool = True, enable_math: bool = True, enable_mem_efficient: bool = True, enable_cudnn: bool = True
 ) -> Iterator[dict[str, bool]]:
-    """Forms of attention that are allowed inside the context."""
+    """Forms of attention that are allowed inside the context: see `enable_flash_sdp` and its kin.
+
+    enable_flash, enable_mem_efficient, enable_cudnn: where one is True, attention may be a kernel that stores no
+    scores. enable_math: the math form, which runs where no other one serves, whatever this says. The context's value is
+    a dictionary of what is allowed.
+    """
     before = dict(_sdp)
     _sdp.update(flash=enable_flash, math=enable_math, mem_efficient=enable_mem_efficient, cudnn=enable_cudnn)
     try:
@@ -143,5 +148,5 @@ def sdp_kernel(
 
 
 def preferred_linalg_library(backend: Any = None) -> str:
-    """'default': CuPy chooses."""
+    """The library that factors matrices: "default", as CuPy chooses it. backend: PyTorch's, without effect."""
     return "default"

@@ -6,10 +6,10 @@ __all__ = ["is_available", "is_built"]
 
 
 def is_built() -> bool:
-    """False."""
+    """False: there is no backend for Apple's GPUs."""
     return False
 
 
 def is_available() -> bool:
-    """False."""
+    """False: there is no backend for Apple's GPUs."""
     return False

@@ -354,7 +354,7 @@ class _PositiveDefinite(_Symmetric):
 
 
 class _Cat(Constraint):
-    """Constraint i on the i-th of the parts of given lengths along `dim`."""
+    """Constraint i of `cseq` on the i-th of the parts of given lengths (1 each) along `dim`."""
 
     def __init__(self, cseq: Sequence[Any], dim: int = 0, lengths: Sequence[int] | None = None) -> None:
         self.cseq, self.dim = list(cseq), dim
@@ -378,7 +378,7 @@ class _Cat(Constraint):
 
 
 class _Stack(Constraint):
-    """Constraint i on the i-th slice along `dim`."""
+    """Constraint i of `cseq` on the i-th slice along `dim`."""
 
     def __init__(self, cseq: Sequence[Any], dim: int = 0) -> None:
         self.cseq, self.dim = list(cseq), dim

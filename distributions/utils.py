@@ -112,7 +112,10 @@ def tril_matrix_to_vec(mat: Tensor, diag: int = 0) -> Tensor:
 
 
 class lazy_property:
-    """A property that is worked out once, when it is first asked for, recorded whatever the mode is, and then kept."""
+    """A property that is worked out once, when it is first asked for, recorded whatever the mode is, and then kept.
+
+    wrapped: the method that works it out.
+    """
 
     def __init__(self, wrapped: Callable[[Any], Any]) -> None:
         self.wrapped, self.__doc__, self.__name__ = wrapped, wrapped.__doc__, wrapped.__name__

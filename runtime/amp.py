@@ -339,8 +339,8 @@ def custom_fwd(
     """Decorator of a Function's `forward` that is called under autocast.
 
     With `cast_inputs`, floating tensors are cast to that dtype, and autocast is off inside; without it, `forward`
-    runs in the state that it meets. `custom_bwd` restores that state for `backward`. device_type: whose autocast is
-    meant.
+    runs in the state that it meets. `custom_bwd` restores that state for `backward`. fwd: the method; without it,
+    a decorator. device_type: whose autocast is meant.
     """
     if fwd is None:
         return functools.partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)
@@ -358,7 +358,10 @@ def custom_fwd(
 
 
 def custom_bwd(bwd: Callable[..., Any] | None = None, *, device_type: str = "cuda") -> Callable[..., Any]:
-    """Decorator of a Function's `backward`: it runs in the state of autocast that its `forward` (`custom_fwd`) met."""
+    """Decorator of a Function's `backward`: it runs in the state of autocast that its `forward` (`custom_fwd`) met.
+
+    bwd: the method; without it, a decorator. device_type: whose autocast is meant, as of `custom_fwd`.
+    """
     if bwd is None:
         return functools.partial(custom_bwd, device_type=device_type)
 

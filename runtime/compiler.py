@@ -51,7 +51,7 @@ def compile(
 
 
 def disable(fn: Callable[..., Any] | None = None, recursive: bool = True, **others: Any) -> Any:
-    """The function itself; a decorator with and without arguments."""
+    """The function `fn` itself; a decorator with and without arguments. recursive: PyTorch's, without effect."""
     return (lambda function: function) if fn is None else fn
 
 
@@ -81,7 +81,7 @@ def is_exporting() -> bool:
 
 
 def list_backends(exclude_tags: Any = ()) -> list[str]:
-    """[]: there is no compiler."""
+    """[]: there is no compiler. exclude_tags: PyTorch's, without effect."""
     return []
 
 
@@ -96,7 +96,7 @@ def cudagraph_mark_step_begin() -> None:
 class set_stance:
     """A context and decorator that changes nothing: there is nothing to compile.
 
-    Its arguments are PyTorch's, without effect.
+    stance, skip_guard_eval_unsafe and others: PyTorch's, without effect.
     """
 
     def __init__(self, stance: str = "default", *, skip_guard_eval_unsafe: bool = False, **others: Any) -> None:

@@ -35,7 +35,7 @@ class autocast(_autocast):
 class GradScaler(_GradScaler):
     """`chainrule.amp.GradScaler("cpu", ...)`.
 
-    The arguments are that class's.
+    init_scale, growth_factor, backoff_factor, growth_interval, enabled: that class's.
     """
 
     def __init__(

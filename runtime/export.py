@@ -15,7 +15,7 @@ class ExportedProgram:
 
 
 class Dim:
-    """The name of a size that may vary."""
+    """The name of a size that may vary, from min (0) to max (None: no bound)."""
 
     def __init__(self, name: str, *, min: int | None = None, max: int | None = None) -> None:
         self.__name__, self.min, self.max = name, min or 0, max

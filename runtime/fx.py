@@ -17,7 +17,7 @@ def wrap(fn_or_name: Any) -> Any:
 
 
 def symbolic_trace(root: Any, concrete_args: Any = None) -> Any:
-    """NotImplementedError: modules are not traced into graphs."""
+    """NotImplementedError: modules are not traced into graphs, whatever root and concrete_args are."""
     raise NotImplementedError(
         "chainrule has no symbolic tracer. To look at a model's intermediate results, register forward hooks on its "
         "modules; to change it, replace the modules"

@@ -45,7 +45,11 @@ def load_state_dict_from_url(
     file_name: str | None = None,
     weights_only: bool = True,
 ) -> Any:
-    """The checkpoint of this address, from `checkpoints` in the cache. RuntimeError where it is not there."""
+    """The checkpoint of this address, from `checkpoints` in the cache. RuntimeError where it is not there.
+
+    model_dir: another folder. file_name: its name there, by default the last part of the address. map_location: as of
+    `chainrule.load`. check_hash, weights_only: PyTorch's, without effect: no hash is compared, only weights are read.
+    """
     name = file_name or os.path.basename(urlparse(url).path)
     path = Path(model_dir or os.path.join(get_dir(), "checkpoints")) / name
     if not path.exists():
@@ -54,7 +58,7 @@ def load_state_dict_from_url(
 
 
 def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, progress: bool = True) -> None:
-    """RuntimeError: nothing is downloaded."""
+    """RuntimeError: nothing is downloaded, so `hash_prefix` has nothing to be compared with."""
     raise RuntimeError(f"chainrule downloads nothing: fetch {url} yourself, and put it at {dst}")
 
 
@@ -64,13 +68,16 @@ def load(repo_or_dir: str, model: str, *args: Any, source: str = "github", **kwa
 
 
 def list(github: str, force_reload: bool = False, *, source: str = "github", **kwargs: Any) -> Any:
-    """The names of the models in a folder's `hubconf.py`."""
+    """The names of the models in the `hubconf.py` of a folder: of all that can be called and begins without "_".
+
+    source: "local"; RuntimeError for a repository on the network. force_reload: PyTorch's, without effect.
+    """
     found = vars(_hubconf(github, source))
     return [name for name, value in found.items() if callable(value) and not name.startswith("_")]
 
 
 def help(github: str, model: str, *, source: str = "github", **kwargs: Any) -> Any:
-    """The docstring of a model in a folder's `hubconf.py`."""
+    """The docstring of a model in a folder's `hubconf.py`. source: as of `list`."""
     return getattr(_hubconf(github, source), model).__doc__
 
 

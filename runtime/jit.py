@@ -74,7 +74,7 @@ class CompilationUnit:
 
 
 def script(obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None, example_inputs: Any = None) -> Any:
-    """The function, class or module `obj` itself, uncompiled; the other arguments have no effect."""
+    """The function, class or module `obj` itself, uncompiled. optimize, example_inputs: PyTorch's, without effect."""
     return obj
 
 
@@ -107,7 +107,7 @@ def trace_module(mod: Any, inputs: dict[str, Any], **options: Any) -> Any:
 
 
 def ignore(drop: Any = False, **kwargs: Any) -> Any:
-    """The function itself; a decorator with and without arguments."""
+    """The function itself; a decorator with and without arguments. drop: the function, or PyTorch's, without effect."""
     return drop if callable(drop) else lambda fn: fn
 
 
@@ -182,7 +182,10 @@ def isinstance(obj: Any, target_type: Any) -> bool:
 
 
 def freeze(mod: Any, preserved_attrs: Any = None, optimize_numerics: bool = True) -> Any:
-    """The module itself; RuntimeError for one in training mode, as in PyTorch. The other arguments have no effect."""
+    """The module itself; RuntimeError for one in training mode, as in PyTorch.
+
+    preserved_attrs, optimize_numerics: PyTorch's, without effect.
+    """
     if mod.training:
         raise RuntimeError(
             "Freezing is currently only implemented for modules in eval mode. Please call .eval() first."
@@ -234,7 +237,7 @@ def save(m: Any, f: Any, _extra_files: Any = None) -> None:
 
 
 def load(f: Any, map_location: Any = None, _extra_files: Any = None) -> Any:
-    """NotImplementedError: such a file holds a program."""
+    """NotImplementedError: such a file holds a program, wherever `map_location` would have its tensors."""
     raise NotImplementedError(_NO_FILES)
 
 

@@ -18,7 +18,10 @@ _DEFINED: dict[str, CustomOpDef] = {}
 
 
 class CustomOpDef:
-    """An operator `namespace::name`: calls its function, and records the gradient that was registered."""
+    """An operator `namespace::name`: calls its function `fn`, and records the gradient that was registered.
+
+    Without fn, `register_kernel` gives it one; NotImplementedError at a call before that.
+    """
 
     def __init__(self, name: str, fn: Callable[..., Any] | None = None) -> None:
         if "::" not in name:
@@ -92,7 +95,8 @@ def custom_op(
 ) -> Any:
     """The operator of a function, or a decorator that makes one; `ops.<namespace>.<name>` is it too.
 
-    name: "namespace::name". mutates_args, device_types, schema, tags: PyTorch's, not looked at.
+    name: "namespace::name". fn: the function; without it, a decorator. mutates_args, device_types, schema, tags:
+    PyTorch's, not looked at.
     """
     return (lambda function: CustomOpDef(name, function)) if fn is None else CustomOpDef(name, fn)
 
@@ -108,24 +112,32 @@ def _find(op: Any) -> CustomOpDef:
 def define(qualname: str, schema: str, *, lib: Any = None, tags: Any = ()) -> None:
     """Define an operator by name and schema; `impl` implements it.
 
-    qualname: "namespace::name".
+    qualname: "namespace::name". schema, lib, tags: PyTorch's, not looked at.
     """
     CustomOpDef(qualname)
 
 
 def impl(qualname: str, types: Any, func: Callable[..., Any] | None = None, *, lib: Any = None) -> Any:
-    """Implement an operator that is defined."""
+    """Implement an operator that is defined by `func`, or by what is decorated. RuntimeError for one that is not.
+
+    types, lib: PyTorch's, not looked at: there is one function for all devices.
+    """
     return _find(qualname).register_kernel(types, func)
 
 
 def register_fake(op: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None, **options: Any) -> Any:
-    """The function itself, which nobody asks: it is for a tracer. RuntimeError where there is no such operator."""
+    """The function `func` itself, which nobody asks: it is for a tracer. RuntimeError where there is no such operator.
+
+    lib: PyTorch's, not looked at.
+    """
     _find(op)
     return (lambda function: function) if func is None else func
 
 
 def register_autograd(op: Any, backward: Callable[..., Any], /, *, setup_context: Any = None, lib: Any = None) -> None:
-    """Give an operator its gradient: see `CustomOpDef.register_autograd`.
+    """Give an operator its gradient: see `CustomOpDef.register_autograd` for backward and setup_context.
+
+    lib: PyTorch's, not looked at.
 
     Source: PyTorch's torch.library, whose names these are.
     """

@@ -9,7 +9,7 @@ __all__ = ["export", "is_in_onnx_export", "select_model_mode_for_export"]
 
 
 def export(model: Any, args: Any = (), f: Any = None, **options: Any) -> Any:
-    """NotImplementedError that names the way: load the weights in PyTorch, and export there."""
+    """NotImplementedError that names the way: load the weights in PyTorch, and export there. No file `f` is written."""
     raise NotImplementedError(
         "chainrule writes no ONNX files. chainrule.save(model.state_dict(), path) writes a checkpoint that PyTorch's "
         "model of the same architecture loads: export that one"

@@ -55,7 +55,8 @@ def gather(outputs: Any, target_device: Any, dim: int = 0) -> Any:
 class DataParallel(Module):
     """PyTorch's wrapper that splits a batch over GPUs. Here there is at most one, so it calls `module`.
 
-    With a GPU the module is moved there, and inputs follow. `device_ids`: the first of them is used.
+    With a GPU the module is moved there, and inputs follow. `device_ids`: the first of them is used. output_device:
+    PyTorch's, kept as an attribute. dim: that of the batch, which is not cut.
     """
 
     def __init__(self, module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0) -> None:
@@ -81,6 +82,9 @@ def data_parallel(
     dim: int = 0,
     module_kwargs: Any = None,
 ) -> Any:
-    """`module(*inputs, **module_kwargs)`, on the first of the devices; a single input needs no tuple."""
+    """`module(*inputs, **module_kwargs)`, on the first of the devices; a single input needs no tuple.
+
+    device_ids, output_device, dim: as of `DataParallel`.
+    """
     inputs = inputs if isinstance(inputs, tuple) else () if inputs is None else (inputs,)
     return DataParallel(module, device_ids, output_device, dim)(*inputs, **(module_kwargs or {}))

@@ -217,7 +217,10 @@ class profile:
 def tensorboard_trace_handler(
     dir_name: str, worker_name: str | None = None, use_gzip: bool = False
 ) -> Callable[[profile], None]:
-    """An `on_trace_ready` that writes each trace to a folder, as worker_name.TIME.pt.trace.json, not packed."""
+    """An `on_trace_ready` that writes each trace to a folder, as worker_name.TIME.pt.trace.json.
+
+    use_gzip: PyTorch's, without effect: files are not packed.
+    """
 
     def handler(prof: profile) -> None:
         Path(dir_name).mkdir(parents=True, exist_ok=True)

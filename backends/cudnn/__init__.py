@@ -76,7 +76,12 @@ def flags(
     deterministic: bool = False,
     allow_tf32: bool = True,
 ) -> Iterator[None]:
-    """Settings that hold inside the context."""
+    """Settings of this module that hold inside the context, those that are left out with the defaults shown.
+
+    enabled: cuDNN's kernels may be used. benchmark: of the plans for a new shape the quickest of `benchmark_limit` (0:
+    of all) is taken, by running them. deterministic: only kernels that give the same bits each time. allow_tf32:
+    float32 convolutions may round their factors to 10 bits.
+    """
     now = vars(sys.modules[__name__])
     given = {
         "enabled": enabled,

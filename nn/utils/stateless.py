@@ -20,7 +20,10 @@ def functional_call(
     tie_weights: bool = True,
     strict: bool = False,
 ) -> Any:
-    """`chainrule.func.functional_call`; this path is deprecated in PyTorch, hence the FutureWarning."""
+    """`chainrule.func.functional_call`; this path is deprecated in PyTorch, hence the FutureWarning.
+
+    tie_weights, strict: as there.
+    """
     warn(
         "`torch.nn.utils.stateless.functional_call` is deprecated as of PyTorch 2.0 and will be removed in a future "
         "version of PyTorch. Please use `torch.func.functional_call` instead which is a drop-in replacement.",

@@ -145,7 +145,7 @@ class device:
 
 
 class device_of(device):
-    """`with cuda.device_of(tensor):` makes the GPU of a tensor the current one; nothing for one on the CPU."""
+    """`with cuda.device_of(tensor):` makes the GPU of `obj`, a tensor, the current one; nothing for one on the CPU."""
 
     def __init__(self, obj: Any) -> None:
         super().__init__(obj.device if obj.is_cuda else None)

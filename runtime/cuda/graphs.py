@@ -128,8 +128,9 @@ class CUDAGraph:
 class graph:
     """`with cuda.graph(g):` the block's work becomes the graph `g`, and is not carried out.
 
-    stream: the one to capture; by default a stream for captures alone. pool: memory that graphs share, from
-    `graph_pool_handle()` or `CUDAGraph.pool()`. capture_error_mode: see `CUDAGraph.capture_begin`.
+    cuda_graph: `g`, a `CUDAGraph`. stream: the one to capture; by default a stream for captures alone. pool: memory
+    that graphs share, from `graph_pool_handle()` or `CUDAGraph.pool()`. capture_error_mode: see
+    `CUDAGraph.capture_begin`.
     """
 
     default_capture_stream: Any = None

@@ -99,7 +99,7 @@ def memory_stats(device: Any = None) -> dict[str, int]:
 
 
 def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
-    """`memory_stats` as lines of text."""
+    """`memory_stats` as lines of text. abbreviated: PyTorch's, without effect."""
     return "\n".join(f"{name:32} {value:>16,}" for name, value in memory_stats(device).items())
 
 

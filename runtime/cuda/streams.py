@@ -101,7 +101,7 @@ class Stream:
 
 
 class ExternalStream(Stream):
-    """A stream that another library made, by its address; it must live as long as this is used."""
+    """A stream that another library made, by its address `stream_ptr`; it must live as long as this is used."""
 
     def __init__(self, stream_ptr: int, device: Any = None) -> None:
         index = need(device)

@@ -14,7 +14,7 @@ _state = {"enabled": False, "tuning": True}
 
 
 def enable(val: bool = True) -> None:
-    """Choose algorithms by time, if tuning is enabled too, which it is at first."""
+    """Choose algorithms by time (val), if tuning is enabled too, which it is at first; val=False: cuBLASLt chooses."""
     _set(enabled=val)
 
 
@@ -24,7 +24,7 @@ def is_enabled() -> bool:
 
 
 def tuning_enable(val: bool = True) -> None:
-    """False: no further shapes are timed."""
+    """val=False: no further shapes are timed."""
     _set(tuning=val)
 
 
