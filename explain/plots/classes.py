@@ -92,7 +92,7 @@ def decision(
 
     scores (len(ys), len(xs), K): each place has the colour of the class with the largest score, and the boundaries are
     lines. scores (len(ys), len(xs)), of one output: from blue to red, with the line where it equals `threshold` (0 for
-    logits, 0.5 for probabilities).
+    logits, 0.5 for probabilities). names: of the classes of the points, by default 0, 1, ...
     """
     from matplotlib.colors import ListedColormap
 
