@@ -31,7 +31,10 @@ def grad_cam(
 
     layer: one that gives (N, C, *places) with one to three dimensions of places, usually the last convolutional one.
     size: of the map, to which it is enlarged linearly; "input": that of the inputs; None: the layer's own.
-    relu=False: with what speaks against the class, negative. ValueError for a layer without places. Source: R. R.
+    relu=False: with what speaks against the class, negative. ValueError for a layer without places. It suits networks
+    that end in a global average pooling and a linear layer: of their last convolutional layer, αₖ is the linear layer's
+    weight over the number of places. Where a fully connected layer looks at each place by itself, as in LeNet or VGG,
+    the mean over places is a rough summary; integrated gradients and occlusion have no such limit. Source: R. R.
     Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", 2017.
     """
     with looking(model) as look:
