@@ -11,6 +11,7 @@ import chainrule as cr
 from chainrule import explain
 from chainrule.explain import plots
 from chainrule.testing import assert_close
+from chainrule.utils.history import History
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
@@ -55,6 +56,22 @@ def painted(figure):
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 
+def history(layers=3, steps=4, scale=1.0, **logged):
+    """A record: gradients 1, 10, 100 (times scale) by layer, updates a thousandth, a rectifier that dies by and by."""
+    record = History(steps=steps)
+    for name, values in ({"loss": [2.0, 1.5, 1.2, 1.0]} | logged).items():
+        for step, value in enumerate(values):
+            record.values.add(name, step, value)
+    for step in range(0, steps, 2):
+        for i in range(layers):
+            record.gradients.add(f"{2 * i}.weight", step, scale * 10.0**i)
+            record.gradients.add(f"{2 * i}.bias", step, 5.0)
+            record.ratios.add(f"{2 * i}.weight", step, scale / 1000)
+        record.dead.add("1", step, 2 * step)
+        record.units.add("1", step, 8)
+    return record
+
+
 def everything():
     """A picture by each function, of tensors: {name: figure}."""
     x = cr.rand(3, 1, 6, 6)
@@ -77,7 +94,10 @@ def everything():
         "octaves": lambda: plots.octaves([cr.rand(3, 4, 4), cr.rand(3, 6, 6)]),
         "overlays": lambda: plots.overlays(x, cr.rand(3, 2, 2)),
         "rows": lambda: plots.rows({"first": x, "a longer name": cr.randn(2, 1, 6, 6)}, ["a", "b", "c"], title="all"),
-        "saliency": lambda: plots.saliency(x, {"one": cr.rand(3, 1, 6, 6), "two": cr.randn(3, 6, 6)}),
+        "saliency": lambda: plots.saliency(
+            x, {"one": cr.rand(3, 1, 6, 6), "integrated gradients": cr.randn(3, 6, 6)}, size=0.6
+        ),
+        "training": lambda: plots.training({"$a": history(), "a longer name of a run": history(2)}, title="runs"),
     }
 
 
@@ -200,6 +220,30 @@ def test_rows_of_images():
         plots.rows({})
 
 
+def test_rows_with_titles_of_panels():
+    rows = {"first": cr.rand(2, 1, 3, 3), "second": cr.rand(1, 1, 3, 3), "third": cr.rand(2, 1, 3, 3)}
+    found = panels(plots.rows(rows, {"second": ["7"], "third": ["x", "y"]}))
+    assert [axis.get_title("center") for axis in found] == ["", "", "7", "", "x", "y"]
+    with pytest.raises(ValueError, match="2 titles for 1 panels"):
+        plots.rows(rows, {"second": ["7", "8"]})
+    with pytest.raises(ValueError, match=r"titles of the rows \['2'\]; the rows are"):
+        plots.rows(rows, {"2": ["7"]})
+
+
+@pytest.mark.parametrize(("pixels", "want"), [(8, "nearest"), (120, "nearest"), (240, "auto"), (400, "auto")])
+def test_pixels_stay_pixels_where_they_are_enlarged(pixels, want):
+    """A panel of 1.5 inches at 130 dots per inch has 195 of them."""
+    x = cr.rand(2, 1, pixels, pixels)
+    for figure in (plots.images(x, size=1.5), plots.rows({"a": x}, size=1.5), plots.saliency(x, x, size=1.5)):
+        painted(figure)
+        for axis in panels(figure):
+            assert axis.images[0].get_interpolation() == want
+            assert (axis.get_window_extent().width > pixels) == (want == "nearest")
+    axis = Figure(dpi=100).add_axes((0, 0, 0.5, 0.5))  # 320 by 240 dots, outside of a grid
+    plots.image(cr.rand(pixels, pixels), axes=axis)
+    assert axis.images[0].get_interpolation() == ("nearest" if pixels < 240 else "auto")
+
+
 def test_octaves_at_one_scale():
     x = [cr.rand(1, n, 2 * n) for n in (4, 6, 9)]
     figure = plots.octaves(x)
@@ -290,6 +334,13 @@ def test_saliency_rows_and_columns():
         assert drawn(found[3 * i + 1])[1] == (0, pytest.approx(top))
         assert drawn(found[3 * i + 2])[1] == (pytest.approx(-top), pytest.approx(top))
     assert titles(plots.saliency(x, g)) == ["input", "map"]
+
+
+def test_saliency_has_room_for_the_names_of_methods():
+    x = cr.rand(1, 1, 3, 3)
+    figure = plots.saliency(x, {"integrated gradients": x, "guided backpropagation": x}, size=0.5)
+    assert titles(figure) == ["input", "integrated\ngradients", "guided\nbackpropagation"]
+    assert titles(plots.saliency(x, {"integrated gradients": x}, size=1.5))[1] == "integrated gradients"
 
 
 # -- layers -----------------------------------------------------------------------------------------------------------
@@ -500,3 +551,81 @@ def test_gradients_and_parameters_are_drawn():
     same(drawn(panels(plots.kernels(model.conv1.weight))[0])[0], model.conv1.weight[0, 0])
     x = data()[1][0][:1].clone().requires_grad_()
     assert_close(cr.tensor(drawn(panels(plots.image(x))[0])[0]), x[0, 0].detach())
+
+
+# -- trainings --------------------------------------------------------------------------------------------------------
+
+
+def test_training_of_one_run():
+    record = history(accuracy=[0.1, 0.2], val_loss=[3.0, 2.0])
+    record.rates.add("lr", 0, 0.1)
+    figure = plots.training(record, title="run")
+    loss, accuracy, gradients, ratios, dead = panels(figure)
+    assert titles(figure) == ["loss", "accuracy", "‖gradient‖", "‖update‖ / ‖weight‖", "dead units [%]"]
+    same(loss.lines[0].get_xydata(), [[0, 2], [1, 1.5], [2, 1.2], [3, 1]])
+    same(loss.lines[1].get_xydata(), [[0, 3], [1, 2]])
+    assert [t.get_text() for t in loss.get_legend().get_texts()] == ["loss", "val_loss"]
+    same(accuracy.lines[0].get_ydata(), [0.1, 0.2])
+    assert len(gradients.lines) == 3  # no bias
+    same(gradients.lines[2].get_xydata(), [[0, 100], [2, 100]])
+    assert [t.get_text() for t in gradients.get_legend().get_texts()] == ["0", "2", "4"]
+    assert [axis.get_legend() for axis in (accuracy, ratios, dead)] == [None] * 3  # the same layers
+    same(dead.lines[0].get_xydata(), [[0, 0], [2, 50]])
+    assert [axis.get_yscale() for axis in panels(figure)] == ["linear", "linear", "log", "log", "linear"]
+    assert {axis.get_xlabel() for axis in panels(figure)} == {"step"}
+    (band,) = ratios.patches
+    same(band.get_extents().transformed(ratios.transData.inverted()).intervaly, [1e-4, 1e-2])
+    assert not gradients.patches
+
+
+def test_training_compares_runs():
+    runs = {"one": history(), "other": history(scale=0.1), "bare": History()}
+    figure = plots.training(runs, ["gradients", "loss"])
+    found = np.array(panels(figure)).reshape(3, 2)
+    assert [axis.get_ylabel() for axis in found[:, 0]] == ["one", "other", "bare"]
+    assert len({axis.get_ylim() for axis in found[:, 0]}) == 1
+    same(found[1, 0].lines[0].get_ydata(), [0.1, 0.1])
+    assert [axis.get_legend() is None for axis in found[:, 0]] == [False, True, True]
+    assert [t.get_text() for t in found[2, 0].texts] == ["not recorded"]
+    colours = [[line.get_color() for line in axis.lines] for axis in found[:2, 0]]
+    assert colours[0] == colours[1]
+    assert len(set(colours[0])) == 3
+
+
+def test_training_that_broke():
+    record = history(scale=0.0, loss=[1.0, 1e3, np.inf, np.nan])
+    record.faults.add("gradient of 0.weight", 2, 7.0)
+    record.faults.add("output of 0", 3, 1.0)
+    loss, gradients, _, _ = panels(plots.training({"a": record}))
+    assert [t.get_text() for t in loss.texts] == ["NaN or ∞\nfrom step 2"]
+    assert [t.get_text() for t in gradients.texts] == ["all 0"]
+    assert loss.get_yscale() == "log"
+    assert np.isnan(loss.lines[0].get_ydata()).tolist() == [False, False, True, True]
+    wild = history(loss=[1.0, 1.0, 1.0, 1e30])
+    low, high = panels(plots.training(wild))[0].get_ylim()
+    assert 0.1 < low < 1 < high < 1e7  # what explodes does not hide the rest
+
+
+def test_training_smooths_what_is_logged_often():
+    values = np.arange(200.0) % 2
+    loss = panels(plots.training(history(loss=values)))[0]
+    same(loss.lines[0].get_ydata(), values)
+    x, y = loss.lines[1].get_data()
+    assert len(x) == len(y) == 196
+    same(x, np.arange(2, 198))  # the middles of five
+    same(y, [values[i - 2 : i + 3].mean() for i in range(2, 198)])
+
+
+def test_training_names_some_of_many_layers():
+    gradients = panels(plots.training(history(20), ["gradients"]))[0]
+    assert [t.get_text() for t in gradients.get_legend().get_texts()] == ["0", "8", "16", "22", "30", "38"]
+
+
+def test_training_errors():
+    with pytest.raises(ValueError, match="no run has 'acuracy'; there is loss, gradients, ratios, dead"):
+        plots.training(history(), ["acuracy"])
+    with pytest.raises(ValueError, match="nothing was recorded"):
+        plots.training(History())
+    for wrong in ({}, [1.0], {"a": [1.0]}):
+        with pytest.raises(ValueError, match=r"a History or \{name: History\}"):
+            plots.training(wrong)

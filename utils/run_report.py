@@ -100,7 +100,10 @@ def write_report(
 def page(
     history: History, title: str = "Training", *, summary: str | None = None, config: Mapping[str, Any] | None = None
 ) -> str:
-    """The page as HTML. summary: a text about the model. config: settings of the run, shown as a table."""
+    """The page as HTML. title: its headline.
+
+    summary: a text about the model. config: settings of the run, shown as a table.
+    """
     sections = [
         _head(history, title),
         _learning(history),
@@ -194,7 +197,7 @@ def _head(history: History, title: str) -> str:
     return f'<h1>{escape(title)}</h1><dl class="facts">{shown}</dl><ul class="verdicts">{said}</ul>\n'
 
 
-def _family(name: str) -> str:
+def family(name: str) -> str:
     """What a logged number is a kind of: val_loss and train/loss are losses."""
     kind = [word for word in words(name) if word not in UNSEEN | {"train", "training"}]
     return "loss" if kind[-1:] == ["loss"] else "_".join(kind) or name
@@ -203,18 +206,20 @@ def _family(name: str) -> str:
 def _learning(history: History) -> str:
     families: dict[str, list[str]] = {}
     for name in history.values:
-        families.setdefault(_family(name), []).append(name)
+        families.setdefault(family(name), []).append(name)
     cards = []
-    for family in sorted(families, key=lambda f: "loss" not in f):
-        names = families[family]
+    for kind in sorted(families, key=lambda f: "loss" not in f):
+        names = families[kind]
         curves = [Line(n, *history[n], _COLORS[i % len(_COLORS)]) for i, n in enumerate(names)]
-        cards.append((", ".join(names), _chart(curves, ", ".join(names), log=_spans_decades(curves), smooth=True)))
+        cards.append(
+            (", ".join(names), _chart(curves, ", ".join(names), log=spans_decades(*(c.y for c in curves)), smooth=True))
+        )
     rates = [
         Line(n, series.steps, series.values, _COLORS[i % len(_COLORS)])
         for i, (n, series) in enumerate(history.rates.items())
     ]
     if any(np.ptp(line.y) for line in rates):
-        cards.append(("learning rate", _chart(rates, "learning rate", log=_spans_decades(rates))))
+        cards.append(("learning rate", _chart(rates, "learning rate", log=spans_decades(*(c.y for c in rates)))))
     return _section("Learning", "", _cards(cards)) if cards else ""
 
 
@@ -223,9 +228,9 @@ def _chart(curves: Sequence[Line], name: str, **options: Any) -> str:
     return lines(curves, name, **options) + (legend(curves) if len(curves) > 1 else "")
 
 
-def _spans_decades(curves: Sequence[Line]) -> bool:
-    """Whether a logarithmic axis shows more."""
-    values = np.concatenate([c.y for c in curves])
+def spans_decades(*curves: Any) -> bool:
+    """Whether a logarithmic axis shows more of these values."""
+    values = np.concatenate(curves)
     values = values[np.isfinite(values)]
     return bool(values.size and values.min() > 0 and values.max() > 50 * values.min())
 
@@ -323,7 +328,9 @@ def _costs(history: History) -> str:
             for (name, part), color in zip(parts.items(), _COLORS, strict=False)
             if part.any()
         ]
-        cards.append(("Milliseconds a step", _chart(curves, "milliseconds a step", log=_spans_decades(curves))))
+        cards.append(
+            ("Milliseconds a step", _chart(curves, "milliseconds a step", log=spans_decades(*(c.y for c in curves))))
+        )
     if "memory" in history.costs:
         series = history.costs["memory"]
         line = Line("memory", series.steps, series.values / 2**20, _COLORS[2])

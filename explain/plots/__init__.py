@@ -7,9 +7,9 @@ last value of a cell.
 
 Colours: what has a sign is drawn from blue through white to red with limits that are symmetric around 0, what has none
 from black to yellow; over an image, red and blue cover it the more the larger the value. Images with values from 0 to 1
-are drawn as they are, others between their least and largest value, over all images of the picture; `limits` says
-otherwise. title, titles: above the picture, and above each panel. size: the width of a panel in inches. xlabel, ylabel:
-of the axes.
+are drawn as they are, others between their least and largest value, over all images of the picture; `limits`, the
+values drawn black and white, says otherwise. title, titles: above the picture, and above each panel or column. size:
+the width of a panel in inches. columns: at most so many panels in a row. xlabel, ylabel: of the axes.
 """
 
 from .classes import codes, confusion, decision
@@ -17,6 +17,7 @@ from .heat import heatmap, overlays, saliency
 from .layers import activations, attention, gallery, kernels
 from .lines import curves
 from .pixels import attack, image, images, octaves, rows
+from .training import training
 
 __all__ = [
     "activations",
@@ -35,4 +36,5 @@ __all__ = [
     "overlays",
     "rows",
     "saliency",
+    "training",
 ]

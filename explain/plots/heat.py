@@ -21,6 +21,7 @@ from .panels import (
     small_title,
     stack_of,
     titled,
+    wrapped,
 )
 
 __all__ = ["heatmap", "overlays", "saliency"]
@@ -104,18 +105,20 @@ def saliency(
 
     maps: (N, C, H, W) or (N, H, W), as `saliency`, `integrated_gradients` and the like return them; channels are put
     together as by `heatmap`. Each map has its own limits: what counts is where it is large. titles: one per image.
+    size: of a panel in inches, at least what the longest word in the names of the methods needs.
     """
     found = batch_of(images)
     named = dict(maps) if isinstance(maps, Mapping) else {"map": maps}
     stacks = [stack_of(heats, len(found)) for heats in named.values()]
     names = several("titles", titles, len(found))
     low_high = limits_of(found, limits)
-    height = (height_of(found, size) + 0.05) * len(found) + 0.3
+    heads, size, more = wrapped(["input", *named], size)
+    height = (height_of(found, size) + 0.05) * len(found) + 0.3 + more
     columns = 1 + len(named)
     width = size * columns + (0 if titles is None else 0.3)
     figure, panels = grid_of(figure, title, len(found), columns, width, height)
-    for axis, name in zip(panels[0], ["input", *named], strict=True):
-        small_title(axis, name)
+    for axis, head in zip(panels[0], heads, strict=True):
+        small_title(axis, head)
     for i, row in enumerate(panels):
         show_image(row[0], found[i], low_high)
         if names[i] is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...backends import np
 from ...utils.reports import host
-from .panels import bare, drawing, grid_of, scale_of, several, small_title, ticks, titled, whole
+from .panels import bare, drawing, grid_of, interpolation, scale_of, several, small_title, ticks, titled, whole
 from .pixels import images
 
 __all__ = ["activations", "attention", "gallery", "kernels"]
@@ -43,7 +43,7 @@ def gallery(
     for axis in panels.flat:
         bare(axis)
     for axis, one, name in zip(panels.flat, x, names, strict=False):
-        shown = axis.imshow(one, **scale_of(x if shared else one))
+        shown = axis.imshow(one, interpolation=interpolation(axis, one), **scale_of(x if shared else one))
         titled(axis, name, fontsize=7, loc="center", pad=2)
     if shared:
         figure.colorbar(shown, ax=panels, shrink=0.8, label=label or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from ...utils.reports import host
 
 __all__ = [
     "BLUE",
+    "GREEN",
     "INK",
     "ORANGE",
     "RED",
@@ -36,9 +38,10 @@ __all__ = [
     "ticks",
     "titled",
     "whole",
+    "wrapped",
 ]
 
-INK, BLUE, ORANGE, RED = "#333333", "#2a6fbb", "#e07b28", "#b3261e"
+INK, BLUE, ORANGE, RED, GREEN = "#333333", "#2a6fbb", "#e07b28", "#b3261e", "#2f8f5b"
 SIGNED, UNSIGNED, OVER = "RdBu_r", "inferno", ["#1f6fe0", "#e8112d"]
 STYLE: dict[Any, Any] = {
     "figure.dpi": 130,
@@ -50,6 +53,8 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
 }
+#: inches that a letter of a small title takes
+LETTER = 0.062
 _Drawing = TypeVar("_Drawing", bound=Callable[..., Any])
 
 
@@ -133,6 +138,16 @@ def ticks(axis: Any, which: str, labels: Sequence[Any], **options: Any) -> None:
     place(range(len(texts)), texts, rotation=turned, parse_math=False, **options)
 
 
+def wrapped(names: Sequence[Any], size: float) -> tuple[list[Any], float, float]:
+    """Names in lines that fit over panels of that width, the width that their longest word needs, and how much higher
+    the lines beyond the first are."""
+    texts = [None if name is None else str(name) for name in names]
+    words = [word for text in texts if text for word in text.split()]
+    size = max([size, *(LETTER * len(word) for word in words)])
+    lines = [text and "\n".join(textwrap.wrap(text, int(size / LETTER + 0.01))) for text in texts]
+    return lines, size, 0.13 * max([text.count("\n") for text in lines if text], default=0)
+
+
 def several(what: str, given: Any, n: int) -> list[Any]:
     """`n` titles or names, or none of them."""
     found = [None] * n if given is None else list(given)
@@ -188,7 +203,24 @@ def show_image(axis: Any, pixels: Any, limits: tuple[float, float], cmap: str = 
     if pixels.ndim == 3:
         pixels = np.clip((pixels.astype(np.float64) - low) / ((high - low) or 1), 0, 1)
     bare(axis)
-    return axis.imshow(pixels, cmap=cmap, vmin=low, vmax=high, **options)
+    return axis.imshow(pixels, cmap=cmap, vmin=low, vmax=high, interpolation=interpolation(axis, pixels), **options)
+
+
+def interpolation(axis: Any, pixels: Any) -> str:
+    """How to draw pixels in axes: enlarged, they stay squares; made smaller, their means are drawn.
+
+    (matplotlib's "auto" smooths what is enlarged less than three times.) How wide axes in a grid become is known when
+    they are drawn; here what the grid leaves them at most is taken.
+    """
+    spec, figure = axis.get_subplotspec(), axis.figure
+    room = [axis.bbox.width, axis.bbox.height]
+    if spec is not None:
+        grid = spec.get_gridspec()
+        sides = (grid.get_width_ratios(), spec.colspan), (grid.get_height_ratios(), spec.rowspan)
+        parts = [sum(ratios[span.start : span.stop]) / sum(ratios) for ratios, span in sides]
+        room = [figure.bbox.width * parts[0], figure.bbox.height * parts[1]]
+    scale = min(room[0] / pixels.shape[1], room[1] / pixels.shape[0])
+    return "nearest" if scale > 1.1 else "auto"
 
 
 def flattened(heat: Any) -> Any:
@@ -243,7 +275,7 @@ def overlay(axis: Any, heat: Any, pixels: Any, scale: dict[str, Any], alpha: flo
 
     bare(axis)
     if pixels is None:
-        return axis.imshow(heat, **scale)
+        return axis.imshow(heat, interpolation=interpolation(axis, heat), **scale)
     show_image(axis, pixels, limits)
     h, w = pixels.shape[:2]
     low, top = scale["vmin"], scale["vmax"]

@@ -72,7 +72,7 @@ def images(
 @drawing
 def rows(
     named: Mapping[str, Any],
-    titles: Sequence[Any] | None = None,
+    titles: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
     *,
     title: Any = None,
     limits: tuple[float, float] | None = None,
@@ -80,15 +80,20 @@ def rows(
     figure: Any = None,
 ) -> Any:
     """Rows of images, {name of the row: images (N, C, H, W) or a list}: originals above reconstructions, units below
-    one another. Titles: of the columns. Rows may have different lengths and limits.
+    one another. Titles: of the columns, or {name of the row: titles of its images}. Rows may have different lengths
+    and limits.
     """
     found = {name: batch_of(x) for name, x in named.items()}
     if not found:
         raise ValueError("there is no row to draw")
     columns = max(map(len, found.values()))
-    names = several("titles", titles, columns)
-    heights = [height_of(row, size) + 0.05 for row in found.values()]
-    height = sum(heights) + (0 if titles is None else 0.25)
+    given = titles if isinstance(titles, Mapping) else {} if titles is None else {next(iter(found)): titles}
+    if not set(given) <= set(found):
+        raise ValueError(f"titles of the rows {list(given)}; the rows are {list(found)}")
+    lengths = {name: len(row) if given is titles else columns for name, row in found.items()}
+    above = {name: several("titles", given.get(name), n) for name, n in lengths.items()}
+    heights = [height_of(row, size) + (0.25 if name in given else 0.05) for name, row in found.items()]
+    height = sum(heights)
     width = size * columns + 0.09 * max(len(str(name)) for name in found) + 0.1
     figure, panels = grid_of(figure, title, len(found), columns, width, height, height_ratios=heights)
     for line, (name, row) in zip(panels, found.items(), strict=True):
@@ -98,8 +103,8 @@ def rows(
         for axis, pixels in zip(line, row, strict=False):
             show_image(axis, pixels, low_high)
         line[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center", parse_math=False)
-    for axis, name in zip(panels[0], names, strict=True):
-        small_title(axis, name)
+        for axis, text in zip(line, above[name], strict=False):
+            small_title(axis, text)
     return figure.figure
 
 
@@ -113,7 +118,10 @@ def octaves(
     height: float = 3.0,
     figure: Any = None,
 ) -> Any:
-    """Images of growing size side by side, all at the same scale: the octaves of a dream. Titles: by default sizes."""
+    """Images of growing size side by side, all at the same scale: the octaves of a dream.
+
+    titles: by default sizes. height: of the largest image in inches.
+    """
     found = batch_of(x)
     names = [f"{p.shape[1]} × {p.shape[0]}" for p in found] if titles is None else titles
     names = several("titles", names, len(found))
