@@ -139,6 +139,13 @@ def test_nothing_is_written_over_anything(name, monkeypatch):
             assert apart, (text, other)
 
 
+def test_a_notebook_shows_it_with_the_dots_it_has():
+    figure = plots.image(cr.rand(4, 4))
+    figure.set_dpi(50)
+    width, height = (int.from_bytes(figure._repr_png_()[i : i + 4], "big") for i in (16, 20))
+    assert (width, height) == tuple((figure.get_size_inches() * 50).astype(int))
+
+
 def test_pyplot_and_show_are_not_touched():
     code = (
         "import sys, chainrule as cr, chainrule.explain\n"
@@ -568,6 +575,9 @@ def test_training_of_one_run():
     same(accuracy.lines[0].get_ydata(), [0.1, 0.2])
     assert len(gradients.lines) == 3  # no bias
     same(gradients.lines[2].get_xydata(), [[0, 100], [2, 100]])
+    bare = history()
+    bare.ratios.cut(0)  # as of weights that are 0
+    assert len(panels(plots.training(bare))[1].lines) == 3
     assert [t.get_text() for t in gradients.get_legend().get_texts()] == ["0", "2", "4"]
     assert [axis.get_legend() for axis in (accuracy, ratios, dead)] == [None] * 3  # the same layers
     same(dead.lines[0].get_xydata(), [[0, 0], [2, 50]])
@@ -601,6 +611,8 @@ def test_training_that_broke():
     assert [t.get_text() for t in gradients.texts] == ["all 0"]
     assert loss.get_yscale() == "log"
     assert np.isnan(loss.lines[0].get_ydata()).tolist() == [False, False, True, True]
+    gaps = panels(plots.training(history(loss=[1.0, np.nan, 2.0, 3.0])))[0]
+    assert gaps.lines[0].get_markevery() == [0]  # a dot where no line would be seen
     wild = history(loss=[1.0, 1.0, 1.0, 1e30])
     low, high = panels(plots.training(wild))[0].get_ylim()
     assert 0.1 < low < 1 < high < 1e7  # what explodes does not hide the rest

@@ -78,7 +78,7 @@ def drawing(function: _Drawing) -> _Drawing:
 
 def _png(figure: Any) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="png", dpi=figure.dpi)  # which may have been changed by set_dpi
     return file.getvalue()
 
 

@@ -81,7 +81,7 @@ def _lines(history: History, column: str) -> dict[str, tuple[Any, Any]]:
         names = [n for n in curves if family(n) == column] or [n for n in curves if n == column]
     else:
         curves = getattr(history, column)
-        matrices = [n for n in curves if n in history.ratios]
+        matrices = [n for n in curves if n in history.ratios] or [n for n in curves if not n.endswith("bias")]
         names = matrices or list(curves)
     lines = {name: curves[name] for name in names}
     if column in ("dead", "zeros"):
@@ -140,8 +140,9 @@ def _line(axis: Any, steps: Any, y: Any, colour: Any, name: str, smooth: bool) -
     if smooth and wide > 1:
         axis.plot(steps, y, color=colour, alpha=0.3, linewidth=0.8)
         steps, y = steps[wide // 2 :][: len(y) - wide + 1], np.convolve(y, np.full(wide, 1 / wide), "valid")
-    marker = "." if len(y) == 1 or np.isnan(y).any() else None
-    axis.plot(steps, y, color=colour, label=name, linewidth=1.2, marker=marker, markersize=3)
+    gap = np.isnan(np.concatenate([[np.nan], y, [np.nan]]))
+    alone = np.flatnonzero(gap[:-2] & ~gap[1:-1] & gap[2:])
+    axis.plot(steps, y, color=colour, label=name, linewidth=1.2, marker=".", markersize=3, markevery=alone.tolist())
 
 
 def _legend(axis: Any, title: str | None) -> None:
