@@ -106,6 +106,8 @@ def _given(result: Tensor, out: Any, name: str) -> Tensor:
 def fftn(input: Tensor, s: Any = None, dim: Any = None, norm: Any = None, *, out: Any = None) -> Tensor:
     """X[k] = c Σ_n x[n] exp(-2πi Σ_d k_d n_d / N_d), the sum over the dimensions in `dim`; complex.
 
+    The result has the shape of the input, with `s` in those dimensions.
+
     s: sizes N_d along `dim`, to which the input is cut, or filled with zeros at its end; -1 or none: its own. dim: by
     default all dimensions, or the last len(s). norm: c is 1 ("backward", the default; 1/N of the inverse), 1/N
     ("forward"; 1 of the inverse) or 1/√N ("ortho"), N being the product of the N_d. Other dimensions are a batch.
@@ -235,14 +237,20 @@ ihfft2 = _two(ihfftn, "ihfft2", _TWO.format("ihfftn"))
 
 
 def fftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
-    """The frequencies (n,) of a transform of n samples at distance d, from 0 up first: [0, 1, ..., -2, -1] / (d n)."""
+    """The frequencies of a transform of n samples at distance d, from 0 up first: [0, 1, ..., -2, -1] / (d n).
+
+    Of shape (n,).
+    """
     k = FUNCTIONS["arange"](n, dtype="float64")
     k = OPS["where"](k >= (n + 1) // 2, k - n, k)
     return (k / (d * n)).to(**_rest(options))
 
 
 def rfftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
-    """The frequencies (n // 2 + 1,) of a transform of n real samples at distance d: [0, 1, ..., n // 2] / (d n)."""
+    """The frequencies of a transform of n real samples at distance d: [0, 1, ..., n // 2] / (d n).
+
+    Of shape (n // 2 + 1,).
+    """
     return (FUNCTIONS["arange"](n // 2 + 1, dtype="float64") / (d * n)).to(**_rest(options))
 
 

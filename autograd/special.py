@@ -70,7 +70,7 @@ logsumexp, polygamma = FUNCTIONS["logsumexp"], FUNCTIONS["polygamma"]
 
 @op(types="float")
 def erfcx(xp, input):
-    """exp(x²) erfc(x): the tail of erfc without its decay."""
+    """exp(x²) erfc(x), elementwise: the tail of erfc without its decay."""
     return bessel.erfcx(xp, input)
 
 
@@ -81,7 +81,7 @@ def _(F, g, input, out):
 
 @op(types="float")
 def log_ndtr(xp, input):
-    """The logarithm of the standard normal distribution's area below each element, also where the area underflows."""
+    """log Φ(x), elementwise: of the standard normal distribution's area below x, also where that underflows."""
     return bessel.log_ndtr(xp, input)
 
 
@@ -92,7 +92,7 @@ def _(F, g, input):
 
 @op(types="float")
 def ndtri(xp, input):
-    """The x below which the standard normal distribution has the area `input`: ±inf at 0 and 1, NaN outside."""
+    """The x with Φ(x) = input, elementwise: the standard normal's quantile, ±inf at 0 and 1, NaN outside."""
     return bessel.ndtri(xp, input)
 
 
@@ -106,13 +106,13 @@ def _(F, g, out):
 
 @composite
 def entr(F, input):
-    """-x log x; 0 at 0, -inf below."""
+    """-x log x, elementwise; 0 at 0, -inf below."""
     return F.where(input < 0, -math.inf, -F.xlogy(input, input))
 
 
 @op(broadcast=True, types="float")
 def xlog1py(xp, input, other):
-    """x log(1 + y), and 0 where x is 0, unless y is NaN."""
+    """x log(1 + y), elementwise, x = input and y = other; 0 where x is 0, unless y is NaN."""
     other = xp.asarray(other, input.dtype if hasattr(input, "dtype") else other.dtype)
     silent = (input == 0) & (other == other)
     return xp.where(silent, 0, input * xp.log1p(xp.where(silent, 0, other)))
@@ -133,7 +133,7 @@ def _(F, g, input, other):
 
 @op(types="float")
 def bessel_j0(xp, input):
-    """The Bessel function of the first kind of order 0."""
+    """The Bessel function J₀(x) = 1/π ∫₀^π cos(x sin t) dt, of the first kind, elementwise."""
     return bessel.bessel_j(xp, input, 0)
 
 
@@ -144,7 +144,7 @@ def _(F, g, input):
 
 @op(types="float")
 def bessel_j1(xp, input):
-    """The Bessel function of the first kind of order 1."""
+    """The Bessel function J₁(x) = 1/π ∫₀^π cos(t - x sin t) dt, of the first kind, elementwise."""
     return bessel.bessel_j(xp, input, 1)
 
 
@@ -161,7 +161,7 @@ def _over(F, out, x):
 
 @op(types="float")
 def i0e(xp, input):
-    """exp(-|x|) I₀(x), with the modified Bessel function I₀."""
+    """exp(-|x|) I₀(x), elementwise, with the modified Bessel function I₀ (see `i0`)."""
     return bessel.bessel_ie(xp, input, 0)
 
 
@@ -172,7 +172,7 @@ def _(F, g, input, out):
 
 @op(types="float")
 def i1e(xp, input):
-    """exp(-|x|) I₁(x), with the modified Bessel function I₁."""
+    """exp(-|x|) I₁(x), elementwise, with the modified Bessel function I₁ (see `i1`)."""
     return bessel.bessel_ie(xp, input, 1)
 
 
@@ -183,7 +183,7 @@ def _(F, g, input, out):
 
 @op(types="float")
 def i0(xp, input):
-    """The modified Bessel function of the first kind of order 0."""
+    """The modified Bessel function I₀(x) = 1/π ∫₀^π exp(x cos t) dt, of the first kind, elementwise."""
     return bessel.bessel_ie(xp, input, 0) * xp.exp(xp.abs(input))
 
 
@@ -194,7 +194,7 @@ def _(F, g, input):
 
 @op(types="float")
 def i1(xp, input):
-    """The modified Bessel function of the first kind of order 1."""
+    """The modified Bessel function I₁(x) = 1/π ∫₀^π cos(t) exp(x cos t) dt, of the first kind, elementwise."""
     return bessel.bessel_ie(xp, input, 1) * xp.exp(xp.abs(input))
 
 
@@ -207,7 +207,7 @@ modified_bessel_i0, modified_bessel_i1 = i0, i1
 
 
 def spherical_bessel_j0(input: Tensor) -> Tensor:
-    """sin(x) / x, 1 at 0."""
+    """sin(x) / x, elementwise; 1 at 0."""
     return OPS["sinc"](input / math.pi)
 
 
@@ -241,7 +241,10 @@ igamma, igammac = gammainc, gammaincc
 
 @op(broadcast=True, types="float")
 def zeta(xp, input, other):
-    """Hurwitz's zeta function Σ (k + q)^-s over k = 0, 1, ..., s = input > 1, q = other. No gradient for s."""
+    """Hurwitz's zeta function Σ (k + q)^-s over k = 0, 1, ..., elementwise; s = input > 1, q = other.
+
+    No gradient for s.
+    """
     return bessel.zeta(xp, input, other)
 
 

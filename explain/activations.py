@@ -95,10 +95,11 @@ def _parts(output: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 def activations(model: nn.Module, inputs: Any, layers: Layers = None) -> dict[str, Tensor]:
     """What layers give for these inputs: {name: output}, in the order in which they are called; detached copies.
 
-    inputs: a tensor, a tuple of several arguments, or a dict of them by keyword. layers: names or modules; by default
-    those that call no other module, whose names are those of `named_modules` (of the model itself: its class). An
-    output that is a tuple, list or dict has an entry for each tensor in it, `lstm[0]`, `lstm[1][0]`; calls after the
-    first of one layer have their number behind the name, `relu#2`. The model runs in evaluation mode.
+    Outputs have the shapes in which layers give them, (N, ...). inputs: a tensor, a tuple of several arguments, or a
+    dict of them by keyword. layers: names or modules; by default those that call no other module, whose names are those
+    of `named_modules` (of the model itself: its class). An output that is a tuple, list or dict has an entry for each
+    tensor in it, `lstm[0]`, `lstm[1][0]`; calls after the first of one layer have their number behind the name,
+    `relu#2`. The model runs in evaluation mode.
 
     ValueError for a layer that the model does not have, or does not call. As the pictures in J. Yosinski et al.,
     "Understanding neural networks through deep visualization", 2015.

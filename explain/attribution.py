@@ -62,10 +62,10 @@ def smooth_grad(
 ) -> Any:
     """The mean of ∂score/∂x over `samples` inputs x + σε, ε normal, σ = noise · (max x - min x) of each sample.
 
-    The class is the one that the input itself has, where no target is named. absolute: the mean's absolute value.
-    squared: the mean of the squares. batch: about how many inputs the model gets at once. layer: of this layer's output
-    instead. Sources: D. Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017; S. Hooker et al., "A
-    benchmark for interpretability methods in deep neural networks", 2019 (squares).
+    It has the inputs' shape. The class is the one that the input itself has, where no target is named. absolute: the
+    mean's absolute value. squared: the mean of the squares. batch: about how many inputs the model gets at once. layer:
+    of this layer's output instead. Sources: D. Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017; S.
+    Hooker et al., "A benchmark for interpretability methods in deep neural networks", 2019 (squares).
     """
     if samples < 1 or noise < 0:
         raise ValueError(f"smooth_grad takes samples of 1 or more and noise of 0 or more, not {samples} and {noise}")

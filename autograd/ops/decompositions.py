@@ -96,7 +96,7 @@ def _sym(F, x):
 
 @op
 def inv(xp, input):
-    """The inverse of square matrices; LinAlgError for a singular one."""
+    """A⁻¹ of square matrices, A A⁻¹ = I: (..., n, n) → (..., n, n); LinAlgError for a singular one."""
     _matrices("inv", input)
     return _try("inv", _SINGULAR, xp.linalg.inv, input)
 
@@ -178,7 +178,7 @@ def _(F, g, input, out):
 
 @op
 def det(xp, input):
-    """The determinant. Its first derivative, the cofactors, exists at singular matrices too."""
+    """The determinant: (..., n, n) → (...). ∂det A/∂A = det A · A⁻ᵀ, the cofactors, exists at singular matrices too."""
     _matrices("det", input)
     return xp.linalg.det(input)
 
@@ -444,7 +444,7 @@ _REACH = 5.371920351148152
 
 @op
 def matrix_exp(xp, input):
-    """exp A = Σ Aᵏ/k!, by scaling, a Padé approximant, and squaring."""
+    """exp A = Σ Aᵏ/k! of square matrices (..., n, n), by scaling, a Padé approximant, and squaring."""
     _matrices("matrix_exp", input)
     if not input.size:
         return xp.array(input, copy=True)

@@ -26,7 +26,7 @@ __all__ = ["cross", "kron", "matmul", "multi_dot", "outer", "tensordot", "vander
 
 @op(broadcast=True, types="same")
 def matmul(xp, input, other):
-    """The matrix product over the last two dimensions; those before them broadcast.
+    """Σ_k input[..., i, k] other[..., k, j]: (..., m, k), (..., k, n) → (..., m, n); dimensions before these broadcast.
 
     A 1-d operand is a row on the left and a column on the right, and its dimension is left out of the result.
     """
@@ -211,9 +211,10 @@ def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
 
 
 def multi_dot(tensors):
-    """The product of two or more matrices in the order of least work; the first and the last may be vectors.
+    """A₁ A₂ ··· A_k, matrices of shapes (n₀, n₁), (n₁, n₂), ..., in the order of least work: (n₀, n_k).
 
-    The order is found by dynamic programming (Cormen et al., Introduction to Algorithms, section 15.2).
+    The first and the last may be vectors, whose dimensions are left out of the result. The order is found by dynamic
+    programming (Cormen et al., Introduction to Algorithms, section 15.2).
     """
     tensors = list(tensors)
     if len(tensors) < 2:
