@@ -82,8 +82,6 @@ class Op:
         self.name = self.__name__ = self.__qualname__ = name or forward.__name__
         self.broadcast, self.types, self.view, self.outputs = broadcast, types, view, outputs
         self.conjugated = conjugated
-        #: what a call does, as users call it, by the values of its parameters (or what its node keeps)
-        self.title: Callable[[Iterable[Any]], str] = lambda values: self.name
         declared = arguments(forward)
         self.names, self.defaults, self.variadic = declared.names, declared.defaults, declared.variadic
         if inputs is not None:
@@ -135,6 +133,10 @@ class Op:
         OPS[self.name] = self
         for namespace in (GRAPH, *RAW.values()):
             namespace.__dict__.pop(self.name, None)
+
+    def title(self, values: Iterable[Any]) -> str:
+        """What a call does, as users call it, by the values of its parameters (or what its node keeps)."""
+        return self.name
 
     def __repr__(self) -> str:
         return f"<op {self.name}{self.__signature__}>"

@@ -49,7 +49,8 @@ class Node:
     @property
     def title(self) -> str:
         """What the op does, as users call it, e.g. avg_pool; the op's own name where that is all that is left."""
-        return self.plan.op.title(self.saved if type(self.saved) is tuple else ())
+        op = self.plan.op  # an Op, or what stands for one: a Function's class, the output of several
+        return op.title(self.saved if type(self.saved) is tuple else ()) if hasattr(op, "title") else op.name
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
