@@ -72,6 +72,8 @@ def _from_python(data: Any, dtype: Any) -> Any:
         raise TypeError("tensor(): the data must be numbers, in sequences of equal lengths")
     from_numpy_dtype(array.dtype)
     if dtype is not None:
+        if array.dtype.kind == "c" and dtype.kind not in "cb":
+            raise TypeError(f"tensor(): must be real number, not complex, for dtype {dtype}")
         return _cast(array, dtype)
     if not array.size:
         return array.astype(default_dtype()) if array.dtype == np.float64 else array
@@ -465,13 +467,21 @@ def linspace(backend: Any, start: Any, end: Any, steps: int, *, kind: Any) -> An
 
     The second half is counted from the end, so the row is symmetric; integer dtypes cut the fractions off.
     """
-    return _spaced(backend.xp, start, end, steps).astype(kind or default_dtype())
+    return _rounded(_spaced(backend.xp, start, end, steps), kind, "linspace")
 
 
 @factory
 def logspace(backend: Any, start: Any, end: Any, steps: int, base: float = 10.0, *, kind: Any) -> Any:
     """base**x for the x of `linspace(start, end, steps)`."""
-    return (base ** _spaced(backend.xp, start, end, steps)).astype(kind or default_dtype())
+    return _rounded(base ** _spaced(backend.xp, start, end, steps), kind, "logspace")
+
+
+def _rounded(numbers: Any, kind: Any, name: str) -> Any:
+    """`numbers` in the dtype `kind`, by default in the default one, or the complex one with such parts."""
+    own = complex_of(default_dtype()) if numbers.dtype.kind == "c" else default_dtype()
+    if own.kind == "c" and kind is not None and kind.kind != "c":
+        raise OpError(f"{name}(): inferred dtype {own} can't be safely cast to passed dtype {kind}")
+    return numbers.astype(kind or own)
 
 
 def _spaced(xp: Any, start: Any, end: Any, steps: Any) -> Any:

@@ -232,14 +232,14 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
 
 @listed
 def householder_product(A: Tensor, tau: Tensor) -> Tensor:
-    """The first n columns of H₁ H₂ ... Hₖ, Hᵢ = 1 - τᵢ vᵢ vᵢᵀ; vᵢ: column i of A (m, n) below its diagonal, 1 on it."""
+    """The first n columns of H₁ H₂ ... Hₖ, Hᵢ = 1 - τᵢ vᵢ vᵢᴴ; vᵢ: column i of A (m, n) below its diagonal, 1 on it."""
     m, n = A.shape[-2:]
     eye = wrap(backends.of(A.array).xp.eye(m, n, dtype=A.array.dtype), None)
     v = A.tril(-1) + eye
     found = eye.expand((*A.shape[:-2], m, n))
     for i in reversed(range(tau.shape[-1])):
         column = v[..., i : i + 1]
-        found = found - tau[..., i, None, None] * column * linalg.matmul(column.mT, found)
+        found = found - tau[..., i, None, None] * column * linalg.matmul(column.mH, found)
     return found
 
 

@@ -64,20 +64,23 @@ __all__ = [
 
 @numpy_names
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
-    """The vector product along `dim`, which has size 3; other dimensions broadcast."""
+    """The vector product along `dim`, which has size 3: (a₂b₃ - a₃b₂, a₃b₁ - a₁b₃, a₁b₂ - a₂b₁).
+
+    Other dimensions broadcast: (..., 3), (..., 3) → (..., 3).
+    """
     return _cross_function(input, other, dim)
 
 
 @numpy_names
 @listed
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
-    """Σ x·y along `dim`; other dimensions broadcast."""
-    return OPS["sum"](OPS["mul"](x, y), dim=dim)
+    """Σ conj(x)·y along `dim`; other dimensions broadcast: (..., n), (..., n) → (...)."""
+    return OPS["sum"](OPS["mul"](x.conj(), y), dim=dim)
 
 
 @numpy_names
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """The diagonals of matrices, as the last dimension: a view.
+    """The diagonals of matrices, as the last dimension, d[..., i] = A[..., i, i + offset]: a view, (..., min(m, n)).
 
     offset: 1 is the diagonal above, -1 the one below; dim1, dim2: the matrices' dimensions.
     """
@@ -109,7 +112,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
     """X with A X = B (or X A = B, unless `left`), A triangular; the other triangle is not read.
 
-    upper: which triangle. unitriangular: the diagonal is taken for ones.
+    A (..., n, n), B and X (..., n, k), or (..., k, n) unless `left`. upper: which triangle. unitriangular: the diagonal
+    is taken for ones.
     """
     if left:
         return _d.solve_triangular(A, B, upper, unitriangular)
@@ -136,16 +140,16 @@ method(triangular_solve)
 @api
 @listed
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
-    """X with A X = B, given the Cholesky factor of A: L with L Lᵀ = A, or its transpose if `upper`."""
-    lower = L.mT if upper else L
+    """X with A X = B, given the Cholesky factor of A: L with L Lᴴ = A, or its adjoint if `upper`."""
+    lower = L.mH if upper else L
     half = solve_triangular(lower, B, upper=False)
-    return solve_triangular(lower.mT, half, upper=True)
+    return solve_triangular(lower.mH, half, upper=True)
 
 
 @api
 @listed
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
-    """The inverse of A, given its Cholesky factor: L with L Lᵀ = A, or its transpose if `upper`."""
+    """The inverse of A, given its Cholesky factor: L with L Lᴴ = A, or its adjoint if `upper`."""
     return cholesky_solve(eye_like(L), L, upper)
 
 
@@ -153,9 +157,10 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """X that makes ‖A X - B‖ least (of those, the smallest X): (solution, residuals, rank, singular_values).
 
-    Computed by the pseudo-inverse, whatever the `driver`. residuals: the squared sums of A X - B for each column, where
-    A has more rows than columns and full rank; otherwise empty. singular_values: given for the drivers gelsd and gelss.
-    rcond: PyTorch's; values up to it times the largest count as zero.
+    A (..., m, n), B (..., m, k) or vectors (..., m), X (..., n, k) or (..., n). Computed by the pseudo-inverse,
+    whatever the `driver`. residuals: the squared sums of A X - B for each column, where A has more rows than columns
+    and full rank; otherwise empty. singular_values: given for the drivers gelsd and gelss. rcond: PyTorch's; values up
+    to it times the largest count as zero.
     """
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise OpError(f"linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss), got {driver}")
@@ -187,7 +192,7 @@ def pinv(
 ) -> Tensor:
     """The Moore-Penrose inverse; singular values up to max(atol, rtol·largest) count as zero. rtol: eps·max(m, n).
 
-    hermitian: A is symmetric. rcond: the older rtol.
+    (..., m, n) → (..., n, m). hermitian: A is symmetric. rcond: the older rtol.
     """
     return _d.pinv(A, rtol=rcond if rtol is None else rtol, atol=0.0 if atol is None else atol)
 
@@ -199,7 +204,7 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
 
 
 def matrix_power(A: Tensor, n: int) -> Tensor:
-    """A multiplied by itself n times, by repeated squaring; for n < 0 the inverse is."""
+    """Aⁿ of square matrices (..., m, m), by repeated squaring; for n < 0 of the inverse. The shape of A."""
     _at_least("matrix_power", A, square=True)
     base, n = (inv(A), -n) if n < 0 else (A, n)
     if n == 0:
@@ -222,7 +227,10 @@ method(matrix_power)
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
-    """L with L Lᵀ = A, lower triangular (or Lᵀ, if `upper`). LinAlgError unless A is positive definite."""
+    """L with L Lᵀ = A, lower triangular (or Lᵀ, if `upper`): (..., n, n) → (..., n, n).
+
+    LinAlgError unless A is positive definite.
+    """
     return _d.cholesky(A, upper=upper)
 
 
@@ -233,7 +241,10 @@ def _cholesky(input: Tensor, upper: bool = False) -> Tensor:
 
 
 def qr(A: Tensor, mode: str = "reduced") -> Any:
-    """A = Q R, Q with orthonormal columns, R upper triangular. mode: "reduced", "complete", or "r" (Q is empty)."""
+    """A = Q R, Q with orthonormal columns, R upper triangular. mode: "reduced", "complete", or "r" (Q is empty).
+
+    (..., m, n) → Q (..., m, k), R (..., k, n), k being min(m, n), or m if "complete".
+    """
     if mode not in ("reduced", "complete", "r"):
         raise OpError(
             f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
@@ -249,8 +260,9 @@ def _qr(input: Tensor, some: bool = True) -> Any:
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
-    """Eigenvalues, rising, and orthonormal eigenvectors (columns) of symmetric matrices. UPLO makes no difference.
+    """A = V diag(L) Vᵀ of symmetric matrices: eigenvalues, rising, and orthonormal eigenvectors (columns).
 
+    (..., n, n) → L (..., n), V (..., n, n). UPLO makes no difference: RuntimeError for a matrix that is not symmetric.
     A gradient for the vectors of equal eigenvalues raises LinAlgError: they are not determined.
     """
     _check_uplo(UPLO)
@@ -258,7 +270,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
-    """The eigenvalues, rising, of symmetric matrices. UPLO: which triangle is read."""
+    """The eigenvalues, rising, of symmetric matrices: (..., n, n) → (..., n). UPLO, RuntimeError: as of `eigh`."""
     _check_uplo(UPLO)
     return _d.eigh(A)[0]
 
@@ -292,7 +304,10 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
 
 
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
-    """The singular values of A, falling. driver: PyTorch's choice of an algorithm; here there is one."""
+    """The singular values of A, falling: (..., m, n) → (..., min(m, n)), the diagonal of `svd`'s A = U diag(S) Vh.
+
+    driver: PyTorch's choice of an algorithm; here there is one.
+    """
     return _d.svd(A, full_matrices=False)[1]
 
 
@@ -309,7 +324,7 @@ def _svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
 
 
 def slogdet(A: Tensor) -> Any:
-    """The sign of the determinant, and the logarithm of its absolute value."""
+    """(sign det A, log |det A|) of square matrices: (..., n, n) → two tensors (...); (0, -inf) for a singular one."""
     return return_types.linalg_slogdet(_d.slogdet(A))
 
 
@@ -330,7 +345,7 @@ def matrix_rank(
 ) -> Tensor:
     """How many singular values are above max(atol, rtol·largest); rtol: eps·max(m, n), or 0 where atol is given.
 
-    hermitian: A is symmetric. tol: the older atol.
+    (..., m, n) → (...), int64. hermitian: A is symmetric. tol: the older atol.
     """
     atol = tol if atol is None else atol
     s = svdvals(A.detach()).array
@@ -346,7 +361,10 @@ def matrix_rank(
 
 @numpy_names
 def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """(Σ |x|ᵖ)^(1/p) over `dim` (default: all), p = ord; ±inf: the largest or smallest |x|; 0: how many are not 0."""
+    """(Σ |x|ᵖ)^(1/p) over `dim` (default: all), p = ord; ±inf: the largest or smallest |x|; 0: how many are not 0.
+
+    The shape of x without `dim`, or with 1 in their places (keepdim).
+    """
     return _n.vector_norm(_as(x, dtype), ord=float(ord), dim=_some(dim), keepdim=keepdim)
 
 
@@ -365,7 +383,7 @@ def matrix_norm(
 ) -> Tensor:
     """A norm of matrices: "fro" √Σx², "nuc" Σσ, 2 and -2 largest and smallest σ, ±1 column sums, ±inf row sums.
 
-    ord: which of them.
+    ord: which of them. (..., m, n) → (...), the matrices being in the two dimensions `dim`.
     """
     A = _as(A, dtype)
     _at_least("matrix_norm", A)
@@ -387,7 +405,10 @@ def matrix_norm(
 
 @numpy_names
 def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """A vector norm (see `vector_norm`), or, with a text for `ord` or two dimensions and an `ord`, a matrix norm."""
+    """A vector norm (see `vector_norm`), or, with a text for `ord` or two dimensions and an `ord`, a matrix norm.
+
+    (Σ |x|²)^½ over all elements, or over `dim`, without an `ord`. Shapes as of `vector_norm` and `matrix_norm`.
+    """
     matrices = isinstance(ord, str) or (ord is not None and (len(A.shape) if dim is None else len(_tuple(dim))) == 2)
     if ord is not None and dim is None and len(A.shape) not in (1, 2):
         raise OpError(
@@ -415,7 +436,10 @@ def _norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False,
 
 @listed
 def cond(A: Tensor, p: Any = None) -> Tensor:
-    """‖A‖·‖A⁻¹‖ in the matrix norm p; by default the ratio of the largest and the smallest singular value."""
+    """‖A‖·‖A⁻¹‖ in the matrix norm p; by default the ratio of the largest and the smallest singular value.
+
+    (..., n, n) → (...); by default also (..., m, n).
+    """
     _at_least("cond", A)
     if p in (None, 2, -2):
         s: Any = svdvals(A)

@@ -9,7 +9,7 @@ from . import return_types, storage
 from .attributes import UntypedStorage
 from .autocast import listed
 from .dims import wrap_dim
-from .dtypes import is_floating
+from .dtypes import differentiable, is_floating
 from .errors import OpError
 from .op import OPS
 from .public import FUNCTIONS
@@ -55,33 +55,36 @@ def _has_parts(input: Tensor) -> bool:
 
 
 def complex(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """real + i·imag of two real tensors, float32 or float64: complex64 or complex128."""
+    """real + i·imag, elementwise, of two real tensors, float32 or float64: complex64 or complex128.
+
+    The two broadcast. RuntimeError for complex tensors and for those of 16 bits.
+    """
     found = OPS["complex"](real, imag)
     return found if out is None else storage.deliver(found, out, "complex")
 
 
 def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """abs·cos(angle) + i·abs·sin(angle) of two real tensors."""
+    """abs·cos(angle) + i·abs·sin(angle), elementwise, of two real tensors: angle in radians; see `complex`."""
     return complex(abs * angle.cos(), abs * angle.sin(), out=out)
 
 
 def view_as_real(input: Tensor) -> Tensor:
-    """A complex tensor with a last dimension of two, for the real and the imaginary parts: a view."""
+    """A complex tensor with a last dimension of two, for the real and the imaginary parts: (*) → (*, 2), a view."""
     return OPS["view_as_real"](input)
 
 
 def view_as_complex(input: Tensor) -> Tensor:
-    """A real tensor whose last dimension of two holds real and imaginary parts, as complex numbers: a view."""
+    """x[..., 0] + i·x[..., 1] of a real tensor: (*, 2) → (*), float32 as complex64, float64 as complex128, a view."""
     return OPS["view_as_complex"](input)
 
 
 def real(input: Tensor) -> Tensor:
-    """The real parts, as a view; a real tensor itself."""
+    """x of x + iy, elementwise, as a view; a real tensor itself."""
     return OPS["real_part"](input) if _has_parts(input) else input
 
 
 def imag(input: Tensor) -> Tensor:
-    """The imaginary parts, as a view. RuntimeError for real tensors."""
+    """y of x + iy, elementwise, as a view. RuntimeError for real tensors."""
     if not _has_parts(input):
         raise OpError("imag is not implemented for tensors with non-complex dtypes.")
     return OPS["imaginary_part"](input)
@@ -96,7 +99,7 @@ conj_physical = conj
 
 
 def resolve_conj(input: Tensor) -> Tensor:
-    """The tensor itself: conjugates and signs are computed at once."""
+    """The tensor itself, of any shape: conjugates and signs are computed at once."""
     return input
 
 
@@ -104,7 +107,7 @@ resolve_neg = resolve_conj
 
 
 def isreal(input: Tensor) -> Tensor:
-    """Where the imaginary part is 0."""
+    """Whether y = 0 in x + iy, elementwise: bools; True for real numbers."""
     return imag(input) == 0 if _has_parts(input) else FUNCTIONS["ones_like"](input, dtype="bool")
 
 
@@ -151,7 +154,7 @@ def _slope(x: Tensor, d: int, h: Any, edge_order: int) -> Tensor:
     n = x.shape[d]
     if n <= edge_order:
         raise OpError(f"gradient(): expected each dimension size to be at least {edge_order + 1}, got {n}")
-    x = x if is_floating(x.array.dtype) else x.float()
+    x = x if differentiable(x.array.dtype) else x.float()
     even = not (isinstance(h, Tensor) and h.shape)
     gaps = x.new_ones((n - 1,)) * h if even else (h[1:] - h[:-1]).to(x.dtype)  # the distances of neighbours
     rises = x.narrow(d, 1, n - 1) - x.narrow(d, 0, n - 1)

@@ -246,6 +246,124 @@ def test_real_programs_are_not_slowed():
     assert cr.equal((x * 2).tanh().sum(), before)
 
 
+# -- functions made of ops --------------------------------------------------------------------------------------------
+
+
+def gradient_fits(function, *arrays):
+    """`function` of complex arrays has the gradients that differences of it have."""
+    weights = cr.tensor(numbers(60, seed=7))
+
+    def loss(*tensors):
+        out = function(*tensors).reshape(-1)
+        return ((out * weights[: len(out)]).real).sum()
+
+    tensors = [cr.tensor(a, requires_grad=True) for a in arrays]
+    assert cr.autograd.gradcheck(loss, tensors)
+
+
+def test_covariance_conjugates():
+    z = numbers(3, 5)
+    np.testing.assert_allclose(cr.cov(cr.tensor(z)).numpy(), np.cov(z))
+    np.testing.assert_allclose(cr.corrcoef(cr.tensor(z)).numpy(), np.corrcoef(z))
+    counts, weights = np.array([1, 2, 1, 3, 1]), np.array([0.1, 0.2, 0.3, 0.2, 0.2])
+    found = cr.cov(cr.tensor(z), fweights=cr.tensor(counts), aweights=cr.tensor(weights))
+    np.testing.assert_allclose(found.numpy(), np.cov(z, fweights=counts, aweights=weights))
+    gradient_fits(cr.cov, z)
+
+
+def test_slopes_of_complex_numbers():
+    z = numbers(4, 3)
+    for found, expected in zip(cr.gradient(cr.tensor(z), spacing=0.5), np.gradient(z, 0.5), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_cholesky_factors_of_hermitian_matrices(upper):
+    factor, b = np.tril(numbers(3, 3)) + 2 * np.eye(3), numbers(3, 2, seed=1)
+    whole = factor @ factor.conj().T
+    given = cr.tensor(factor.conj().T if upper else factor)
+    np.testing.assert_allclose(cr.cholesky_solve(cr.tensor(b), given, upper).numpy(), np.linalg.solve(whole, b))
+    np.testing.assert_allclose(cr.cholesky_inverse(given, upper).numpy(), np.linalg.inv(whole))
+
+
+def test_dot_products_conjugate_the_first():
+    x, y = numbers(2, 3), numbers(2, 3, seed=1)
+    np.testing.assert_allclose(cr.linalg.vecdot(cr.tensor(x), cr.tensor(y)).numpy(), (x.conj() * y).sum(-1))
+    gradient_fits(cr.linalg.vecdot, x, y)
+
+
+def test_reflections_are_unitary():
+    """H = 1 - τ v vᴴ with τ = 2 / vᴴv is a reflection."""
+    v = np.vstack([np.ones((1, 1)), numbers(3, 1)])
+    tau = 2 / (v.conj() * v).sum(0)
+    square = np.hstack([v, np.zeros((4, 3))])
+    h = cr.linalg.householder_product(cr.tensor(square), cr.tensor(tau)).numpy()
+    np.testing.assert_allclose(h, np.eye(4) - tau * v @ v.conj().T)
+    np.testing.assert_allclose(h @ h.conj().T, np.eye(4), atol=1e-12)
+
+
+def test_float_power():
+    z, x = numbers(4), np.array([0.5, -1.0, 2.0, 3.0])
+    np.testing.assert_allclose(cr.float_power(cr.tensor(z), 2).numpy(), z**2)
+    np.testing.assert_allclose(cr.float_power(cr.tensor(z), cr.tensor(x)).numpy(), z**x)
+    found = cr.float_power(cr.tensor([0.5, 2.0]), 1j)
+    assert found.dtype == cr.complex128
+    np.testing.assert_allclose(found.numpy(), np.array([0.5, 2.0]) ** 1j)
+
+
+def test_rows_of_complex_numbers():
+    found = cr.linspace(0, 1 + 1j, 4)
+    assert found.dtype == cr.complex64
+    np.testing.assert_allclose(found.numpy(), np.linspace(0, 1 + 1j, 4), rtol=1e-6)
+    np.testing.assert_allclose(cr.logspace(0, 1j, 4).numpy(), np.logspace(0, 1j, 4), rtol=1e-6)
+    with pytest.raises(RuntimeError, match="safely cast"):
+        cr.linspace(0, 1j, 4, dtype=cr.float32)
+
+
+@pytest.mark.parametrize("name", ["asin", "acos", "asinh", "acosh", "atanh", "sqrt", "log"])
+def test_slopes_at_branch_cuts(name):
+    """On a cut the gradient is that of the side on which the value lies: the sign of the zero says which."""
+    points = [complex(a, b) for a in (-2.0, 2.0) for b in (0.0, -0.0)] + [
+        complex(a, b) for a in (0.0, -0.0) for b in (-2.0, 2.0)
+    ]
+    inward = [
+        complex(0, np.copysign(1e-6, p.imag)) if p.real else complex(np.copysign(1e-6, p.real), 0) for p in points
+    ]
+    z = cr.tensor(points, dtype=cr.complex128, requires_grad=True)
+    getattr(cr, name)(z).real.sum().backward()
+    near = cr.tensor(np.array(points) + np.array(inward), requires_grad=True)
+    getattr(cr, name)(near).real.sum().backward()
+    np.testing.assert_allclose(z.grad.numpy(), near.grad.numpy(), atol=1e-5)
+
+
+def test_no_imaginary_part_is_lost_unsaid():
+    x, z, at, mask = cr.ones(3), cr.tensor([1j, 2j]), cr.tensor([0, 1]), cr.tensor([True, False, True])
+    for call in (
+        lambda: x.masked_fill(mask, 1j),
+        lambda: x.masked_fill(mask, z[0]),
+        lambda: x.index_add(0, at, z),
+        lambda: x.index_copy(0, at, z),
+        lambda: x.scatter_add(0, at, z),
+        lambda: x.scatter(0, at, z),
+        lambda: x.index_fill(0, at, z[0]),
+    ):
+        with pytest.raises(RuntimeError):
+            call()
+    for kind in (cr.float32, cr.int64):
+        with pytest.raises(TypeError, match="not complex"):
+            cr.tensor([1j], dtype=kind)
+    with pytest.raises(TypeError, match="not complex"):
+        cr.scalar_tensor(1j)
+
+
+def test_numbers_of_numpy():
+    z, mask = cr.tensor([1j, 2.0]), cr.tensor([True, False])
+    assert cr.where(mask, z, np.complex64(3j)).tolist() == [1j, 3j]
+    assert cr.where(mask, np.float64(2), z).tolist() == [2, 2]
+    assert z.masked_fill(mask, np.complex64(3j)).tolist() == [3j, 2]
+    assert cr.ones(2).masked_fill(mask, np.float64(3)).tolist() == [3, 1]
+
+
 # -- Fourier transforms -----------------------------------------------------------------------------------------------
 
 NAMES = [f"{i}{kind}fft{n}" for kind in ("", "r", "h") for i in ("", "i") for n in ("", "2", "n")]

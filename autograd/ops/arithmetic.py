@@ -670,10 +670,11 @@ def rsub(input, other, *, alpha=1):
 
 @api(inplace=True)
 def float_power(input, exponent):
-    """input ** exponent, computed and returned in float64."""
-    cast = OPS["cast"]
-    input, exponent = (cast(x, dtype="float64") if isinstance(x, Tensor) else float(x) for x in (input, exponent))
-    return pow(input, exponent)
+    """input ** exponent, computed and returned in float64, or in complex128 where one of them is complex."""
+    pair = input, exponent
+    whole = any(is_complex(getattr(x, "array", x)) for x in pair)
+    kind, number = ("complex128", complex) if whole else ("float64", float)
+    return pow(*[OPS["cast"](x, dtype=kind) if isinstance(x, Tensor) else number(x) for x in pair])
 
 
 @api

@@ -219,6 +219,11 @@ def _(F, g, out):
     return g * (out * out + 1)
 
 
+def _one_minus_square(x):
+    """1 - x²; of a complex number with the sign of its imaginary zero, which says on what side of a cut it is."""
+    return -(x * x - 1) if is_complex(getattr(x, "array", x)) else 1 - x * x
+
+
 @op(types="float")
 def asin(xp, input):
     """Arc sine, elementwise, in [-π/2, π/2]."""
@@ -227,7 +232,7 @@ def asin(xp, input):
 
 @asin.grad("input")
 def _(F, g, input):
-    return g / F.sqrt(1 - input * input)
+    return g / F.sqrt(_one_minus_square(input))
 
 
 @op(types="float")
@@ -238,7 +243,7 @@ def acos(xp, input):
 
 @acos.grad("input")
 def _(F, g, input):
-    return -g / F.sqrt(1 - input * input)
+    return -g / F.sqrt(_one_minus_square(input))
 
 
 @op(types="float")
@@ -293,7 +298,7 @@ def asinh(xp, input):
 
 @asinh.grad("input")
 def _(F, g, input):
-    return g / F.sqrt(input * input + 1)
+    return g / F.sqrt(input * input - -1)  # not + 1, which would lose the sign of an imaginary zero: the side of a cut
 
 
 @op(types="float")
@@ -305,7 +310,7 @@ def acosh(xp, input):
 @acosh.grad("input")
 def _(F, g, input):
     if is_complex(getattr(input, "array", input)):
-        return g / (F.sqrt(input - 1) * F.sqrt(input + 1))  # the other form is on another branch
+        return g / (F.sqrt(input - 1) * F.sqrt(input - -1))  # the other form is on another branch
     return g / F.sqrt(input * input - 1)
 
 

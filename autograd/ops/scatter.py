@@ -9,6 +9,7 @@ from __future__ import annotations
 from ... import backends
 from ...backends import np
 from ..autocast import listed
+from ..complexes import is_complex
 from ..composite import composite
 from ..dims import numpy_names, wrap_dim
 from ..dtypes import common_dtype, default_dtype
@@ -53,6 +54,7 @@ def _check(name, input, dim, index, src=None):
             f"Index tensor must have the same number of dimensions as input tensor: {name}() got {list(index.shape)} "
             f"for {list(input.shape)}"
         )
+    _refuse_complex(name, input, src)
     bounds = [(n, m) for i, (n, m) in enumerate(zip(index.shape, input.shape)) if i != d]
     if src is not None and hasattr(src, "shape"):
         bounds += list(zip(index.shape, src.shape))
@@ -63,6 +65,13 @@ def _check(name, input, dim, index, src=None):
             f"{list(input.shape)}{beside}; index must not be larger anywhere else"
         )
     return d
+
+
+def _refuse_complex(name, target, src):
+    """A complex source does not go into a real target, which would lose the imaginary parts."""
+    if is_complex(getattr(src, "array", src)) and not is_complex(getattr(target, "array", target)):
+        kinds = [getattr(x, "dtype", type(x).__name__) for x in (target, src)]
+        raise OpError(f"{name}(): Expected self.dtype to be equal to src.dtype, got {kinds[0]} and {kinds[1]}")
 
 
 def _trim(src, index):
@@ -291,6 +300,7 @@ def index_fill(input, dim, index, value):
             raise OpError(
                 f"index_fill_ only supports a 0-dimensional value tensor, but got {len(value.shape)} dimension(s)"
             )
+        _refuse_complex("index_fill", input, value)
         value = OPS["cast"](value, dtype=input.array.dtype)
     return _put_slices(input, _at(input, dim, index, "index_fill()"), value, False)
 
@@ -309,6 +319,7 @@ def _put_slices(input, where, source, accumulate):
 
 
 def _slices_fit(input, where, source, name):
+    _refuse_complex(name.removesuffix("()"), input, source)
     want = list(input.shape)
     if want:
         want[len(where) - 1] = where[-1].size
@@ -366,7 +377,7 @@ def _where_function(condition, input=None, other=None):
     if condition.dtype not in (np.dtype(bool), np.dtype("uint8")):
         raise OpError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
     condition = OPS["cast"](condition, dtype=np.dtype(bool)) if condition.dtype == np.dtype("uint8") else condition
-    pair = [input, other]
+    pair = [x.item() if isinstance(x, np.generic) else x for x in (input, other)]
     arrays = [getattr(x, "array", x) for x in pair]
     kinds = [x.dtype if hasattr(x, "dtype") else None for x in arrays]
     if None in kinds or kinds[0] != kinds[1]:
@@ -394,6 +405,10 @@ def masked_fill(F, input, mask, value):
         raise OpError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
     if str(mask.dtype).endswith("uint8"):
         mask = F.cast(mask, dtype=np.dtype(bool))
+    if isinstance(value, np.generic):
+        value = value.item()
+    if is_complex(getattr(value, "array", value)) and "complex" not in str(input.dtype):
+        raise OpError(f"masked_fill_: value cannot be converted to type {input.dtype} without overflow: {value}")
     if hasattr(value, "dtype"):
         if value.shape:
             raise OpError(

@@ -15,26 +15,28 @@ __all__ = ["corrcoef", "cov", "dist"]
 def cov(input, *, correction=1, fweights=None, aweights=None):
     """Covariance of the variables in the rows of `input`, observations in the columns: a matrix, 0-d for one variable.
 
-    Σ w (x - x̄)(y - ȳ) / N with N = number of observations - correction. `fweights` says how often each was observed
+    Σ w (x - x̄)(y - ȳ) / N with N = number of observations - correction; of complex numbers the second factor is
+    conjugated. `fweights` says how often each was observed
     (integers), `aweights` how much it counts; then x̄ and N are weighted: N = Σw - correction · Σ(w·aweights) / Σw.
     """
     if len(input.shape) > 2:
         raise OpError(f"cov(): expected input to have two or fewer dimensions but got {len(input.shape)} dimensions")
     x = input.reshape(1, -1) if len(input.shape) < 2 else input
-    if not x.dtype.is_floating_point:
+    if not (x.dtype.is_floating_point or x.dtype.is_complex):
         x = x.to(get_default_dtype())
     count, weight = x.shape[1], None
+    kind = x.real.dtype if x.dtype.is_complex else x.dtype
     for name, w in (("fweights", fweights), ("aweights", aweights)):
         if w is None:
             continue
         if tuple(w.shape) != (count,):
             raise OpError(f"cov(): expected {name} to have one element per observation, [{count}], got {list(w.shape)}")
         if w.dtype.is_floating_point == (name == "fweights"):
-            kind = "integers" if name == "fweights" else "floating-point numbers"
-            raise OpError(f"cov(): expected {name} to be {kind}, got {w.dtype}")
+            wanted = "integers" if name == "fweights" else "floating-point numbers"
+            raise OpError(f"cov(): expected {name} to be {wanted}, got {w.dtype}")
         if count and bool((w < 0).any()):
             raise OpError(f"cov(): {name} cannot be negative")
-        weight = w.to(x.dtype) if weight is None else weight * w
+        weight = w.to(kind) if weight is None else weight * w
     if weight is None:
         centred = weighted = x - x.mean(dim=1, keepdim=True)
         total = count - correction
@@ -47,7 +49,7 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     if count == 0 or total <= 0:
         warn("cov(): degrees of freedom is <= 0")
         total = 0
-    product = GRAPH.matmul(weighted, centred.mT)
+    product = GRAPH.matmul(weighted, centred.mH)
     return (product / (x.new_zeros(()) + total)).squeeze()
 
 
@@ -62,7 +64,10 @@ def corrcoef(input):
     if not c.shape:
         return c / c
     deviation = c.diagonal().sqrt()
-    return (c / deviation[:, None] / deviation).clip(-1, 1)
+    found = c / deviation[:, None] / deviation
+    if found.dtype.is_complex:
+        return GRAPH.complex(found.real.clip(-1, 1), found.imag.clip(-1, 1))
+    return found.clip(-1, 1)
 
 
 @api
