@@ -74,9 +74,17 @@ def training_losses(history: History) -> list[str]:
 
 
 def verdicts(history: History) -> list[Verdict]:
-    """What the history shows, the worst first.
+    """What the history shows, the worst first; an empty list where there is nothing to say.
 
-    Of several losses (those of a GAN, of an actor and a critic) it says only whether they are finite: none need fall.
+    bad: a loss that became NaN or infinite, rose, jumped or hardly moved (by 2 %), beyond what noise explains; outputs
+    and gradients that are not finite; layers whose ‖update‖ / ‖weight‖ is below 1e-4 and 30 times less than another's;
+    updates above a tenth of the weights; half of a rectifier's units dead. note: updates 3 times beyond the healthy
+    band, 1e-4 to 1e-2, 30 % of dead units, outputs 100 times wider or narrower in the last layer than in the first, a
+    validation loss that rises while the training loss falls, weights that never change. Of several losses (those of a
+    GAN, of an actor and a critic) it says only whether they are finite: none need fall.
+
+    Sources: CS231n, "Convolutional Neural Networks for Visual Recognition", Stanford, notes (updates, dead units); X.
+    Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010 (outputs).
     """
     dead = _dead(history)
     idle = _idle(history)
