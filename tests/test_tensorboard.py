@@ -195,7 +195,11 @@ def test_embedding(tmp_path):
 
 
 def test_folder_and_purge(tmp_path, monkeypatch):
+    from tensorboard.summary.writer import event_file_writer
+
     monkeypatch.chdir(tmp_path)
+    # files of one second are told apart, and put in order, by a number of theirs as text: 10 would come before 9
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(100))
     writer = SummaryWriter(comment="_try", filename_suffix=".end")
     writer.add_scalar("x", 1, 0)
     writer.flush()
