@@ -4,6 +4,7 @@ A docstring that names another (`Conv1d`, "as in Adam") takes what that one says
 Arguments that mean the same everywhere (surface.GENERAL) are explained at the head of the reference.
 """
 
+import enum
 import functools
 import inspect
 import re
@@ -22,16 +23,15 @@ from surface import GENERAL, load, names, surface
 
 KNOWN = {word for line in GENERAL for word in line.split(", ")}
 #: a shape such as (N, C, *), or words that stand for one
-SHAPE = re.compile(r"\((?:\*|\.\.\.|[A-Z]\w*|\w+ \* [A-Z])[,)]|[Aa]ny shape|[Ee]lementwise|[Ss]hape|scalar")
+SHAPE = re.compile(r"\((?:\*|\.\.\.|[A-Z]\w*|\w+ \* [A-Z])[,)]|[Ee]lementwise|each element|[Ss]hape|scalar")
 FORMULA = re.compile(r"[=√Σ∫·²³←≤≥∈→∂±|‖/]|\w\*\*\w| [-+*<>] |\w\(\w+\)")
 YEAR = re.compile(r"\b(18|19|20)\d\d\b")
 GREEK = {"alpha": "α", "beta": "β", "betas": "β", "gamma": "γ", "lambd": "λ", "rho": "ρ", "delta": "δ", "sigma": "σ"}
-#: modules of which every argument of every name is explained
-ARGUMENTS = (
-    *("", "autograd", "autograd.forward_ad", "autograd.functional", "autograd.graph", "func", "linalg", "special"),
-    *("nn", "nn.functional", "nn.grad", "nn.init", "nn.utils", "nn.utils.parametrizations", "nn.utils.parametrize"),
-    *("nn.utils.prune", "nn.utils.rnn", "optim", "optim.lr_scheduler", "distributions", "explain", "models"),
-)
+#: modules whose functions say what tensors they take and give; and names of the package itself that do
+SHAPED = ("nn.functional", "fft", "linalg", "special", "explain", "")
+COMPLEX = "angle|complex|conj|imag|isreal|istft|polar|real|sgn|stft|view_as_(real|complex)"
+#: modules that explain at their head what the options of all their functions mean
+HEADS = {"explain.plots"}
 #: layers that are not one formula on one input
 CONTAINERS = {"Container", "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"}
 
@@ -57,7 +57,7 @@ def said(path, name, depth=3):
 
 
 def things(path):
-    """(name, value) of what is at home in a module and can have a docstring."""
+    """(name, value) of what is at home in a module and can have a docstring of its own."""
     for thing in surface()[path]:
         value = thing.value
         kind = inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, Op)
@@ -65,7 +65,19 @@ def things(path):
             yield thing.name, value
 
 
+#: every public module in which something is at home
+MODULES = [path for path in surface() if any(things(path))]
+
+
+def test_all_modules_are_looked_at():
+    assert len(MODULES) > 90
+    assert {"fft", "distributed", "hub", "jit", "library", "explain.plots", "testing", "utils.recorder"} <= set(MODULES)
+
+
 def arguments(value):
+    """What a docstring has to explain: of functions the options, of classes all; of an enum's call nothing."""
+    if inspect.isclass(value) and issubclass(value, enum.Enum):
+        return []
     try:
         found = inspect.signature(value).parameters
     except (TypeError, ValueError):
@@ -75,19 +87,21 @@ def arguments(value):
     return [name for name in options if name not in KNOWN and name[0] != "_"]
 
 
-@pytest.mark.parametrize("path", ARGUMENTS)
+@pytest.mark.parametrize("path", MODULES)
 def test_a_formula_or_words(path):
     """At least four words, or a formula."""
-    assert list(things(path))
     texts = {name: said(path, name) for name, _ in things(path)}
     assert [
         name for name, text in texts.items() if len(re.findall(r"\w+", text)) < 4 and not FORMULA.search(text)
     ] == []
 
 
-def test_functions_of_layers_name_shapes():
-    shapeless = [name for name, _ in things("nn.functional") if not SHAPE.search(said("nn.functional", name))]
-    assert shapeless == []
+@pytest.mark.parametrize("path", SHAPED)
+def test_functions_name_shapes(path):
+    found = [(name, value) for name, value in things(path) if path or re.fullmatch(COMPLEX, name)]
+    functions = [name for name, value in found if not inspect.isclass(value) and name != "looking"]
+    assert len(functions) > 10
+    assert [name for name in functions if not SHAPE.search(said(path, name))] == []
 
 
 def test_layers_name_shapes():
@@ -96,12 +110,13 @@ def test_layers_name_shapes():
     assert [name for name, _ in layers if name not in CONTAINERS and not SHAPE.search(said("nn", name))] == []
 
 
-@pytest.mark.parametrize("path", ARGUMENTS)
+@pytest.mark.parametrize("path", MODULES)
 def test_arguments_are_explained(path):
-    """Arguments that are not in GENERAL occur in the docstring, or in one that it names: of functions the options."""
+    """Arguments that are not in GENERAL occur in the docstring, or in one that it names."""
     missing = {}
+    head = own(load(path)) if path in HEADS else ""
     for name, value in things(path):
-        text = said(path, name)
+        text = said(path, name) + head
         absent = [a for a in arguments(value) if not re.search(rf"\b{a}\b", text) and GREEK.get(a, "\0") not in text]
         if absent:
             missing[name] = absent
