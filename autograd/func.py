@@ -140,24 +140,52 @@ def _at(
     return wrapper
 
 
+def _real(name: str, trees: Any, side: str) -> None:
+    """RuntimeError for complex tensors: half of their derivatives would be missing in a Jacobian."""
+    found: list[Tensor] = []
+    _map(found.append, trees)
+    if any(x.is_complex() for x in found):
+        raise OpError(f"{name}: Expected all {side} to be real but received complex tensor; take .real and .imag")
+
+
+def _of_reals(name: str, func: Callable[..., Any], xs: Any) -> Callable[..., Any]:
+    _real(name, xs, "inputs")
+
+    @functools.wraps(func)
+    def checked(*args: Any) -> Any:
+        out = func(*args)
+        _real(name, out, "outputs")
+        return out
+
+    return checked
+
+
 def jacrev(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
     """The function that returns the Jacobian, one backward pass per element of the output.
 
     argnums: the argument, or several.
     """
-    return _at(func, argnums, lambda f, xs: functional.jacobian(f, xs, create_graph=_records((xs,))))
+    return _at(
+        func, argnums, lambda f, xs: functional.jacobian(_of_reals("jacrev", f, xs), xs, create_graph=_records((xs,)))
+    )
 
 
 def jacfwd(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
     """The function that returns the Jacobian, one pass per element of the input. argnums: the argument, or several."""
     return _at(
-        func, argnums, lambda f, xs: functional.jacobian(f, xs, create_graph=_records((xs,)), strategy="forward-mode")
+        func,
+        argnums,
+        lambda f, xs: functional.jacobian(
+            _of_reals("jacfwd", f, xs), xs, create_graph=_records((xs,)), strategy="forward-mode"
+        ),
     )
 
 
 def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
     """The function that returns the Hessian of a scalar function. argnums: the argument, or several."""
-    return _at(func, argnums, lambda f, xs: functional.hessian(f, xs, create_graph=_records((xs,))))
+    return _at(
+        func, argnums, lambda f, xs: functional.hessian(_of_reals("hessian", f, xs), xs, create_graph=_records((xs,)))
+    )
 
 
 def _slices(tree: Any, dims: Any, found: list[tuple[Any, int]]) -> Any:

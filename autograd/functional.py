@@ -146,6 +146,8 @@ def jacobian(
     with enable_grad():
         one_in, xs = _inputs(inputs, create_graph)
         one_out, ys = _outputs(func(*xs), "jacobian")
+        if any(y.is_complex() for y in ys):
+            raise OpError("jacobian: the outputs must be real, got complex ones; take .real and .imag")
         if strategy == "forward-mode":
             rows = _jacobian_columns(func, xs, ys, create_graph)
         else:

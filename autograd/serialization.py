@@ -304,8 +304,9 @@ class _Memory:
 
 
 def _rebuild_tensor(
-    memory: Any, offset: int, shape: Any, steps: Any, requires_grad: bool = False, *rest: Any
+    memory: Any, offset: int, shape: Any, steps: Any, requires_grad: bool = False, hooks: Any = None, more: Any = None
 ) -> Tensor:
+    """The tensor on its memory. more: {"conj": True}, {"neg": True} where PyTorch has put off to compute them."""
     array, size = memory.array, memory.array.itemsize
     strides = tuple([s * size for s in steps])
     if any(s < 0 for s in strides) or offset < 0:
@@ -317,7 +318,9 @@ def _rebuild_tensor(
     if memory.taken:  # by another tensor, which must see what is written into this one
         storage.share(array)
     memory.taken = True
-    t = wrap(move(view, memory.place), None)
+    given = more or {}
+    view = view.conj() if given.get("conj") else view
+    t = wrap(move(-view if given.get("neg") else view, memory.place), None)
     t.requires_grad = requires_grad
     return t
 
@@ -338,6 +341,8 @@ def _bytes(text: str, encoding: str) -> bytes:
 
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _bytes,
+    ("__builtin__", "complex"): complex,  # as protocol 2 calls it
+    ("builtins", "complex"): complex,
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "Counter"): collections.Counter,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,

@@ -332,6 +332,11 @@ def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:
         raise OpError(
             f"Mismatch in shape: grad_output has shape {list(seed.array.shape)} and output {list(array.shape)}"
         )
+    if (seed.array.dtype.kind == "c") != (array.dtype.kind == "c"):
+        raise OpError(
+            "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+            f"grad_output has a dtype of {seed.array.dtype} and output has a dtype of {array.dtype}"
+        )
     if create_graph:
         return seed
     return seed.array if seed.array.dtype == array.dtype else seed.array.astype(array.dtype)

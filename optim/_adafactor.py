@@ -79,6 +79,8 @@ class Adafactor(Optimizer):
 
     def _take(self, p: Tensor, group: dict[str, Any]) -> None:
         """The step of one parameter; part of a captured step, too."""
+        if p.is_complex():
+            raise RuntimeError("Adafactor does not support complex parameters")
         recorder, g = recording(), p.grad.array
         if recorder is None:
             self._step_one(p.array, g, self._started(p, group), group)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..autograd import FUNCTIONS, Tensor, enable_grad, no_grad
+from ..autograd.op import OPS
 from .optimizer import Optimizer, check, number
 
 __all__ = ["LBFGS"]
@@ -116,13 +117,18 @@ class LBFGS(Optimizer):
 
 
 def _flat_gradient(params: list[Tensor]) -> Tensor:
-    return _cat([(_zeros_like(p) if p.grad is None else p.grad.detach()).reshape(-1) for p in params])
+    return _cat([_parts(_zeros_like(p) if p.grad is None else p.grad.detach()).reshape(-1) for p in params])
+
+
+def _parts(x: Tensor) -> Tensor:
+    """Real and imaginary parts of complex numbers, as numbers of their own: a view."""
+    return OPS["view_as_real"](x) if x.is_complex() else x
 
 
 def _move(params: list[Tensor], t: float, d: Tensor) -> None:
     """p ← p + t d, for d flat over all parameters."""
     end = 0
-    for p in params:
+    for p in map(_parts, params):
         start, end = end, end + p.numel()
         p.add_(d[start:end].reshape(p.shape), alpha=t)
 

@@ -286,7 +286,10 @@ def _run(optimizer: Optimizer, p: Any, g: Any, values: tuple[Any, ...], numbers:
 def _update(optimizer: Optimizer, p: Any, g: Any, *values: Any, **numbers: Any) -> None:
     """The backend's step, or the formula."""
     F = raw(p)
-    if p.dtype.kind == "c" and optimizer.elementwise:  # both parts are numbers of their own, as in PyTorch
+    if p.dtype.kind == "c":
+        if not optimizer.elementwise:
+            raise RuntimeError(f"{type(optimizer).__name__} does not support complex parameters")
+        # both parts are numbers of their own, as in PyTorch
         parts = [F.backend.xp.ascontiguousarray(x).reshape(-1).view(real_of(x.dtype)) for x in (p, g, *values)]
         p, g, values = parts[0], parts[1], tuple(parts[2:])
     step = F.backend.steps.get(optimizer.kernel)

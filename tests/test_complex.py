@@ -222,6 +222,79 @@ def test_optimizers_take_parts_for_numbers(make):
     np.testing.assert_allclose(z.detach().numpy(), pair[0].detach().numpy() + 1j * pair[1].detach().numpy())
 
 
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_lbfgs_takes_parts_for_numbers(search):
+    start = numbers(3, 4)
+    z = nn.Parameter(cr.tensor(start))
+    pair = nn.Parameter(cr.tensor(np.stack([start.real, start.imag], -1)))
+    for p, loss in ((z, lambda: (z * z + 2j * z).abs().sum()), (pair, lambda: _length_of_pairs(pair))):
+        optimizer = cr.optim.LBFGS([p], lr=0.5, max_iter=5, line_search_fn=search)
+
+        def closure(optimizer=optimizer, loss=loss):
+            optimizer.zero_grad()
+            found = loss()
+            found.backward()
+            return found
+
+        for _ in range(3):
+            optimizer.step(closure)
+    assert abs(z.detach().numpy() - start).max() > 0.1
+    np.testing.assert_allclose(cr.view_as_real(z.detach()).numpy(), pair.detach().numpy(), rtol=1e-6, atol=1e-8)
+
+
+def _length_of_pairs(pair):
+    """|z² + 2iz| of z = x + iy, summed."""
+    x, y = pair[..., 0], pair[..., 1]
+    return ((x * x - y * y - 2 * y) ** 2 + (2 * x * y + 2 * x) ** 2).sqrt().sum()
+
+
+@pytest.mark.parametrize("name", ["Muon", "Adafactor", "SparseAdam"])
+def test_optimizers_of_whole_matrices_refuse(name):
+    z = nn.Parameter(cr.tensor(numbers(3, 3)))
+    optimizer = getattr(cr.optim, name)([z])
+    z.abs().sum().backward()
+    with pytest.raises(RuntimeError, match="does not support complex parameters"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
+def test_optimizers_write_into_any_memory(name):
+    start = numbers(3, 4)
+    found = []
+    for p in (cr.tensor(start), cr.tensor(start.T.copy()).T, cr.tensor(np.repeat(start, 2, 1))[:, ::2]):
+        z = nn.Parameter(p)
+        optimizer = getattr(cr.optim, name)([z], lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            (z * z).abs().sum().backward()
+            optimizer.step()
+        found.append(z.detach().numpy().copy())
+    assert abs(found[0] - start).max() > 0.1
+    np.testing.assert_allclose(found[1], found[0])
+    np.testing.assert_allclose(found[2], found[0])
+
+
+def test_jacobians_are_of_real_numbers():
+    x, z = cr.ones(2), cr.tensor([1j, 2.0])
+    for make in (cr.func.jacrev, cr.func.jacfwd):
+        with pytest.raises(RuntimeError, match="inputs to be real"):
+            make(lambda a: a.abs())(z)
+        with pytest.raises(RuntimeError, match="outputs to be real"):
+            make(lambda a: a * 1j)(x)
+    with pytest.raises(RuntimeError, match="inputs to be real"):
+        cr.func.hessian(lambda a: a.abs().sum())(z)
+    with pytest.raises(RuntimeError, match="outputs must be real"):
+        cr.autograd.functional.jacobian(lambda a: a * 1j, x)
+
+
+def test_gradients_given_are_of_the_results_kind():
+    x = cr.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="same dtype"):
+        (x * 2).backward(cr.tensor([1j, 1.0]))
+    with pytest.raises(RuntimeError, match="same dtype"):
+        (x * 2j).backward(cr.ones(2))
+
+
 def test_layers():
     layer = nn.Linear(3, 2, dtype=cr.complex64)
     out = layer(cr.randn(4, 3, dtype=cr.complex64))
@@ -236,6 +309,20 @@ def test_files():
     cr.save({"z": z}, buffer)
     buffer.seek(0)
     assert cr.equal(cr.load(buffer)["z"], z)
+
+
+def test_files_of_pytorch():
+    """It saves conjugates and negatives that it has not computed yet with a note that they are."""
+    torch = pytest.importorskip("torch")
+    array, buffer = numbers(2, 3), io.BytesIO()
+    z = torch.tensor(array)
+    torch.save({"conj": z.conj(), "neg": z.clone().conj().imag, "mH": z.mH, "number": 1j}, buffer)
+    buffer.seek(0)
+    found = cr.load(buffer)
+    np.testing.assert_array_equal(found["conj"].numpy(), array.conj())
+    np.testing.assert_array_equal(found["neg"].numpy(), -array.imag)
+    np.testing.assert_array_equal(found["mH"].numpy(), array.conj().T)
+    assert found["number"] == 1j
 
 
 def test_real_programs_are_not_slowed():
