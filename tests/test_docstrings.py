@@ -132,6 +132,9 @@ PAPERS = {
     "nn.utils": r"clip_grad_norm_|spectral|weight_norm",
     "nn.functional": r"^[cs]?elu$|silu|mish|wish|norm$|attention|ctc|focal|^dice|huber|shuffle|dropout|gumbel|drop_",
     "optim.lr_scheduler": r"Cosine|Cyclic|OneCycle",
+    "explain": r"saliency|smooth_|integrated|guided|deconv|grad_cam|occlusion|maximi|deep_dream|total_var|^invert|"
+    r"style|fgsm|pgd|adversarial_patch|rollout|tsne|pca|input_x|top_inputs|receptive_field$",
+    "fft": r"fftn?$",
 }
 
 
