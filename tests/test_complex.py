@@ -274,6 +274,27 @@ def test_optimizers_write_into_any_memory(name):
     np.testing.assert_allclose(found[2], found[0])
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RMSprop", "Adagrad", "Lion"])
+def test_captured_steps_are_as_eager_ones(name):
+    found = []
+    for captured in (False, True):
+        z, scale = nn.Parameter(cr.tensor(numbers(3, 3))), nn.Parameter(cr.ones(3, dtype=cr.float64))
+        optimizer = getattr(cr.optim, name)([z, scale], lr=0.05)
+
+        def step(x, optimizer=optimizer, z=z, scale=scale):
+            optimizer.zero_grad()
+            loss = (cr.fft.fft(x @ z) * scale).abs().sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = cr.capture(step) if captured else step
+        losses = [run(cr.tensor(numbers(4, 3, seed=i))).item() for i in range(6)]
+        found.append((losses, z.detach().numpy().copy(), scale.detach().numpy().copy()))
+    for eager, replayed in zip(*found, strict=True):
+        np.testing.assert_allclose(replayed, eager)
+
+
 def test_jacobians_are_of_real_numbers():
     x, z = cr.ones(2), cr.tensor([1j, 2.0])
     for make in (cr.func.jacrev, cr.func.jacfwd):

@@ -246,7 +246,7 @@ class NumpyRecorder(Recorder):
             return
         self.memories.about_to_write(writes)
         with program.listing(self._scratch) as calls:
-            out = step(*[x.reshape(-1) for x in arrays], **numbers)
+            out = step(*[_numbers(x) for x in arrays], **numbers)
         if out is NotImplemented:
             self.call(name, function, args, numbers, writes)
             return
@@ -406,3 +406,9 @@ def _with_cell(cell: Cell, put: Callable[[Any], None] | None) -> Callable[[Any],
             put(new[0])
 
     return put_pair
+
+
+def _numbers(x: Any) -> Any:
+    """A contiguous array as a flat one; of complex numbers real and imaginary parts, as optimizers take them."""
+    flat = x.reshape(-1)
+    return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
