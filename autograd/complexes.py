@@ -41,7 +41,7 @@ _SERVED = (
     "reshape unsqueeze squeeze flatten unflatten permute transpose expand view_assign "
     "flip roll repeat diagonal diagonal_adjoint tril triu windows windows_adjoint as_strided as_strided_adjoint "
     "slicing slicing_adjoint index index_adjoint index_put last_put concat stack split unbind "
-    "gather scatter_add scatter last_scattered where constant_pad_nd im2col col2im embedding embedding_grad "
+    "gather scatter_add scatter last_scattered where constant_pad_nd axis_map im2col col2im embedding embedding_grad "
     "eq ne isclose isnan isinf isfinite logical_not logical_and logical_or logical_xor any all count_nonzero nonzero"
 )
 #: real op -> the composite that stands for it on complex numbers

@@ -81,7 +81,7 @@ class _Column:
         self.digits, self.floating, self.scientific, self.whole = options.precision, False, False, True
         self.width, self.imaginary = 1, None
         if shown.dtype.kind == "c":  # each part is a column of its own
-            self.imaginary = _Column(np.abs(shown.imag), options)
+            self.imaginary = _Column(shown.imag, options)
             shown = shown.real
         if not is_floating(shown.dtype):
             self.width = max((len(str(x)) for x in shown.ravel().tolist()), default=1)
@@ -98,6 +98,11 @@ class _Column:
                 self.scientific = options.sci_mode
         # Zeros and what is not finite do not widen the column; inf and nan may then stick out, as in PyTorch.
         self.width = max((len(self._text(x)) for x in values.tolist()), default=1)
+
+    @property
+    def whole_width(self) -> int:
+        """What a number takes with its imaginary part; of those a minus counts beside the sign, as in PyTorch."""
+        return self.width if self.imaginary is None else self.width + self.imaginary.width + 1
 
     def _text(self, x: float) -> str:
         if self.scientific:
@@ -126,7 +131,7 @@ def _rows(array: Any, column: _Column, indent: int, short: bool, options: _Optio
             parts = [*map(column.text, values[:edge]), " ...", *map(column.text, values[len(values) - edge :])]
         else:
             parts = [column.text(x) for x in values]
-        per_line = max(1, (options.linewidth - indent) // (column.width + 2))
+        per_line = max(1, (options.linewidth - indent) // (column.whole_width + 2))
         lines = [", ".join(parts[i : i + per_line]) for i in range(0, len(parts), per_line)]
         return "[" + (",\n" + " " * (indent + 1)).join(lines) + "]"
     indices = [*range(edge), None, *range(len(array) - edge, len(array))] if cut else range(len(array))

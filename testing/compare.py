@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..autograd import FUNCTIONS, Tensor, finfo, float16, float32, float64, iinfo
+from ..autograd import FUNCTIONS, Tensor, complex64, complex128, finfo, float16, float32, float64, iinfo
 from ..autograd import bfloat16 as _bfloat16
 from ..autograd.device import move, place_of
 from ..autograd.dtypes import from_numpy_dtype
@@ -19,6 +19,8 @@ _TOLERANCES = {
     _bfloat16: (1.6e-2, 1e-5),
     float32: (1.3e-6, 1e-5),
     float64: (1e-7, 1e-7),
+    complex64: (1.3e-6, 1e-5),
+    complex128: (1e-7, 1e-7),
 }
 
 
@@ -44,7 +46,8 @@ def assert_close(
 
     Takes tensors, numbers, NumPy arrays, None, and sequences and mappings of these, each compared with its like.
     The tolerances go by dtype unless both are given: float64 and Python's floats 1e-7 and 1e-7, float32 1.3e-6 and
-    1e-5, float16 1e-3 and 1e-5, bfloat16 1.6e-2 and 1e-5 (relative and absolute), and 0 for the rest; those of the
+    1e-5, float16 1e-3 and 1e-5, bfloat16 1.6e-2 and 1e-5 (relative and absolute), complex numbers those of their
+    parts, and 0 for the rest; those of the
     two tensors' dtypes whichever is larger. msg: the text of the error, or a function of the text. equal_nan: NaN
     equals NaN. check_device, check_dtype, check_layout, check_stride: whether these must agree. allow_subclasses:
     PyTorch's, without effect.
@@ -88,7 +91,7 @@ def _compare(a: Any, b: Any, path: tuple[Any, ...], *options: Any) -> None:
         return _fail(f"None mismatch: {a} is not {b}", path)
     if isinstance(a, bool) and isinstance(b, bool):
         return None if a is b else _fail(f"Booleans mismatch: {a} is not {b}", path)
-    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+    if isinstance(a, (int, float, complex)) and isinstance(b, (int, float, complex)):
         return _numbers(a, b, path, rtol, atol, equal_nan, checks["dtype"])
     texts = isinstance(a, str) or isinstance(b, str)
     if isinstance(a, Sequence) and isinstance(b, Sequence) and not texts:
@@ -104,7 +107,7 @@ def _numbers(a: Any, b: Any, path: Any, rtol: Any, atol: Any, equal_nan: bool, c
     if check_dtype and type(a) is not type(b):
         _fail(f"The (d)types do not match: {type(a)} != {type(b)}", path)
     if rtol is None:
-        rtol, atol = (1e-7, 1e-7) if isinstance(a, float) or isinstance(b, float) else (0, 0)
+        rtol, atol = (1e-7, 1e-7) if any(isinstance(x, (float, complex)) for x in (a, b)) else (0, 0)
     difference = abs(a - b)
     if a == b or difference <= atol + rtol * abs(b) < float("inf") or (equal_nan and a != a and b != b):
         return
@@ -133,7 +136,8 @@ def _tensors(a: Tensor, b: Tensor, path: Any, rtol: Any, atol: Any, equal_nan: b
         a, b = a.to_dense(), b.to_dense()
     x, y = (move(t.detach().array, place_of("cpu")) for t in (a, b))
     kind = from_numpy_dtype(np.result_type(x.dtype, y.dtype)).dtype if x.dtype != y.dtype else x.dtype
-    wide = np.float64 if kind.kind == "f" or kind.kind == "V" or kind.name == "bfloat16" else np.int64
+    wide: Any = np.float64 if kind.kind == "f" or kind.kind == "V" or kind.name == "bfloat16" else np.int64
+    wide = np.complex128 if kind.kind == "c" else wide
     x, y = np.asarray(x).astype(wide), np.asarray(y).astype(wide)
     with np.errstate(all="ignore"):
         difference = np.abs(x - y)

@@ -144,6 +144,22 @@ def test_text():
     assert repr(cr.tensor([1j], dtype=cr.complex128)) == "tensor([0.+1.j], dtype=chainrule.complex128)"
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("scientific", [None, True])
+def test_lines_are_as_long_as_those_of_pytorch(scientific, torch):
+    array = numbers(7, 5).astype(np.complex64)
+    options = {"sci_mode": scientific}
+    torch.set_printoptions(**options)
+    cr.set_printoptions(**options)
+    try:
+        for part in (array, abs(array.real) + 1j * abs(array.imag), array[0], np.arange(1200) * (1 + 0.5j)):
+            part = part.astype(np.complex64)
+            assert repr(cr.tensor(part)) == repr(torch.tensor(part))
+    finally:
+        torch.set_printoptions(profile="default")
+        cr.set_printoptions(profile="default")
+
+
 def test_parts_are_views():
     z = cr.tensor([1 + 2j, 3 - 1j])
     z.real[0] = 5
@@ -332,9 +348,9 @@ def test_files():
     assert cr.equal(cr.load(buffer)["z"], z)
 
 
-def test_files_of_pytorch():
+@pytest.mark.torch
+def test_files_of_pytorch(torch):
     """It saves conjugates and negatives that it has not computed yet with a note that they are."""
-    torch = pytest.importorskip("torch")
     array, buffer = numbers(2, 3), io.BytesIO()
     z = torch.tensor(array)
     torch.save({"conj": z.conj(), "neg": z.clone().conj().imag, "mH": z.mH, "number": 1j}, buffer)
@@ -444,6 +460,17 @@ def test_slopes_at_branch_cuts(name):
     np.testing.assert_allclose(z.grad.numpy(), near.grad.numpy(), atol=1e-5)
 
 
+def test_padding_and_pools():
+    x = numbers(1, 2, 5)
+    for mode in ("reflect", "replicate", "circular"):
+        found = nn.functional.pad(cr.tensor(x), (2, 1), mode=mode)
+        parts = [nn.functional.pad(cr.tensor(a.copy()), (2, 1), mode=mode).numpy() for a in (x.real, x.imag)]
+        np.testing.assert_array_equal(found.numpy(), parts[0] + 1j * parts[1])
+    gradient_fits(lambda z: nn.functional.pad(z, (2, 1), mode="reflect"), x)
+    with pytest.raises(NotImplementedError, match="real numbers"):  # no power of z is a power of its size
+        nn.functional.lp_pool1d(cr.tensor(x), 2, 2)
+
+
 def test_no_imaginary_part_is_lost_unsaid():
     x, z, at, mask = cr.ones(3), cr.tensor([1j, 2j]), cr.tensor([0, 1]), cr.tensor([True, False, True])
     for call in (
@@ -462,6 +489,18 @@ def test_no_imaginary_part_is_lost_unsaid():
             cr.tensor([1j], dtype=kind)
     with pytest.raises(TypeError, match="not complex"):
         cr.scalar_tensor(1j)
+
+
+def test_assert_close_looks_at_both_parts():
+    z = cr.tensor([1 + 2j, 3])
+    cr.testing.assert_close(z, z + 1e-6j)
+    cr.testing.assert_close(z.to(cr.complex128), z.to(cr.complex128) + 1e-9j)
+    for other in (z + 0.01j, z.conj(), z.real):
+        with pytest.raises(AssertionError):
+            cr.testing.assert_close(z, other, check_dtype=False)
+    cr.testing.assert_close(1 + 2j, 1 + 2j)
+    with pytest.raises(AssertionError):
+        cr.testing.assert_close(1 + 2j, 1 + 3j)
 
 
 def test_numbers_of_numpy():

@@ -17,6 +17,7 @@ from typing import Any
 
 from ...backends import np
 from ..autocast import listed
+from ..complexes import NotForComplex, is_complex
 from ..errors import OpError
 from ..op import OPS, op
 from ..public import function
@@ -416,6 +417,8 @@ def avg_pool3d(
 
 
 def _pool_norms(name, n, input, norm_type, kernel_size, stride, ceil_mode):
+    if is_complex(input.array):
+        raise NotForComplex(f'"{name}" is for real numbers: take .abs() first')
     kernel = _tuple(_hashable(kernel_size), n, name, "kernel_size", 1)
     total = _pool_averages(name, n, input**norm_type, kernel, stride, 0, ceil_mode, True) * prod(kernel)
     nothing = total == 0
