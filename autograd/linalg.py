@@ -369,6 +369,8 @@ def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False,
 
 
 def _as(x: Tensor, dtype: Any) -> Tensor:
+    if dtype is not None and x.is_complex() and to_numpy_dtype(dtype).kind != "c":
+        raise OpError(f"linalg.norm: dtype should be complex for complex inputs, but got {dtype}")
     return x if dtype is None else OPS["cast"](x, dtype=to_numpy_dtype(dtype))
 
 

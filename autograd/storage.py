@@ -465,6 +465,10 @@ def deliver(result: Any, target: Any, name: str) -> Any:
         return target
     if result.requires_grad or target.requires_grad:
         raise OpError(f"{name}(): functions with out=... arguments don't support automatic differentiation")
+    if result.array.dtype.kind == "c" and target.array.dtype.kind != "c":
+        raise OpError(
+            f"{name}(): result type {result.array.dtype} can't be cast to the desired output type {target.array.dtype}"
+        )
     if target.array.shape == result.array.shape:
         write(target, result.array)
     elif target.array.size == 0:

@@ -481,6 +481,10 @@ def test_no_imaginary_part_is_lost_unsaid():
         lambda: x.scatter_add(0, at, z),
         lambda: x.scatter(0, at, z),
         lambda: x.index_fill(0, at, z[0]),
+        lambda: x.put(at, z),
+        lambda: cr.add(z, 1j, out=cr.zeros(2)),
+        lambda: cr.linalg.vector_norm(z, dtype=cr.float64),
+        lambda: cr.linalg.norm(z, dtype=cr.float64),
     ):
         with pytest.raises(RuntimeError):
             call()

@@ -530,6 +530,11 @@ def put(input, index, source, accumulate=False):
             "put_(): Expected source and index to have the same number of elements, got "
             f"{source.numel()} and {where.size}"
         )
+    if is_complex(source.array) and not is_complex(input.array):
+        raise OpError(
+            f"put_(): self and source expected to have the same dtype, but got self.dtype = {input.dtype} and "
+            f"source.dtype = {source.dtype}"
+        )
     flat = index_put(reshape(input, (-1,)), reshape(source, (-1,)), (), (where,), accumulate)
     return reshape(flat, tuple(input.shape))
 
