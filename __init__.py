@@ -92,7 +92,7 @@ vmap = func.vmap
 _aliases.install(autograd, backends)
 _attribute = _aliases.attribute("")
 
-__all__ = sorted({*(name for name in globals() if not name.startswith("_")), *_aliases.top_names()})
+__all__ = sorted({*(name for name in globals() if not name.startswith("_")), *_aliases.top_names()} - {"aliases"})
 
 
 def __getattr__(name: str) -> object:
