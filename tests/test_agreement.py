@@ -13,7 +13,7 @@ from op_table import TABLE
 
 import chainrule
 from chainrule import backends
-from chainrule.autograd.dtypes import is_floating
+from chainrule.autograd.dtypes import differentiable
 from chainrule.backends import cudnn
 from chainrule.testing import calls_of
 from chainrule.testing.calls import host
@@ -71,9 +71,19 @@ def levels(call, arrays, order):
         return error
 
 
+def wide(x):
+    """In double precision."""
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
+def narrowed(a, kind):
+    """In the dtype of a kind; complex numbers have no shorter form than that of float32."""
+    return a.astype(np.complex64 if a.dtype.kind == "c" else KINDS[kind])
+
+
 def size(x):
-    x = np.asarray(x, np.float64)
-    return float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
+    x = np.abs(wide(np.asarray(x)))
+    return float(x[np.isfinite(x)].max(initial=0.0))
 
 
 def compare(found, ours, truth, tolerance, what):
@@ -84,11 +94,11 @@ def compare(found, ours, truth, tolerance, what):
         return
     assert found.shape == ours.shape, what
     assert found.dtype == ours.dtype, what
-    if not is_floating(found.dtype):
+    if not differentiable(found.dtype):
         np.testing.assert_array_equal(found, ours, err_msg=what)
         return
-    a, b = found.astype(np.float64), ours.astype(np.float64)
-    t = b if truth is None or truth.shape != b.shape else truth.astype(np.float64)
+    a, b = wide(found), wide(ours)
+    t = b if truth is None or truth.shape != b.shape else wide(truth)
     unclear = ~np.isfinite(b) | ~np.isfinite(t)  # overflow in the dtype: the device's may come elsewhere
     np.testing.assert_array_equal(np.isnan(a) & unclear, np.isnan(b) & unclear, err_msg=what)
     a, b, t = (np.where(unclear, 0, x) for x in (a, b, t))
@@ -114,9 +124,9 @@ def test_agreement(name, kind, backend):
     order = min(record.order, 1)
     for number, (there, here) in enumerate(zip(calls_of(record, backend), calls_of(record))):
         floating = set(there.floating)
-        arrays = [a.astype(KINDS[kind]) if i in floating else a for i, a in enumerate(here.arrays)]
+        arrays = [narrowed(a, kind) if i in floating else a for i, a in enumerate(here.arrays)]
         ours = levels(here, arrays, order)
-        truth = levels(here, [a.astype(np.float64) if i in floating else a for i, a in enumerate(arrays)], order)
+        truth = levels(here, [wide(a) if i in floating else a for i, a in enumerate(arrays)], order)
         layouts = LAYOUTS if kind == "float32" else (contiguous, LAYOUTS[1 + number % (len(LAYOUTS) - 1)])
         for layout in layouts:
             what = f"{there}, {kind}, {layout.__name__}"
