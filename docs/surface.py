@@ -185,7 +185,8 @@ def surface() -> dict[str, list[Thing]]:
             continue
         seen.add(id(module))
         found[path] = [t for t in things if not isinstance(t.value, ModuleType)]
-        for thing in found[path]:
+        # at home under its own name, where it has one here: asin, not arcsin
+        for thing in sorted(found[path], key=lambda t: getattr(t.value, "__name__", t.name) != t.name):
             key = _identity(thing.value)
             if key is None:
                 continue
