@@ -199,6 +199,15 @@ def test_the_gradient_goes_uphill():
     np.testing.assert_allclose(z.grad.numpy(), [2 * (-2 + 3j)], rtol=1e-6)
 
 
+def test_parts_of_an_infinite_gradient():
+    """The part that nobody asked for gets a gradient of 0, whatever the other one's is."""
+    for create_graph in (False, True):
+        for part, expected in ((lambda z: z.real, [np.inf, 0.0]), (lambda z: z.imag, [0.0, np.inf])):
+            z = cr.tensor([0j], dtype=cr.complex128, requires_grad=True)
+            (g,) = cr.autograd.grad(part(z), z, cr.tensor([np.inf], dtype=cr.float64), create_graph=create_graph)
+            np.testing.assert_array_equal(cr.view_as_real(g.detach()).numpy()[0], expected)
+
+
 def test_a_complex_result_needs_a_gradient():
     with pytest.raises(RuntimeError, match="only for real scalar outputs"):
         cr.tensor([1j], requires_grad=True).sum().backward()

@@ -46,7 +46,7 @@ def real_part(xp, input):
 
 @real_part.grad("input")
 def _(F, g):
-    return F.complex(g, g * 0)
+    return F.complex(g, 0.0)
 
 
 @op(view=True, conjugated=False)
@@ -57,7 +57,7 @@ def imaginary_part(xp, input):
 
 @imaginary_part.grad("input")
 def _(F, g):
-    return F.complex(g * 0, g)
+    return F.complex(0.0, g)
 
 
 @op(broadcast=True, types="float", conjugated=False)
