@@ -262,15 +262,23 @@ def test_a_program_for_torchrun(tmp_path):
     assert "Epoch 4 |" in out
 
 
+def under_pytorch(program):
+    """(exit code, stdout, stderr) of PyTorch's run, the oracle's. Its processes now and then abort as they end, a thread
+    of gloo's still running (PyTorch 2.13): such a run says nothing of us, and is begun again."""
+    for _ in range(5):
+        code, out, err, _ = run([sys.executable, program, free_port()])
+        if "terminate called without an active exception" not in err:
+            break
+    return code, out, err
+
+
 @pytest.mark.torch
 def test_the_spawning_program_ends_as_under_pytorch(tmp_path, torch):
-    found = [
-        run([sys.executable, written_for(lib, "ddp_spawn", tmp_path), free_port()]) for lib in ("torch", "chainrule")
-    ]
-    for code, _, err, _ in found:
-        assert code == 0, err
-    theirs, ours = (float(out.split()[1]) for _, out, _, _ in found)
-    assert abs(theirs - ours) < 2e-6
+    code, theirs, err = under_pytorch(written_for("torch", "ddp_spawn", tmp_path))
+    assert code == 0, err
+    code, ours, err, _ = run([sys.executable, written_for("chainrule", "ddp_spawn", tmp_path), free_port()])
+    assert code == 0, err
+    assert abs(float(theirs.split()[1]) - float(ours.split()[1])) < 2e-6
 
 
 @pytest.mark.torch
