@@ -263,8 +263,8 @@ def test_a_program_for_torchrun(tmp_path):
 
 
 def under_pytorch(program):
-    """(exit code, stdout, stderr) of PyTorch's run, the oracle's. Its processes now and then abort as they end, a thread
-    of gloo's still running (PyTorch 2.13): such a run says nothing of us, and is begun again."""
+    """(exit code, stdout, stderr) of a run under PyTorch, the oracle. As they end, its processes abort now and then, a
+    thread of gloo still running (PyTorch 2.13): such a run says nothing of us, and is begun again."""
     for _ in range(5):
         code, out, err, _ = run([sys.executable, program, free_port()])
         if "terminate called without an active exception" not in err:
