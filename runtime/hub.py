@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -95,3 +96,45 @@ def _hubconf(folder: str, source: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class _Faketqdm:
+    """What stands for tqdm where it is not installed: counts, and writes to stderr how far it is.
+
+    total: how much there will be; None: unknown. disable: write nothing. unit and all else: tqdm's, without effect.
+    """
+
+    def __init__(self, total: float | None = None, disable: bool = False, unit: str | None = None, *_: Any, **__: Any):
+        self.total, self.disable, self.n = total, disable, 0.0
+
+    def update(self, n: float = 1) -> None:
+        self.n += n
+        if not self.disable:
+            sys.stderr.write(f"\r{self.n:.1f} {'bytes' if self.total is None else f'of {self.total:.1f}'}")
+            sys.stderr.flush()
+
+    def set_description(self, *_: Any, **__: Any) -> None:
+        """Nothing: there is no place for it."""
+
+    def write(self, s: str) -> None:
+        sys.stderr.write(f"{s}\n")
+
+    def close(self) -> None:
+        if not self.disable:
+            sys.stderr.write("\n")
+
+    def __enter__(self) -> _Faketqdm:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+
+def __getattr__(name: str) -> Any:
+    if name != "tqdm":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return _Faketqdm
+    return tqdm

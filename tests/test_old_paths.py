@@ -1,5 +1,7 @@
 """utils.dlpack and utils.model_zoo: PyTorch's old paths."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -27,3 +29,14 @@ def test_load_url_reads_what_was_fetched(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"hub.checkpoints.other\.pth"):
         model_zoo.load_url(url, file_name="other.pth")
+
+
+def test_a_bar_is_tqdms_or_stands_for_it(monkeypatch, capsys):
+    assert model_zoo.tqdm is chainrule.hub.tqdm
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with model_zoo.tqdm(total=4, unit="B", unit_scale=True) as bar:
+        bar.set_description("weights")
+        bar.update(3)
+    assert capsys.readouterr().err == "\r3.0 of 4.0\n"
+    with pytest.raises(AttributeError, match="no_such_name"):
+        model_zoo.no_such_name  # noqa: B018

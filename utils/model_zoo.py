@@ -36,3 +36,11 @@ def load_url(
 
 
 load_state_dict_from_url = load_url
+
+
+def __getattr__(name: str) -> Any:
+    if name != "tqdm":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ..runtime import hub
+
+    return hub.tqdm
