@@ -40,6 +40,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "cuda.amp.grad_scaler": "runtime.cuda.amp",
     "_C": "runtime._c",
     "_dynamo": "runtime.dynamo",
+    "_dynamo.utils": "runtime.dynamo",
     "export": "runtime.export",
     "futures": "runtime.futures",
     "library": "runtime.library",

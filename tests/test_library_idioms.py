@@ -450,6 +450,9 @@ def test_marks_for_a_compiler_change_nothing():
     x = chainrule.ones(2)
     assert dynamo.mark_static_address(x) is dynamo.mark_static(x, 0) is dynamo.mark_dynamic(x, 0) is None
     assert dynamo.assume_constant_result(len)([1, 2]) == 2
+    from chainrule._dynamo.utils import is_compile_supported  # as torchvision's roi_align asks
+
+    assert not is_compile_supported("cpu")
 
 
 # -- buffers of one row -----------------------------------------------------------------------------------------------
