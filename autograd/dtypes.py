@@ -161,7 +161,7 @@ def _seldom(kinds: set[Any], kind: Any) -> None:
 
 
 def _by_name(name: str) -> dtype:
-    return _ALL[name]
+    return globals()[f"{name}_" if name == "bool" else name]
 
 
 def from_numpy_dtype(kind: Any) -> dtype:
@@ -297,42 +297,64 @@ def result_type(tensor1: Any, tensor2: Any) -> dtype:
     return from_numpy_dtype(common_dtype([getattr(x, "array", x) for x in (tensor1, tensor2)]))
 
 
-class finfo:
-    """Limits of a floating dtype, or of a complex one's parts.
+#: what NumPy has no type for -> eps, max, smallest normal number, resolution (the formats of OCP's FP8 and MX
+#: specifications and their "fnuz" variants, which give infinities and the negative zero up for one more exponent)
+_LIMITS = {
+    "bfloat16": (2.0**-7, (2 - 2.0**-7) * 2.0**127, 2.0**-126, 0.01),
+    "float8_e4m3fn": (2.0**-3, 448.0, 2.0**-6, 1.0),
+    "float8_e4m3fnuz": (2.0**-3, 240.0, 2.0**-7, 1.0),
+    "float8_e5m2": (2.0**-2, 57344.0, 2.0**-14, 1.0),
+    "float8_e5m2fnuz": (2.0**-3, 57344.0, 2.0**-15, 1.0),
+    "float8_e8m0fnu": (1.0, 2.0**127, 2.0**-127, 1.0),
+}
+
+
+class _Limits:
+    """What finfo and iinfo share: comparison by value, no hash, as in PyTorch."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class finfo(_Limits):
+    """Limits of a floating dtype, or of a complex one's parts; also of those that are a name alone (float8).
 
     `bits eps max min tiny smallest_normal resolution dtype`. type: the dtype, by default the default one.
     """
 
     def __init__(self, type: Any = None) -> None:
-        kind = default_dtype() if type is None else to_numpy_dtype(type)
-        kind = real_of(kind)
-        if not is_floating(kind):
+        if type == complex32:
+            type = float16
+        elif not (isinstance(type, dtype) and type.name in _LIMITS):
+            type = from_numpy_dtype(real_of(default_dtype() if type is None else to_numpy_dtype(type)))
+        if not type.is_floating_point:
             raise TypeError(f"finfo() takes a floating dtype, not {type}; iinfo() is for integers")
-        if kind.name == "bfloat16":
-            import ml_dtypes
-
-            info: Any = ml_dtypes.finfo(kind)
+        self.bits, self.dtype = type.itemsize * 8, type.name
+        if type.name in _LIMITS:
+            self.eps, self.max, self.smallest_normal, self.resolution = _LIMITS[type.name]
         else:
-            info = np.finfo(kind)
-        self.bits, self.dtype = kind.itemsize * 8, kind.name
-        self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
-        self.tiny = self.smallest_normal = float(info.smallest_normal)
-        self.resolution = float(info.resolution)
+            info = np.finfo(type.dtype)
+            self.eps, self.max, self.smallest_normal = float(info.eps), float(info.max), float(info.smallest_normal)
+            self.resolution = 10.0**-info.precision
+        self.min, self.tiny = -self.max if type.is_signed else self.smallest_normal, self.smallest_normal
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{k}={getattr(self, k)}" for k in ("resolution", "min", "max", "eps", "tiny", "dtype"))
-        return f"finfo({fields})"
+        fields = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
+        return f"finfo({', '.join(f'{k}={getattr(self, k):g}' for k in fields)}, dtype={self.dtype})"
 
 
-class iinfo:
+class iinfo(_Limits):
     """Limits of an integer dtype: `bits max min dtype`. type: the dtype."""
 
     def __init__(self, type: Any) -> None:
-        kind = to_numpy_dtype(type)
-        if kind.kind not in "iu":
+        if not (isinstance(type, dtype) and type.name in _INSTEAD):
+            type = from_numpy_dtype(to_numpy_dtype(type))
+        if type.is_floating_point or type.is_complex or type.name == "bool":
             raise TypeError(f"iinfo() takes an integer dtype, not {type}; finfo() is for floating ones")
-        info = np.iinfo(kind)
-        self.bits, self.max, self.min, self.dtype = info.bits, int(info.max), int(info.min), kind.name
+        info = np.iinfo(type.name)
+        self.bits, self.max, self.min, self.dtype = info.bits, int(info.max), int(info.min), type.name
 
     def __repr__(self) -> str:
-        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+        return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"

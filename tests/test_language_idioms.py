@@ -1,0 +1,52 @@
+"""What libraries of language models ask of PyTorch beside layers and losses, in calls of our own."""
+
+import pickle
+
+import pytest
+
+import chainrule
+
+# -- limits of dtypes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "eps", "largest", "smallest_normal"),
+    [
+        ("float8_e4m3fn", 8, 0.125, 448.0, 2.0**-6),
+        ("float8_e4m3fnuz", 8, 0.125, 240.0, 2.0**-7),
+        ("float8_e5m2", 8, 0.25, 57344.0, 2.0**-14),
+        ("float8_e5m2fnuz", 8, 0.125, 57344.0, 2.0**-15),
+        ("bfloat16", 16, 2.0**-7, 3.3895313892515355e38, 2.0**-126),
+        ("complex32", 16, 2.0**-10, 65504.0, 2.0**-14),
+    ],
+)
+def test_limits_of_floats_that_numpy_has_not(name, bits, eps, largest, smallest_normal):
+    limits = chainrule.finfo(getattr(chainrule, name))
+    assert (limits.bits, limits.eps, limits.max, limits.min) == (bits, eps, largest, -largest)
+    assert limits.tiny == limits.smallest_normal == smallest_normal
+    assert limits.dtype == ("float16" if name == "complex32" else name)
+
+
+def test_limits_of_powers_of_two():
+    limits = chainrule.finfo(chainrule.float8_e8m0fnu)
+    assert (limits.min, limits.max) == (2.0**-127, 2.0**127)
+
+
+def test_limits_are_compared_and_printed():
+    assert chainrule.finfo(chainrule.float32) == chainrule.finfo(chainrule.complex64)
+    assert chainrule.finfo(chainrule.float32) != chainrule.finfo(chainrule.float64)
+    assert repr(chainrule.finfo(chainrule.float32)) == (
+        "finfo(resolution=1e-06, min=-3.40282e+38, max=3.40282e+38, eps=1.19209e-07, smallest_normal=1.17549e-38, "
+        "tiny=1.17549e-38, dtype=float32)"
+    )
+    assert repr(chainrule.iinfo(chainrule.uint16)) == "iinfo(min=0, max=65535, dtype=uint16)"
+    assert chainrule.iinfo(chainrule.int8) == chainrule.iinfo(chainrule.int8)
+    for wrong, kind in ((chainrule.finfo, chainrule.int8), (chainrule.iinfo, chainrule.bool)):
+        with pytest.raises(TypeError, match="takes"):
+            wrong(kind)
+
+
+@pytest.mark.parametrize("name", ["float8_e5m2", "uint16", "complex32", "bool", "bfloat16"])
+def test_dtypes_are_pickled_by_name(name):
+    kind = getattr(chainrule, name)
+    assert pickle.loads(pickle.dumps(kind)) is kind
