@@ -80,6 +80,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "return_types": "autograd.return_types",
     "sparse": "autograd.sparse",
     "special": "autograd.special",
+    "storage": "autograd.typed",
     "autograd.graph": "autograd.saved",
     # nn
     "nn.modules": ("nn",),
@@ -152,6 +153,7 @@ NAMES: dict[str, str] = {
             use_deterministic_algorithms""",
         "autograd.windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
         "autograd.special": "i0 igamma igammac",
+        "autograd.typed": "TypedStorage UntypedStorage",
         "autograd.factors": "lu_unpack",
         "autograd.spectra": "istft stft",
         "autograd.seldom": """angle complex conj conj_physical frexp gradient histogram imag index_reduce is_storage

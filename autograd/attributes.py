@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import backends
 from . import storage, tape
@@ -16,7 +16,10 @@ from .public import api, function
 from .tensor import Node, Tensor, method, wrap
 from .tracking import recording, refused
 
-__all__ = ["Size", "UntypedStorage", "layout", "sparse_coo", "sparse_csr", "strided"]
+if TYPE_CHECKING:
+    from .typed import UntypedStorage
+
+__all__ = ["Size", "layout", "sparse_coo", "sparse_csr", "strided"]
 
 
 class Size(tuple[int, ...]):
@@ -118,28 +121,11 @@ def nbytes(self: Tensor) -> int:
     return self.array.nbytes
 
 
-class UntypedStorage:
-    """The memory under a tensor and under all its views."""
-
-    __slots__ = ("_owner",)
-
-    def __init__(self, owner: Any) -> None:
-        self._owner = owner
-
-    def data_ptr(self) -> int:
-        """The address of the first byte."""
-        return backends.of(self._owner).pointer(self._owner)
-
-    def nbytes(self) -> int:
-        """The size in bytes."""
-        return self._owner.nbytes
-
-    size = __len__ = nbytes
-
-
 @method
 def untyped_storage(self: Tensor) -> UntypedStorage:
     """The memory under this tensor; two tensors share it where their `data_ptr()` are the same."""
+    from .typed import UntypedStorage
+
     storage.as_memory(self)
     return UntypedStorage(backends.of(self.array).owner(self.array))
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from .. import backends
 from . import return_types, storage
-from .attributes import UntypedStorage
 from .autocast import listed
 from .dims import wrap_dim
 from .dtypes import differentiable, is_floating
@@ -14,6 +13,7 @@ from .errors import OpError
 from .op import OPS
 from .public import FUNCTIONS
 from .tensor import Tensor, wrap
+from .typed import TypedStorage, UntypedStorage
 
 __all__ = [
     "angle",
@@ -272,8 +272,8 @@ def index_reduce(
 
 
 def is_storage(obj: Any) -> bool:
-    """True for the memory of a tensor, `untyped_storage()`."""
-    return isinstance(obj, UntypedStorage)
+    """True for the memory of a tensor, `untyped_storage()` or `storage()`."""
+    return isinstance(obj, (TypedStorage, UntypedStorage))
 
 
 # -- few singular values ----------------------------------------------------------------------------------------------

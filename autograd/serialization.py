@@ -42,6 +42,7 @@ from .public import function
 from .tensor import Tensor, method, wrap
 
 __all__ = [
+    "DEFAULT_PROTOCOL",
     "PARAMETER",
     "add_safe_globals",
     "clear_safe_globals",
@@ -54,6 +55,8 @@ __all__ = [
     "save",
 ]
 
+#: the pickle protocol of what `save` writes
+DEFAULT_PROTOCOL = 2
 #: the class of parameters, once nn is imported
 PARAMETER: list[type] = []
 
@@ -178,7 +181,7 @@ class _Pickler(_PythonPickler):
     """Writes the structure; the bytes of tensors wait in `records`."""
 
     def __init__(self, file: Any, legacy: bool = False) -> None:
-        super().__init__(file, protocol=2)
+        super().__init__(file, protocol=DEFAULT_PROTOCOL)
         self.records: dict[Any, _Record] = {}
         self._legacy = legacy
 
@@ -267,13 +270,13 @@ def _write_legacy(obj: Any, file: Any) -> None:
     sizes = {"short": 2, "int": 4, "long": 4}
     system = {"protocol_version": _PROTOCOL, "little_endian": sys.byteorder == "little", "type_sizes": sizes}
     for part in (_MAGIC, _PROTOCOL, system):
-        pickle.dump(part, file, protocol=2)
+        pickle.dump(part, file, protocol=DEFAULT_PROTOCOL)
     structure = io.BytesIO()
     pickler = _Pickler(structure, legacy=True)
     pickler.dump(obj)
     file.write(structure.getvalue())
     records = sorted(pickler.records.values(), key=lambda record: record.key)
-    pickle.dump([record.key for record in records], file, protocol=2)
+    pickle.dump([record.key for record in records], file, protocol=DEFAULT_PROTOCOL)
     for record in records:
         file.write(int(record.described[-1]).to_bytes(8, sys.byteorder))
         file.write(record.data())

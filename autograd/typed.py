@@ -1,4 +1,4 @@
-"""The memory of a tensor as a row of its elements: PyTorch's older `storage()`."""
+"""The memory of a tensor: its bytes, and as a row of its elements, PyTorch's older `storage()`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,34 @@ from typing import Any
 
 from .. import backends
 from . import storage
+from .device import device_of
 from .tensor import Tensor, wrap
 
-__all__ = ["TypedStorage"]
+__all__ = ["TypedStorage", "UntypedStorage"]
+
+
+class UntypedStorage:
+    """The memory under a tensor and under all its views."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+
+    @property
+    def device(self) -> Any:
+        """Where the memory is."""
+        return device_of(self._owner)
+
+    def data_ptr(self) -> int:
+        """The address of the first byte."""
+        return backends.of(self._owner).pointer(self._owner)
+
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return self._owner.nbytes
+
+    size = __len__ = nbytes
 
 
 class TypedStorage:

@@ -134,10 +134,12 @@ class Module(HookMethods, StateMethods):
     call_super_init = False
     dump_patches = False
     #: PyTorch's list for its compiler; subclasses in programs add to it
-    __constants__: ClassVar[list[str]] = []
+    __constants__ = []
     _declared: dict[str, str] | None = None
 
-    forward: Callable[..., Any]
+    if TYPE_CHECKING:  # libraries evaluate a module's annotations among names of their own
+        __constants__: ClassVar[list[str]]
+        forward: Callable[..., Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Nothing to set up; arguments are an error, unless another base class is to have them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import Tensor, no_grad
 from ..autograd.creation import empty, ones, tensor, zeros
@@ -53,7 +53,8 @@ class _NormBase(Module):
 
     _version = 2
 
-    num_batches_tracked: Tensor | None
+    if TYPE_CHECKING:
+        num_batches_tracked: Tensor | None
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """What libraries built on PyTorch ask of it beside layers and losses: their idioms, in programs of our own."""
 
 import threading
+import typing
 
 import numpy as np
 import pytest
@@ -544,3 +545,24 @@ def test_children_can_be_taken_from_the_last_to_the_first():
     kept = model._modules.copy()
     model.append(nn.Tanh())
     assert (len(kept), len(model._modules)) == (3, 4)
+
+
+# -- frameworks for training ------------------------------------------------------------------------------------------
+
+
+def test_names_of_the_memory():
+    from chainrule.serialization import DEFAULT_PROTOCOL
+    from chainrule.storage import TypedStorage, UntypedStorage
+
+    t = chainrule.ones(3)
+    assert (chainrule.UntypedStorage, chainrule.TypedStorage) == (UntypedStorage, TypedStorage)
+    assert isinstance(t.untyped_storage(), UntypedStorage)
+    assert t.untyped_storage().device == t.device
+    assert isinstance(t.storage(), TypedStorage)
+    assert [chainrule.is_storage(x) for x in (t, t.storage(), t.untyped_storage())] == [False, True, True]
+    assert DEFAULT_PROTOCOL == 2
+
+
+@pytest.mark.parametrize("module", [nn.CrossEntropyLoss(), nn.Linear(1, 1), nn.BatchNorm1d(1)], ids=repr)
+def test_annotations_are_evaluated_among_names_of_others(module):
+    assert isinstance(typing.get_type_hints(module, {}, {}), dict)

@@ -177,6 +177,16 @@ def test_hparams(tmp_path):
     assert experiment.metric_infos[0].name.tag == "accuracy"
 
 
+def test_hparams_as_summaries(tmp_path):
+    from chainrule.utils.tensorboard.summary import hparams
+
+    with SummaryWriter(tmp_path) as writer:  # as libraries write them, into the run's own file
+        for part in hparams({"lr": 0.5}, {"accuracy": 0}):
+            writer.file_writer.add_summary(part)
+    found = read(tmp_path)
+    assert [plugin(found, f"_hparams_/{tag}") is not None for tag in ("experiment", "session_start_info")] == [True] * 2
+
+
 def test_embedding(tmp_path):
     from google.protobuf import text_format
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig

@@ -7,7 +7,6 @@ work. Look at the files by `tensorboard --logdir runs`.
 from __future__ import annotations
 
 import datetime
-import importlib
 import io
 import json
 import math
@@ -23,16 +22,9 @@ from ...backends import np
 from ..images import host, png
 from .graph import graph_of
 from .library import library
+from .summary import hparams, number
 
 __all__ = ["FileWriter", "SummaryWriter"]
-
-
-def _number(x: Any) -> float:
-    """A number, or a tensor or array of one element, as a float."""
-    array = host(x)
-    if array.size != 1:
-        raise ValueError(f"scalar should be a number or have one element, not shape {tuple(array.shape)}")
-    return float(array.reshape(()))
 
 
 def _buckets() -> Any:
@@ -168,7 +160,7 @@ class SummaryWriter:
         double_precision: bool = False,
     ) -> None:
         """A number at a step. new_style writes it as a tensor, which double_precision makes one of float64."""
-        value = _number(scalar_value)
+        value = number(scalar_value)
         if not new_style:
             self._add(global_step, walltime, tag=tag, simple_value=value)
             return
@@ -190,7 +182,7 @@ class SummaryWriter:
             folder = f"{self.log_dir}/{main_tag.replace('/', '_')}_{name}"
             if folder not in self.all_writers:
                 self.all_writers[folder] = self._writer(folder)
-            entry = self._summary.Summary.Value(tag=main_tag, simple_value=_number(value))
+            entry = self._summary.Summary.Value(tag=main_tag, simple_value=number(value))
             self.all_writers[folder].add_summary(self._summary.Summary(value=[entry]), global_step, walltime)
 
     def add_tensor(
@@ -428,46 +420,13 @@ class SummaryWriter:
         global_step: int | None = None,
     ) -> None:
         """Hyper-parameters (numbers, strings, truth values) and the metrics that they gave, as a run of its own."""
-        if not isinstance(hparam_dict, dict) or not isinstance(metric_dict, dict):
-            raise TypeError("hparam_dict and metric_dict should be dictionary.")
+        parts = hparams(hparam_dict, metric_dict, hparam_domain_discrete)
         folder = str(Path(self.log_dir) / (str(time.time()) if run_name is None else run_name))
         with SummaryWriter(folder) as run:
-            run._write_hparams(hparam_dict, metric_dict, hparam_domain_discrete or {})
+            for part in parts:
+                run._get_file_writer().add_summary(part)
             for name, value in metric_dict.items():
                 run.add_scalar(name, value, global_step)
-
-    def _write_hparams(self, hparams: dict[str, Any], metrics: dict[str, Any], domains: dict[str, list[Any]]) -> None:
-        api, plugin = library("plugins.hparams.api_pb2"), library("plugins.hparams.plugin_data_pb2")
-        names = library("plugins.hparams.metadata")
-        struct = importlib.import_module("google.protobuf.struct_pb2")
-        start, infos = plugin.SessionStartInfo(), []
-        kinds = {bool: ("bool_value", "BOOL"), str: ("string_value", "STRING"), float: ("number_value", "FLOAT64")}
-        for name, value in hparams.items():
-            if value is None:
-                continue
-            if isinstance(value, (Tensor, int, float, np.number)) and not isinstance(value, bool):
-                value = _number(value)
-            if type(value) not in kinds:
-                raise ValueError("value should be one of int, float, str, bool, or torch.Tensor")
-            field, kind = kinds[type(value)]
-            setattr(start.hparams[name], field, value)
-            info = api.HParamInfo(name=name, type=api.DataType.Value(f"DATA_TYPE_{kind}"))
-            if name in domains:
-                values = [struct.Value(**{field: type(value)(v)}) for v in domains[name]]
-                info.domain_discrete.CopyFrom(struct.ListValue(values=values))
-            infos.append(info)
-        measured = [api.MetricInfo(name=api.MetricName(tag=tag)) for tag in metrics]
-        version = names.PLUGIN_DATA_VERSION
-        experiment = api.Experiment(hparam_infos=infos, metric_infos=measured)
-        end = plugin.SessionEndInfo(status=api.Status.Value("STATUS_SUCCESS"))
-        parts: list[tuple[str, dict[str, Any]]] = [
-            (names.EXPERIMENT_TAG, {"experiment": experiment}),
-            (names.SESSION_START_INFO_TAG, {"session_start_info": start}),
-            (names.SESSION_END_INFO_TAG, {"session_end_info": end}),
-        ]
-        for tag, part in parts:
-            content = plugin.HParamsPluginData(version=version, **part).SerializeToString()
-            self._add(None, None, tag=tag, metadata=self._metadata(names.PLUGIN_NAME, content))
 
     def add_embedding(
         self,
