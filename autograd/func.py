@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,8 @@ from .modes import MODES, enable_grad
 from .op import GRAPH
 from .random import get_rng_state, set_rng_state
 from .tape import grad as _grad
-from .tensor import Tensor
+from .tape import reachable, zeros_for
+from .tensor import Node, Tensor
 
 __all__ = [
     "functional_call",
@@ -31,13 +33,19 @@ __all__ = [
 
 
 def _map(f: Callable[[Tensor], Any], tree: Any) -> Any:
+    """`tree` with f(t) in place of each tensor t: tuples, lists and dicts, named and ordered ones, too."""
     if isinstance(tree, Tensor):
         return f(tree)
     if isinstance(tree, dict):
-        return {k: _map(f, v) for k, v in tree.items()}
+        found = {k: _map(f, v) for k, v in tree.items()}
+        return OrderedDict(found) if isinstance(tree, OrderedDict) else found
     if isinstance(tree, (tuple, list)):
-        return type(tree)([_map(f, v) for v in tree])
+        return _like(tree, [_map(f, v) for v in tree])
     return tree
+
+
+def _like(tree: Any, values: list[Any]) -> Any:
+    return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
 
 
 def _leaves(tree: Any) -> list[Tensor]:
@@ -46,45 +54,105 @@ def _leaves(tree: Any) -> list[Tensor]:
     return found
 
 
+class _Level:
+    """One call of a transform: while it is open, its fresh leaves are variables to the transforms inside it."""
+
+    def __init__(self, args: Any, numbers: tuple[int, ...]) -> None:
+        self.open = True
+        #: the arguments, fresh ones at `numbers`
+        self.inner = list(args)
+        for i in numbers:
+            self.inner[i] = _map(self._fresh, args[i])
+        #: the tensors to differentiate by
+        self.xs = _leaves([self.inner[i] for i in numbers])
+
+    def _fresh(self, t: Tensor) -> Tensor:
+        """`t` to differentiate by: attached to what it was computed from, if anything."""
+        if t.requires_grad:
+            return GRAPH.alias(t)
+        t = t.detach().requires_grad_()
+        t.level = self  # type: ignore[attr-defined]
+        return t
+
+    def close(self, tree: Any) -> bool:
+        """Whether results depend on what lies outside: a parameter of a closure, what an argument was made of."""
+        self.open = False
+        return _reach_out(_leaves(tree))
+
+
+def _reach_out(ys: list[Tensor]) -> bool:
+    if any(y.node is None and y.leaf and _outside(y) for y in ys):
+        return True
+    nodes = reachable([y.node for y in ys if y.node is not None])
+    return any(p is not None and type(p) is not Node and _outside(p) for n in nodes for p in n.parents)
+
+
+def _outside(leaf: Tensor) -> bool:
+    level = leaf.__dict__.get("level")
+    return level is None or level.open
+
+
+def _kept(tree: Any, outer: bool) -> Any:
+    """What a function returned, as the caller gets it: recorded only where it depends on what lies outside."""
+    return tree if outer and _reach_out(_leaves(tree)) else _map(lambda t: t.detach(), tree)
+
+
+def _numbers(argnums: Any) -> tuple[int, ...]:
+    return (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+
+def _parted(name: str, result: Any, has_aux: bool) -> tuple[Any, Any]:
+    """(the value, what comes with it) of a function's result."""
+    if not has_aux:
+        return result, None
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise OpError(f"{name}: with has_aux the function returns a tuple of two, (output, aux)")
+    return result
+
+
+def _tensors(name: str, tree: Any) -> list[Tensor]:
+    """The tensors of a function's output, which must be nothing else."""
+
+    def check(part: Any) -> None:
+        if isinstance(part, dict):
+            part = tuple(part.values())
+        if isinstance(part, (tuple, list)):
+            for p in part:
+                check(p)
+        elif not isinstance(part, Tensor):
+            raise OpError(f"{name}: Expected the function to return only tensors, got unexpected type {type(part)}")
+
+    check(tree)
+    return _leaves(tree)
+
+
 def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The function that returns (gradient of `func` for its arguments `argnums`, value); trees will do.
 
     has_aux: `func` returns (value, something else), which is passed on.
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    numbers = _numbers(argnums)
 
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         outer = MODES.get().grad
         with enable_grad():
-            inner = list(args)
-            for i in numbers:
-                inner[i] = _map(_fresh, args[i])
-            result = func(*inner, **kwargs)
-            value, aux = result if has_aux else (result, None)
+            level = _Level(args, numbers)
+            value, aux = _parted("grad", func(*level.inner, **kwargs), has_aux)
             if not isinstance(value, Tensor) or value.array.size != 1:
                 raise OpError("grad: the function returns one Tensor with a single element")
-            xs = _leaves([inner[i] for i in numbers])
+            xs, records = level.xs, level.close(value) and outer
             found = iter(
-                _grad(value, xs, create_graph=outer and _records(args), allow_unused=True, materialize_grads=True)
+                _grad(value, xs, create_graph=records, allow_unused=True, materialize_grads=True)
+                if value.requires_grad
+                else [zeros_for(x) for x in xs]
             )
             grads = tuple([_map(lambda _: next(found), args[i]) for i in numbers])
-        if not (outer and _records(args)):
-            value = value.detach()
         g = grads[0] if isinstance(argnums, int) else grads
-        return (g, (value, aux)) if has_aux else (g, value)
+        value = value if records else value.detach()
+        return (g, (value, _kept(aux, outer))) if has_aux else (g, value)
 
     return wrapper
-
-
-def _records(args: Any) -> bool:
-    return any(t.requires_grad for t in _leaves(list(args)))
-
-
-def _fresh(t: Tensor) -> Tensor:
-    if t.requires_grad:
-        return GRAPH.alias(t)
-    return t.detach().requires_grad_()
 
 
 def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -102,104 +170,156 @@ def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> C
     return wrapper
 
 
-def vjp(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """(f(x), the function that maps a vector v to v^T J)."""
+def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """(f(x), the function that maps a vector v to v^T J), for trees of tensors, too; v is like the output.
+
+    The function gives one result for each of the primals: a tuple, where there are several. has_aux: `func` returns
+    (output, something else), which is the third result here.
+    """
+    outer = MODES.get().grad
     with enable_grad():
-        xs = tuple([_fresh(p) for p in primals])
-        y = func(*xs)
+        level = _Level(primals, tuple(range(len(primals))))
+        y, aux = _parted("vjp", func(*level.inner), has_aux)
+    ys, reaches = _tensors("vjp", y), level.close(y)
 
     def pull(*vectors: Any) -> Any:
-        ys = y if isinstance(y, tuple) else (y,)
-        vs = vectors[0] if len(vectors) == 1 and isinstance(vectors[0], tuple) else vectors
-        return _grad(ys, xs, vs, True, allow_unused=True, materialize_grads=True)
+        vs = _leaves(list(vectors))
+        if len(vs) != len(ys):
+            raise OpError(f"vjp: the vector is built like the output, of {len(ys)} tensors, not {len(vs)}")
+        records = MODES.get().grad and (reaches or any(v.requires_grad for v in vs))
+        found = iter(functional.pull(ys, level.xs, vs, records, False, True))
+        return tuple([_map(lambda _: next(found), p) for p in primals])
 
-    return _map(lambda t: t.detach(), y), pull
+    value = _kept(y, outer)
+    return (value, pull, _kept(aux, outer)) if has_aux else (value, pull)
 
 
-def jvp(func: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """(f(x), J v) for tuples of primals and tangents."""
-    return functional.jvp(func, tuple(primals), tuple(tangents))
+def _pushing(name: str, func: Callable[..., Any], primals: Any, has_aux: bool) -> tuple[Any, Any, Callable[..., Any]]:
+    """(f(x), what comes with it, the function that maps tangents t to J t), by functional.jvp's construction."""
+    outer = MODES.get().grad
+    with enable_grad():
+        level = _Level(primals, tuple(range(len(primals))))
+        y, aux = _parted(name, func(*level.inner), has_aux)
+        xs, ys, reaches = level.xs, _tensors(name, y), level.close(y)
+        ws = [zeros_for(v).requires_grad_() for v in ys]
+        pulled = functional.pull(ys, xs, ws, True, False)
+
+    def push(tangents: Any) -> Any:
+        vs = _leaves(tangents)
+        if len(vs) != len(xs):
+            raise OpError(f"{name}: tangents are built like the primals, of {len(xs)} tensors, not {len(vs)}")
+        for x, v in zip(xs, vs, strict=True):
+            if x.array.shape != v.array.shape:
+                raise OpError(f"{name}: a tangent has shape {list(v.shape)}, and should have {list(x.shape)}")
+        records = MODES.get().grad and (reaches or any(v.requires_grad for v in vs))
+        with enable_grad():
+            found = iter(functional.pull(pulled, ws, vs, records, False, True))
+        return _map(lambda t: next(found) if records else next(found).detach(), y)
+
+    return _kept(y, outer), _kept(aux, outer), push
 
 
-def _at(
-    func: Callable[..., Any], argnums: Any, compute: Callable[[Callable[..., Any], Any], Any]
-) -> Callable[..., Any]:
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False, has_aux: bool = False) -> Any:
+    """(f(x), J v) for tuples of primals and tangents, which may be trees of tensors.
+
+    has_aux: `func` returns (output, something else), which is the third result. strict: PyTorch's, without effect.
+    """
+    for what in (primals, tangents):
+        if not isinstance(what, tuple):
+            raise OpError(f"jvp: Expected primals and tangents to be tuples, got {type(what).__name__}")
+    value, aux, push = _pushing("jvp", func, primals, has_aux)
+    return (value, push(tangents), aux) if has_aux else (value, push(tangents))
+
+
+def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """(f(x), the function that maps tangents t to J t at this x)."""
+    value, _, push = _pushing("linearize", func, primals, False)
+    return value, lambda *tangents: push(tangents)
+
+
+def _real(name: str, tensors: list[Tensor], side: str) -> None:
+    """RuntimeError for complex tensors: half of their derivatives would be missing in a Jacobian."""
+    if any(x.is_complex() for x in tensors):
+        raise OpError(f"{name}: Expected all {side} to be real but received complex tensor; take .real and .imag")
+
+
+def _jacobian(name: str, func: Callable[..., Any], argnums: Any, has_aux: bool, forward: bool | None) -> Any:
+    """The function that returns the Jacobian: as the output is built, with blocks as the inputs are built.
+
+    forward: one pass per element of the inputs, not of the outputs; None: what is less.
+    """
+    numbers = _numbers(argnums)
 
     @functools.wraps(func)
-    def wrapper(*args: Any) -> Any:
-        def of_those(*xs: Any) -> Any:
-            inner = list(args)
-            for i, x in zip(numbers, xs, strict=True):
-                inner[i] = x
-            return func(*inner)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        outer = MODES.get().grad
+        with enable_grad():
+            level = _Level(args, numbers)
+            _real(name, level.xs, "inputs")
+            y, aux = _parted(name, func(*level.inner, **kwargs), has_aux)
+            xs, ys, records = level.xs, _tensors(name, y), level.close(y) and outer
+            _real(name, ys, "outputs")
+            columns = forward
+            if columns is None:
+                columns = sum([x.array.size for x in xs]) < sum([t.array.size for t in ys])
+            found = functional.blocks(tuple(xs), tuple(ys), records, False, columns)
+        rows = iter([iter(row) for row in found])
 
-        chosen = tuple([args[i] for i in numbers])
-        return compute(of_those, chosen[0] if isinstance(argnums, int) else chosen)
+        def block(_: Tensor) -> Any:
+            row = next(rows)
+            each = tuple([_map(lambda _: next(row), args[i]) for i in numbers])
+            return each[0] if isinstance(argnums, int) else each
+
+        result = _map(block, y)
+        return (result, _kept(aux, outer)) if has_aux else result
 
     return wrapper
 
 
-def _real(name: str, trees: Any, side: str) -> None:
-    """RuntimeError for complex tensors: half of their derivatives would be missing in a Jacobian."""
-    found: list[Tensor] = []
-    _map(found.append, trees)
-    if any(x.is_complex() for x in found):
-        raise OpError(f"{name}: Expected all {side} to be real but received complex tensor; take .real and .imag")
-
-
-def _of_reals(name: str, func: Callable[..., Any], xs: Any) -> Callable[..., Any]:
-    _real(name, xs, "inputs")
-
-    @functools.wraps(func)
-    def checked(*args: Any) -> Any:
-        out = func(*args)
-        _real(name, out, "outputs")
-        return out
-
-    return checked
-
-
-def jacrev(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
+def jacrev(
+    func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False, chunk_size: int | None = None
+) -> Callable[..., Any]:
     """The function that returns the Jacobian, one backward pass per element of the output.
 
-    argnums: the argument, or several.
+    argnums: the argument, or several. Outputs and arguments may be trees of tensors: each tensor of the output becomes
+    the tree of its blocks, of shape output.shape + input.shape. has_aux: `func` returns (output, something else), and
+    the function (Jacobian, something else). chunk_size: PyTorch's, for less memory; without effect.
     """
-    return _at(
-        func, argnums, lambda f, xs: functional.jacobian(_of_reals("jacrev", f, xs), xs, create_graph=_records((xs,)))
-    )
+    return _jacobian("jacrev", func, argnums, has_aux, False)
 
 
-def jacfwd(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
-    """The function that returns the Jacobian, one pass per element of the input. argnums: the argument, or several."""
-    return _at(
-        func,
-        argnums,
-        lambda f, xs: functional.jacobian(
-            _of_reals("jacfwd", f, xs), xs, create_graph=_records((xs,)), strategy="forward-mode"
-        ),
-    )
+def jacfwd(
+    func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error"
+) -> Callable[..., Any]:
+    """The function that returns the Jacobian, one pass per element of the input. Options and results as in `jacrev`.
+
+    randomness: PyTorch's, without effect.
+    """
+    return _jacobian("jacfwd", func, argnums, has_aux, True)
 
 
 def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
-    """The function that returns the Hessian of a scalar function. argnums: the argument, or several."""
-    return _at(
-        func, argnums, lambda f, xs: functional.hessian(_of_reals("hessian", f, xs), xs, create_graph=_records((xs,)))
-    )
+    """The function that returns the Hessian, the Jacobian of the Jacobian: of a scalar, or of each element of a tensor.
+
+    argnums: the argument, or several: then a tuple of tuples.
+    """
+    return _jacobian("hessian", _jacobian("hessian", func, argnums, False, False), argnums, False, None)
 
 
 def _slices(tree: Any, dims: Any, found: list[tuple[Any, int]]) -> Any:
     """`tree` with its mapped tensors as places in `found`, which gets (tensor, dimension)."""
     if isinstance(dims, (tuple, list)) and isinstance(tree, (tuple, list)):
-        return type(tree)([_slices(t, d, found) for t, d in zip(tree, dims, strict=True)])
+        return _like(tree, [_slices(t, d, found) for t, d in zip(tree, dims, strict=True)])
     if isinstance(tree, dict):
         each = dims if isinstance(dims, dict) else dict.fromkeys(tree, dims)
         return {k: _slices(v, each[k], found) for k, v in tree.items()}
     if isinstance(tree, (tuple, list)):
-        return type(tree)([_slices(t, dims, found) for t in tree])
+        return _like(tree, [_slices(t, dims, found) for t in tree])
     if dims is None or not isinstance(tree, Tensor):
         return tree
-    found.append((tree, wrap_dim(dims, len(tree.shape))))
+    if not -tree.array.ndim <= dims < tree.array.ndim:
+        raise ValueError(f"vmap: Got in_dim={dims} for a tensor of {tree.array.ndim} dimensions")
+    found.append((tree, wrap_dim(dims, tree.array.ndim)))
     return _Place(len(found) - 1)
 
 
@@ -214,7 +334,7 @@ def _at_row(tree: Any, mapped: list[tuple[Any, int]], row: int) -> Any:
     if isinstance(tree, dict):
         return {k: _at_row(v, mapped, row) for k, v in tree.items()}
     if isinstance(tree, (tuple, list)):
-        return type(tree)([_at_row(t, mapped, row) for t in tree])
+        return _like(tree, [_at_row(t, mapped, row) for t in tree])
     return tree
 
 
@@ -228,7 +348,7 @@ def _stacked(rows: list[Any], dims: Any) -> Any:
     if isinstance(first, (tuple, list)):
         parts = dims if isinstance(dims, (tuple, list)) else (dims,) * len(first)
         columns = [_stacked(list(column), d) for column, d in zip(zip(*rows, strict=True), parts, strict=True)]
-        return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
+        return _like(first, columns)
     raise ValueError(f"vmap({type(first).__name__}): the function must return tensors, or tuples and dicts of them")
 
 
@@ -270,12 +390,6 @@ def vmap(
         return _stacked(rows, out_dims)
 
     return wrapper
-
-
-def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """(f(x), the function that maps tangents t to J t at this x)."""
-    value = func(*primals)
-    return _map(lambda t: t.detach(), value), lambda *tangents: jvp(func, primals, tangents)[1]
 
 
 def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -57,9 +57,10 @@ def _vectors(v: Any, like: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
     return vectors
 
 
-def _grad(
+def pull(
     outputs: Any, inputs: Any, vectors: Any, create_graph: bool, strict: bool, retain: bool | None = None
 ) -> tuple[Tensor, ...]:
+    """v^T J for each input, zeros where nothing depends on it; strict: RuntimeError there."""
     live = [(y, v) for y, v in zip(outputs, vectors, strict=True) if y.requires_grad]
     if not live:
         if strict:
@@ -91,7 +92,7 @@ def vjp(
     with enable_grad():
         one_in, xs = _inputs(inputs, create_graph)
         one_out, ys = _outputs(func(*xs), "vjp")
-        found = _grad(ys, xs, _vectors(v, ys, "vjp"), create_graph, strict)
+        found = pull(ys, xs, _vectors(v, ys, "vjp"), create_graph, strict)
     return _unwrap(one_out, _detached(ys, create_graph)), _unwrap(one_in, found)
 
 
@@ -109,8 +110,8 @@ def jvp(
         ws = tuple([zeros_for(y) for y in ys])
         for w in ws:
             w.requires_grad = True
-        pulled = _grad(ys, xs, ws, True, strict)
-        found = _grad(pulled, ws, vs, create_graph, False)
+        pulled = pull(ys, xs, ws, True, strict)
+        found = pull(pulled, ws, vs, create_graph, False)
     return _unwrap(one_out, _detached(ys, create_graph)), _unwrap(one_out, _detached(found, create_graph))
 
 
@@ -118,7 +119,7 @@ def _jacobian_rows(y: Tensor, xs: tuple[Tensor, ...], create_graph: bool, strict
     """d y / d x for each x, of shape y.shape + x.shape: one backward pass for each element of y."""
     size, shape = y.array.size, tuple(y.array.shape)
     flat = GRAPH.reshape(y, (size,))
-    rows = [_grad((flat[i],), xs, (zeros_for(flat[i]) + 1,), create_graph, strict, retain=True) for i in range(size)]
+    rows = [pull((flat[i],), xs, (zeros_for(flat[i]) + 1,), create_graph, strict, retain=True) for i in range(size)]
     columns = list(zip(*rows, strict=True)) if rows else [() for _ in xs]
     found = []
     for x, column in zip(xs, columns, strict=True):
@@ -148,18 +149,22 @@ def jacobian(
         one_out, ys = _outputs(func(*xs), "jacobian")
         if any(y.is_complex() for y in ys):
             raise OpError("jacobian: the outputs must be real, got complex ones; take .real and .imag")
-        if strategy == "forward-mode":
-            rows = _jacobian_columns(func, xs, ys, create_graph)
-        else:
-            rows = tuple([_detached(_jacobian_rows(y, xs, create_graph, strict), create_graph) for y in ys])
+        rows = blocks(xs, ys, create_graph, strict, strategy == "forward-mode")
     return _unwrap(one_out, tuple([_unwrap(one_in, row) for row in rows]))
 
 
-def _jacobian_columns(func: Any, xs: tuple[Tensor, ...], ys: tuple[Tensor, ...], create_graph: bool) -> Any:
+def blocks(xs: tuple[Tensor, ...], ys: tuple[Tensor, ...], create_graph: bool, strict: bool, forward: bool) -> Any:
+    """For each y the blocks of the Jacobian, one for each x. forward: one pass for each element of the xs."""
+    if forward:
+        return _jacobian_columns(xs, ys, create_graph)
+    return tuple([_detached(_jacobian_rows(y, xs, create_graph, strict), create_graph) for y in ys])
+
+
+def _jacobian_columns(xs: tuple[Tensor, ...], ys: tuple[Tensor, ...], create_graph: bool) -> Any:
     ws = tuple([zeros_for(y) for y in ys])
     for w in ws:
         w.requires_grad = True
-    pulled = _grad(ys, xs, ws, True, False)
+    pulled = pull(ys, xs, ws, True, False)
     table = []
     for x, p in zip(xs, pulled, strict=True):
         rows = _jacobian_rows(p, ws, create_graph, False) if p.requires_grad else tuple([None] * len(ws))
@@ -205,7 +210,7 @@ def hessian(
 
     def slope(*xs: Tensor) -> Any:
         y = scalar(*xs)
-        return _unwrap(single, _grad((y,), xs, (zeros_for(y) + 1,), True, strict))
+        return _unwrap(single, pull((y,), xs, (zeros_for(y) + 1,), True, strict))
 
     return jacobian(slope, inputs, create_graph, strict, vectorize, outer_jacobian_strategy)
 
@@ -232,6 +237,6 @@ def vhp(
         one_in, xs = _inputs(inputs, create_graph)
         y = scalar(*xs)
         vs = _vectors(v, xs, "vhp")
-        slopes = _grad((y,), xs, (zeros_for(y) + 1,), True, strict)
-        found = _grad(slopes, xs, vs, create_graph, False)
+        slopes = pull((y,), xs, (zeros_for(y) + 1,), True, strict)
+        found = pull(slopes, xs, vs, create_graph, False)
     return _detached((y,), create_graph)[0], _unwrap(one_in, _detached(found, create_graph))
