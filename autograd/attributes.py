@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from numbers import Number
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .. import backends
+from ..backends import np
 from . import storage, tape
 from .device import device_of
 from .dtypes import BFLOAT16, differentiable, from_numpy_dtype, is_floating
@@ -434,4 +436,6 @@ def __reversed__(self: Tensor) -> Tensor:
 
 @method
 def __contains__(self: Tensor, element: Any) -> bool:
+    if not isinstance(element, (Tensor, Number, np.ndarray)):
+        raise OpError(f"`in` a tensor asks for a Tensor or a number; Tensor.__contains__ does not take {type(element)}")
     return bool((self == element).any())

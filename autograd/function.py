@@ -205,11 +205,20 @@ def once_differentiable(backward: Any) -> Any:
     return wrapper
 
 
-def Variable(data: Any, requires_grad: bool = False, volatile: bool = False) -> Tensor:
-    """The tensor `data` itself: PyTorch merged Variable into Tensor; old programs still call it. volatile: without
-    effect.
+class _IsTensor(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, Tensor)
+
+
+class Variable(metaclass=_IsTensor):
+    """`Variable(data)` is the tensor `data` itself, and each tensor is an instance: PyTorch merged Variable into
+    Tensor; old programs still name it. volatile: without effect.
     """
-    if requires_grad:
-        data = data.detach() if data.node is not None else data
-        data.requires_grad = True
-    return data
+
+    def __new__(cls, data: Any = None, requires_grad: bool | None = None, volatile: bool | None = None) -> Any:
+        if data is None:
+            return Tensor(0)
+        if requires_grad:
+            data = data.detach() if data.node is not None else data
+            data.requires_grad = True
+        return data

@@ -129,13 +129,6 @@ class Sequential(_Row):
     def _part(self, index: slice) -> Any:
         return type(self)(dict(self._entries("module")[index]))
 
-    def __delitem__(self, index: Any) -> None:
-        names = [name for name, _ in self._entries("module")]
-        for name in names[index] if isinstance(index, slice) else [names[_position(index, len(names))]]:
-            delattr(self, name)
-        if all(name.isdigit() for name in names):
-            self._renumber(self._items())
-
     def insert(self, index: int, module: Module) -> Any:
         """Add a module before position `index`."""
         if not isinstance(module, Module):

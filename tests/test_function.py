@@ -248,3 +248,10 @@ def test_gradcheck_under_autograds_name():
     assert gradcheck(Cube.apply, cr.ones(2, dtype=cr.float64, requires_grad=True))
     with pytest.raises(AttributeError, match="no attribute 'gradcheckk'"):
         cr.autograd.gradcheckk  # noqa: B018
+
+
+def test_variable_is_a_name_of_tensor():
+    x = cr.autograd.Variable(cr.ones(2), requires_grad=True)
+    assert (type(x), x.requires_grad, x.is_leaf) == (cr.Tensor, True, True)
+    assert [isinstance(y, cr.autograd.Variable) for y in (x, [1.0])] == [True, False]
+    assert cr.autograd.Variable().shape == (0,)

@@ -469,6 +469,8 @@ def test_sequential():
     named = nn.Sequential(OrderedDict(one=a, two=b))
     assert list(named.state_dict()) == ["one.weight", "one.bias"]
     assert named.two is b
+    del named[0]
+    assert list(named.named_children()) == [("0", b)]  # numbered from then on, as in PyTorch
     for index in (3, -4):
         with pytest.raises(IndexError):
             nn.Sequential(a, b, c)[index]

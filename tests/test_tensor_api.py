@@ -472,3 +472,12 @@ def test_threads_of_the_processor():
     assert chainrule.get_num_threads() == before
     with raises(RuntimeError, "positive"):
         chainrule.set_num_threads(0)
+
+
+def test_in_asks_for_a_number_or_a_tensor():
+    x = chainrule.tensor([1.0, 2.0])
+    assert [element in x for element in (2.0, chainrule.tensor(1), np.float32(1), np.array(3.0))] == [True] * 3 + [
+        False
+    ]
+    with pytest.raises(RuntimeError, match="does not take <class 'str'>"):
+        "a" in x  # noqa: B015
