@@ -267,16 +267,17 @@ def _protect(v: Any) -> Any:
 class Family:
     """Tensors on the same memory: the base as it is now (array and node), and weak references to the members.
 
-    Detached members stand in a family of their own (`shadow`), which holds nothing of the graph.
+    What a detach() makes stands in a family of its own, with a graph of its own: one of the `relatives` of this family,
+    which are weak references to all families on the memory. `shadow` is the newest that was made from this one.
     """
 
-    __slots__ = ("__weakref__", "array", "leaf", "members", "node", "origin", "shadow")
+    __slots__ = ("__weakref__", "array", "leaf", "members", "node", "relatives", "shadow")
 
-    def __init__(self, array: Any, node: Node | None, leaf: bool, origin: Family | None = None) -> None:
+    def __init__(self, array: Any, node: Node | None, leaf: bool) -> None:
         self.array, self.node, self.leaf = array, node, leaf
         self.members: list[Any] = []
         self.shadow: Family | None = None
-        self.origin = weakref.ref(origin) if origin is not None else None
+        self.relatives: list[Any] | None = None
 
     def add(self, member: Tensor) -> None:
         """Take a tensor in; its `chain` says how it is viewed from the base."""
@@ -288,6 +289,10 @@ class Family:
     def living(self) -> list[Tensor]:
         """The members that still exist."""
         return [t for m in self.members if (t := m()) is not None and t.family is self]
+
+    def others(self) -> list[Family]:
+        """The families on the other sides of detach(), on the same memory."""
+        return [f for r in self.relatives or () if (f := r()) is not None and f is not self]
 
 
 def as_memory(t: Tensor) -> None:
@@ -331,13 +336,29 @@ def link_one(source: Tensor, view: Tensor, op: Any, params: tuple[Any, ...], ind
 
 def link_detached(source: Tensor, result: Tensor) -> None:
     """Note that `result` is a detached alias of `source`."""
-    family = _family_of(source)
-    if family.origin is None:
-        if family.shadow is None:
-            family.shadow = Family(family.array, None, False, family)
-        family = family.shadow
+    family = source.family
+    if family is None:
+        family = _family_of(source)
+    shadow = family.shadow
+    if shadow is None or len(shadow.members) > 1 or shadow.members[0]() is not None:
+        shadow = family.shadow = _shadow_of(family)
+    else:  # its only member is gone
+        shadow.members.clear()
+        shadow.node = None
     result.chain = source.chain
-    family.add(result)
+    shadow.add(result)
+
+
+def _shadow_of(family: Family) -> Family:
+    relatives = family.relatives
+    if relatives is None:
+        relatives = family.relatives = [weakref.ref(family)]
+    elif len(relatives) & (len(relatives) - 1) == 0:
+        relatives[:] = [r for r in relatives if r() is not None]
+    shadow = Family(family.array, None, False)
+    relatives.append(weakref.ref(shadow))
+    shadow.relatives = relatives
+    return shadow
 
 
 def replay(base: Tensor, chain: tuple[Any, ...]) -> Tensor:
@@ -429,19 +450,17 @@ def assign(t: Tensor, value: Tensor, name: str = "in-place op", recording: bool 
         return t
     if family.leaf:
         raise OpError(f"{name}: a view of a leaf Variable that requires grad is being used in an in-place operation")
-    origin = family.origin() if family.origin is not None else None
-    if origin is not None and (origin.node is not None or origin.leaf) and origin.living():
-        raise OpError(
-            f"{name}: {describe(t)} is a detached alias of a tensor with gradients; a recorded change would reach that "
-            "tensor without its gradient: clone() the alias first"
-        )
     from .op import OPS
 
     base = value
     if t.chain:
         base = OPS["view_assign"](wrap(family.array, family.node), value, chain=t.chain)
+    others = family.others()
     if is_shared(family.array):  # nodes hold copies of it, so the others' view of it can be kept up to date
         family.array[...] = base.array
+        base.array = family.array
+    elif any(other.leaf for other in others):  # a leaf keeps its memory, which may be a piece of a larger one
+        write(wrap(family.array, None), base.array)
         base.array = family.array
     elif t.chain == () and _shares_any(base.array, family.array):
         base = OPS["clone"](base)
@@ -449,11 +468,10 @@ def assign(t: Tensor, value: Tensor, name: str = "in-place op", recording: bool 
     for member in family.living():
         view = replay(wrap(family.array, family.node), member.chain) if member.chain else base
         member.array, member.node = view.array, view.node
-    for other in (family.shadow, origin):  # on the other side of a detach() the values arrive, and no gradients
-        if other is not None:
-            other.array = family.array
-            for member in other.living():
-                member.array = replay(wrap(family.array, None), member.chain).array
+    for other in others:  # on the other side of a detach() the values arrive, and no gradients
+        other.array = family.array
+        for member in other.living():
+            member.array = replay(wrap(family.array, None), member.chain).array
     return t
 
 

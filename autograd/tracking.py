@@ -186,7 +186,7 @@ def _leave_family(t: Tensor) -> None:
     for family in families:
         if family is not None:
             family.array = _plain(family.array)
-            families += [family.shadow] if len(families) == 1 else []
+            families += family.others() if len(families) == 1 else []
 
 
 def _get_array(self: Tensor) -> Any:
