@@ -17,6 +17,7 @@ import chainrule.distributed as dist
 from chainrule import nn
 from chainrule.distributed import ReduceOp
 from chainrule.distributed.algorithms.join import Join, Joinable, JoinHook
+from chainrule.distributed.optim import ZeroRedundancyOptimizer
 from chainrule.nn import functional as F
 from chainrule.nn.parallel import DistributedDataParallel as DDP
 from chainrule.utils.checkpoint import checkpoint
@@ -417,6 +418,70 @@ def training(rank, size):
                 assert np.shares_memory(p.grad.array, bucket.tensor.array)
         first = {id(p) for p in model.reducer.buckets[0].params}
         assert id(next(iter(net.parameters()))) not in first  # the last layer's come first
+
+
+def spread_state(rank, size):
+    """ZeroRedundancyOptimizer: steps as one optimizer would, with a part of its state in each process."""
+
+    def nets(count):
+        cr.manual_seed(3)
+        first = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Linear(2, 1))
+        return [copy.deepcopy(first) for _ in range(count)]
+
+    def grads(net, n):
+        net.zero_grad()
+        (net(numbers(n, (5, 3))) ** 2).mean().backward()
+
+    alone, net, resumed = nets(3)
+
+    def groups(net):
+        return [{"params": net[0].parameters(), "lr": 0.05}, {"params": [*net[2].parameters(), *net[3].parameters()]}]
+
+    want = cr.optim.Adam(groups(alone), lr=0.01)
+    got = ZeroRedundancyOptimizer(groups(net), cr.optim.Adam, lr=0.01)
+    schedules = [cr.optim.lr_scheduler.StepLR(o, 2, 0.5) for o in (want, got)]
+    for n in range(4):
+        for m, optimizer in ((alone, want), (net, got)):
+            grads(m, n)
+            optimizer.step()
+        for schedule in schedules:
+            schedule.step()
+    for a, b in zip(alone.parameters(), net.parameters()):
+        close(a, b)
+    elements = [p.numel() for p in got.optim.state]
+    assert 0 < sum(elements) < sum(p.numel() for p in net.parameters())
+    raises(RuntimeError, "consolidate_state_dict", got.state_dict)
+    got.consolidate_state_dict(to=size - 1)
+    saved = [got.state_dict() if rank == size - 1 else None]
+    dist.broadcast_object_list(saved, src=size - 1)
+    reference = want.state_dict()
+    assert [g["lr"] for g in saved[0]["param_groups"]] == [g["lr"] for g in reference["param_groups"]]
+    assert list(saved[0]["state"]) == list(reference["state"])
+    for i, entry in reference["state"].items():
+        for name, value in entry.items():
+            close(saved[0]["state"][i][name], value)
+    resumed.load_state_dict(net.state_dict())
+    again = ZeroRedundancyOptimizer(groups(resumed), cr.optim.Adam)
+    again.load_state_dict(saved[0])
+    for m, optimizer in ((alone, want), (net, got), (resumed, again)):
+        grads(m, 9)
+        optimizer.step()
+    for a, b, c in zip(alone.parameters(), net.parameters(), resumed.parameters()):
+        close(a, b)
+        close(a, c)
+    more = nn.Parameter(cr.ones(7))
+    got.add_param_group({"params": [more], "lr": 1.0})
+    more.grad = cr.ones(7)
+    got.step()
+    close(more, np.zeros(7), 1e-5)
+    model = DDP(nn.Linear(3, 1))
+    uneven = ZeroRedundancyOptimizer(model.parameters(), cr.optim.SGD, lr=0.1)
+    with Join([model, uneven]):
+        for n in range(1 + rank):
+            model(numbers(n, (2, 3))).sum().backward()
+            uneven.step()
+    same_everywhere(model.module, size)
+    raises(NotImplementedError, "overlap", ZeroRedundancyOptimizer, [more], cr.optim.SGD, overlap_with_ddp=True)
 
 
 def same_everywhere(net, size):
@@ -964,6 +1029,7 @@ CASES = {
         counting,
         captured,
         checkpointed,
+        spread_state,
     ),
     "again": (again, again),
 }

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "autograd": {"backends"},
     "nn": {"autograd"},
     "optim": {"autograd"},
-    "distributed": {"backends", "autograd", "nn", "runtime"},  # has a program: python -m chainrule.distributed.run
+    "distributed": {"backends", "autograd", "nn", "optim", "runtime"},  # has a program, distributed.run
     "distributions": {"autograd"},
     "utils": ON_TOP_OF_NN,
     "models": ON_TOP_OF_NN,

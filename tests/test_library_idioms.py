@@ -566,3 +566,11 @@ def test_names_of_the_memory():
 @pytest.mark.parametrize("module", [nn.CrossEntropyLoss(), nn.Linear(1, 1), nn.BatchNorm1d(1)], ids=repr)
 def test_annotations_are_evaluated_among_names_of_others(module):
     assert isinstance(typing.get_type_hints(module, {}, {}), dict)
+
+
+def test_no_tensor_is_spread_over_devices():
+    from chainrule.distributed._tensor import DTensor
+
+    assert not isinstance(nn.Parameter(chainrule.ones(1)), DTensor)
+    with pytest.raises(NotImplementedError, match="mesh"):
+        DTensor(chainrule.ones(1))

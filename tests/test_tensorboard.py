@@ -34,6 +34,8 @@ def test_scalars(tmp_path):
         writer.add_scalar("numpy", np.float64(2), 7, walltime=12.5)
         writer.add_scalar("new", 0.1, 1, new_style=True, double_precision=True)
         assert writer.get_logdir() == writer.log_dir == str(tmp_path)
+        with pytest.raises(NotImplementedError, match="list"):
+            writer.add_scalar("x", [1.0])
         with pytest.raises(ValueError, match="one element"):
             writer.add_scalar("x", chainrule.zeros(2))
     found = read(tmp_path)

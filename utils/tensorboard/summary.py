@@ -17,7 +17,12 @@ _KINDS = {bool: ("bool_value", "BOOL"), str: ("string_value", "STRING"), float: 
 
 
 def number(x: Any) -> float:
-    """A number, or a tensor or array of one element, as a float; ValueError for more elements."""
+    """A number, or a tensor or array of one element, as a float.
+
+    ValueError for more elements, NotImplementedError for what is neither, such as a list.
+    """
+    if not isinstance(x, (Tensor, np.ndarray)) and not np.isscalar(x):
+        raise NotImplementedError(f"Got {type(x)}, but a number, NumPy array or tensor is expected.")
     array = host(x)
     if array.size != 1:
         raise ValueError(f"scalar should be a number or have one element, not shape {tuple(array.shape)}")
