@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..autograd import Tensor
 from ..optim import Optimizer
 from . import collectives
 from .data_parallel import broadcast_tensors
@@ -79,7 +78,7 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         group.pop("param_names", None)
-        for p in sorted(group["params"], key=Tensor.numel, reverse=True):
+        for p in sorted(group["params"], key=lambda p: p.numel(), reverse=True):
             if p.is_sparse or p.device != self.join_device:
                 raise TypeError("ZeroRedundancyOptimizer needs dense parameters, all on one device")
             owner = self._loads.index(min(self._loads))

@@ -11,7 +11,7 @@ buffer, and what an attribute that is None stands for. Turned down: dictionaries
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import Tensor, no_grad
 from ..autograd.dtypes import differentiable, is_floating, to_numpy_dtype
@@ -134,11 +134,10 @@ class Module(HookMethods, StateMethods):
     call_super_init = False
     dump_patches = False
     #: PyTorch's list for its compiler; subclasses in programs add to it
-    __constants__ = []
+    __constants__: list[str] = []
     _declared: dict[str, str] | None = None
 
     if TYPE_CHECKING:  # libraries evaluate a module's annotations among names of their own
-        __constants__: ClassVar[list[str]]
         forward: Callable[..., Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
