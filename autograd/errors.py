@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import backends
 from .tensor import Tensor
+from .wording import in_pytorchs_words, no_tensor
 
 __all__ = [
     "NotDense",
@@ -84,7 +85,9 @@ def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> E
             text = "the dimensions before the last two cannot be broadcast together"
         if "broadcast" in text and "remedy" not in text:
             text += "; sizes must be equal or 1 from the last dimension backwards: reshape, unsqueeze or expand one"
-        found = OpError(f"{call}: {text}")
+        found = OpError(f"{call}: {in_pytorchs_words(op.name, text, inputs, params)}")
+    elif type(error) is AttributeError and (strange := no_tensor(str(error), op, inputs)):
+        found = TypeError(strange)
     else:
         note(error, f"in {call}")
         found = error

@@ -93,7 +93,7 @@ def conv(x=(1, 2, 5, 5), w=(3, 2, 3, 3), **kwargs):
         (lambda: conv(padding="full"), "Invalid padding string"),
         (lambda: conv(padding="same", stride=2), "not supported for strided"),
         (lambda: conv(bias=cr.zeros(2)), "bias to be 1-dimensional with 3 elements"),
-        (lambda: conv(bias=cr.zeros(3, dtype=cr.float64)), "same dtype"),
+        (lambda: conv(bias=cr.zeros(3, dtype=cr.float64)), "should be the same"),
         (lambda: F.conv_transpose1d(cr.zeros(1, 2, 3), cr.zeros(2, 1, 2), output_padding=1), "must be smaller"),
         (lambda: F.conv_transpose1d(cr.zeros(1, 2, 1), cr.zeros(2, 1, 2), padding=1), "too small"),
         (lambda: F.max_pool2d(cr.zeros(1, 1, 4, 4), 2, padding=2), "at most half of effective kernel size"),

@@ -32,27 +32,73 @@ def wrong_state():
 
 # mistake -> error, and words of the message in their order
 MISTAKES = {
-    "linear": (lambda: nn.Linear(10, 5)(zeros(4, 7)), RuntimeError, "7 features .* takes 10 .*[4, 7] and [5, 10]"),
+    "linear": (
+        lambda: nn.Linear(10, 5)(zeros(4, 7)),
+        RuntimeError,
+        "shapes cannot be multiplied (4x7 and 10x5).*7 features .* takes 10 .*[4, 7] and [5, 10]",
+    ),
     "linear without dimensions": (lambda: nn.Linear(1, 5)(zeros(())), RuntimeError, "at least one dimension"),
     "linear of float64": (
         lambda: nn.Linear(3, 2)(zeros(2, 3).double()),
         RuntimeError,
-        "same dtype.*float64.*.to(dtype)",
+        "mat1 and mat2 must have the same dtype, but got Double and Float.*float64.*.to(dtype)",
     ),
     "linear of a list": (lambda: nn.Linear(3, 2)([1.0, 2.0, 3.0]), TypeError, "must be Tensor, not list"),
     "channels": (lambda: nn.Conv2d(3, 6, 3)(zeros(1, 1, 8, 8)), RuntimeError, "expected input.* 3 channels, but got 1"),
     "image without channels": (lambda: nn.Conv2d(3, 6, 3)(zeros(8, 8)), RuntimeError, "3D .* or 4D .*[8, 8]"),
     "small image": (lambda: nn.Conv2d(3, 6, 5)(zeros(1, 3, 3, 3)), RuntimeError, "Kernel size can't be greater"),
     "features of a norm": (lambda: nn.BatchNorm2d(4)(zeros(2, 3, 5, 5)), RuntimeError, "contain 3 elements.*[4]"),
-    "matmul": (lambda: zeros(2, 3) @ zeros(4, 5), RuntimeError, "matmul.*[2, 3].*[4, 5].*3 .* != 4"),
-    "batches of matmul": (lambda: zeros(2, 3, 4) @ zeros(3, 4, 5), RuntimeError, "before the last two.*broadcast"),
+    "image of float64": (
+        lambda: nn.Conv2d(3, 6, 3)(zeros(1, 3, 8, 8).double()),
+        RuntimeError,
+        "Input type (double) and bias type (float) should be the same.*float64.*.to()",
+    ),
+    "matmul": (
+        lambda: zeros(2, 3) @ zeros(4, 5),
+        RuntimeError,
+        "matmul.*[2, 3].*[4, 5].*mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5).*3 .* != 4",
+    ),
+    "a stack by a matrix": (lambda: zeros(2, 3, 4) @ zeros(5, 6), RuntimeError, "be multiplied (6x4 and 5x6)"),
+    "a matrix by a vector": (lambda: zeros(2, 3) @ zeros(4), RuntimeError, "got input (2), mat (2x3), vec (4)"),
+    "vectors": (lambda: zeros(3) @ zeros(4), RuntimeError, "expected tensor [3] and src [4]"),
+    "a number by a vector": (lambda: zeros(()) @ zeros(4), RuntimeError, "matmul need to be at least 1D"),
+    "stacks": (lambda: zeros(2, 3, 4) @ zeros(2, 3, 4), RuntimeError, "batch2 tensor to be: [2, 4] but got: [2, 3]"),
+    "batches of matmul": (
+        lambda: zeros(2, 3, 4) @ zeros(3, 4, 5),
+        RuntimeError,
+        "tensor a (2) must match the size of tensor b (3) .*before the last two.*broadcast",
+    ),
     "attention": (
         lambda: F.scaled_dot_product_attention(zeros(1, 2, 3), zeros(1, 2, 4), zeros(1, 2, 4)),
         RuntimeError,
         "[1, 2, 3], [1, 2, 4]",
     ),
-    "add": (lambda: zeros(2, 3) + zeros(4), RuntimeError, "add.*[2, 3].*[4].*equal or 1"),
-    "cat": (lambda: torch.cat([zeros(2, 3), zeros(3, 4)]), RuntimeError, "size 3 .* size 4"),
+    "add": (
+        lambda: zeros(2, 3) + zeros(4),
+        RuntimeError,
+        "add.*[2, 3].*[4].*size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 1",
+    ),
+    "cat": (
+        lambda: torch.cat([zeros(2, 3), zeros(3, 4)]),
+        RuntimeError,
+        "except in dimension 0. Expected size 3 but got size 4 for tensor number 1",
+    ),
+    "cat of dimensions": (
+        lambda: torch.cat([zeros(2, 3), zeros(3)]),
+        RuntimeError,
+        "Tensors must have same number of dimensions: got 2 and 1",
+    ),
+    "target that is a number": (
+        lambda: F.cross_entropy(zeros(4, 3), 3),
+        TypeError,
+        "'target' (position 2) must be Tensor, not int",
+    ),
+    "words that are no tensor": (
+        lambda: nn.Embedding(3, 2)([1, 2]),
+        TypeError,
+        "'indices' (position 2) must be Tensor, not list",
+    ),
+    "two unknown sizes": (lambda: zeros(2, 3).view(-1, -1), RuntimeError, "only one dimension can be inferred"),
     "cat without a list": (lambda: torch.cat(zeros(3), zeros(3)), TypeError, "one list or tuple, cat([a, b]"),
     "stack without a list": (lambda: torch.stack(zeros(3), zeros(3)), TypeError, "one list or tuple, stack([a, b]"),
     "target of floats": (
@@ -73,7 +119,7 @@ MISTAKES = {
     "index": (lambda: zeros(2, 3)[5], IndexError, "index 5 is out of bounds for dimension 0 with size 2"),
     "gather": (lambda: zeros(2, 3).gather(1, tensor([[3], [0]])), RuntimeError, "index 3 .* dimension 1 with size 3"),
     "keyword": (lambda: zeros(2, 3).sum(dims=1), TypeError, "sum.*'dims'.*dim, keepdim"),
-    "size": (lambda: zeros(2, 3).reshape(-1, 4), RuntimeError, "reshape.*[2, 3].*(-1, 4)"),
+    "size": (lambda: zeros(2, 3).reshape(-1, 4), RuntimeError, "shape '[-1, 4]' is invalid for input of size 6"),
     "backward twice": (twice, RuntimeError, "second time.*retain_graph=True"),
     "backward of a vector": (lambda: leaf().exp().backward(), RuntimeError, "only for scalar outputs.*[3]"),
     "backward of a constant": (lambda: zeros(2).sum().backward(), RuntimeError, "does not require grad.*no_grad()"),

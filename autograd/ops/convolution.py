@@ -23,6 +23,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from ..dtypes import from_numpy_dtype
 from ..errors import OpError
 from ..op import OPS, op
 from ..public import function
@@ -297,7 +298,13 @@ def _operands(name: str, *tensors: Any) -> list[tuple[int, ...] | None]:
         kinds.add(t.array.dtype)
     if len(kinds) > 1 and _autocast() is None:
         names = ", ".join(f"{w} {t.array.dtype}" for t, w in zip(tensors, ("input", "weight", "bias")) if t is not None)
-        raise OpError(f"{name}: input, weight and bias should be of the same dtype, got {names}; cast with .to()")
+        other = "weight" if tensors[-1] is None or tensors[0].array.dtype == tensors[-1].array.dtype else "bias"
+        first, second = [
+            from_numpy_dtype(t.array.dtype).short.lower() for t in (tensors[0], tensors[1 if other == "weight" else -1])
+        ]
+        raise OpError(
+            f"{name}: Input type ({first}) and {other} type ({second}) should be the same: got {names}; cast with .to()"
+        )
     return shapes
 
 

@@ -10,7 +10,7 @@ from ... import backends
 from .. import storage
 from ..errors import OpError
 from ..op import GRAPH, op
-from ..tensor import wrap
+from ..tensor import Tensor, wrap
 
 __all__ = ["embedding", "embedding_bag"]
 
@@ -61,6 +61,8 @@ def occurrences(xp, input, /):
 
 
 def _indices(input, name):
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}(): argument 'indices' (position 2) must be Tensor, not {type(input).__name__}")
     if input.array.dtype.kind not in "iu":
         raise OpError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "

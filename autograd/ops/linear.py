@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from ..composite import composite
+from ..dtypes import from_numpy_dtype
 from ..op import op
 
 __all__ = ["bilinear", "feed_forward", "linear"]
@@ -23,7 +24,9 @@ def linear(xp, input, weight, bias=None, /):
     if weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
         kinds = ", ".join(str(x.dtype) for x in (input, weight, bias) if x is not None)
         raise ValueError(
-            f"input, weight and bias must have the same dtype, but got {kinds}; convert one with .to(dtype)"
+            "mat1 and mat2 must have the same dtype, but got "
+            f"{' and '.join(from_numpy_dtype(x.dtype).short for x in (input, weight))}: "
+            f"input, weight and bias are {kinds}; convert one with .to(dtype)"
         )
     if not input.ndim or not weight.ndim or weight.ndim > 2 or input.shape[-1] != weight.shape[-1]:
         raise ValueError(_misfit(input.shape, weight.shape))
@@ -37,8 +40,9 @@ def _misfit(given, weight):
     if not given or not weight or len(weight) > 2:
         return f"input needs at least one dimension and weight one or two, got {list(given)} and {list(weight)}"
     return (
-        f"the input has {given[-1]} features (its last dimension), and the layer takes {weight[-1]} "
-        f"(the last dimension of its weight): shapes {list(given)} and {list(weight)} cannot be multiplied"
+        f"mat1 and mat2 shapes cannot be multiplied ({math.prod(given[:-1])}x{given[-1]} and {weight[-1]}x"
+        f"{math.prod(weight[:-1])}): the input has {given[-1]} features (its last dimension), and the layer takes "
+        f"{weight[-1]} (the last dimension of its weight), for shapes {list(given)} and {list(weight)}"
     )
 
 

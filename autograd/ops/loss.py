@@ -123,9 +123,19 @@ def _class_dim(input, target, name):
     expected = tuple(input.shape[:dim]) + tuple(input.shape[dim + 1 :])
     if tuple(target.shape) != expected:
         raise ValueError(
-            f"{name}: input {list(input.shape)} wants class indices of shape {list(expected)}, got {list(target.shape)}"
+            f"{_misfit(input.shape, target.shape, expected)}: {name} of an input {list(input.shape)} wants "
+            f"class indices of shape {list(expected)}, got {list(target.shape)}"
         )
     return dim
+
+
+def _misfit(given, target, expected):
+    """What does not fit, in PyTorch's words."""
+    if len(given) <= 2 and len(target) > 1:
+        return "0D or 1D target tensor expected, multi-target not supported"
+    if len(given) > 1 and len(target) == len(expected) and given[0] != target[0]:
+        return f"Expected input batch_size ({given[0]}) to match target batch_size ({target[0]})"
+    return f"Expected target size {list(expected)}, got {list(target)}"
 
 
 def _picked(F, log_p, target, weight, ignore_index, dim):
@@ -149,7 +159,10 @@ def _picked(F, log_p, target, weight, ignore_index, dim):
 
 def _index_target(target, name):
     if _floating(target):
-        raise ValueError(f"{name}: class indices must be integers, got {target.dtype}; convert with .long()")
+        raise ValueError(
+            f"{name}: expected target dtype to be Long or Byte, but got {target.dtype}: class indices are integers; "
+            "convert with .long()"
+        )
 
 
 @composite
