@@ -11,6 +11,7 @@ numbers and the order of calls.
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 from collections.abc import Callable, Iterable
@@ -22,9 +23,15 @@ from ..autograd.errors import warn
 from ..autograd.op import raw
 from ..autograd.storage import as_memory, dense_order, mark_all_written
 
-__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
+__all__ = ["GradScaler", "OptState", "autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
 
-_READY, _UNSCALED, _STEPPED = "ready", "unscaled", "stepped"
+
+class OptState(enum.Enum):
+    """What a GradScaler has done for an optimizer since its last `update`."""
+
+    READY = 0
+    UNSCALED = 1
+    STEPPED = 2
 
 
 class _Round:
@@ -33,7 +40,7 @@ class _Round:
     """
 
     def __init__(self) -> None:
-        self.stage = _READY
+        self.stage = OptState.READY
         self.found: dict[Any, Tensor] = {}
 
     def found_inf(self, device: Any) -> Tensor:
@@ -140,12 +147,12 @@ class GradScaler:
         if not self._enabled:
             return
         state = self._round(optimizer)
-        if state.stage is _UNSCALED:
+        if state.stage is OptState.UNSCALED:
             raise RuntimeError("unscale_() has already been called on this optimizer since the last update().")
-        if state.stage is _STEPPED:
+        if state.stage is OptState.STEPPED:
             raise RuntimeError("unscale_() is being called after step().")
         state.found = self._unscale(optimizer, divide=True, half=False)
-        state.stage = _UNSCALED
+        state.stage = OptState.UNSCALED
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """`optimizer.step(...)` with the gradients unscaled, left out where one of them is not finite."""
@@ -154,16 +161,16 @@ class GradScaler:
         if "closure" in kwargs:
             raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
         state = self._round(optimizer)
-        if state.stage is _STEPPED:
+        if state.stage is OptState.STEPPED:
             raise RuntimeError("step() has already been called since the last update().")
         if getattr(optimizer, "_step_supports_amp_scaling", False):
             result = self._step_on_the_device(optimizer, state, args, kwargs)
         else:
-            if state.stage is _READY:
+            if state.stage is OptState.READY:
                 self.unscale_(optimizer)
             skipped = any(found.item() for found in state.found.values())
             result = None if skipped else optimizer.step(*args, **kwargs)
-        state.stage = _STEPPED
+        state.stage = OptState.STEPPED
         return result
 
     def _step_on_the_device(self, optimizer: Any, state: _Round, args: Any, kwargs: Any) -> Any:
@@ -176,7 +183,7 @@ class GradScaler:
                 FutureWarning,
             )
             return optimizer.step(*args, **kwargs, grad_scaler=self)
-        if state.stage is _READY:
+        if state.stage is OptState.READY:
             state.found = self._unscale(optimizer, divide=False, half=True)
             device = next(iter(state.found), self._device)
             given, scale = getattr(optimizer, "grad_scale", None), self._scale_on(device)

@@ -60,6 +60,14 @@ def test_foreach(name, others, options, expected):
         np.testing.assert_allclose(t.numpy(), value, rtol=1e-15)
 
 
+def test_foreach_powsum_max_mm():
+    ours = [chainrule.tensor([[1.0, -2.0], [0.5, -1.0]])]
+    assert chainrule._foreach_powsum(ours, 3)[0].item() == 1 + 8 + 0.125 + 1
+    assert chainrule._foreach_powsum(ours, ord=1, dtype=chainrule.float64)[0].dtype is chainrule.float64
+    assert chainrule._foreach_max(ours)[0].item() == 1
+    assert chainrule._foreach_mm(ours, ours)[0].tolist() == [[0, 0], [0, 0]]
+
+
 def test_foreach_norm_copy_zero():
     ours, theirs = as_tensors(lists()), as_tensors(lists(1))
     for got, x in zip(chainrule._foreach_norm(ours), lists(), strict=True):
@@ -574,3 +582,11 @@ def test_no_tensor_is_spread_over_devices():
     assert not isinstance(nn.Parameter(chainrule.ones(1)), DTensor)
     with pytest.raises(NotImplementedError, match="mesh"):
         DTensor(chainrule.ones(1))
+
+
+def test_types_of_settings():
+    from chainrule.amp.grad_scaler import OptState
+    from chainrule.distributed import ReduceOp
+
+    assert [state.name for state in OptState] == ["READY", "UNSCALED", "STEPPED"]
+    assert isinstance(ReduceOp.SUM, ReduceOp.RedOpType)

@@ -70,6 +70,8 @@ class ReduceOp(enum.Enum):
     BXOR = "bxor"
 
 
+ReduceOp.RedOpType = ReduceOp  # type: ignore[attr-defined]  # PyTorch's name for the type of its members
+
 _UFUNCS = {
     ReduceOp.SUM: np.add,
     ReduceOp.AVG: np.add,
