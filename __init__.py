@@ -97,7 +97,7 @@ __all__ = sorted({*(name for name in globals() if not name.startswith("_")), *_a
 
 def __getattr__(name: str) -> object:
     """The generator that draws now; packages above the engine and PyTorch's late names, imported when first used."""
-    return random.default_generator() if name == "default_generator" else _attribute(name)
+    return random.default_generator if name == "default_generator" else _attribute(name)
 
 
 def __dir__() -> list[str]:

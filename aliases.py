@@ -40,6 +40,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "cuda.amp.grad_scaler": "runtime.cuda.amp",
     "_C": "runtime._c",
     "_dynamo": "runtime.dynamo",
+    "_utils": "runtime._utils",
     "_dynamo.utils": "runtime.dynamo",
     "export": "runtime.export",
     "futures": "runtime.futures",
@@ -52,6 +53,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "distributed.algorithms.ddp_comm_hooks": ("distributed.hooks",),
     "distributed.algorithms.ddp_comm_hooks.default_hooks": "distributed.hooks",
     "distributed.algorithms.join": "distributed.join",
+    "distributed.constants": "distributed.groups",
     "distributed.distributed_c10d": "distributed",
     "distributed.elastic": ("distributed.errors",),
     "distributed.elastic.multiprocessing": ("distributed.errors",),
@@ -141,7 +143,7 @@ NAMES: dict[str, str] = {
         "runtime.compiler": "compile",
         "runtime.foreach": " ".join(
             [f"_foreach_{name}{end}" for name in _EACH.split() for end in ("", "_")]
-            + ["_foreach_clone", "_foreach_copy_", "_foreach_norm", "_foreach_zero_"]
+            + [f"_foreach_{name}" for name in ("clone", "copy_", "max", "mm", "norm", "powsum", "zero_")]
         ),
         "runtime.futures": "Future",
         "runtime.library": "ops",

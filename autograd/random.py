@@ -40,7 +40,7 @@ from .tensor import Tensor, method, wrap
 
 __all__ = [
     "Generator",
-    "default_generator",
+    "current_generator",
     "fork_rng",
     "get_rng_state",
     "initial_seed",
@@ -188,7 +188,7 @@ def _defaults() -> _Defaults:
     return found
 
 
-def default_generator(kind: str = "cpu") -> Generator:
+def current_generator(kind: str = "cpu") -> Generator:
     """The generator from which this thread draws where it is given none.
 
     kind: of which device, 'cpu', 'cuda:1' or 'cuda' (the current one).
@@ -198,6 +198,13 @@ def default_generator(kind: str = "cpu") -> Generator:
     if recording() is not None:
         raise refused("what the default generator is asked for on the host")
     return _defaults()[kind]
+
+
+def __getattr__(name: str) -> Any:
+    """default_generator: the CPU's, now."""
+    if name == "default_generator":
+        return current_generator()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @function
@@ -210,7 +217,7 @@ def manual_seed(seed: int) -> Generator:
         if _in_main_thread():
             _root = _Root(number)
         _DEFAULTS.set(_Defaults(number))
-        return default_generator()
+        return current_generator()
 
     return host(start, lambda: _DEFAULTS.set(before))
 
@@ -224,14 +231,14 @@ def seed() -> int:
 @function
 def initial_seed() -> int:
     """The seed of the CPU's default generator."""
-    return default_generator().initial_seed()
+    return current_generator().initial_seed()
 
 
 @function
 def get_rng_state() -> Tensor:
     """The state of the CPU's default generator, a uint8 tensor."""
     recorder = recording()
-    return default_generator().get_state() if recorder is None else wrap(recorder.state(default_generator), None)
+    return current_generator().get_state() if recorder is None else wrap(recorder.state(current_generator), None)
 
 
 @function
@@ -239,9 +246,9 @@ def set_rng_state(new_state: Tensor) -> None:
     """Let the CPU's default generator go on from a state of `get_rng_state`."""
     recorder = recording()
     if recorder is None:
-        default_generator().set_state(new_state)
+        current_generator().set_state(new_state)
     else:
-        recorder.set_state(default_generator, new_state.array)
+        recorder.set_state(current_generator, new_state.array)
 
 
 @contextlib.contextmanager
@@ -283,8 +290,8 @@ def _source(generator: Any, backend: Any) -> Any:
             raise OpError(f"expected a generator on {kind!r}, where the tensor is, not on '{generator.device}'")
     recorder = recording()
     if recorder is not None:
-        return recorder.source(lambda: (default_generator(kind) if generator is None else generator).source)
-    return (default_generator(kind) if generator is None else generator).source
+        return recorder.source(lambda: (current_generator(kind) if generator is None else generator).source)
+    return (current_generator(kind) if generator is None else generator).source
 
 
 def uniform(source: Any, xp: Any, shape: Any, kind: Any) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd import FUNCTIONS, Tensor
+from ..optim import Optimizer
 
 __all__: list[str] = []
 
@@ -24,7 +25,7 @@ _WITH_NUMBER = {"maximum": "clamp_min", "minimum": "clamp_max"}
 
 
 #: the names of the operands after the first list
-_OPERANDS = ("other", "scalar", "exponent", "tensor1", "tensor2", "tensors1", "weight", "weights", "scalars", "src")
+_OPERANDS = ("other", "mat2", "scalar", "exponent", "weight", "weights", "tensor1", "tensor2", "tensors1", "scalars")
 
 
 def _columns(first: Any, *others: Any) -> list[tuple[Any, ...]]:
@@ -83,6 +84,10 @@ def _norm(x: Tensor, ord: float = 2, dtype: Any = None) -> Tensor:
     return FUNCTIONS["norm"](x.reshape(-1), ord, dtype=dtype)
 
 
+def _powsum(x: Any, ord: float = 2, dtype: Any = None) -> Tensor:
+    return FUNCTIONS["sum"](x.to(dtype or x.dtype).abs() ** ord)
+
+
 for _name in _UNARY.split():
     _define(_name, FUNCTIONS[_name])
 for _name in _BINARY:
@@ -91,6 +96,9 @@ for _name in ("addcmul", "addcdiv"):
     _define(_name, _with_value(_name))
 _define("lerp", FUNCTIONS["lerp"])
 _define("norm", _norm, in_place=False)
+_define("powsum", _powsum, in_place=False)
+_define("max", FUNCTIONS["amax"], in_place=False)
+_define("mm", FUNCTIONS["mm"], in_place=False)
 _define("clone", FUNCTIONS["clone"], in_place=False)
 
 
@@ -107,3 +115,38 @@ def _foreach_zero_(self: Sequence[Tensor]) -> None:
 
 
 __all__ += ["_foreach_copy_", "_foreach_zero_"]
+
+# -- `utils._foreach_utils`: whether lists can be given to these functions ---------------------------------------------
+
+TensorListList = list[list[Tensor | None]]
+Indices = list[int]
+_foreach_supported_types = [Tensor]
+
+
+def _get_foreach_kernels_supported_devices() -> list[str]:
+    """Device types whose optimizers PyTorch steps by lists of tensors."""
+    return ["cuda", "xpu", "mtia"]
+
+
+def _get_fused_kernels_supported_devices() -> list[str]:
+    """Device types for which PyTorch has optimizer steps of one kernel."""
+    return ["mps", "cuda", "xpu", "hpu", "cpu", "mtia"]
+
+
+def _device_has_foreach_support(device: Any) -> bool:
+    """Whether lists of tensors on `device` are served: those of the CPU are, too."""
+    return device.type in ("cpu", *_get_foreach_kernels_supported_devices())
+
+
+def _has_foreach_support(tensors: Sequence[Tensor | None], device: Any) -> bool:
+    """Whether a list of plain tensors (or None) on `device` is served."""
+    return _device_has_foreach_support(device) and all(
+        t is None or type(t) in _foreach_supported_types for t in tensors
+    )
+
+
+def _group_tensors_by_device_and_dtype(
+    tensorlistlist: Sequence[Sequence[Any]], with_indices: bool = False
+) -> dict[Any, Any]:
+    """Lists of tensors split by device and dtype, as `optim.Optimizer` has it."""
+    return Optimizer._group_tensors_by_device_and_dtype(tensorlistlist, with_indices)

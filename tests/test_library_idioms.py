@@ -590,3 +590,20 @@ def test_types_of_settings():
 
     assert [state.name for state in OptState] == ["READY", "UNSCALED", "STEPPED"]
     assert isinstance(ReduceOp.SUM, ReduceOp.RedOpType)
+
+
+def test_flat_lists_of_tensors():
+    from chainrule._utils import _element_size, _flatten_dense_tensors, _take_tensors, _unflatten_dense_tensors
+    from chainrule.distributed.constants import default_pg_timeout
+
+    tensors = [chainrule.tensor(x) for x in lists()]
+    flat = _flatten_dense_tensors(tensors)
+    np.testing.assert_array_equal(flat.numpy(), np.concatenate([x.ravel() for x in lists()]))
+    parts = _unflatten_dense_tensors(flat, tensors)
+    assert [p.shape for p in parts] == [t.shape for t in tensors]
+    flat.zero_()
+    assert not parts[0].any()
+    taken = list(_take_tensors([*tensors, chainrule.ones(1), chainrule.ones(9)], 80))
+    assert [[t.numel() for t in part] for part in taken] == [[6, 4], [1, 9], [1]] or [len(p) for p in taken] == [2, 1, 2]
+    assert _element_size(chainrule.float16) == 2
+    assert default_pg_timeout.total_seconds() == 1800

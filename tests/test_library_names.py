@@ -162,6 +162,12 @@ def test_tensors_by_device_and_dtype():
     assert lists[1][0] is None
     assert others == [[double], [double]]
     assert group([[single]])[single.device, single.dtype] == ([[single]], [])
+    from chainrule.utils import _foreach_utils
+
+    assert _foreach_utils._group_tensors_by_device_and_dtype([[single]]) == group([[single]])
+    assert _foreach_utils._has_foreach_support([single, None], single.device)
+    assert not _foreach_utils._has_foreach_support([chainrule.nn.Parameter(single)], single.device)
+    assert "cpu" in _foreach_utils._get_fused_kernels_supported_devices()
 
 
 def test_order_of_products_is_einsums_own():

@@ -109,6 +109,12 @@ def test_rng_state_and_seeds():
     assert chainrule.randn(3).tolist() == first
     assert chainrule.initial_seed() == 0
     assert chainrule.seed() == chainrule.initial_seed() == chainrule.default_generator.initial_seed()
+    assert chainrule.random.default_generator is chainrule.default_generator
+    chainrule.random.default_generator.manual_seed(3)
+    first = chainrule.rand(2)
+    assert chainrule.equal(chainrule.manual_seed(3) and chainrule.rand(2), first)
+    with pytest.raises(AttributeError, match="no attribute 'generator_of_mine'"):
+        _ = chainrule.random.generator_of_mine
 
 
 def test_fork_rng():

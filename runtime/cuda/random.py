@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...autograd.random import default_generator
+from ...autograd.random import current_generator
 from .devices import device_count, is_available, need
 
 __all__ = [
@@ -23,41 +23,41 @@ __all__ = [
 def manual_seed(seed: int) -> None:
     """Seed the current GPU's default generator."""
     if is_available():
-        default_generator("cuda").manual_seed(seed)
+        current_generator("cuda").manual_seed(seed)
 
 
 def manual_seed_all(seed: int) -> None:
     """Seed the default generators of all GPUs."""
     for i in range(device_count()):
-        default_generator(f"cuda:{i}").manual_seed(seed)
+        current_generator(f"cuda:{i}").manual_seed(seed)
 
 
 def seed() -> None:
     """Seed the current GPU's default generator by chance."""
     if is_available():
-        default_generator("cuda").seed()
+        current_generator("cuda").seed()
 
 
 def seed_all() -> None:
     """Seed the default generators of all GPUs by chance, alike."""
     if is_available():
-        manual_seed_all(default_generator("cuda").seed())
+        manual_seed_all(current_generator("cuda").seed())
 
 
 def initial_seed() -> int:
     """The seed of the current GPU's default generator."""
     need()
-    return default_generator("cuda").initial_seed()
+    return current_generator("cuda").initial_seed()
 
 
 def get_rng_state(device: Any = "cuda") -> Any:
     """The state of a GPU's default generator."""
-    return default_generator(f"cuda:{need(device)}").get_state()
+    return current_generator(f"cuda:{need(device)}").get_state()
 
 
 def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
     """Set the state of a GPU's default generator."""
-    default_generator(f"cuda:{need(device)}").set_state(new_state)
+    current_generator(f"cuda:{need(device)}").set_state(new_state)
 
 
 def get_rng_state_all() -> list[Any]:

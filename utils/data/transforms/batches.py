@@ -7,7 +7,7 @@ from typing import Any
 
 from .... import backends
 from ....autograd import FUNCTIONS, Generator, Tensor
-from ....autograd.random import default_generator
+from ....autograd.random import current_generator
 from ....autograd.tensor import wrap
 from ....backends import np
 from ..dataset import IterableDataset
@@ -190,7 +190,7 @@ def smote(samples: Any, labels: Any, k: int = 5, generator: Generator | None = N
     if x.dtype.kind != "f":
         x = x.astype(np.float32)
     rows = x.reshape(len(x), -1)
-    source = (generator or default_generator()).source
+    source = (generator or current_generator()).source
     classes, counts = np.unique(y, return_counts=True)
     made, made_labels = [x], [y]
     for label, count in zip(classes, counts):

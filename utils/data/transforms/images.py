@@ -19,7 +19,7 @@ from typing import Any
 from .... import backends
 from ....autograd import Tensor
 from ....autograd.device import device_of, move
-from ....autograd.random import default_generator
+from ....autograd.random import current_generator
 from ....autograd.tensor import wrap
 from ....backends import np
 
@@ -247,12 +247,12 @@ def gaussian(size: int, sigma: float) -> Any:
 
 def uniform(low: float = 0.0, high: float = 1.0) -> float:
     """A number in [low, high)."""
-    return float(low + (high - low) * float(default_generator().source.random((), "float64")))
+    return float(low + (high - low) * float(current_generator().source.random((), "float64")))
 
 
 def integer(n: int) -> int:
     """One of 0 to n - 1."""
-    return int(default_generator().source.integers(0, n, ()))
+    return int(current_generator().source.integers(0, n, ()))
 
 
 def log_uniform(low: float, high: float) -> float:
@@ -262,14 +262,14 @@ def log_uniform(low: float, high: float) -> float:
 
 def normals(shape: Any) -> Any:
     """Normal numbers of mean 0 and standard deviation 1, in float32."""
-    return default_generator().source.standard_normal(shape, "float32")
+    return current_generator().source.standard_normal(shape, "float32")
 
 
 def uniforms(shape: Any) -> Any:
     """Numbers in [0, 1), in float32."""
-    return default_generator().source.random(shape, "float32")
+    return current_generator().source.random(shape, "float32")
 
 
 def permutation(n: int) -> list[int]:
     """0 to n - 1 in random order."""
-    return [int(i) for i in default_generator().source.permutation(n)]
+    return [int(i) for i in current_generator().source.permutation(n)]
