@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from .. import backends
@@ -15,6 +16,7 @@ from . import storage
 from .errors import OpError
 from .hooks import RemovableHandle
 from .modes import MODES, with_modes
+from .plan import Plan
 from .tensor import AccumulateGrad, Node, Tensor, wrap
 
 __all__ = [
@@ -88,20 +90,30 @@ class _Packed:
 
     __slots__ = ("hooks", "values")
 
-    def __init__(self, values: tuple[Any, ...], hooks: saved_tensors_hooks) -> None:
+    def __init__(self, node: Node, hooks: saved_tensors_hooks) -> None:
         self.hooks = hooks
+        places = node.plan.sources if type(node.plan) is Plan else ()
         token = with_modes(grad=False, packing=False)
         try:
-            self.values = self._pack(values)
+            self.values = tuple(
+                [
+                    self._pack(value, node.parents[k] if k < len(node.parents) else None)
+                    for value, k in zip_longest(node.saved, places, fillvalue=len(node.parents))
+                ]
+            )
         finally:
             MODES.reset(token)
 
-    def _pack(self, value: Any) -> Any:
+    def _pack(self, value: Any, parent: Any = None) -> Any:
+        """parent: the vertex of the input that the value is, if it is one."""
         if type(value) is tuple:
             return tuple([self._pack(v) for v in value])
-        if _is_array(value):
-            return _Slot(self.hooks.pack_hook(wrap(value, None)))
-        return value
+        if not _is_array(value):
+            return value
+        if type(parent) is Node and parent.shape == value.shape and parent.dtype == value.dtype:
+            return _Slot(self.hooks.pack_hook(wrap(value, parent)))
+        leaf = isinstance(parent, Tensor) and parent.array is value
+        return _Slot(self.hooks.pack_hook(parent if leaf else wrap(value, None)))
 
     def restore(self, node: Node) -> Any:
         """What the node kept."""
@@ -144,7 +156,7 @@ def pack(result: Any) -> None:
     if node is not None and not isinstance(result, Tensor):
         node = node.parents[0]  # the op's node, behind the one that picks an output
     if type(node) is Node and type(node.saved) is tuple and node.saved:
-        node.saved = _Packed(node.saved, HOOKS.get()[-1])
+        node.saved = _Packed(node, HOOKS.get()[-1])
 
 
 # -- edges and hooks --------------------------------------------------------------------------------------------------
@@ -164,7 +176,9 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     return GradientEdge(tensor.node if tensor.node is not None else AccumulateGrad(tensor), 0)
 
 
-class _Handles:
+class Handles:
+    """Several hooks' handles as one."""
+
     def __init__(self, handles: Sequence[RemovableHandle]) -> None:
         self.handles = tuple(handles)
 
@@ -173,7 +187,7 @@ class _Handles:
         for handle in self.handles:
             handle.remove()
 
-    def __enter__(self) -> _Handles:
+    def __enter__(self) -> Handles:
         return self
 
     def __exit__(self, *exc: Any) -> None:
@@ -204,7 +218,7 @@ def register_multi_grad_hook(tensors: Sequence[Tensor], fn: Callable[..., Any], 
 
         return hook
 
-    return _Handles([t.register_hook(arrived(i)) for i, t in enumerate(tensors)])
+    return Handles([t.register_hook(arrived(i)) for i, t in enumerate(tensors)])
 
 
 def increment_version(tensor: Any) -> None:

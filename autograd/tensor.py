@@ -43,7 +43,9 @@ class Node:
 
     def name(self) -> str:
         """The op's name in PyTorch's form, e.g. MulBackward0."""
-        words = self.title.strip("_").split("_")
+        from .vertices import node_of_op
+
+        words = node_of_op(self)[0].title.strip("_").split("_")
         return "".join([w[:1].upper() + w[1:] for w in words]) + "Backward0"
 
     @property
@@ -55,16 +57,43 @@ class Node:
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
         """The parents, as PyTorch gives them: (vertex, output number)."""
-        return tuple([(p if type(p) is Node or p is None else AccumulateGrad(p), 0) for p in self.parents])
+        from .vertices import node_of_op
+
+        parents = node_of_op(self)[0].parents
+        return tuple(
+            [node_of_op(p) if type(p) is Node else (p if p is None else AccumulateGrad(p), 0) for p in parents]
+        )
 
     def register_hook(self, hook: Callable[..., Any]) -> Any:
-        """Call `hook(grad)` with the gradient of this node's output; what it returns replaces the gradient."""
-        from .hooks import add_hook
+        """Call `hook(grad_inputs, grad_outputs)` when this node has done its work; what it returns stands in."""
+        from .vertices import register_hook
 
-        return add_hook(self, hook)
+        return register_hook(self, hook)
+
+    def register_prehook(self, hook: Callable[..., Any]) -> Any:
+        """Call `hook(grad_outputs)` before this node does its work; what it returns stands in."""
+        from .vertices import register_prehook
+
+        return register_prehook(self, hook)
+
+    def __getattr__(self, name: str) -> Any:
+        from .vertices import attribute
+
+        return attribute(self, name)
+
+    def __dir__(self) -> list[str]:
+        from .vertices import names
+
+        return [*super().__dir__(), *names(self)]
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # all nodes have one type; what they tell is the op, as PyTorch's classes do
+        from .vertices import vertex_class
+
+        return vertex_class(self.name())
 
     def __repr__(self) -> str:
-        return f"<{self.name()}>"
+        return f"<{self.name()} object at {id(self):#x}>"
 
 
 class AccumulateGrad:
@@ -78,10 +107,28 @@ class AccumulateGrad:
 
     def name(self) -> str:
         """PyTorch's name of a leaf's vertex."""
-        return "AccumulateGrad"
+        return "torch::autograd::AccumulateGrad"
+
+    def register_hook(self, hook: Callable[..., Any]) -> Any:
+        """Call `hook((), (grad,))` when a gradient was added to the leaf's."""
+        from .vertices import register_hook
+
+        return register_hook(self, hook)
+
+    def register_prehook(self, hook: Callable[..., Any]) -> Any:
+        """Call `hook((grad,))` before a gradient is added to the leaf's; what it returns stands in."""
+        from .vertices import register_prehook
+
+        return register_prehook(self, hook)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is AccumulateGrad and other.variable is self.variable
+
+    def __hash__(self) -> int:
+        return hash((AccumulateGrad, id(self.variable)))
 
     def __repr__(self) -> str:
-        return "<AccumulateGrad>"
+        return f"<AccumulateGrad object at {id(self.variable):#x}>"
 
 
 class Tensor:

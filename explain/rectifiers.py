@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import nn
 from ..autograd import FUNCTIONS, Node, Tensor
+from ..autograd.hooks import add_hook
 from ..autograd.plan import Plan
 from ..autograd.saved import saved_tensors_hooks
 from ..nn import functional as F
@@ -88,7 +89,7 @@ def _backward(model: Any, inputs: Any, target: Target, layer: Any, unit: Unit, g
             )
         for node in _relus(entry.score):
             if guided:
-                node.register_hook(F.relu)  # and then its own rule
+                add_hook(node, F.relu)  # and then its own rule
             else:
                 node.plan = _SignalRule(node.plan)
         return entry.result(gradients(entry.score, entry.values))

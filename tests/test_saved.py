@@ -25,7 +25,6 @@ def test_hooks_see_what_is_kept_and_give_it_back():
     expected = gradients(net)
 
     def pack(t):
-        assert not t.requires_grad
         seen.append(t.shape)
         return t.numpy().copy()
 
@@ -139,3 +138,115 @@ def test_increment_version():
     graph.increment_version(w)
     with pytest.raises(RuntimeError, match="inplace"):
         y.backward()
+
+
+def test_hooks_get_the_inputs_themselves():
+    """Programs leave parameters where they are: what a pack hook gets for a leaf is the leaf."""
+    w, x = chainrule.nn.Parameter(chainrule.ones(2)), chainrule.ones(2, requires_grad=True)
+    seen = []
+    with graph.saved_tensors_hooks(lambda t: seen.append(t) or t, lambda t: t):
+        y = (x * w).exp() * w
+    assert sum(t is w for t in seen) == 2
+    assert sum(t is x for t in seen) == 1
+    assert [t.grad_fn.name() for t in seen if not t.is_leaf] == ["ExpBackward0"]
+    y.sum().backward()
+    np.testing.assert_allclose(w.grad.numpy(), 2 * np.e)
+
+
+def test_what_a_node_keeps_is_seen_by_name():
+    a, b = chainrule.ones(3, requires_grad=True), chainrule.full((3,), 2.0, requires_grad=True)
+    y = a * b
+    assert y.grad_fn._saved_self is a
+    assert y.grad_fn._saved_other is b
+    assert [n for n in dir(y.grad_fn) if n.startswith("_saved")] == ["_saved_other", "_saved_self"]
+    z = y.exp()
+    assert z.grad_fn._saved_result.equal(z)
+    assert (a * 2.0).grad_fn._saved_self is None  # for a factor that wants no gradient
+    with pytest.raises(AttributeError, match="keeps nothing under"):
+        _ = z.grad_fn._saved_weight
+    z.sum().backward()
+    with pytest.raises(RuntimeError, match="already been freed"):
+        _ = y.grad_fn._saved_self
+    with graph.saved_tensors_hooks(lambda t: t.tolist(), chainrule.tensor):
+        y = a**2
+    assert y.grad_fn._saved_self.tolist() == [1, 1, 1]
+    assert a.unbind()[1].grad_fn.name() == "UnbindBackward0"
+
+
+def test_nodes_say_what_they_are():
+    a = chainrule.ones(2, requires_grad=True)
+    node = (a + 1).grad_fn
+    assert node.__class__.__name__ == "AddBackward0"
+    assert repr(node).startswith("<AddBackward0 object at 0x")
+    assert isinstance(node, graph.Node)
+    end, number = node.next_functions[0]
+    assert (end.variable, number, end.name()) == (a, 0, "torch::autograd::AccumulateGrad")
+    assert end == (a * 3).grad_fn.next_functions[0][0]
+    assert len({end, (a * 3).grad_fn.next_functions[0][0]}) == 1
+    node.metadata["note"] = "here"
+    assert node.metadata == {"note": "here"}
+    assert node.requires_grad
+
+    class Twice(chainrule.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.factor = 2
+            ctx.save_for_backward(x)
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.factor
+
+    y = Twice.apply(a)
+    assert y.grad_fn.factor == 2
+    assert y.grad_fn.saved_tensors[0] is a
+    parts = a.unbind()
+    assert parts[0].grad_fn.next_functions[0][0] == end
+    assert [(p * 1).grad_fn.next_functions[0][1] for p in parts] == [0, 1]
+
+
+def test_hooks_on_nodes():
+    a, b = chainrule.tensor([1.0, 2.0], requires_grad=True), chainrule.tensor([3.0, 4.0], requires_grad=True)
+
+    def run(hook, kind="register_hook", **options):
+        c = a * b
+        handle = getattr(c.grad_fn, kind)(hook)
+        gs = chainrule.autograd.grad(c.sum(), [a, b], retain_graph=True, **options)
+        handle.remove()
+        assert [g.tolist() for g in chainrule.autograd.grad(c.sum(), [a, b])] == [[3, 4], [1, 2]]
+        return [g.tolist() for g in gs]
+
+    seen = []
+    for options in ({}, {"create_graph": True}):
+        assert run(lambda *gs: seen.append([[t.tolist() for t in g] for g in gs]), **options) == [[3, 4], [1, 2]]
+        assert seen.pop() == [[[3, 4], [1, 2]], [[1, 1]]]
+        assert run(lambda gi, go: (gi[0] * 10, gi[1]), **options) == [[30, 40], [1, 2]]
+        assert run(lambda go: (go[0] * 10,), "register_prehook", **options) == [[30, 40], [10, 20]]
+        assert run(lambda go: None, "register_prehook", **options) == [[3, 4], [1, 2]]
+    with pytest.raises(RuntimeError, match="returned 1 gradients"):
+        run(lambda gi, go: (gi[0],))
+    # sums to the shape of an input come before the hook
+    shapes = []
+    c = chainrule.ones(3, 2) * a
+    c.grad_fn.register_hook(lambda gi, go: shapes.append([None if g is None else tuple(g.shape) for g in (*gi, *go)]))
+    c.sum().backward()
+    assert shapes == [[None, (2,), (3, 2)]]
+    # several outputs: those without a gradient are None
+    first, _ = chainrule.unbind(chainrule.stack([a, b]))
+    first.grad_fn.register_hook(lambda gi, go: seen.append([g is None for g in go]))
+    first.grad_fn.register_prehook(lambda go: tuple(None if g is None else g * 5 for g in go))
+    assert chainrule.autograd.grad(first.sum(), a)[0].tolist() == [5, 5]
+    assert seen == [[False, True]]
+
+
+def test_hooks_at_the_end_of_a_path():
+    """Data-parallel wrappers reach the accumulation of a parameter through a view of it."""
+    w, events = chainrule.nn.Parameter(chainrule.ones(2)), []
+    end = w.expand_as(w).grad_fn.next_functions[0][0]
+    end.register_hook(lambda gi, go: events.append((gi, go[0].tolist(), w.grad.tolist())))
+    before = end.register_prehook(lambda go: events.append(go[0].tolist()))
+    (w * 3).sum().backward()
+    before.remove()
+    (w * 3).sum().backward()
+    assert events == [[3, 3], ((), [3, 3], [3, 3]), ((), [3, 3], [6, 6])]
