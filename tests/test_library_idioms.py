@@ -603,7 +603,7 @@ def test_flat_lists_of_tensors():
     assert [p.shape for p in parts] == [t.shape for t in tensors]
     flat.zero_()
     assert not parts[0].any()
-    taken = list(_take_tensors([*tensors, chainrule.ones(1), chainrule.ones(9)], 80))
-    assert [[t.numel() for t in part] for part in taken] == [[6, 4], [1, 9], [1]] or [len(p) for p in taken] == [2, 1, 2]
+    taken = _take_tensors([*tensors, chainrule.ones(1), chainrule.ones(9)], 80)
+    assert [[t.numel() for t in part] for part in taken] == [[6, 4], [1], [1, 9]]
     assert _element_size(chainrule.float16) == 2
     assert default_pg_timeout.total_seconds() == 1800
