@@ -1,4 +1,8 @@
-"""Anomaly mode: trap what is not finite where it arises, and say which line of the user's program it was."""
+"""Anomaly mode: trap a NaN where it arises, and say which line of the user's program it was.
+
+As in PyTorch an Inf is none: masks of -inf and logarithms of 0 are ordinary. Beyond PyTorch, whose mode looks at
+gradients alone, a NaN in the forward pass is trapped, too, where the result can get a gradient.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from .. import backends
 from .errors import OpError, call_text, describe, user_line
 from .tensor import Node, Tensor
 
-__all__ = ["check_finite", "check_gradient", "line_of", "remember_line"]
+__all__ = ["check_gradient", "check_result", "line_of", "remember_line"]
 
 _LINES: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
 
@@ -29,33 +33,35 @@ def line_of(node: Node) -> str:
     return _LINES.get(node, "unknown: record under detect_anomaly() to see it")
 
 
-def _finite(array: Any) -> bool:
+def _has_nan(array: Any) -> bool:
     kind = getattr(array, "dtype", None)  # None also of Parts, whose gradients are checked one by one
-    if kind is None or kind.kind not in "fV":
-        return True
+    if kind is None or kind.kind not in "fcV":
+        return False
     xp = backends.of(array).xp
-    return bool(xp.isfinite(array.astype("float32") if array.dtype.kind == "V" else array).all())
+    return bool(xp.isnan(array.astype("float32") if array.dtype.kind == "V" else array).any())
 
 
-def check_finite(op: Any, out: Any, inputs: Any, where: str) -> None:
-    """Raise when a forward made a NaN or Inf out of finite inputs."""
-    if all(_finite(o) for o in (out if isinstance(out, tuple) else (out,))):
-        return
-    if not all(_finite(x.array) for x in inputs if isinstance(x, Tensor)):
-        return  # it came in from outside: masks of -inf are ordinary
-    raise _explained(OpError(f"{call_text(op, inputs, {})} returned NaN or Inf in {where}, at {user_line()}"))
+def check_result(op: Any, out: Any, inputs: Any) -> None:
+    """Raise when a forward that can be recorded made a NaN out of numbers."""
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    if (
+        any(x.requires_grad for x in tensors)
+        and any(_has_nan(o) for o in (out if isinstance(out, tuple) else (out,)))
+        and not any(_has_nan(x.array) for x in tensors)
+    ):
+        raise _explained(OpError(f"{call_text(op, inputs, {})} returned NaN in forward, at {user_line()}"))
 
 
 def check_gradient(node: Node, position: int, grad: Any) -> None:
-    """Raise when a rule returned a NaN or Inf."""
+    """Raise when a rule returned a NaN."""
     for g in grad if isinstance(grad, (tuple, list)) else (grad,):
         array = g.array if isinstance(g, Tensor) else g
-        if not _finite(array):
-            name = node.plan.op.name
+        if _has_nan(array):
             raise _explained(
                 OpError(
-                    f"the gradient of {name} for its input {position} ({describe(array)}) has NaN or Inf; "
-                    f"the op was recorded at {line_of(node)}"
+                    f"Function '{node.name()}' returned nan values in its {position}th output: the gradient of "
+                    f"{node.plan.op.name} for its input {position} ({describe(array)}); the op was recorded at "
+                    f"{line_of(node)}"
                 )
             )
 

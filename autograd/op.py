@@ -29,7 +29,7 @@ from typing import Any
 
 from .. import backends
 from . import storage
-from .anomaly import check_finite, remember_line
+from .anomaly import check_result, remember_line
 from .complexes import INSTEAD, complex_kernel, is_complex
 from .device import CPU, device_of
 from .dtypes import BFLOAT16, COMPLEX, common_dtype, default_dtype, differentiable, is_floating
@@ -341,8 +341,8 @@ class Op:
             return self.across(error, inputs, params)
         if BFLOAT16 and self.outputs == 1 and "dtype" not in params:
             out = _narrowed(out, arrays)
-        if modes.anomaly:
-            check_finite(self, out, inputs, "forward")
+        if modes.anomaly and modes.grad:
+            check_result(self, out, inputs)
         parents: list[Any] = []
         live = False
         if modes.grad and self.rules:

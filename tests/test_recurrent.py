@@ -146,7 +146,7 @@ def test_anomaly_mode_looks_into_the_sequence():
     with cr.autograd.detect_anomaly():
         (found,) = cr.autograd.grad(model(x)[0].sum(), x)
     close(found, expected)
-    with cr.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="NaN or Inf"):
+    with cr.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="returned nan values"):
         (model(x)[1][1].sum() * 0).sqrt().backward()
 
 
