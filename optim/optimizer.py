@@ -137,6 +137,17 @@ def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def _hooks(optimizer: Any) -> Any:
+    if optimizer._hooks is None:
+        optimizer._hooks = {slot: OrderedDict() for slot in _SLOTS}
+    return optimizer._hooks
+
+
+def _hooks_of(slot: str) -> property:
+    """The hooks of `slot` by number, as an attribute that can be set."""
+    return property(lambda self: _hooks(self)[slot], lambda self, hooks: _hooks(self).__setitem__(slot, hooks))
+
+
 class Optimizer:
     """Base of the optimizers.
 
@@ -479,16 +490,26 @@ class Optimizer:
 
     # -- hooks ----------------------------------------------------------------------------------------------------
 
+    # as optimizers know them that wrap another one and do not call __init__
+    _optimizer_step_pre_hooks = _hooks_of("step_pre")
+    _optimizer_step_post_hooks = _hooks_of("step_post")
+    _optimizer_state_dict_pre_hooks = _hooks_of("state_dict_pre")
+    _optimizer_state_dict_post_hooks = _hooks_of("state_dict_post")
+    _optimizer_load_state_dict_pre_hooks = _hooks_of("load_pre")
+    _optimizer_load_state_dict_post_hooks = _hooks_of("load_post")
+
+    def _patch_step_function(self) -> None:
+        """Nothing: a subclass's `step` runs the hooks as soon as it is written."""
+
     def _all(self, slot: str) -> list[Any]:
         return list(self._hooks[slot].values()) if self._hooks else []
 
     def _add_hook(self, slot: str, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        if self._hooks is None:
-            self._hooks = {s: OrderedDict() for s in _SLOTS}
-        handle = RemovableHandle(self._hooks[slot])
-        self._hooks[slot][handle.id] = hook
+        hooks = _hooks(self)[slot]
+        handle = RemovableHandle(hooks)
+        hooks[handle.id] = hook
         if prepend:
-            self._hooks[slot].move_to_end(handle.id, last=False)
+            hooks.move_to_end(handle.id, last=False)
         return handle
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:

@@ -1,5 +1,6 @@
 """Properties of every optimizer in the optimizer table; the base class; schedules; PyTorch beside them."""
 
+import collections
 import copy
 import math
 import pickle
@@ -361,6 +362,29 @@ def test_hooks():
         handle.remove()
     optimizer.step()
     assert len(seen) == 5
+
+
+def test_an_optimizer_that_wraps_another_one_without_its_init_has_hooks():
+    class Wrapper(optim.Optimizer):
+        def __init__(self, inner):
+            self._optimizer_step_pre_hooks = collections.OrderedDict()
+            self._optimizer_step_post_hooks = collections.OrderedDict()
+            self._patch_step_function()
+            self.optimizer, self.param_groups = inner, inner.param_groups
+
+        def step(self, closure=None):
+            return self.optimizer.step(closure)
+
+    p, seen = nn.Parameter(cr.ones(1)), []
+    p.grad = cr.ones(1)
+    wrapper = Wrapper(optim.SGD([p], 0.5))
+    handle = wrapper.register_step_pre_hook(lambda o, args, kwargs: seen.append(o))
+    wrapper._optimizer_step_post_hooks[0] = lambda o, args, kwargs: seen.append("post")
+    wrapper.step()
+    assert seen == [wrapper, "post"]
+    assert p.item() == 0.5
+    assert list(wrapper._optimizer_step_pre_hooks) == [handle.id]
+    assert not wrapper.optimizer._optimizer_step_pre_hooks
 
 
 def test_learning_rate_as_tensor():
