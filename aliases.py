@@ -138,6 +138,7 @@ NAMES: dict[str, str] = {
             optim.optimizer._stack_if_compiling optim.optimizer._to_scalar
             optim.optimizer._use_grad_for_differentiable optim.optimizer._view_as_real""",
         "runtime.accelerator": "get_device_module",
+        "runtime.archive": "PyTorchFileReader",
         "runtime.checks": """_assert _assert_async _check _check_index _check_is_size _check_not_implemented
             _check_tensor_all _check_tensor_all_with _check_type _check_value _check_with""",
         "runtime.compiler": "compile",

@@ -607,3 +607,17 @@ def test_flat_lists_of_tensors():
     assert [[t.numel() for t in part] for part in taken] == [[6, 4], [1], [1, 9]]
     assert _element_size(chainrule.float16) == 2
     assert default_pg_timeout.total_seconds() == 1800
+
+
+def test_records_of_a_file(tmp_path):
+    chainrule.save({"w": chainrule.tensor([1.0, 2.0])}, tmp_path / "net.pt")
+    reader = chainrule.PyTorchFileReader(str(tmp_path / "net.pt"))
+    assert reader.get_record("data/0") == np.array([1, 2], np.float32).tobytes()
+    assert reader.has_record("data.pkl")
+    assert not reader.has_record("archive/data.pkl")
+    assert {"data.pkl", "data/0", "version"} <= set(reader.get_all_records())
+    with pytest.raises(RuntimeError, match="data/1"):
+        reader.get_record("data/1")
+    (tmp_path / "no.pt").write_bytes(b"no")
+    with pytest.raises(RuntimeError, match="zip archive"):
+        chainrule.PyTorchFileReader(str(tmp_path / "no.pt"))
