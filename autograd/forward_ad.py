@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .errors import OpError
+from .function import pushing
 from .modes import enable_grad
 from .op import GRAPH
 from .tape import grad
@@ -56,16 +57,18 @@ class dual_level:
 
 
 def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
-    """`tensor` with a tangent of its shape and dtype. level: PyTorch's, without effect."""
+    """`tensor` with a tangent of its shape; one of another dtype is cast. level: PyTorch's, without effect."""
     if _level is None:
         raise RuntimeError(
             "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
         )
-    if tuple(tensor.shape) != tuple(tangent.shape) or tensor.dtype != tangent.dtype:
+    if tuple(tensor.shape) != tuple(tangent.shape):
         raise OpError(
-            f"make_dual(): the tangent, {tangent.dtype}{list(tangent.shape)}, must be like the tensor, "
-            f"{tensor.dtype}{list(tensor.shape)}"
+            "Trying to set a forward gradient that has a different size than that of the original Tensor: the tangent, "
+            f"of shape {list(tangent.shape)}, must be like the tensor, of shape {list(tensor.shape)}"
         )
+    if tensor.dtype != tangent.dtype:
+        tangent = tangent.to(tensor.dtype)
     with enable_grad():
         dual = GRAPH.alias(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
     _level.append((dual, tangent))
@@ -85,7 +88,8 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     duals = [dual for dual, _ in _level]
     with enable_grad():
         v = tensor.detach().new_zeros(tensor.shape).requires_grad_()
-        found = grad(tensor, duals, v, retain_graph=True, create_graph=True, allow_unused=True)
+        with pushing():
+            found = grad(tensor, duals, v, retain_graph=True, create_graph=True, allow_unused=True)
         pairs = [(g, t) for g, (_, t) in zip(found, _level, strict=True) if g is not None]
         if not pairs:
             return UnpackedDualTensor(tensor, None)

@@ -10,6 +10,7 @@ from typing import Any
 from . import functional
 from .dims import wrap_dim
 from .errors import OpError
+from .function import pushing
 from .modes import MODES, enable_grad
 from .op import GRAPH
 from .random import get_rng_state, set_rng_state
@@ -202,7 +203,8 @@ def _pushing(name: str, func: Callable[..., Any], primals: Any, has_aux: bool) -
         y, aux = _parted(name, func(*level.inner), has_aux)
         xs, ys, reaches = level.xs, _tensors(name, y), level.close(y)
         ws = [zeros_for(v).requires_grad_() for v in ys]
-        pulled = functional.pull(ys, xs, ws, True, False)
+        with pushing():
+            pulled = functional.pull(ys, xs, ws, True, False)
 
     def push(tangents: Any) -> Any:
         vs = _leaves(tangents)

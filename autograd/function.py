@@ -15,13 +15,17 @@
     y = Exp.apply(x)
 
 `@op` is the shorter way, and its rules serve all orders by construction; here `backward` must itself consist of
-differentiable operations for a second derivative.
+differentiable operations for a second derivative. A static `jvp(ctx, *tangents)` serves forward mode, with or without
+a backward beside it; `vjp` is another name of `backward`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from .dtypes import differentiable
@@ -31,7 +35,21 @@ from .namespaces import GRAPH
 from .plan import Parts, Plan, pick_node
 from .tensor import Node, Tensor, wrap
 
-__all__ = ["Function", "FunctionCtx", "Variable", "once_differentiable"]
+__all__ = ["Function", "FunctionCtx", "Variable", "once_differentiable", "pushing"]
+
+_PUSHING: ContextVar[bool] = ContextVar("chainrule_pushing", default=False)
+
+
+@contextlib.contextmanager
+def pushing() -> Iterator[None]:
+    """Context of a recorded backward pass that is there to be differentiated by its seed: the first half of forward
+    mode (see functional.py). Its gradients have no value that matters, so Functions with a `jvp` take part by that.
+    """
+    token = _PUSHING.set(True)
+    try:
+        yield
+    finally:
+        _PUSHING.reset(token)
 
 
 class FunctionCtx:
@@ -40,10 +58,14 @@ class FunctionCtx:
     needs_input_grad: which inputs want a gradient.
     """
 
+    #: for `jvp`: shape and dtype of each argument that is a tensor
+    _described: Any = ()
+
     def __init__(self, needs_input_grad: tuple[bool, ...] = ()) -> None:
         self.needs_input_grad = needs_input_grad
         self.materialize_grads = True
         self._saved: tuple[Any, ...] = ()
+        self._saved_for_forward: tuple[Any, ...] | None = None
         self._outputs: dict[int, int] = {}
         self._node: Any = None
         self._dirty: tuple[Tensor, ...] = ()
@@ -59,7 +81,8 @@ class FunctionCtx:
         self._saved = tensors
 
     def save_for_forward(self, *tensors: Tensor | None) -> None:
-        """Accepted for PyTorch's sake; forward mode is built on backward here."""
+        """Keep tensors for `jvp`, where `saved_tensors` gives them."""
+        self._saved_for_forward = tensors
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
@@ -108,6 +131,8 @@ class _FunctionPlan(Plan):
             else:
                 gs = (g,)
             gs = tuple([x if x is None or isinstance(x, Tensor) else wrap(x, None) for x in gs])
+            if _PUSHING.get() and cls.jvp is not Function.jvp:
+                return _turned(cls, ctx, gs)
             found = cls.backward(ctx, *gs)
             found = found if isinstance(found, (tuple, list)) else (found,)
             if len(found) < expected or any(x is not None for x in found[expected:]):
@@ -140,6 +165,8 @@ class Function:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "vjp" in cls.__dict__ and "backward" not in cls.__dict__:
+            cls.backward = staticmethod(cls.vjp)  # type: ignore[method-assign]
         cls._plan = _FunctionPlan(cls)
 
     @staticmethod
@@ -150,7 +177,21 @@ class Function:
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         """The gradients of the inputs, one per argument of forward; None for what is not a tensor."""
-        raise NotImplementedError("a Function needs a static backward(ctx, *grads) to be differentiated")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
+        )
+
+    #: another name of backward, PyTorch's
+    vjp = backward
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """The outputs' tangents from those of the inputs, one per argument of forward; None for what is not a tensor.
+
+        Only forward mode calls it, and where a class has none, forward mode differentiates its backward.
+        """
+        raise NotImplementedError("a Function needs a static jvp(ctx, *tangents) or a differentiable backward")
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
@@ -181,6 +222,8 @@ class Function:
             node = Node(cls._plan, parents, saved, tuple([getattr(o, "shape", None) for o in outputs]), None)
             cls._plan.described[node] = tuple([(o.array.shape, o.array.dtype) for o in outputs if o is not None])
         ctx._node = weakref.ref(node)
+        if cls.jvp is not Function.jvp:
+            ctx._described = [(a.array.shape, a.array.dtype) if isinstance(a, Tensor) else None for a in args]
         made = [_attach(cls, ctx, node, i, o, single) for i, o in enumerate(outputs)]
         return made[0] if single else tuple(made)
 
@@ -193,6 +236,33 @@ def _attach(cls: type[Function], ctx: FunctionCtx, node: Node, index: int, o: An
         o.node, o.leaf = place, False
         return o
     return wrap(o.array, place)
+
+
+def _turned(cls: type[Function], ctx: FunctionCtx, gs: tuple[Any, ...]) -> list[Any]:
+    """Gradients of no value: their derivatives by `gs`, in the direction of tangents, are the outputs' tangents."""
+    one = next(g for g in gs if g is not None)
+    zeros = [None if of is None else GRAPH.zeros_of(one, shape=of[0], dtype=of[1]) for of in ctx._described]
+    given = [z is not None and wanted for z, wanted in zip(zeros, ctx.needs_input_grad, strict=True)]
+    found = iter(_Turned.apply(cls, ctx, zeros, given, *gs))
+    return [next(found) if wanted else None for wanted in given]
+
+
+class _Turned(Function):
+    @staticmethod
+    def forward(c: Any, cls: Any, ctx: Any, zeros: list[Any], given: list[bool], *gs: Any) -> Any:
+        c.cls, c.ctx, c.zeros, c.given, c.count = cls, ctx, zeros, given, len(gs)
+        return tuple([z for z, wanted in zip(zeros, given, strict=True) if wanted])
+
+    @staticmethod
+    def backward(c: Any, *tangents: Any) -> Any:
+        ctx, each = copy.copy(c.ctx), iter(tangents)  # jvp may delete what it has read
+        if ctx._saved_for_forward is not None:
+            ctx._saved = ctx._saved_for_forward
+        found = c.cls.jvp(ctx, *[next(each) if wanted else z for z, wanted in zip(c.zeros, c.given, strict=True)])
+        found = found if isinstance(found, tuple) else (found,)
+        if len(found) != c.count:
+            raise OpError(f"{c.cls.__name__}.jvp returned {len(found)} tangents where there are {c.count} outputs")
+        return (None, None, None, None, *found)
 
 
 def once_differentiable(backward: Any) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import OpError
+from .function import pushing
 from .modes import enable_grad
 from .op import GRAPH
 from .tape import grad, zeros_for
@@ -110,7 +111,8 @@ def jvp(
         ws = tuple([zeros_for(y) for y in ys])
         for w in ws:
             w.requires_grad = True
-        pulled = pull(ys, xs, ws, True, strict)
+        with pushing():
+            pulled = pull(ys, xs, ws, True, strict)
         found = pull(pulled, ws, vs, create_graph, False)
     return _unwrap(one_out, _detached(ys, create_graph)), _unwrap(one_out, _detached(found, create_graph))
 
@@ -164,7 +166,8 @@ def _jacobian_columns(xs: tuple[Tensor, ...], ys: tuple[Tensor, ...], create_gra
     ws = tuple([zeros_for(y) for y in ys])
     for w in ws:
         w.requires_grad = True
-    pulled = pull(ys, xs, ws, True, False)
+    with pushing():
+        pulled = pull(ys, xs, ws, True, False)
     table = []
     for x, p in zip(xs, pulled, strict=True):
         rows = _jacobian_rows(p, ws, create_graph, False) if p.requires_grad else tuple([None] * len(ws))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import backends
-from ..autograd import OPS, Tensor, grad
+from ..autograd import OPS, Tensor, functional, grad
 from ..autograd.tensor import wrap
 from ..backends import np
 from .calls import host
@@ -71,6 +71,16 @@ def _analytic(func: Callable[..., Any], inputs: Sequence[Any], live: Sequence[in
     return found
 
 
+def _forward(func: Callable[..., Any], inputs: Sequence[Any], live: Sequence[int]) -> list[list[Any]]:
+    """The same by forward mode."""
+    xs, ys = tuple([inputs[i] for i in live]), tuple(_roots(func, inputs))
+    table = functional.blocks(xs, ys, False, False, True)
+    return [
+        [host(block).reshape(y.array.size, x.array.size).T for x, block in zip(xs, row, strict=True)]
+        for y, row in zip(ys, table, strict=True)
+    ]
+
+
 def _numeric(func: Callable[..., Any], inputs: Sequence[Any], live: Sequence[int], eps: float) -> list[list[Any]]:
     """The same by central differences."""
     rows: list[list[list[Any]]] = []
@@ -106,18 +116,26 @@ def gradcheck(
     check_undefined_grad: bool = True,
     check_grad_dtypes: bool = False,
     check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False,
+    check_backward_ad: bool = True,
     fast_mode: bool = False,
+    masked: bool | None = None,
 ) -> bool:
     """True when the gradients of `func` equal central differences, element by element: |a - n| <= atol + rtol |n|.
 
     inputs: a Tensor or a tuple; those with requires_grad=True are differentiated and should be float64.
     eps: the step. nondet_tol: how far two backward passes may differ. check_undefined_grad: an output that gets no
     gradient must count as one that gets zeros. check_grad_dtypes: gradients have their input's dtype.
-    check_batched_grad: is_grads_batched gives the gradients one by one. fast_mode: one random projection instead of
-    all elements. Raises GradcheckError (RuntimeError) where it fails, or returns False with raise_exception=False;
-    ValueError where no input requires grad. Complex numbers are checked as pairs of parts. As
-    `torch.autograd.gradcheck`.
+    check_batched_grad: is_grads_batched gives the gradients one by one. check_forward_ad: forward mode gives them,
+    too, by a Function's `jvp` where it has one. check_backward_ad=False: no backward pass is made, and what would
+    check one is left out. fast_mode: one random projection instead of all elements. check_batched_forward_grad,
+    masked: PyTorch's, without effect. Raises GradcheckError (RuntimeError) where it fails, or returns False with
+    raise_exception=False; ValueError where no input requires grad. Complex numbers are checked as pairs of parts.
+    As `torch.autograd.gradcheck`.
     """
+    if not (check_forward_ad or check_backward_ad):
+        raise ValueError("at least one of check_forward_ad or check_backward_ad must be True")
     func, given = _in_parts(func, _tuple(inputs))
     live = [i for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
     if not live:
@@ -129,17 +147,20 @@ def gradcheck(
                 raise GradcheckError(
                     f"input {i} is {host(fixed[i]).dtype}: differences need float64, or rounding drowns them"
                 )
-        if fast_mode:
-            _check_fast(func, fixed, live, eps, atol, rtol)
-        else:
-            _check_jacobians(func, fixed, live, eps, atol, rtol)
-        _check_repeats(func, fixed, live, nondet_tol)
-        if check_undefined_grad:
-            _check_undefined(func, fixed, live)
-        if check_grad_dtypes:
-            _check_dtypes(func, fixed, live)
-        if check_batched_grad:
-            _check_batched(func, fixed, live)
+        if check_forward_ad:
+            _check_jacobians(_forward, func, fixed, live, eps, atol, rtol)
+        if check_backward_ad:
+            if fast_mode:
+                _check_fast(func, fixed, live, eps, atol, rtol)
+            else:
+                _check_jacobians(_analytic, func, fixed, live, eps, atol, rtol)
+            _check_repeats(func, fixed, live, nondet_tol)
+            if check_undefined_grad:
+                _check_undefined(func, fixed, live)
+            if check_grad_dtypes:
+                _check_dtypes(func, fixed, live)
+            if check_batched_grad:
+                _check_batched(func, fixed, live)
     except GradcheckError:
         if raise_exception:
             raise
@@ -147,8 +168,10 @@ def gradcheck(
     return True
 
 
-def _check_jacobians(func: Any, inputs: Any, live: Any, eps: float, atol: float, rtol: float) -> None:
-    analytic, numeric = _analytic(func, inputs, live), _numeric(func, inputs, live, eps)
+def _check_jacobians(
+    found: Callable[..., Any], func: Any, inputs: Any, live: Any, eps: float, atol: float, rtol: float
+) -> None:
+    analytic, numeric = found(func, inputs, live), _numeric(func, inputs, live, eps)
     for o, (have, want) in enumerate(zip(analytic, numeric, strict=True)):
         for i, a, n in zip(live, have, want, strict=True):
             if not np.allclose(a, n, rtol=rtol, atol=atol):
@@ -246,12 +269,16 @@ def gradgradcheck(
     check_undefined_grad: bool = True,
     check_grad_dtypes: bool = False,
     check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
     fast_mode: bool = False,
+    masked: bool = False,
 ) -> bool:
     """True when the gradients of `func`'s gradients equal central differences, with respect to inputs and grad_outputs.
 
     grad_outputs: one tensor per output; random ones if not given (with `gen_non_contig_grad_outputs` in strided
-    memory). The other arguments are `gradcheck`'s. As `torch.autograd.gradgradcheck`.
+    memory). check_fwd_over_rev, check_rev_over_rev: by forward mode of the gradients, by their gradients. The other
+    arguments are `gradcheck`'s. As `torch.autograd.gradgradcheck`.
 
     Second derivatives: the first ones are taken with create_graph=True.
     """
@@ -286,5 +313,7 @@ def gradgradcheck(
         check_undefined_grad=check_undefined_grad,
         check_grad_dtypes=check_grad_dtypes,
         check_batched_grad=check_batched_grad,
+        check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev,
         fast_mode=fast_mode,
     )

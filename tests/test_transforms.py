@@ -6,7 +6,7 @@ import pytest
 import chainrule
 from chainrule import func, nn, tensor
 from chainrule.autograd import forward_ad
-from chainrule.testing import assert_close, samples
+from chainrule.testing import assert_close, gradcheck, gradgradcheck, samples
 
 X = samples.floats((5, 3)).astype("float32")
 Y = samples.floats((5, 2), seed=1).astype("float32")
@@ -115,3 +115,71 @@ def test_frequencies():
             for dim in (None, 0, (1,)):
                 found = getattr(chainrule.fft, name)(tensor(a), dim)
                 np.testing.assert_allclose(found.numpy(), getattr(np.fft, name)(a, dim))
+
+
+class Scaled(chainrule.autograd.Function):
+    """(k x y, x + y), with rules for forward mode alone."""
+
+    @staticmethod
+    def forward(ctx, x, k, y):
+        ctx.save_for_forward(x, y)
+        ctx.k = k
+        return k * x * y, x + y
+
+    @staticmethod
+    def jvp(ctx, dx, dk, dy):
+        assert dk is None
+        x, y = ctx.saved_tensors
+        k = ctx.k
+        del ctx.k
+        return k * (dx * y + x * dy), dx + dy
+
+
+def test_forward_mode_takes_a_functions_jvp():
+    x, y = chainrule.ones(2).double(), 3 * chainrule.ones(2).double()
+    dx, dy = tensor([1.0, 2.0]).double(), tensor([10.0, 0.0])  # of another dtype: cast
+    with forward_ad.dual_level():
+        a, b = Scaled.apply(forward_ad.make_dual(x, dx), 2, forward_ad.make_dual(y, dy))
+        found = [forward_ad.unpack_dual(t).tangent for t in (a, b, a * b, a)]
+    assert [t.tolist() for t in found] == [[26, 12], [11, 2], [26 * 4 + 6 * 11, 12 * 4 + 6 * 2], [26, 12]]
+    _, (da, db) = func.jvp(lambda x: Scaled.apply(x * x, 2, y), (x,), (dx,))
+    assert (da.tolist(), db.tolist()) == ([12, 24], [2, 4])
+    J = func.jacfwd(lambda y: Scaled.apply(x, 2, y)[0])(y)
+    assert J.tolist() == [[2, 0], [0, 2]]
+    leaf = x.clone().requires_grad_()
+    with pytest.raises(NotImplementedError, match="You must implement either the backward or vjp"):
+        Scaled.apply(leaf, 2, y)[0].sum().backward()
+    with pytest.raises(NotImplementedError, match="You must implement"):  # gradients of gradients have values
+        chainrule.autograd.grad((Scaled.apply(leaf, 2, y)[0] ** 2).sum(), leaf, create_graph=True)
+    inputs = (leaf, 2, y.clone().requires_grad_())
+    assert gradcheck(Scaled.apply, inputs, check_forward_ad=True, check_backward_ad=False, check_batched_grad=False)
+
+    class Wrong(Scaled):
+        @staticmethod
+        def jvp(ctx, dx, dk, dy):
+            return dx, dy
+
+    assert not gradcheck(Wrong.apply, inputs, check_forward_ad=True, check_backward_ad=False, raise_exception=False)
+    with pytest.raises(ValueError, match="at least one"):
+        gradcheck(Scaled.apply, inputs, check_backward_ad=False)
+    assert gradcheck(lambda x: (x.sin() * x[0], x.sum()), leaf, check_forward_ad=True)
+    assert gradgradcheck(lambda x: x.sin() * x[0], leaf, check_fwd_over_rev=True)
+
+
+def test_vjp_is_another_name_of_backward():
+    class Double(chainrule.autograd.Function):
+        @staticmethod
+        def forward(x):
+            return 2 * x
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            pass
+
+        @staticmethod
+        def vjp(ctx, g):
+            return 2 * g
+
+    x = chainrule.ones(2, requires_grad=True)
+    Double.apply(x).sum().backward()
+    assert x.grad.tolist() == [2, 2]
