@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .errors import OpError
+from .func import own_leaf, reaches_out
 from .function import pushing
-from .modes import enable_grad
+from .modes import MODES, enable_grad
 from .op import GRAPH
 from .tape import grad
 from .tensor import Tensor
@@ -20,6 +21,12 @@ __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_le
 
 #: the dual tensors of the present level with their tangents; None outside of a level
 _level: list[tuple[Tensor, Tensor]] | None = None
+
+
+class _Done:
+    """The transform that dual tensors and seeds are leaves of: what depends on them alone is not recorded."""
+
+    open = False
 
 
 class UnpackedDualTensor(NamedTuple):
@@ -70,7 +77,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
     if tensor.dtype != tangent.dtype:
         tangent = tangent.to(tensor.dtype)
     with enable_grad():
-        dual = GRAPH.alias(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
+        dual = GRAPH.alias(tensor) if tensor.requires_grad else own_leaf(tensor, _Done)
     _level.append((dual, tangent))
     return dual
 
@@ -86,8 +93,10 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
         if dual is tensor:
             return UnpackedDualTensor(tensor.detach(), tangent)
     duals = [dual for dual, _ in _level]
+    records = MODES.get().grad and reaches_out([tensor, *[t for _, t in _level if t.requires_grad]])
+    primal = tensor if records else tensor.detach()
     with enable_grad():
-        v = tensor.detach().new_zeros(tensor.shape).requires_grad_()
+        v = own_leaf(tensor.detach().new_zeros(tensor.shape), _Done)
         with pushing():
             found = grad(tensor, duals, v, retain_graph=True, create_graph=True, allow_unused=True)
         pairs = [(g, t) for g, (_, t) in zip(found, _level, strict=True) if g is not None]
@@ -95,6 +104,7 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
             return UnpackedDualTensor(tensor, None)
         live = [(g, t) for g, t in pairs if g.requires_grad]
         if not live:
-            return UnpackedDualTensor(tensor.detach(), tensor.detach() * 0)
-        (tangent,) = grad([g for g, _ in live], v, [t for _, t in live], retain_graph=True, materialize_grads=True)
-    return UnpackedDualTensor(tensor.detach(), tangent)
+            return UnpackedDualTensor(primal, tensor.detach() * 0)
+        roots, directions = [g for g, _ in live], [t if records else t.detach() for _, t in live]
+        (tangent,) = grad(roots, v, directions, retain_graph=True, create_graph=records, materialize_grads=True)
+    return UnpackedDualTensor(primal, tangent)

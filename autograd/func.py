@@ -69,23 +69,27 @@ class _Level:
 
     def _fresh(self, t: Tensor) -> Tensor:
         """`t` to differentiate by: attached to what it was computed from, if anything."""
-        if t.requires_grad:
-            return GRAPH.alias(t)
-        t = t.detach().requires_grad_()
-        t.level = self  # type: ignore[attr-defined]
-        return t
+        return GRAPH.alias(t) if t.requires_grad else own_leaf(t, self)
 
     def close(self, tree: Any) -> bool:
         """Whether results depend on what lies outside: a parameter of a closure, what an argument was made of."""
         self.open = False
-        return _reach_out(_leaves(tree))
+        return reaches_out(_leaves(tree))
 
 
-def _reach_out(ys: list[Tensor]) -> bool:
+def reaches_out(ys: list[Tensor]) -> bool:
+    """Whether results depend on a leaf that is no transform's own, or on one of a transform that is under way."""
     if any(y.node is None and y.leaf and _outside(y) for y in ys):
         return True
     nodes = reachable([y.node for y in ys if y.node is not None])
     return any(p is not None and type(p) is not Node and _outside(p) for n in nodes for p in n.parents)
+
+
+def own_leaf(t: Tensor, level: Any) -> Tensor:
+    """`t` as a leaf of a transform's own; `level.open`: whether the transform is under way."""
+    t = t.detach().requires_grad_()
+    t.level = level  # type: ignore[attr-defined]
+    return t
 
 
 def _outside(leaf: Tensor) -> bool:
@@ -95,7 +99,7 @@ def _outside(leaf: Tensor) -> bool:
 
 def _kept(tree: Any, outer: bool) -> Any:
     """What a function returned, as the caller gets it: recorded only where it depends on what lies outside."""
-    return tree if outer and _reach_out(_leaves(tree)) else _map(lambda t: t.detach(), tree)
+    return tree if outer and reaches_out(_leaves(tree)) else _map(lambda t: t.detach(), tree)
 
 
 def _numbers(argnums: Any) -> tuple[int, ...]:

@@ -106,6 +106,23 @@ def test_dual_numbers():
         forward_ad.make_dual(x, t[0])
 
 
+def test_tangents_are_differentiated_by_parameters():
+    net = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    x = tensor([[0.3], [0.7]]).double()
+    with forward_ad.dual_level():
+        value, slope = forward_ad.unpack_dual(net(forward_ad.make_dual(x, chainrule.ones_like(x))))
+        y = net(forward_ad.make_dual(x, chainrule.ones_like(x)))
+        with chainrule.no_grad():
+            assert not forward_ad.unpack_dual(y).tangent.requires_grad
+        assert not forward_ad.unpack_dual(forward_ad.make_dual(x, x).sin()).tangent.requires_grad
+    found = chainrule.autograd.grad((slope**2 + value).sum(), list(net.parameters()))
+    leaf = x.clone().requires_grad_()
+    y = net(leaf)
+    (dy,) = chainrule.autograd.grad(y.sum(), leaf, create_graph=True)
+    for a, b in zip(found, chainrule.autograd.grad((dy**2 + y).sum(), list(net.parameters())), strict=True):
+        assert_close(a, b)
+
+
 def test_frequencies():
     for n in (1, 4, 5):
         np.testing.assert_allclose(chainrule.fft.fftfreq(n, 0.5).numpy(), np.fft.fftfreq(n, 0.5), rtol=1e-6)
