@@ -147,6 +147,7 @@ NAMES: dict[str, str] = {
             + [f"_foreach_{name}" for name in ("clone", "copy_", "max", "mm", "norm", "powsum", "zero_")]
         ),
         "runtime.futures": "Future",
+        "runtime.jit": "ScriptFunction ScriptModule",
         "runtime.library": "ops",
         "runtime.symbolic": """SymBool SymFloat SymInt _log_softmax_backward_data _shape_as_tensor
             _softmax_backward_data sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum""",

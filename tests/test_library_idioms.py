@@ -590,6 +590,7 @@ def test_types_of_settings():
 
     assert [state.name for state in OptState] == ["READY", "UNSCALED", "STEPPED"]
     assert isinstance(ReduceOp.SUM, ReduceOp.RedOpType)
+    assert chainrule.ScriptModule is chainrule.jit.ScriptModule
 
 
 def test_flat_lists_of_tensors():

@@ -1,5 +1,6 @@
 """PyTorch's runtime names: they exist, say what is so, and what cannot be done is an error that names another way."""
 
+import collections
 import os
 import subprocess
 import sys
@@ -403,6 +404,36 @@ def test_trees():
     assert tree_map_only(int, lambda x: -x, {"a": 1, "b": "x"}) == {"a": -1, "b": "x"}
     with pytest.raises(ValueError, match="leaves"):
         tree_unflatten([1], spec)
+
+
+def test_nodes_and_shapes_of_trees():
+    from chainrule.utils import _pytree as trees
+
+    Point = collections.namedtuple("Point", "x y")
+    nodes = [
+        *([1, 2], (1, 2), {"a": 1, "b": 2}, collections.OrderedDict(b=1, a=2), Point(1, 2)),
+        *(collections.defaultdict(list, {"a": 1, "b": 2}), collections.deque([1, 2], maxlen=3)),
+    ]
+    for node in nodes:
+        kind = trees._get_node_type(node)
+        children, context = trees.SUPPORTED_NODES[kind].flatten_fn(node)
+        assert trees.SUPPORTED_NODES[kind].unflatten_fn(children, context) == node
+        leaves, spec = trees.tree_flatten(node)
+        assert leaves == [1, 2]
+        assert spec == trees.TreeSpec(kind, context, [trees.LeafSpec(), trees.LeafSpec()])
+        assert type(trees.tree_unflatten(leaves, spec)) is type(node)
+        assert not trees.tree_is_leaf(node)
+    assert trees.tree_is_leaf(None)
+    assert trees.tree_is_leaf([1], is_leaf=lambda x: isinstance(x, list))
+    shape = trees.tree_structure({"a": [1, (2, 3)]})
+    assert (
+        repr(shape) == "TreeSpec(dict, ['a'], [TreeSpec(list, None, [*,\n    TreeSpec(tuple, None, [*,\n      *])])])"
+    )
+    assert (shape.num_leaves, shape.num_nodes, shape.child(0).num_children) == (3, 6, 2)
+    assert shape != trees.tree_structure({"a": [1, [2, 3]]})
+    seen = []
+    assert trees.tree_map_(seen.append, nodes[0]) is nodes[0]
+    assert seen == [1, 2]
 
 
 def test_handles_and_generators_are_where_pytorch_has_them():

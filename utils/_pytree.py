@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
     "SUPPORTED_NODES",
+    "LeafSpec",
     "NodeDef",
+    "PyTree",
     "TreeSpec",
     "register_pytree_node",
     "tree_all",
     "tree_any",
     "tree_flatten",
+    "tree_is_leaf",
     "tree_leaves",
     "tree_map",
+    "tree_map_",
     "tree_map_only",
+    "tree_structure",
     "tree_unflatten",
 ]
+
+PyTree: TypeAlias = Any
 
 
 class NodeDef(NamedTuple):
@@ -29,8 +36,8 @@ class NodeDef(NamedTuple):
     unflatten_fn: Callable[[Any, Any], Any]
 
 
-#: the types that programs have registered; lists, tuples and dictionaries are nodes without an entry
-SUPPORTED_NODES: dict[type[Any], NodeDef] = {}
+#: the types of nodes; all named tuples are under `collections.namedtuple`
+SUPPORTED_NODES: dict[Any, NodeDef] = {}
 
 
 def register_pytree_node(
@@ -67,45 +74,100 @@ def _dict_flatten_with_keys(d: dict[Any, Any]) -> tuple[list[tuple[Any, Any]], A
     return list(d.items()), list(d)
 
 
-class TreeSpec(NamedTuple):
+SUPPORTED_NODES |= {
+    node.type: node
+    for node in (
+        NodeDef(list, lambda node: (list(node), None), lambda children, context: list(children)),
+        NodeDef(tuple, lambda node: (list(node), None), lambda children, context: tuple(children)),
+        NodeDef(namedtuple, lambda node: (list(node), type(node)), lambda children, context: context(*children)),  # type: ignore[arg-type]
+        NodeDef(dict, _dict_flatten, _dict_unflatten),
+        NodeDef(OrderedDict, _dict_flatten, lambda children, context: OrderedDict(zip(context, children))),
+        NodeDef(
+            defaultdict,
+            lambda node: (list(node.values()), (node.default_factory, list(node))),
+            lambda children, context: defaultdict(context[0], zip(context[1], children)),
+        ),
+        NodeDef(deque, lambda node: (list(node), node.maxlen), lambda children, context: deque(children, context)),
+    )
+}
+
+
+def _get_node_type(tree: Any) -> Any:
+    """The key of a node in SUPPORTED_NODES, if it is one."""
+    kind = type(tree)
+    if kind not in SUPPORTED_NODES and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return namedtuple
+    return kind
+
+
+class TreeSpec:
     """The shape of a tree: the type of a node (None: a leaf), what it needs to be made again, its children."""
 
-    type: Any
-    context: Any
-    children_specs: list[TreeSpec]
+    __slots__ = ("children_specs", "context", "num_children", "num_leaves", "num_nodes", "type")
 
-    @property
-    def num_leaves(self) -> int:
-        """How many leaves it has."""
-        return 1 if self.type is None else sum(child.num_leaves for child in self.children_specs)
+    def __init__(self, type: Any, context: Any, children_specs: list[TreeSpec]) -> None:
+        self.type, self.context, self.children_specs = type, context, children_specs
+        self.num_children = len(children_specs)
+        self.num_leaves: int = 1 if type is None else sum([child.num_leaves for child in children_specs])
+        self.num_nodes: int = 1 + sum([child.num_nodes for child in children_specs])
+
+    def is_leaf(self) -> bool:
+        """Whether it is the shape of a leaf."""
+        return self.type is None
+
+    def children(self) -> list[TreeSpec]:
+        """The shapes of the children."""
+        return list(self.children_specs)
+
+    def child(self, index: int) -> TreeSpec:
+        """The shape of one child."""
+        return self.children_specs[index]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TreeSpec):
+            return NotImplemented
+        mine = (self.type, self.context, self.children_specs)
+        return mine == (other.type, other.context, other.children_specs)
+
+    def __hash__(self) -> int:
+        return hash((self.type, str(self.context), tuple(self.children_specs)))
+
+    def __repr__(self) -> str:
+        if self.type is None:
+            return "*"
+        below = ",\n".join(map(repr, self.children_specs)).replace("\n", "\n  ")
+        return f"TreeSpec({self.type.__name__}, {self.context}, [{below}])"
 
 
-def _children(tree: Any) -> tuple[Any, list[Any]] | None:
-    """(what makes the node again from its children, the children); None for a leaf."""
-    kind = type(tree)
-    if kind in SUPPORTED_NODES:
-        children, context = SUPPORTED_NODES[kind].flatten_fn(tree)
-        return context, list(children)
-    if kind in (dict, OrderedDict):
-        return list(tree), list(tree.values())
-    if kind is defaultdict:
-        return (tree.default_factory, list(tree)), list(tree.values())
-    return (
-        (None, list(tree)) if kind in (list, tuple) or (isinstance(tree, tuple) and hasattr(tree, "_fields")) else None
-    )
+class LeafSpec(TreeSpec):
+    """The shape of a leaf."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(None, None, [])
+
+
+def tree_is_leaf(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> bool:
+    """Whether it is no node, or `is_leaf` says that it is a leaf."""
+    return (is_leaf is not None and is_leaf(tree)) or _get_node_type(tree) not in SUPPORTED_NODES
+
+
+_is_leaf = tree_is_leaf
 
 
 def tree_flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], TreeSpec]:
     """(the leaves from left to right, the shape of the tree)."""
-    found = None if is_leaf is not None and is_leaf(tree) else _children(tree)
-    if found is None:
-        return [tree], TreeSpec(None, None, [])
+    if tree_is_leaf(tree, is_leaf):
+        return [tree], LeafSpec()
+    kind = _get_node_type(tree)
+    children, context = SUPPORTED_NODES[kind].flatten_fn(tree)
     leaves, specs = [], []
-    for child in found[1]:
+    for child in children:
         below, spec = tree_flatten(child, is_leaf)
         leaves += below
         specs.append(spec)
-    return leaves, TreeSpec(type(tree), found[0], specs)
+    return leaves, TreeSpec(kind, context, specs)
 
 
 def tree_unflatten(leaves: Any, treespec: TreeSpec) -> Any:
@@ -117,17 +179,15 @@ def tree_unflatten(leaves: Any, treespec: TreeSpec) -> Any:
 
 
 def _build(leaves: Any, spec: TreeSpec) -> Any:
-    kind, context = spec.type, spec.context
-    if kind is None:
+    if spec.type is None:
         return next(leaves)
     children = [_build(leaves, child) for child in spec.children_specs]
-    if kind in SUPPORTED_NODES:
-        return SUPPORTED_NODES[kind].unflatten_fn(children, context)
-    if kind is defaultdict:
-        return defaultdict(context[0], zip(context[1], children))
-    if kind in (dict, OrderedDict):
-        return kind(zip(context, children))
-    return kind(*children) if hasattr(kind, "_fields") else kind(children)
+    return SUPPORTED_NODES[spec.type].unflatten_fn(children, spec.context)
+
+
+def tree_structure(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> TreeSpec:
+    """The shape of the tree."""
+    return tree_flatten(tree, is_leaf)[1]
 
 
 def tree_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
@@ -142,6 +202,12 @@ def tree_map(func: Callable[..., Any], tree: Any, *rests: Any, is_leaf: Callable
     if any(len(other) != len(leaves) for other in others):
         raise ValueError("the trees differ in their numbers of leaves")
     return tree_unflatten([func(*xs) for xs in zip(leaves, *others)], spec)
+
+
+def tree_map_(func: Callable[..., Any], tree: Any, *rests: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
+    """`func(leaf, ...)` for each leaf, for what it does to it; the tree itself is returned."""
+    tree_map(func, tree, *rests, is_leaf=is_leaf)
+    return tree
 
 
 def tree_map_only(kind: Any, func: Callable[..., Any], tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
