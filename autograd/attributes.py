@@ -12,7 +12,7 @@ from ..backends import np
 from . import storage, tape
 from .device import device_of
 from .dtypes import BFLOAT16, differentiable, from_numpy_dtype, is_floating
-from .errors import OpError, describe
+from .errors import NotDense, OpError
 from .modes import MODES
 from .public import api, function
 from .tensor import Node, Tensor, method, wrap
@@ -285,14 +285,28 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
     return self
 
 
+#: True once a gradient that is sparse was assigned: only then does an optimizer look for one
+sparse_gradients = False
+
+
 def _set_grad(self: Tensor, value: Any) -> None:
+    global sparse_gradients
     if value is not None:
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
             )
-        if value.array.shape != self.array.shape or value.array.dtype != self.array.dtype:
-            raise OpError(f"a gradient of {describe(value)} cannot be assigned to a tensor of {describe(self)}")
+        try:
+            fits = value.array.shape == self.array.shape and value.array.dtype == self.array.dtype
+        except NotDense:  # a sparse tensor says what it is like
+            sparse_gradients = True
+            fits = value.shape == self.shape and value.dtype == self.dtype
+        if not fits:
+            raise OpError(
+                f"attempting to assign a gradient of size '{list(value.shape)}' and {value.dtype} to a tensor of size "
+                f"'{list(self.shape)}' and {self.dtype}. Please ensure that the gradient and the tensor are the same "
+                "size and dtype"
+            )
     self._grad = value
 
 

@@ -23,6 +23,7 @@ class Adagrad(Optimizer):
     """
 
     kernel = "adagrad"
+    takes_sparse = True
 
     def __init__(
         self,

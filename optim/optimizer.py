@@ -19,7 +19,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from ..autograd import FUNCTIONS, Tensor, enable_grad, float32, float64, get_default_dtype
+from ..autograd import FUNCTIONS, Tensor, attributes, enable_grad, float32, float64, get_default_dtype
 from ..autograd.dtypes import real_of
 from ..autograd.hooks import RemovableHandle
 from ..autograd.op import GRAPH, raw
@@ -178,6 +178,9 @@ class Optimizer:
     #: False: the formula looks at a parameter as a whole, so each goes alone, in its shape
     elementwise = True
 
+    #: whether gradients may be sparse tensors
+    takes_sparse = False
+
     #: groups (by number) that the backend's kernel over all parameters does not serve after all
     _apart: set[int] = set()
     _hooks: Any = None
@@ -252,6 +255,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if attributes.sparse_gradients:
+            self.fill_gradients()
         for index, group in enumerate(self.param_groups):
             params = [p for p in dict.fromkeys(group["params"]) if p.grad is not None]
             if not params:
@@ -311,6 +316,18 @@ class Optimizer:
         from .custom import group_by_device_and_dtype
 
         return group_by_device_and_dtype(tensorlistlist, with_indices)
+
+    def fill_gradients(self) -> None:
+        """Make gradients dense that were assigned as sparse tensors. RuntimeError where PyTorch's takes none."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and p.grad.is_sparse:
+                    if not self.takes_sparse:
+                        raise RuntimeError(
+                            f"{type(self).__name__} does not support sparse gradients, please consider SparseAdam "
+                            "instead"
+                        )
+                    p.grad = p.grad.to_dense()
 
     def started(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of `p`, made where there is none yet; counters are 0-d tensors on the host, as in PyTorch."""

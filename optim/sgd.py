@@ -24,6 +24,7 @@ class SGD(Optimizer):
     """
 
     kernel = "sgd"
+    takes_sparse = True
     counts = False
 
     def __init__(

@@ -22,6 +22,7 @@ class SparseAdam(Optimizer):
     """
 
     elementwise = False
+    takes_sparse = True
 
     def __init__(
         self,

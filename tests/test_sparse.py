@@ -185,6 +185,30 @@ class Graph(nn.Module):
         return chainrule.spmm(adjacency, self.second(x)) + self.bias
 
 
+def test_gradients_that_are_assigned():
+    p = chainrule.ones(2, 2, requires_grad=True)
+    grad = chainrule.eye(2).to_sparse()
+    for optimizer in (optim.SGD([p], 0.5), optim.Adagrad([p], 0.5), optim.SparseAdam([p], 0.5)):
+        with chainrule.no_grad():
+            p.fill_(1)
+        p.grad = grad
+        assert p.grad is grad
+        optimizer.step()
+        chainrule.testing.assert_close(p.detach(), chainrule.tensor([[0.5, 1.0], [1.0, 0.5]]))
+    p.grad = grad
+    for name in ("Adam", "AdamW", "RMSprop", "NAdam"):
+        with pytest.raises(RuntimeError, match=f"{name} does not support sparse gradients"):
+            getattr(optim, name)([p]).step()
+    with pytest.raises(RuntimeError, match=r"a gradient of size '\[3, 3\]'.*of size '\[2, 2\]'"):
+        p.grad = chainrule.eye(3).to_sparse()
+    with pytest.raises(RuntimeError, match="float64 to a tensor"):
+        p.grad = grad.double()
+    q = chainrule.eye(2).to_sparse().requires_grad_()
+    q.grad = grad
+    optim.SGD([q], 0.1).zero_grad()
+    assert q.grad is None
+
+
 def test_a_graph_network_learns():
     """Two cliques joined by an edge; one labelled vertex of each suffices."""
     chainrule.manual_seed(0)
