@@ -39,6 +39,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "cuda.amp.autocast_mode": "runtime.cuda.amp",
     "cuda.amp.grad_scaler": "runtime.cuda.amp",
     "_C": "runtime._c",
+    "__future__": "runtime.future",
     "_dynamo": "runtime.dynamo",
     "_utils": "runtime._utils",
     "_dynamo.utils": "runtime.dynamo",
@@ -147,6 +148,7 @@ NAMES: dict[str, str] = {
             + [f"_foreach_{name}" for name in ("clone", "copy_", "max", "mm", "norm", "powsum", "zero_")]
         ),
         "runtime.futures": "Future",
+        "autograd.swapping": "utils.swap_tensors",
         "runtime.jit": "ScriptFunction ScriptModule",
         "runtime.library": "ops",
         "runtime.symbolic": """SymBool SymFloat SymInt _log_softmax_backward_data _shape_as_tensor

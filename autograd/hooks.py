@@ -68,7 +68,8 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], No
     """Call `hook(tensor)` when backward() has put the whole gradient of this leaf into `.grad`, and may still go on."""
     if self.node is not None or not self.leaf:
         raise OpError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-    WATCHED.add(self)
+    if self.after_hooks is None:  # or it is there; the set compares by ==, which is elementwise
+        WATCHED.add(self)
     return add_hook(self, hook, "after_hooks")
 
 

@@ -622,3 +622,38 @@ def test_records_of_a_file(tmp_path):
     (tmp_path / "no.pt").write_bytes(b"no")
     with pytest.raises(RuntimeError, match="zip archive"):
         chainrule.PyTorchFileReader(str(tmp_path / "no.pt"))
+
+
+def test_swapped_tensors_change_places():
+    layer = nn.Linear(2, 2)
+    w, other, hooked = layer.weight, chainrule.zeros(3), []
+    handle = w.register_post_accumulate_grad_hook(lambda p: hooked.append(p.shape))
+    optimizer = chainrule.optim.SGD(layer.parameters(), lr=0.1)
+    before = w.detach().clone()
+    chainrule.utils.swap_tensors(w, other)
+    assert type(other) is nn.Parameter
+    assert type(layer.weight) is chainrule.Tensor
+    assert optimizer.param_groups[0]["params"][0].tolist() == [0, 0, 0]
+    assert chainrule.equal(other, before)
+    other.sum().backward()
+    assert hooked == [(2, 2)]
+    handle.remove()
+    chainrule.utils.swap_tensors(w, other)
+    assert layer.weight.grad.tolist() == [[1, 1], [1, 1]]
+    assert chainrule.equal(layer.weight, before)
+    with pytest.raises(TypeError, match="two Tensors"):
+        chainrule.utils.swap_tensors(w, [1])
+
+
+def test_switches_of_conversion():
+    import chainrule.__future__ as future
+
+    layer = nn.Linear(2, 2)
+    for name in ("swap", "overwrite"):
+        set_it, get_it = (getattr(future, f"{verb}_{name}_module_params_on_conversion") for verb in ("set", "get"))
+        assert not get_it()
+        set_it(True)
+        weight = layer.weight
+        assert layer.double().weight is weight
+        assert get_it()
+        set_it(False)

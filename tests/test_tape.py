@@ -429,3 +429,13 @@ def test_a_large_gradient_in_another_order_of_memory_is_not_copied():
         y = cr.randn(4, 8, 64, 64, requires_grad=True)
         view(y).backward(cr.ones(view(y).shape))
         assert y.grad.is_contiguous()
+
+
+def test_several_hooks_for_one_finished_gradient():
+    w, events = leaf([1.0, 2.0, 3.0]), []
+    first = w.register_post_accumulate_grad_hook(lambda p: events.append("first"))
+    w.register_post_accumulate_grad_hook(lambda p: events.append(p.grad.tolist()))
+    w.sum().backward()
+    first.remove()
+    w.sum().backward()
+    assert events == ["first", [1, 1, 1], [2, 2, 2]]
