@@ -24,5 +24,6 @@ def swap_tensors(t1: Tensor, t2: Tensor) -> None:
         one, two = getattr(t1, slot), getattr(t2, slot)
         setattr(t1, slot, two)
         setattr(t2, slot, one)
-    if hooked[0] != hooked[1]:
-        WATCHED.add(t2 if hooked[0] else t1)
+    for t, has in ((t1, hooked[1]), (t2, hooked[0])):
+        if has and not any(t is w for w in WATCHED):
+            WATCHED.add(t)

@@ -432,7 +432,7 @@ def test_a_large_gradient_in_another_order_of_memory_is_not_copied():
 
 
 def test_several_hooks_for_one_finished_gradient():
-    w, events = leaf([1.0, 2.0, 3.0]), []
+    w, events = leaf(1.0, 2.0, 3.0), []
     first = w.register_post_accumulate_grad_hook(lambda p: events.append("first"))
     w.register_post_accumulate_grad_hook(lambda p: events.append(p.grad.tolist()))
     w.sum().backward()
