@@ -44,6 +44,8 @@ __all__ = ["GRAPH", "OPS", "Op", "op", "raw", "raw_of"]
 
 ALIASES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "x": "input", "a": "input", "y": "other"}
 _SCALARS = (float, int, complex)
+#: PyTorch takes two Python numbers here, and gives a tensor without dimensions
+_OF_NUMBERS = {"add", "sub", "mul", "div", "floor_divide", "trunc_divide"}
 
 
 class _Kernels(dict[type, Callable[..., Any]]):
@@ -323,6 +325,10 @@ class Op:
                 if hasattr(x, "dtype"):
                     first = x if first is None else first
         if first is None:
+            if self.name in _OF_NUMBERS and all(isinstance(x, (int, float, complex)) for x in inputs):
+                from .creation import tensor
+
+                return self.apply([tensor(inputs[0]), *inputs[1:]], params)
             shown = ", ".join(type(x).__name__ for x in inputs)
             raise TypeError(f"{self.name}() needs a Tensor among its inputs, got ({shown})")
         if modes.autocast is not None:

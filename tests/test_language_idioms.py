@@ -50,3 +50,31 @@ def test_limits_are_compared_and_printed():
 def test_dtypes_are_pickled_by_name(name):
     kind = getattr(chainrule, name)
     assert pickle.loads(pickle.dumps(kind)) is kind
+
+
+# -- arithmetic of two Python numbers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "expected", "kind"),
+    [
+        (lambda: chainrule.add(1, 2), 3, "int64"),
+        (lambda: chainrule.add(1, 2, alpha=3), 7, "int64"),
+        (lambda: chainrule.sub(2, 1.5), 0.5, "float32"),
+        (lambda: chainrule.mul(True, True), True, "bool"),
+        (lambda: chainrule.mul(2, 1j), 2j, "complex64"),
+        (lambda: chainrule.div(7, 2), 3.5, "float32"),
+        (lambda: chainrule.div(-7, 2, rounding_mode="trunc"), -3, "int64"),
+        (lambda: chainrule.div(-7, 2, rounding_mode="floor"), -4, "int64"),
+        (lambda: chainrule.floor_divide(7, 2), 3, "int64"),
+    ],
+)
+def test_two_python_numbers(call, expected, kind):
+    out = call()
+    assert (out.item(), out.shape, out.dtype) == (expected, (), getattr(chainrule, kind))
+
+
+def test_most_functions_refuse_two_python_numbers():
+    for function in (chainrule.pow, chainrule.maximum, chainrule.eq, chainrule.atan2, chainrule.matmul):
+        with pytest.raises(TypeError, match="needs a Tensor among its inputs"):
+            function(1, 2)
