@@ -41,6 +41,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "_C": "runtime._c",
     "__future__": "runtime.future",
     "_dynamo": "runtime.dynamo",
+    "_tensor": "autograd.tensor",
     "_utils": "runtime._utils",
     "_dynamo.utils": "runtime.dynamo",
     "export": "runtime.export",
@@ -72,6 +73,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "onnx": "runtime.onnx",
     "overrides": "runtime.overrides",
     "profiler": "runtime.profiler",
+    "profiler.profiler": "runtime.profiler",
     "types": "runtime.types",
     "utils._foreach_utils": "runtime.foreach",
     "utils.hooks": "autograd.hooks",
@@ -122,6 +124,7 @@ NAMES: dict[str, str] = {
     for module, names in {
         "testing": "autograd.gradcheck autograd.gradgradcheck",
         "runtime.parallel": "nn.DataParallel",
+        "runtime.profiler": "autograd._disable_profiler autograd._profiler_enabled",
         "distributed.buckets": "distributed.GradBucket",
         "autograd.sparse": "dsmm hspmm smm sparse_coo sparse_coo_tensor sparse_csr sparse_csr_tensor spmm",
         "autograd.autocast": """autocast clear_autocast_cache get_autocast_cpu_dtype get_autocast_dtype

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from types import FunctionType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from .. import backends
 from ..backends import np
@@ -43,6 +43,8 @@ from .tensor import Tensor, method, wrap
 
 __all__ = [
     "DEFAULT_PROTOCOL",
+    "FILE_LIKE",
+    "MAP_LOCATION",
     "PARAMETER",
     "add_safe_globals",
     "clear_safe_globals",
@@ -55,6 +57,9 @@ __all__ = [
     "save",
 ]
 
+#: what `load` takes as map_location, and as a file
+MAP_LOCATION: TypeAlias = Callable[[Any, str], Any] | device | str | dict[str, str] | None
+FILE_LIKE: TypeAlias = str | os.PathLike[str] | BinaryIO
 #: the pickle protocol of what `save` writes
 DEFAULT_PROTOCOL = 2
 #: the class of parameters, once nn is imported

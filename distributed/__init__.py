@@ -28,6 +28,7 @@ from . import collectives as _collectives
 from . import groups as _groups
 from .collectives import *
 from .groups import *
+from .groups import _get_default_group, _rank_not_in_group
 
 __all__ = [
     "DistBackendError",

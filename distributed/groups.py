@@ -297,6 +297,16 @@ def member(group: Any) -> Any:
     return found
 
 
+def _get_default_group() -> Any:
+    """The group of all processes; ValueError where no world was joined."""
+    return joined()
+
+
+def _rank_not_in_group(group: Any) -> bool:
+    """Whether `group` is what `new_group` gives to a process outside of it."""
+    return group is GroupMember.NON_GROUP_MEMBER
+
+
 def get_rank(group: Any = None) -> int:
     """The place of this process in the group; -1 where it is not in it."""
     found = joined(group)

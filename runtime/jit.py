@@ -19,6 +19,7 @@ __all__ = [
     "Future",
     "ScriptFunction",
     "ScriptModule",
+    "TracerWarning",
     "annotate",
     "enable_onednn_fusion",
     "export",
@@ -51,6 +52,14 @@ _builtin_isinstance = isinstance
 
 class Error(RuntimeError):
     """PyTorch's error for a program that TorchScript cannot run; nothing here raises it."""
+
+
+class TracerWarning(Warning):
+    """PyTorch's warning of what a trace does not follow, for programs that silence it; nothing here gives it."""
+
+    @staticmethod
+    def ignore_lib_warnings() -> None:
+        """Nothing: there are none."""
 
 
 class ScriptModule(Module):

@@ -18,8 +18,11 @@ from typing import Any
 from ..autograd.watch import watched
 
 __all__ = [
+    "EventList",
     "ProfilerAction",
     "ProfilerActivity",
+    "emit_nvtx",
+    "kineto_available",
     "profile",
     "record_function",
     "schedule",
@@ -44,8 +47,24 @@ class ProfilerAction(enum.Enum):
     RECORD_AND_SAVE = 3
 
 
+def kineto_available() -> bool:
+    """True: there is `profile`."""
+    return True
+
+
 #: the profilers that record now, the innermost last
 _recording: list[profile] = []
+
+
+def _profiler_enabled() -> bool:
+    """Whether a profiler records now."""
+    return bool(_recording)
+
+
+def _disable_profiler() -> None:
+    """End the profilers that record now."""
+    for profiler in reversed(_recording):
+        profiler._leave()
 
 
 class record_function:
@@ -109,7 +128,7 @@ class _Entry:
     self_cpu_time_total = property(lambda self: self.cpu_time_total)
 
 
-class _Entries(list[_Entry]):
+class EventList(list[_Entry]):
     """The entries of a profile."""
 
     def table(self, sort_by: str | None = None, row_limit: int = 100, **options: Any) -> str:
@@ -192,14 +211,14 @@ class profile:
     def __exit__(self, *exc: Any) -> None:
         self.stop()
 
-    def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0) -> _Entries:
+    def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0) -> EventList:
         """One entry per op and `record_function`."""
         found: dict[str, _Entry] = {}
         for name, start, end in self._events:
             entry = found.setdefault(name, _Entry(name))
             entry.count += 1
             entry.cpu_time_total += 1e6 * (end - start)
-        return _Entries(found.values())
+        return EventList(found.values())
 
     def events(self) -> list[tuple[str, float, float]]:
         """(name, start, end) of each call, in seconds of the clock."""
@@ -212,6 +231,19 @@ class profile:
             for name, start, end in self._events
         ]
         Path(path).write_text(json.dumps({"traceEvents": events}))
+
+
+class emit_nvtx:
+    """`with emit_nvtx():` as in PyTorch; no profiler of NVIDIA's listens here (see `cuda.nvtx`), so it does nothing."""
+
+    def __init__(self, enabled: bool = True, record_shapes: bool = False) -> None:
+        self.enabled, self.record_shapes = enabled, record_shapes
+
+    def __enter__(self) -> emit_nvtx:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        """Nothing to end."""
 
 
 def tensorboard_trace_handler(

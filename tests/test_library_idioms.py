@@ -657,3 +657,24 @@ def test_switches_of_conversion():
         assert layer.double().weight is weight
         assert get_it()
         set_it(False)
+
+
+def test_names_in_annotations_and_filters():
+    from chainrule.autograd.profiler import EventList, emit_nvtx, record_function
+    from chainrule.distributed.distributed_c10d import _get_default_group, _rank_not_in_group
+    from chainrule.serialization import FILE_LIKE, MAP_LOCATION
+    from chainrule.utils.data.dataloader import _collate_fn_t, _worker_init_fn_t
+
+    assert all([FILE_LIKE, MAP_LOCATION, _collate_fn_t, _worker_init_fn_t])
+    assert issubclass(chainrule.jit.TracerWarning, Warning)
+    assert chainrule._tensor.Tensor is chainrule.Tensor
+    assert _rank_not_in_group(chainrule.distributed.GroupMember.NON_GROUP_MEMBER)
+    assert not _rank_not_in_group(None)
+    with pytest.raises(ValueError, match="init_process_group"):
+        _get_default_group()
+    assert chainrule.profiler.kineto_available()
+    with chainrule.profiler.profile() as prof, record_function("a"), emit_nvtx():
+        assert chainrule.autograd._profiler_enabled()
+        chainrule.autograd._disable_profiler()
+    assert not chainrule.autograd._profiler_enabled()
+    assert isinstance(prof.key_averages(), EventList)

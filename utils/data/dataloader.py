@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, TypeAlias
 
 from ... import backends
 from . import _utils
@@ -25,6 +25,10 @@ __all__ = ["DataLoader", "WorkerInfo", "default_collate", "default_convert", "ge
 
 _GRACE = 2.0  # seconds that workers have to finish before they are terminated
 
+
+#: types of what a program passes, by PyTorch's names
+_collate_fn_t: TypeAlias = Callable[[list[Any]], Any]
+_worker_init_fn_t: TypeAlias = Callable[[int], None]
 
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 
