@@ -78,3 +78,18 @@ def test_most_functions_refuse_two_python_numbers():
     for function in (chainrule.pow, chainrule.maximum, chainrule.eq, chainrule.atan2, chainrule.matmul):
         with pytest.raises(TypeError, match="needs a Tensor among its inputs"):
             function(1, 2)
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [6, 300])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_stays_in_its_row(rows, bad):
+    weight = chainrule.zeros(rows, 3, requires_grad=True)
+    seed = chainrule.ones(2, 2, 3)
+    seed[0, 1, 0] = bad
+    chainrule.nn.functional.embedding(chainrule.tensor([[1, 2], [2, 5]]), weight).backward(seed)
+    wrong = chainrule.nonzero(~chainrule.isfinite(weight.grad)).tolist()
+    assert wrong == [[2, 0]]
+    assert weight.grad[[0, 1, 5]].tolist() == [[0.0] * 3, [1.0] * 3, [1.0] * 3]

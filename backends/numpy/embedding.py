@@ -29,7 +29,9 @@ def embedding_grad(input: Any, index: Any, rows: int) -> Any:
     if rows <= 256:  # a small table: one product with the one-hot matrix
         hot = np.zeros((rows, flat.size), input.dtype)
         hot[flat, np.arange(flat.size)] = 1
-        return dot(hot, columns).reshape(rows, *width)
+        out = dot(hot, columns)
+        if np.isfinite(out[0]).all():  # 0 * inf is NaN: what is not finite would reach every row of its column
+            return out.reshape(rows, *width)
     order = np.argsort(flat, kind="stable")
     ordered = flat[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
