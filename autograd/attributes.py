@@ -21,7 +21,7 @@ from .tracking import recording, refused
 if TYPE_CHECKING:
     from .typed import UntypedStorage
 
-__all__ = ["Size", "layout", "sparse_coo", "sparse_csr", "strided"]
+__all__ = ["Size", "layout", "set_requires_grad", "sparse_coo", "sparse_csr", "strided"]
 
 
 class Size(tuple[int, ...]):
@@ -261,7 +261,8 @@ def _requires_grad(self: Tensor) -> bool:
     return self.leaf or self.node is not None
 
 
-def _set_requires_grad(self: Tensor, value: bool) -> None:
+def set_requires_grad(self: Tensor, value: bool) -> None:
+    """Let a leaf take gradients, or none."""
     if self.node is not None:
         if not value:
             raise OpError(
@@ -275,13 +276,13 @@ def _set_requires_grad(self: Tensor, value: bool) -> None:
         self.family.leaf = self.leaf
 
 
-_define("requires_grad", _requires_grad, _set_requires_grad)
+_define("requires_grad", _requires_grad, set_requires_grad)
 
 
 @method
 def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
     """Set `requires_grad` and return the tensor."""
-    _set_requires_grad(self, requires_grad)
+    set_requires_grad(self, requires_grad)
     return self
 
 

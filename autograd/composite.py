@@ -14,7 +14,7 @@ from . import storage
 from .complexes import COMPOSED, is_complex, refuse
 from .device import device_of
 from .dtypes import COMPLEX
-from .errors import explain
+from .errors import Overridden, explain
 from .modes import MODES, with_modes
 from .namespaces import GRAPH, OPS, Raw, raw_of
 from .op import Op
@@ -76,7 +76,8 @@ class Composite(Op):
                     inputs[i] = first = wrap(x, None)
                     break
             else:
-                raise TypeError(f"{self.name}() needs a Tensor among its inputs")
+                kind = Overridden if any(hasattr(type(x), "__torch_function__") for x in inputs) else TypeError
+                raise kind(f"{self.name}() needs a Tensor among its inputs")
         if COMPLEX and any(is_complex(x.array if isinstance(x, Tensor) else x) for x in inputs):
             if self.name not in COMPOSED:
                 refuse(self, [getattr(x, "array", x) for x in inputs])

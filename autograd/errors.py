@@ -15,6 +15,7 @@ __all__ = [
     "OpError",
     "OutOfMemoryError",
     "OutOfRange",
+    "Overridden",
     "explain",
     "note",
     "user_line",
@@ -29,6 +30,10 @@ class OpError(RuntimeError, ValueError):
 
 class NotDense(OpError):
     """An operation met a sparse tensor, which has no array of all its elements."""
+
+
+class Overridden(NotDense, TypeError):
+    """An op met an object that is no tensor and has `__torch_function__`."""
 
 
 class OutOfRange(OpError, IndexError):

@@ -6,10 +6,13 @@ import importlib
 from typing import Any
 
 from .. import backends
+from . import storage
+from .attributes import set_requires_grad
 from .creation import empty  # type: ignore[attr-defined]
 from .errors import OpError
+from .op import OPS
 from .public import function, inplace
-from .tensor import METHODS, Tensor, method
+from .tensor import METHODS, Tensor, method, wrap
 
 __all__: list[str] = []
 
@@ -264,18 +267,33 @@ def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
 
 @method
 def as_subclass(self: Tensor, cls: Any) -> Any:
-    """A tensor of the class `cls` on the same data and at the same place in the graph.
+    """A tensor of the class `cls` on the same memory, made from this one: gradients come back to it.
 
-    What ops make of it are plain tensors (PyTorch: of the class `cls` again).
+    What ops make of it are tensors of that class again, as its `__torch_function__` has it.
     """
+    return _of_class(cls, OPS["alias"].apply([self], {}))
+
+
+def _of_class(cls: Any, t: Tensor) -> Any:
+    """A tensor of the class `cls` in the place of `t`, which nobody else holds."""
+    if not (isinstance(cls, type) and issubclass(cls, Tensor)):
+        raise TypeError(f"as_subclass() takes a subclass of Tensor, not {cls!r}")
     found = object.__new__(cls)
-    found.array, found.node, found.leaf, found._grad = self.array, self.node, self.leaf, None
+    found.array, found.node, found.leaf, found._grad = t.array, t.node, t.leaf, None
+    if t.family is not None:
+        found.chain = t.chain
+        t.family.add(found)
     return found
 
 
 def _make_subclass(cls: Any, data: Tensor, require_grad: bool = False) -> Any:
     """A tensor of the class `cls` on the memory of `data`, outside the graph: for `__new__` of subclasses."""
-    return data.detach().as_subclass(cls).requires_grad_(require_grad)
+    storage.as_memory(data)
+    alias = wrap(data.array, None)
+    storage.link_detached(data, alias)
+    found = _of_class(cls, alias)
+    set_requires_grad(found, require_grad)
+    return found
 
 
 Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[attr-defined]

@@ -33,7 +33,7 @@ from .anomaly import check_result, remember_line
 from .complexes import INSTEAD, complex_kernel, is_complex
 from .device import CPU, device_of
 from .dtypes import BFLOAT16, COMPLEX, common_dtype, default_dtype, differentiable, is_floating
-from .errors import NotDense, explain
+from .errors import NotDense, Overridden, explain
 from .modes import MODES, uncast
 from .namespaces import GRAPH, OPS, RAW, Raw, raw, raw_of
 from .paths import binary_path, parametric_path, several_path, unary_path, variadic_path
@@ -296,6 +296,10 @@ class Op:
                 return uncast(self.general, args, {**kwargs, "out": target})
             inputs, params = self.bind(args, kwargs)
             result = self.apply(inputs, params)
+        except Overridden:
+            from .overrides import first_met
+
+            return first_met(self, args, kwargs)
         except NotDense as error:
             from .sparse import dispatch
 
@@ -446,7 +450,8 @@ class Op:
             backends.of(x)
         except TypeError:
             name = self.inputs[0 if self.variadic else position]
-            raise TypeError(f"{self.name}(): argument {name!r} must be Tensor, not {type(x).__name__}") from None
+            kind = Overridden if hasattr(type(x), "__torch_function__") else TypeError
+            raise kind(f"{self.name}(): argument {name!r} must be Tensor, not {type(x).__name__}") from None
         storage.share(x)  # its owner may write into it while a node keeps it
         return x
 

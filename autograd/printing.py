@@ -147,8 +147,11 @@ def _edges(array: Any, edge: int) -> Any:
     return array
 
 
-def text_of(t: Tensor, prefix: str = "tensor(") -> str:
-    """The text of a tensor, which begins with `prefix`."""
+def text_of(t: Tensor, prefix: str | None = None) -> str:
+    """The text of a tensor, which begins with `prefix`: without one with the name of a class of the user's."""
+    if prefix is None:
+        ours = type(t).__module__.partition(".")[0] == __name__.partition(".")[0]
+        prefix = "tensor(" if ours else f"{type(t).__name__}("
     options = _options.get()
     array = backends.of(t.array).to_host(t.array)
     kind, indent = array.dtype, len(prefix)

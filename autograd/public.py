@@ -9,14 +9,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from . import storage
 from .modes import MODES, uncast
 from .op import OPS, Op
-from .tensor import Tensor, method
+from .tensor import Tensor, method, named
 
-__all__ = ["FUNCTIONS", "IN_PLACE", "api", "expose", "function", "inplace", "old_order", "signed"]
+__all__ = ["FUNCTIONS", "IN_PLACE", "Signed", "api", "expose", "function", "inplace", "old_order", "signed"]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 #: function -> what does its in-place form at once where it can, and says whether it did (fusion.py)
@@ -27,7 +28,7 @@ def function(f: Any = None, *, name: str | None = None) -> Any:
     """Decorator: a public function of the package."""
     if f is None:
         return lambda g: function(g, name=name)
-    FUNCTIONS[name or f.__name__] = f
+    FUNCTIONS[name or f.__name__] = named(f, name)
     return f
 
 
@@ -36,14 +37,25 @@ def api(f: Any = None, *, name: str | None = None, inplace: bool = False) -> Any
     if f is None:
         return lambda g: api(g, name=name, inplace=inplace)
     key = name or f.__name__
-    FUNCTIONS[key] = f
-    method(f, name=key)
+    FUNCTIONS[key] = named(f, name)
+    method(_own(f, f"Tensor.{key}"), name=key)
     if inplace:
         _inplace_method(key, f)
     return f
 
 
-class _Signed:
+def _own(f: Any, name: str) -> Any:
+    """The function once more: programs tell `Tensor.add` from `chainrule.add`, as keys of dictionaries for one."""
+    if not isinstance(f, FunctionType):
+        return f
+    made = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+    made.__kwdefaults__, made.__annotations__, made.__doc__ = f.__kwdefaults__, f.__annotations__, f.__doc__
+    made.__qualname__, made.__module__ = name, f.__module__
+    vars(made).update(vars(f))
+    return made
+
+
+class Signed:
     """Behind a function that another made: `inspect.signature` finds it there, and only then is it worked out."""
 
     def __init__(self, build: Callable[[], inspect.Signature]) -> None:
@@ -57,7 +69,7 @@ class _Signed:
 def signed(made: Callable[..., Any], like: Callable[..., Any], build: Callable[[], inspect.Signature]) -> None:
     """Give `made` the name and the docstring of `like`, and the signature that `build` returns when it is asked for."""
     functools.update_wrapper(made, like)
-    made.__wrapped__ = _Signed(build)  # type: ignore[attr-defined]
+    made.__wrapped__ = Signed(build)  # type: ignore[attr-defined]
 
 
 def expose(*ops: Op, inplace: bool = False, functions: bool = True, methods: bool = True, **names: Op) -> None:

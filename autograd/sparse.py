@@ -25,7 +25,7 @@ from .dims import wrap_dim
 from .dtypes import default_dtype, from_numpy_dtype
 from .errors import NotDense, OpError
 from .op import OPS
-from .tensor import Tensor, wrap
+from .tensor import Tensor, plain_results, wrap
 
 __all__ = [
     "FloatTensor",
@@ -47,6 +47,8 @@ class SparseTensor(Tensor):
     """A tensor of which only some entries are stored. Made by `sparse_coo_tensor`, `sparse_csr_tensor`, `to_sparse`."""
 
     __slots__ = ("_at", "_held", "_kind", "_size", "_sorted")
+
+    __torch_function__ = plain_results  # type: ignore[assignment]
 
     _at: Tensor
     _held: Tensor

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from .plan import Plan
 
-__all__ = ["METHODS", "WATCHED", "Node", "Tensor", "method", "next_serial", "wrap"]
+__all__ = ["METHODS", "WATCHED", "Node", "Tensor", "method", "named", "next_serial", "plain_results", "wrap"]
 
 next_serial: Callable[[], int] = itertools.count(1).__next__
 _new = object.__new__
@@ -131,6 +131,16 @@ class AccumulateGrad:
         return f"<AccumulateGrad object at {id(self.variable):#x}>"
 
 
+def plain_results(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    """`__torch_function__` of classes whose objects are to ops as other tensors are: parameters, buffers."""
+    from .overrides import DisableTorchFunctionSubclass, overridden
+
+    if not all(map(overridden, types)):
+        return NotImplemented  # another library's call
+    with DisableTorchFunctionSubclass():
+        return func(*args, **(kwargs or {}))
+
+
 class Tensor:
     """A multi-dimensional array that records what is done to it.
 
@@ -165,6 +175,23 @@ class Tensor:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: `__new__` has made the tensor."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__torch_function__ is not plain_results:
+            from .overrides import activate
+
+            activate()
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What the class makes of the call `func(*args, **kwargs)`: its result, with tensors of this class.
+
+        Subclasses may override it, and call it by `super()`. types: the classes among the arguments that do so.
+        """
+        from .overrides import default
+
+        return default(cls, func, types, args, kwargs)
 
     if TYPE_CHECKING:  # attached elsewhere, by `method` and as properties
         requires_grad: bool
@@ -260,6 +287,13 @@ def method(function: Any = None, *, name: str | None = None) -> Any:
     if function is None:
         return lambda f: method(f, name=name)
     key = name or function.__name__
-    setattr(Tensor, key, function)
+    setattr(Tensor, key, named(function, name))
     METHODS[key] = function
+    return function
+
+
+def named(function: Any, name: str | None) -> Any:
+    """`function`, which calls itself by its first public name and not by that of its definition."""
+    if name and function.__name__[0] == "_" != name[0]:
+        function.__name__ = name
     return function

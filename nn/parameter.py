@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import Tensor, storage
+from ..autograd.attributes import set_requires_grad
 from ..autograd.creation import legacy_tensor
 from ..autograd.serialization import PARAMETER
+from ..autograd.tensor import plain_results
 
 __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "is_lazy"]
 
@@ -18,7 +20,7 @@ def _on_memory_of(cls: Any, data: Any) -> Any:
         raise TypeError(f"{cls.__name__}() takes a Tensor, not {type(data).__name__}")
     storage.as_memory(data)
     self = object.__new__(cls)
-    self.array, self.node, self.leaf, self.grad = data.array, None, False, None
+    self.array, self.node, self.leaf, self._grad = data.array, None, False, None
     return self
 
 
@@ -28,10 +30,12 @@ class Parameter(Tensor):
     It shares the memory of `data`. `requires_grad` says whether it is trained.
     """
 
+    __torch_function__ = plain_results  # type: ignore[assignment]
+
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Any:
         """See the class."""
         self = _on_memory_of(cls, data)
-        self.requires_grad = requires_grad
+        set_requires_grad(self, requires_grad)
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -56,6 +60,7 @@ class Buffer(Tensor):
     """
 
     persistent = True
+    __torch_function__ = plain_results  # type: ignore[assignment]
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
         """See the class."""

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from ..autograd import Generator
+from ..autograd import Generator, Tensor
+from ..autograd.overrides import DisableTorchFunction, DisableTorchFunctionSubclass, current_modes, enabled
+from ..autograd.tensor import plain_results as _disabled_torch_function_impl
 
-__all__ = ["Generator", "_get_tracing_state"]
+#: the class of the class of tensors
+_TensorMeta = type(Tensor)
+
+__all__ = [
+    "DisableTorchFunction",
+    "DisableTorchFunctionSubclass",
+    "Generator",
+    "_disabled_torch_function_impl",
+    "_get_tracing_state",
+]
+
+
+def _is_torch_function_enabled() -> bool:
+    """Whether classes take over functions here; see `chainrule.overrides`."""
+    return enabled()
+
+
+def _is_torch_function_mode_enabled() -> bool:
+    """Whether a mode that takes over functions holds."""
+    return bool(current_modes())
+
+
+def _len_torch_function_stack() -> int:
+    """How many modes hold that take over functions."""
+    return len(current_modes())
 
 
 def _get_tracing_state() -> None:
