@@ -171,10 +171,11 @@ NAMES: dict[str, str] = {
             isreal
             narrow_copy nonzero_static pca_lowrank polar range real renorm resolve_conj resolve_neg split_with_sizes
             svd_lowrank unsafe_chunk unsafe_split unsafe_split_with_sizes view_as_complex view_as_real""",
+        "autograd.layout": "legacy_contiguous_format",
         "autograd.second_forms": """affine_grid_generator alpha_dropout alpha_dropout_ batch_norm bilinear
-            binary_cross_entropy_with_logits cosine_embedding_loss ctc_loss dropout dropout_ embedding embedding_bag
-            feature_alpha_dropout feature_alpha_dropout_ feature_dropout feature_dropout_ frobenius_norm grid_sampler
-            group_norm hinge_embedding_loss instance_norm kl_div layer_norm margin_ranking_loss
+            binary_cross_entropy_with_logits conv_tbc cosine_embedding_loss ctc_loss dropout dropout_ embedding
+            embedding_bag feature_alpha_dropout feature_alpha_dropout_ feature_dropout feature_dropout_ frobenius_norm
+            grid_sampler group_norm hinge_embedding_loss instance_norm kl_div layer_norm margin_ranking_loss
             max_pool1d_with_indices norm_except_dim nuclear_norm pdist poisson_nll_loss rms_norm
             rrelu_ threshold_ triplet_margin_loss""",
     }.items()

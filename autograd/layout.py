@@ -11,7 +11,14 @@ from .dims import wrap_dim
 from .ops.shape import clone, memory_order
 from .tensor import Tensor, method
 
-__all__ = ["channels_last", "channels_last_3d", "contiguous_format", "memory_format", "preserve_format"]
+__all__ = [
+    "channels_last",
+    "channels_last_3d",
+    "contiguous_format",
+    "legacy_contiguous_format",
+    "memory_format",
+    "preserve_format",
+]
 
 
 class memory_format:
@@ -30,7 +37,7 @@ class memory_format:
         return self.name
 
 
-contiguous_format = memory_format("contiguous_format")
+contiguous_format = legacy_contiguous_format = memory_format("contiguous_format")
 channels_last = memory_format("channels_last")
 channels_last_3d = memory_format("channels_last_3d")
 preserve_format = memory_format("preserve_format")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .op import OPS
+from .ops import convolution as _convolution
 from .ops import dropout as _dropout
 from .ops import embedding as _embedding
 from .ops import loss as _loss
@@ -26,6 +27,7 @@ __all__ = [
     "batch_norm",
     "bilinear",
     "binary_cross_entropy_with_logits",
+    "conv_tbc",
     "cosine_embedding_loss",
     "ctc_loss",
     "dropout",
@@ -61,6 +63,22 @@ _REDUCTIONS = ("none", "mean", "sum")
 
 def _reduction(number: Any) -> str:
     return number if isinstance(number, str) else _REDUCTIONS[number]
+
+
+# -- convolution ------------------------------------------------------------------------------------------------------
+
+
+def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Any:
+    """conv1d of a sequence `input` (T, B, C) with `weight` (K, C, D) and `bias` (D): (T + 2 pad - K + 1, B, D).
+
+    pad: zeros before and behind the sequence. RuntimeError for other numbers of dimensions.
+    """
+    if input.dim() != 3 or weight.dim() != 3 or bias.dim() != 1:
+        raise RuntimeError(
+            f"conv_tbc takes input (time, batch, in), weight (kernel, in, out) and bias (out), got shapes "
+            f"{list(input.shape)}, {list(weight.shape)} and {list(bias.shape)}"
+        )
+    return _convolution.conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
 
 
 # -- normalisation ----------------------------------------------------------------------------------------------------

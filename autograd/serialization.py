@@ -48,6 +48,7 @@ __all__ = [
     "PARAMETER",
     "add_safe_globals",
     "clear_safe_globals",
+    "default_restore_location",
     "get_safe_globals",
     "load",
     "rebuild",
@@ -582,6 +583,11 @@ class _Sketch(_Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         found = _ADMITTED.get((module, name))
         return found if isinstance(found, dtypes.dtype) else _Anything
+
+
+def default_restore_location(storage: Any, location: str) -> Any:
+    """`storage` on the device that `location` names, for functions that are given as map_location."""
+    return storage.to(location)
 
 
 class _NoDevice(RuntimeError):

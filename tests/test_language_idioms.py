@@ -93,3 +93,41 @@ def test_a_gradient_that_is_not_finite_stays_in_its_row(rows, bad):
     wrong = chainrule.nonzero(~chainrule.isfinite(weight.grad)).tolist()
     assert wrong == [[2, 0]]
     assert weight.grad[[0, 1, 5]].tolist() == [[0.0] * 3, [1.0] * 3, [1.0] * 3]
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_convolution_of_time_batch_channels():
+    x, weight = chainrule.randn(5, 2, 3, requires_grad=True), chainrule.randn(2, 3, 4, requires_grad=True)
+    bias = chainrule.randn(4)
+    out = chainrule.conv_tbc(x, weight, bias, 1)
+    padded = chainrule.cat([chainrule.zeros(1, 2, 3), x, chainrule.zeros(1, 2, 3)])
+    expected = padded[:-1] @ weight[0] + padded[1:] @ weight[1] + bias
+    assert out.shape == (6, 2, 4)
+    chainrule.testing.assert_close(out, expected)
+    given = chainrule.autograd.grad(out.sin().sum(), (x, weight))
+    for got, want in zip(given, chainrule.autograd.grad(expected.sin().sum(), (x, weight)), strict=True):
+        chainrule.testing.assert_close(got, want)
+    with pytest.raises(RuntimeError, match="time, batch"):
+        chainrule.conv_tbc(x[0], weight, bias)
+
+
+def test_the_old_name_of_the_contiguous_format():
+    assert chainrule.legacy_contiguous_format is chainrule.contiguous_format
+    x = chainrule.ones(2, 3).t()
+    assert chainrule.zeros_like(x, memory_format=chainrule.legacy_contiguous_format).is_contiguous()
+
+
+def test_a_file_is_read_to_the_place_that_a_function_names(tmp_path):
+    restore = chainrule.serialization.default_restore_location
+    chainrule.save({"x": chainrule.ones(2)}, tmp_path / "x.pt")
+    found = chainrule.load(tmp_path / "x.pt", map_location=lambda storage, location: restore(storage, "cpu"))
+    assert found["x"].tolist() == [1.0, 1.0]
+
+
+def test_recomputation_without_anything_to_train_is_warned_of():
+    check = chainrule.utils.checkpoint.check_backward_validity
+    check([1, chainrule.ones(2, requires_grad=True)])
+    with pytest.warns(UserWarning, match="None of the inputs have requires_grad=True"):
+        check([1, chainrule.ones(2)])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..autograd import Tensor
 from ..autograd.recompute import recompute
 
 __all__ = [
+    "check_backward_validity",
     "checkpoint",
     "checkpoint_sequential",
     "detach_variable",
@@ -67,6 +69,12 @@ def checkpoint_sequential(
     for i in range(segments - 1):
         input = checkpoint(piece(steps[i * size : (i + 1) * size]), input, use_reentrant=use_reentrant, **kwargs)
     return piece(steps[(segments - 1) * size :])(input)
+
+
+def check_backward_validity(inputs: Iterable[Any]) -> None:
+    """UserWarning where none of the tensors among `inputs` requires a gradient."""
+    if not any(x.requires_grad for x in inputs if isinstance(x, Tensor)):
+        warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
 
 
 def get_device_states(*args: Any) -> tuple[list[int], list[Any]]:
