@@ -21,6 +21,7 @@ from typing import Any
 from .. import backends
 from ..backends import np
 from .errors import OpError, describe, device_name, user_place
+from .modes import MODES
 from .tensor import Node, Tensor, next_serial, wrap
 
 __all__ = [
@@ -481,7 +482,7 @@ def deliver(result: Any, target: Any, name: str) -> Any:
         for r, t in zip(result, target, strict=True):
             deliver(r, t, name)
         return target
-    if result.requires_grad or target.requires_grad:
+    if result.requires_grad or (target.requires_grad and MODES.get().grad):
         raise OpError(f"{name}(): functions with out=... arguments don't support automatic differentiation")
     if result.array.dtype.kind == "c" and target.array.dtype.kind != "c":
         raise OpError(

@@ -191,6 +191,20 @@ def test_aliases_of_one_tensor_stay_together_without_it():
     assert [t.requires_grad for t in (a, b, c)] == [True, False, True]
 
 
+def test_out_may_be_a_parameter_where_nothing_is_recorded():
+    p, z = leaf(1.0, 2.0), cr.tensor([3.0, -4.0])
+    with cr.no_grad():
+        assert cr.sign(z, out=p) is p
+        cr.add(z, p, out=p)
+        same(p, [4, -5])
+        cr.cat([z], out=p)
+    same(p, [3, -4])
+    assert p.is_leaf
+    for call in (lambda: cr.sign(z, out=p), lambda: cr.mul(p, z, out=cr.empty(2))):
+        with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
+            call()
+
+
 def test_zero_and_fill_cut_the_gradient_and_keep_the_history():
     x = leaf(1.0, 2.0)
     y = x * 3
