@@ -39,6 +39,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "cuda.amp.autocast_mode": "runtime.cuda.amp",
     "cuda.amp.grad_scaler": "runtime.cuda.amp",
     "_C": "runtime._c",
+    "_C._nn": "runtime._nn",
     "__future__": "runtime.future",
     "_dynamo": "runtime.dynamo",
     "_tensor": "autograd.tensor",

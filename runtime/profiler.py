@@ -10,6 +10,7 @@ import contextlib
 import enum
 import functools
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,8 +18,11 @@ from typing import Any
 
 from ..autograd.watch import watched
 
+profiler = sys.modules[__name__]  # PyTorch's module in which it defines them
+
 __all__ = [
     "EventList",
+    "FunctionEvent",
     "ProfilerAction",
     "ProfilerActivity",
     "emit_nvtx",
@@ -114,11 +118,16 @@ def schedule(
     return action
 
 
-class _Entry:
-    """The calls of one op: name, number, times in microseconds."""
+class FunctionEvent:
+    """Calls of one op: its name (`key`), how many they are, and their time in microseconds.
 
-    def __init__(self, key: str) -> None:
-        self.key, self.count, self.cpu_time_total = key, 0, 0.0
+    start, end: of a single call, in seconds of the clock.
+    """
+
+    def __init__(self, key: str, start: float = 0.0, end: float = 0.0) -> None:
+        self.key = self.name = key
+        self.start, self.end = start, end
+        self.count, self.cpu_time_total = 1, 1e6 * (end - start)
 
     @property
     def cpu_time(self) -> float:
@@ -128,23 +137,75 @@ class _Entry:
     self_cpu_time_total = property(lambda self: self.cpu_time_total)
 
 
-class EventList(list[_Entry]):
-    """The entries of a profile."""
+class EventList(list[FunctionEvent]):
+    """The entries of a profile; iterable: those that it begins with."""
 
-    def table(self, sort_by: str | None = None, row_limit: int = 100, **options: Any) -> str:
-        """The entries as text, sorted by 'cpu_time_total', 'cpu_time' or 'count' (the largest first)."""
+    def table(
+        self,
+        sort_by: str | None = None,
+        row_limit: int = 100,
+        max_src_column_width: int = 75,
+        max_name_column_width: int = 55,
+        max_shapes_column_width: int = 80,
+        header: str | None = None,
+        top_level_events_only: bool = False,
+        **options: Any,
+    ) -> str:
+        """The entries as text, sorted by 'cpu_time_total', 'cpu_time' or 'count' (the largest first).
+
+        header: a line above. Widths and other options are PyTorch's, without effect.
+        """
         name = (sort_by or "cpu_time_total").removeprefix("self_").replace("cuda", "cpu").replace("device", "cpu")
         rows = sorted(self, key=lambda e: -getattr(e, name))[: row_limit if row_limit >= 0 else None]
-        lines = [f"{'Name':32} {'CPU total':>12} {'CPU time avg':>12} {'# of Calls':>10}"]
+        lines = [header] if header else []
+        lines += [f"{'Name':32} {'CPU total':>12} {'CPU time avg':>12} {'# of Calls':>10}"]
         lines += [f"{e.key:32} {e.cpu_time_total:>10.1f}us {e.cpu_time:>10.1f}us {e.count:>10}" for e in rows]
         return "\n".join(lines)
+
+    def key_averages(self, group_by_input_shapes: bool = False, group_by_stack_n: int = 0, **options: Any) -> EventList:
+        """One entry per name. What PyTorch groups by besides has no effect."""
+        found: dict[str, FunctionEvent] = {}
+        for event in self:
+            entry = found.setdefault(event.key, FunctionEvent(event.key))
+            entry.count += event.count
+            entry.cpu_time_total += event.cpu_time_total
+        for entry in found.values():
+            entry.count -= 1
+        return EventList(found.values())
+
+    def total_average(self) -> FunctionEvent:
+        """All as one entry."""
+        total = FunctionEvent("Total")
+        total.count = sum(event.count for event in self)
+        total.cpu_time_total = sum(event.cpu_time_total for event in self)
+        return total
+
+    @property
+    def self_cpu_time_total(self) -> float:
+        """The time of all."""
+        return self.total_average().cpu_time_total
+
+    def export_chrome_trace(self, path: str) -> None:
+        """Write the calls to a file for chrome://tracing."""
+        events = [
+            {"name": e.name, "ph": "X", "ts": 1e6 * e.start, "dur": e.cpu_time_total, "pid": 0, "tid": 0} for e in self
+        ]
+        Path(path).write_text(json.dumps({"traceEvents": events}))
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def _default_schedule_fn(step: int) -> ProfilerAction:
+    """The schedule of a profiler without one: it records in each step."""
+    return ProfilerAction.RECORD
 
 
 class profile:
     """`with profile() as prof:` times the ops inside; `prof.key_averages().table(sort_by="cpu_time_total")`.
 
     With a `schedule`, `step()` moves on, and `on_trace_ready(prof)` is called after each recorded stretch.
-    activities and other options are PyTorch's, without effect.
+    enabled=False records nothing; activities and other options are PyTorch's, without effect.
     """
 
     def __init__(
@@ -154,13 +215,17 @@ class profile:
         on_trace_ready: Callable[[profile], Any] | None = None,
         **options: Any,
     ) -> None:
-        self._schedule, self._ready, self.step_num = schedule, on_trace_ready, 0
-        self._events: list[tuple[str, float, float]] = []
+        self.schedule, self.on_trace_ready, self.step_num = schedule or _default_schedule_fn, on_trace_ready, 0
+        if not options.get("enabled", True):
+            self.schedule = lambda step: ProfilerAction.NONE
+        #: what the program says about the run
+        self.metadata: dict[str, str] = {}
+        self._events = EventList()
         self._stack = contextlib.ExitStack()
         self._action = ProfilerAction.NONE
 
     def _add(self, name: str, start: float, end: float) -> None:
-        self._events.append((name, start, end))
+        self._events.append(FunctionEvent(name, start, end))
 
     def _around(self, op: Any, inputs: list[Any], params: dict[str, Any], call: Callable[[], Any]) -> Any:
         start = time.perf_counter()
@@ -186,23 +251,21 @@ class profile:
 
     def start(self) -> None:
         """Begin."""
-        self._enter(self._schedule(0) if self._schedule else ProfilerAction.RECORD)
+        self._enter(self.schedule(self.step_num))
 
     def stop(self) -> None:
         """End; what was recorded is handed to `on_trace_ready`, unless `step` has done so."""
         recording = self in _recording
         self._leave()
-        if recording and self._ready is not None:
-            self._ready(self)
+        if recording and self.on_trace_ready is not None:
+            self.on_trace_ready(self)
 
     def step(self) -> None:
         """The next step of the schedule."""
         self.step_num += 1
-        if self._schedule is None:
-            return
         if self._action is ProfilerAction.RECORD_AND_SAVE:
             self.stop()
-        self._enter(self._schedule(self.step_num))
+        self._enter(self.schedule(self.step_num))
 
     def __enter__(self) -> profile:
         self.start()
@@ -211,30 +274,50 @@ class profile:
     def __exit__(self, *exc: Any) -> None:
         self.stop()
 
-    def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0) -> EventList:
-        """One entry per op and `record_function`."""
-        found: dict[str, _Entry] = {}
-        for name, start, end in self._events:
-            entry = found.setdefault(name, _Entry(name))
-            entry.count += 1
-            entry.cpu_time_total += 1e6 * (end - start)
-        return EventList(found.values())
+    def events(self) -> EventList:
+        """Each call."""
+        return EventList(self._events)
 
-    def events(self) -> list[tuple[str, float, float]]:
-        """(name, start, end) of each call, in seconds of the clock."""
-        return list(self._events)
+    @property
+    def function_events(self) -> EventList:
+        """Each call."""
+        return self.events()
+
+    def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0, **options: Any) -> EventList:
+        """One entry per op and `record_function`."""
+        return self._events.key_averages()
+
+    def total_average(self) -> FunctionEvent:
+        """All calls as one entry."""
+        return self._events.total_average()
+
+    def table(self, **options: Any) -> str:
+        """The calls as text, as of EventList."""
+        return self._events.table(**options)
+
+    @property
+    def self_cpu_time_total(self) -> float:
+        """The time of all calls."""
+        return self._events.self_cpu_time_total
 
     def export_chrome_trace(self, path: str) -> None:
         """Write the calls to a file for chrome://tracing."""
-        events = [
-            {"name": name, "ph": "X", "ts": 1e6 * start, "dur": 1e6 * (end - start), "pid": 0, "tid": 0}
-            for name, start, end in self._events
-        ]
-        Path(path).write_text(json.dumps({"traceEvents": events}))
+        self._events.export_chrome_trace(path)
+
+    def add_metadata(self, key: str, value: str) -> None:
+        """Keep a text in `metadata`."""
+        self.metadata[key] = value
+
+    def add_metadata_json(self, key: str, value: str) -> None:
+        """Keep a text in JSON's form in `metadata`."""
+        self.metadata[key] = value
 
 
 class emit_nvtx:
-    """`with emit_nvtx():` as in PyTorch; no profiler of NVIDIA's listens here (see `cuda.nvtx`), so it does nothing."""
+    """`with emit_nvtx():` as in PyTorch; no profiler of NVIDIA's listens here (see `cuda.nvtx`), so it does nothing.
+
+    enabled and record_shapes are PyTorch's, without effect.
+    """
 
     def __init__(self, enabled: bool = True, record_shapes: bool = False) -> None:
         self.enabled, self.record_shapes = enabled, record_shapes

@@ -462,6 +462,16 @@ def test_marks_for_a_compiler_change_nothing():
     from chainrule._dynamo.utils import is_compile_supported  # as torchvision's roi_align asks
 
     assert not is_compile_supported("cpu")
+    from chainrule._subclasses.fake_tensor import FakeTensor, FakeTensorMode, is_fake
+
+    from chainrule.fx.experimental.proxy_tensor import get_proxy_mode
+
+    assert not is_fake(x)
+    assert get_proxy_mode() is None
+    assert not isinstance(x, FakeTensor)
+    for make in (FakeTensor, FakeTensorMode):
+        with pytest.raises(RuntimeError, match="every tensor has its data"):
+            make()
 
 
 # -- buffers of one row -----------------------------------------------------------------------------------------------
@@ -678,3 +688,16 @@ def test_names_in_annotations_and_filters():
         chainrule.autograd._disable_profiler()
     assert not chainrule.autograd._profiler_enabled()
     assert isinstance(prof.key_averages(), EventList)
+
+
+def test_arguments_of_to():
+    parse = chainrule._C._nn._parse_to
+    cpu = chainrule.device("cpu")
+    assert parse("cpu") == (cpu, None, False, None)
+    assert parse(chainrule.float16, True) == (None, chainrule.float16, True, None)
+    assert parse(chainrule.ones(1).double()) == (cpu, chainrule.float64, False, None)
+    form = chainrule.channels_last
+    assert parse(device="cpu", dtype=chainrule.int64, memory_format=form) == (cpu, chainrule.int64, False, form)
+    with pytest.raises(RuntimeError, match="copy"):
+        parse("cpu", copy=True)
+    assert chainrule._C._nn.gelu(chainrule.zeros(1)) == 0

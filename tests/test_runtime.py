@@ -175,6 +175,14 @@ def test_what_cannot_be_done_says_so():
     with pytest.raises(NotImplementedError, match="tracer"):
         chainrule.fx.symbolic_trace(Tiny())
     assert chainrule.fx.wrap("len") == "len"
+    for name in ("Graph", "Node", "Proxy", "Interpreter", "Transformer"):
+
+        class Derived(getattr(chainrule.fx, name)):
+            pass
+
+        assert not isinstance(chainrule.nn.Linear(1, 1), Derived)
+        with pytest.raises(NotImplementedError, match="no symbolic tracer"):
+            Derived(chainrule.nn.Linear(1, 1))
     with pytest.raises(NotImplementedError, match="ONNX"):
         chainrule.onnx.export(Tiny(), chainrule.ones(1, 3), "x.onnx")
     with pytest.raises(RuntimeError, match="downloads nothing"):
@@ -388,6 +396,21 @@ def test_profile(tmp_path):
             prof.step()
     assert len(ready) == 1
     assert {e.key: e.count for e in prof.key_averages()}["linear"] == 2
+    calls = prof.events()
+    assert len(calls) == sum(e.count for e in calls.key_averages()) == calls.total_average().count
+    assert prof.self_cpu_time_total == pytest.approx(sum(1e6 * (e.end - e.start) for e in prof.function_events))
+    assert str(calls) == prof.table()
+    assert "above" in prof.table(header="above")
+    prof.add_metadata("framework", "ours")
+    assert prof.metadata == {"framework": "ours"}
+    with chainrule.autograd.profiler.profile(enabled=False) as prof:
+        model(x)
+    assert not prof.events()
+    with profile() as prof:
+        prof.schedule = chainrule.profiler.profiler._default_schedule_fn  # as libraries put off the program's
+        prof.step()
+        model(x)
+    assert {e.key: e.count for e in prof.key_averages()}["linear"] == 1
 
 
 # -- trees ------------------------------------------------------------------------------------------------------------
