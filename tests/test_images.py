@@ -259,3 +259,14 @@ def test_resizing_equals_pytorch(target):
             agree("interpolate", [x], mode=mode, align_corners=align, antialias=True, **target)
     agree("interpolate", [numbers(2, 3, 7)], size=12, mode="linear")
     agree("interpolate", [numbers(1, 2, 3, 4, 5)], size=(5, 3, 7), mode="trilinear", align_corners=True)
+
+
+@pytest.mark.torch
+def test_grids_are_pytorchs_to_the_last_bit(torch):
+    """At the identity each point is a kink of grid_sample, and its last bit chooses the slope."""
+    maps = np.array([[[1, 0, 0], [0, 1, 0]]], "float32")
+    for m in (*range(2, 40), 127, 224):
+        for align in (False, True):
+            ours = F.affine_grid(cr.tensor(maps), (1, 1, m, 3), align_corners=align)
+            theirs = torch.nn.functional.affine_grid(torch.tensor(maps), (1, 1, m, 3), align_corners=align)
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())

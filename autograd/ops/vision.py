@@ -358,11 +358,22 @@ def _(F, g, size, align_corners):
 
 def _base_grid(xp, like, size, align_corners):
     """The points (x, y[, z], 1) of the elements of an image, one in each row."""
-    lines = [np.linspace(-1, 1, m) if m > 1 else np.zeros(1) for m in size]
-    if not align_corners:
-        lines = [line * ((m - 1) / m) for line, m in zip(lines, size)]
+    lines = [_line(m, like.dtype.type, align_corners) for m in size]
     grid = np.stack([*reversed(np.meshgrid(*lines, indexing="ij")), np.ones(size)], axis=-1)
     return xp.asarray(grid.reshape(-1, len(size) + 1), dtype=like.dtype)
+
+
+def _line(m, kind, align_corners):
+    """The centres of `m` elements in [-1, 1].
+
+    At the identity they lie on the kinks of `grid_sample`, where the last bit says which slope is taken, and a network
+    that begins there (a spatial transformer) goes another way: so each step is rounded as PyTorch rounds it.
+    """
+    if m == 1:
+        return np.zeros(1, kind)
+    step, i = float(kind(2) / kind(m - 1)), np.arange(m)
+    line = np.where(i < m // 2, step * i - 1, 1 - step * (m - 1 - i)).astype(kind)
+    return line if align_corners else line * kind(m - 1) / kind(m)
 
 
 # -- rearrangement ----------------------------------------------------------------------------------------------------
