@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["GraphModule", "Tracer", "symbolic_trace", "wrap"]
+__all__ = [
+    "Graph",
+    "GraphModule",
+    "Interpreter",
+    "Node",
+    "Proxy",
+    "Tracer",
+    "Transformer",
+    "symbolic_trace",
+    "wrap",
+]
 
 
 def wrap(fn_or_name: Any) -> Any:
@@ -24,15 +34,36 @@ def symbolic_trace(root: Any, concrete_args: Any = None) -> Any:
     )
 
 
-class Tracer:
+class _Absent:
+    """A class to derive from and to ask for with `isinstance`; NotImplementedError when one is made."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        symbolic_trace(None)
+
+
+class Tracer(_Absent):
     """PyTorch's base class for tracers; NotImplementedError when one is made."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        symbolic_trace(None)
 
-
-class GraphModule:
+class GraphModule(_Absent):
     """PyTorch's traced module; `isinstance` is False for all modules here, and NotImplementedError for a new one."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        symbolic_trace(None)
+
+class Graph(_Absent):
+    """What PyTorch's tracer makes of a module; NotImplementedError when one is made."""
+
+
+class Node(_Absent):
+    """One call in PyTorch's `Graph`; NotImplementedError when one is made."""
+
+
+class Proxy(_Absent):
+    """What PyTorch's tracer calls a module with; `isinstance` is False for all tensors here."""
+
+
+class Interpreter(_Absent):
+    """PyTorch's base class of what runs a graph node by node; NotImplementedError when one is made."""
+
+
+class Transformer(Interpreter):
+    """PyTorch's base class of what makes one graph of another; NotImplementedError when one is made."""
