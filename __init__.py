@@ -1,6 +1,7 @@
 """chainrule: a reverse-mode automatic-differentiation tensor engine on NumPy and CuPy, with PyTorch's names."""
 
 import gc as _gc
+import sys as _sys
 from math import e, inf, nan, pi
 
 # All that the import makes, it keeps: looking for garbage meanwhile is a twentieth of its time.
@@ -97,6 +98,8 @@ __all__ = sorted({*(name for name in globals() if not name.startswith("_")), *_a
 
 def __getattr__(name: str) -> object:
     """The generator that draws now; packages above the engine and PyTorch's late names, imported when first used."""
+    if name == "torch":  # torch.torch.Tensor stands in annotations, for PyTorch's package imports itself
+        return _sys.modules[__name__]
     return random.default_generator if name == "default_generator" else _attribute(name)
 
 

@@ -42,6 +42,8 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "_C._nn": "runtime._nn",
     "__future__": "runtime.future",
     "_dynamo": "runtime.dynamo",
+    "_subclasses": "runtime.fake",
+    "_subclasses.fake_tensor": "runtime.fake",
     "_tensor": "autograd.tensor",
     "_utils": "runtime._utils",
     "_dynamo.utils": "runtime.dynamo",
@@ -65,6 +67,8 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "distributed.nn.functional": "distributed.functional",
     "functional": "runtime.functional",
     "fx": "runtime.fx",
+    "fx.experimental": "runtime.fake",
+    "fx.experimental.proxy_tensor": "runtime.fake",
     "hub": "runtime.hub",
     "jit": "runtime.jit",
     "jit.annotations": "runtime.annotations",
@@ -167,6 +171,7 @@ NAMES: dict[str, str] = {
         "autograd.special": "i0 igamma igammac",
         "autograd.typed": "TypedStorage UntypedStorage",
         "autograd.factors": "lu_unpack",
+        "autograd.old_linalg": "eig lstsq lu lu_solve matrix_rank solve symeig",
         "autograd.spectra": "istft stft",
         "autograd.seldom": """angle complex conj conj_physical frexp gradient histogram imag index_reduce is_storage
             isreal

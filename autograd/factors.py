@@ -175,6 +175,8 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpa
 @listed
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
     """X with A X = B (X A = B unless `left`; with Aᵀ, if `adjoint`), from `LU, pivots = lu_factor(A)`."""
+    if B.ndim < 2:
+        raise OpError("linalg.lu_solve: The input tensor B must have at least 2 dimensions")
     if not left:
         return lu_solve(LU, pivots, B.mT, adjoint=not adjoint).mT
     P = _permutation(_order(pivots, LU.shape[-1]), LU)

@@ -10,7 +10,7 @@ from typing import Any
 from . import samples
 from .calls import Call, calls_of
 from .check import check_op
-from .compare import assert_close, make_tensor
+from .compare import assert_allclose, assert_close, make_tensor
 from .gradcheck import gradcheck, gradgradcheck
 from .numeric import directional, numeric_gradient, relative_error
 from .properties import GradcheckError, KinkError
@@ -23,6 +23,7 @@ __all__ = [
     "OpRecord",
     "Sample",
     "Tie",
+    "assert_allclose",
     "assert_close",
     "binary",
     "calls_of",

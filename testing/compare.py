@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..autograd.device import move, place_of
 from ..autograd.dtypes import from_numpy_dtype
 from ..backends import np
 
-__all__ = ["assert_close", "make_tensor"]
+__all__ = ["assert_allclose", "assert_close", "make_tensor"]
 
 #: dtype -> (rtol, atol): PyTorch's table; others are compared exactly
 _TOLERANCES = {
@@ -22,6 +23,8 @@ _TOLERANCES = {
     complex64: (1.3e-6, 1e-5),
     complex128: (1e-7, 1e-7),
 }
+#: those of `assert_allclose`
+_OLD_TOLERANCES = {float16: (1e-3, 1e-3), float32: (1e-4, 1e-5), float64: (1e-5, 1e-8)}
 
 
 class _Failure(AssertionError):
@@ -61,6 +64,28 @@ def assert_close(
     except _Failure as failure:
         text = str(failure)
         raise AssertionError(text if msg is None else msg(text) if callable(msg) else msg) from None
+
+
+def assert_allclose(
+    actual: Any,
+    expected: Any,
+    rtol: float | None = None,
+    atol: float | None = None,
+    equal_nan: bool = True,
+    msg: str = "",
+) -> None:
+    """`assert_close` before there was one: tensors, or what makes tensors, of any dtype; deprecated, as in PyTorch.
+
+    The tolerances are (relative, absolute) 1e-3 and 1e-3 for float16, 1e-4 and 1e-5 for float32, 1e-5 and 1e-8 for
+    float64, of two dtypes the larger ones, unless one is given; 0 for the rest.
+    """
+    warnings.warn("testing.assert_allclose() is deprecated: use testing.assert_close()", FutureWarning, stacklevel=2)
+    first = actual if isinstance(actual, Tensor) else FUNCTIONS["tensor"](actual)
+    second = expected if isinstance(expected, Tensor) else FUNCTIONS["tensor"](expected, dtype=first.dtype)
+    if rtol is None and atol is None:
+        usual = [_OLD_TOLERANCES.get(t.dtype, (0.0, 0.0)) for t in (first, second)]
+        rtol, atol = map(max, zip(*usual, strict=True))
+    assert_close(first, second, rtol=rtol, atol=atol, equal_nan=equal_nan, check_dtype=False, msg=msg or None)
 
 
 def _fail(text: str, path: tuple[Any, ...]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule.testing import assert_close, make_tensor
+from chainrule.testing import assert_allclose, assert_close, make_tensor
 
 
 def cases(m):
@@ -96,3 +96,22 @@ def test_make_tensor():
     assert not t.is_contiguous()
     assert t.requires_grad
     assert (make_tensor(100, dtype=chainrule.int8, low=0, high=2, exclude_zero=True) == 1).all()
+
+
+def test_assert_allclose_takes_all_dtypes_and_warns():
+    x = chainrule.tensor([1.0, float("nan")])
+    for pair, options in (
+        ((x, x.double() * (1 + 5e-5)), {}),
+        (([1.0, 2.0], np.array([1.0, 2.0])), {}),
+        ((chainrule.tensor([1, 2]), [1, 2]), {}),
+        ((1.0, 1.4), {"atol": 0.5, "rtol": 0}),
+    ):
+        with pytest.warns(FutureWarning, match="assert_close"):
+            assert_allclose(*pair, **options)
+    for pair in ((x.double(), x.double() * (1 + 5e-5)), (chainrule.tensor([1, 2]), [1, 3])):
+        with pytest.warns(FutureWarning), pytest.raises(AssertionError, match=r"not (close|equal)"):
+            assert_allclose(*pair)
+
+
+def test_the_package_imports_itself():
+    assert chainrule.torch.Tensor is chainrule.Tensor

@@ -48,6 +48,26 @@ def test_lu_solve(left, adjoint):
     assert_close(found, chainrule.eye(3, dtype=chainrule.float64).expand(2, 3, 3))
 
 
+def test_names_from_before_linalg():
+    a, b = tensor(SQUARE), tensor(samples.floats((4, 2), seed=4))
+    with pytest.warns(UserWarning, match="lu is deprecated in favor of linalg.lu_factor"):
+        factors, pivots = chainrule.lu(a)
+    with pytest.warns(UserWarning, match="linalg.lu_solve"):
+        assert_close(a @ chainrule.lu_solve(b, factors, pivots), b)
+    singular = tensor([[1.0, 2.0], [2.0, 4.0]])
+    with pytest.warns(UserWarning, match="lu"), pytest.raises(RuntimeError, match="zero"):
+        chainrule.lu(singular)
+    with pytest.warns(UserWarning, match="lu"):
+        assert chainrule.lu(singular, get_infos=True)[2].item() == 2
+    with pytest.warns(UserWarning, match="lu"), pytest.raises(RuntimeError, match="dimensions"):
+        chainrule.lu_solve(b[:, 0], factors, pivots)
+    from chainrule import eig, lstsq, matrix_rank, solve, symeig  # programs from then import them
+
+    for name in (eig, lstsq, matrix_rank, solve, symeig):
+        with pytest.raises(RuntimeError, match=rf"{name.__name__}: This function was deprecated.*linalg"):
+            name(b, a)
+
+
 def test_gradients():
     a = tensor(SQUARE, requires_grad=True)
     gradcheck(lambda a: linalg.lu_solve(*linalg.lu_factor(a), tensor(WIDE.T)), [a])

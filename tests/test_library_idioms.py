@@ -463,7 +463,6 @@ def test_marks_for_a_compiler_change_nothing():
 
     assert not is_compile_supported("cpu")
     from chainrule._subclasses.fake_tensor import FakeTensor, FakeTensorMode, is_fake
-
     from chainrule.fx.experimental.proxy_tensor import get_proxy_mode
 
     assert not is_fake(x)
