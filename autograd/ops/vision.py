@@ -367,11 +367,12 @@ def _line(m, kind, align_corners):
     """The centres of `m` elements in [-1, 1].
 
     At the identity they lie on the kinks of `grid_sample`, where the last bit says which slope is taken, and a network
-    that begins there (a spatial transformer) goes another way: so each step is rounded as PyTorch rounds it.
+    that begins there (a spatial transformer) goes another way: so each step is rounded as PyTorch rounds it, whose
+    processors multiply and add without a rounding between.
     """
     if m == 1:
         return np.zeros(1, kind)
-    step, i = float(kind(2) / kind(m - 1)), np.arange(m)
+    step, i = np.longdouble(kind(2) / kind(m - 1)), np.arange(m)
     line = np.where(i < m // 2, step * i - 1, 1 - step * (m - 1 - i)).astype(kind)
     return line if align_corners else line * kind(m - 1) / kind(m)
 
