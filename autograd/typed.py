@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from .. import backends
+from ..backends import np
 from . import storage
 from .device import device_of
 from .tensor import Tensor, wrap
@@ -13,12 +15,25 @@ __all__ = ["TypedStorage", "UntypedStorage"]
 
 
 class UntypedStorage:
-    """The memory under a tensor and under all its views."""
+    """The memory under a tensor and under all its views: a row of bytes."""
 
     __slots__ = ("_owner",)
 
-    def __init__(self, owner: Any) -> None:
-        self._owner = owner
+    def __init__(self, owner: Any = 0) -> None:
+        self._owner = np.zeros(owner, "uint8") if isinstance(owner, int) else owner
+
+    @classmethod
+    def from_file(cls, filename: Any, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The first `nbytes` bytes of a file, read when they are looked at.
+
+        shared: what is written goes into the file, which is made where there is none; otherwise the file must be long
+        enough, and keeps what it has. RuntimeError where it cannot be opened or is too short.
+        """
+        try:
+            mode = "c" if not shared else "r+" if os.path.exists(filename) else "w+"
+            return cls(np.asarray(np.memmap(filename, "uint8", mode, shape=(nbytes,))) if nbytes else 0)
+        except (OSError, ValueError) as error:
+            raise RuntimeError(f"unable to map {nbytes} bytes of the file <{filename}>: {error}") from error
 
     @property
     def device(self) -> Any:
@@ -34,6 +49,27 @@ class UntypedStorage:
         return self._owner.nbytes
 
     size = __len__ = nbytes
+
+    def untyped(self) -> UntypedStorage:
+        """The memory itself."""
+        return self
+
+    def _bytes(self) -> Any:
+        return self._owner.ravel(order="K").view("uint8")
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._bytes()[index]
+        return UntypedStorage(found) if isinstance(index, slice) else int(found)
+
+    def __setitem__(self, index: Any, value: int) -> None:
+        self._bytes()[index] = value
+
+    def tolist(self) -> list[int]:
+        """The bytes as numbers from 0 to 255."""
+        return self._bytes().tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self._bytes() if dtype is None else self._bytes().astype(dtype)
 
 
 class TypedStorage:

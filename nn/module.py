@@ -219,7 +219,10 @@ class Module(HookMethods, StateMethods):
                 self._declare(name, old)
             elif kind != "buffer" or not isinstance(value, Tensor):
                 raise TypeError(f"cannot assign {type(value).__name__!r} {_EXPECTED[kind].format(name=name)}")
-        object.__setattr__(self, name, value)
+        if new == "module":
+            values[name] = value  # as in PyTorch, also beside a property of the class
+        else:
+            object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)

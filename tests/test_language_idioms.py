@@ -131,3 +131,42 @@ def test_recomputation_without_anything_to_train_is_warned_of():
     check([1, chainrule.ones(2, requires_grad=True)])
     with pytest.warns(UserWarning, match="None of the inputs have requires_grad=True"):
         check([1, chainrule.ones(2)])
+
+
+# -- memory of files --------------------------------------------------------------------------------------------------
+
+
+def test_memory_of_a_file(tmp_path):
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(range(1, 9)))
+    memory = chainrule.UntypedStorage.from_file(str(path), False, 8)
+    assert memory.untyped() is memory
+    assert (len(memory), memory.nbytes(), memory[2], memory[2:4].tolist()) == (8, 8, 3, [3, 4])
+    piece = chainrule.asarray(memory[2:6], dtype=chainrule.uint8)
+    assert piece.view(dtype=chainrule.int16).tolist() == [3 + 256 * 4, 5 + 256 * 6]
+    piece.fill_(0)
+    assert path.read_bytes() == bytes(range(1, 9))  # a private mapping
+    with pytest.raises(RuntimeError, match="unable to map 9 bytes"):
+        chainrule.UntypedStorage.from_file(path, False, 9)
+    with pytest.raises(RuntimeError, match="unable to map"):
+        chainrule.UntypedStorage.from_file(tmp_path / "none.bin", nbytes=1)
+    shared = chainrule.UntypedStorage.from_file(tmp_path / "new.bin", True, 3)
+    shared[1] = 7
+    assert (tmp_path / "new.bin").read_bytes() == bytes([0, 7, 0])
+    assert chainrule.UntypedStorage(2).tolist() == chainrule.zeros(2, dtype=chainrule.uint8).untyped_storage().tolist()
+
+
+# -- modules ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_module_is_registered_beside_a_property_of_its_name():
+    class Wrapper(chainrule.nn.Module):
+        @property
+        def inner(self):
+            return "property"
+
+    wrapper = Wrapper()
+    wrapper.inner = chainrule.nn.Linear(1, 1)
+    assert wrapper.inner == "property"
+    assert list(wrapper.state_dict()) == ["inner.weight", "inner.bias"]
+    assert list(wrapper._modules) == ["inner"]
