@@ -162,7 +162,7 @@ class _FusedPlan(Plan):
 
     def __init__(self, op: Composite) -> None:
         dict.__init__(self)
-        self.op, self.broadcast, self.mask = op, False, ()
+        self.op, self.broadcast, self.frees, self.mask = op, False, True, ()
 
     def __missing__(self, F: Any) -> tuple[Any, ...]:
         op: Any = self.op  # a Composite

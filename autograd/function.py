@@ -116,9 +116,9 @@ class _FunctionPlan(Plan):
 
     __slots__ = ("described",)
 
-    def __init__(self, cls: type[Function]) -> None:
+    def __init__(self, cls: type[Function], frees: bool) -> None:
         dict.__init__(self)
-        self.op, self.broadcast, self.mask = _Named(cls), True, ()  # type: ignore[assignment]
+        self.op, self.broadcast, self.frees, self.mask = _Named(cls), True, frees, ()  # type: ignore[assignment]
         self.described: Any = weakref.WeakKeyDictionary()
 
     def __missing__(self, F: Any) -> tuple[Any, ...]:
@@ -161,13 +161,13 @@ class _Named:
 class Function:
     """Base of a differentiable function with a backward of its own. See the module's docstring."""
 
-    _plan: _FunctionPlan
+    _plans: tuple[_FunctionPlan, _FunctionPlan]  # of calls that save nothing, and of the others
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "vjp" in cls.__dict__ and "backward" not in cls.__dict__:
             cls.backward = staticmethod(cls.vjp)  # type: ignore[method-assign]
-        cls._plan = _FunctionPlan(cls)
+        cls._plans = _FunctionPlan(cls, False), _FunctionPlan(cls, True)
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -214,13 +214,13 @@ class Function:
         ctx._outputs = {id(o): i for i, o in enumerate(outputs) if not any(o is a for a in args)}
         # of a sparse tensor, its values are watched
         kept = tuple([getattr(t, "_held", t).array for t in ctx._saved if t is not None])
-        saved = (ctx, kept, len(args))
+        saved, plan = (ctx, kept, len(args)), cls._plans[bool(kept)]
         single = not isinstance(result, tuple)
         if single:
-            node = Node(cls._plan, parents, saved, result.array.shape, result.array.dtype)
+            node = Node(plan, parents, saved, result.array.shape, result.array.dtype)
         else:
-            node = Node(cls._plan, parents, saved, tuple([getattr(o, "shape", None) for o in outputs]), None)
-            cls._plan.described[node] = tuple([(o.array.shape, o.array.dtype) for o in outputs if o is not None])
+            node = Node(plan, parents, saved, tuple([getattr(o, "shape", None) for o in outputs]), None)
+            plan.described[node] = tuple([(o.array.shape, o.array.dtype) for o in outputs if o is not None])
         ctx._node = weakref.ref(node)
         if cls.jvp is not Function.jvp:
             ctx._described = [(a.array.shape, a.array.dtype) if isinstance(a, Tensor) else None for a in args]
@@ -231,7 +231,7 @@ class Function:
 def _attach(cls: type[Function], ctx: FunctionCtx, node: Node, index: int, o: Any, single: bool) -> Any:
     if o is None or any(o is t for t in ctx._constant) or not differentiable(o.array.dtype):
         return o
-    place = node if single else pick_node(node, index, cls._plan.described[node], o.array)
+    place = node if single else pick_node(node, index, node.plan.described[node], o.array)  # type: ignore[attr-defined]
     if any(o is t for t in ctx._dirty):
         o.node, o.leaf = place, False
         return o

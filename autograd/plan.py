@@ -61,7 +61,7 @@ class Plan(dict[Any, tuple[Any, ...]]):
     count is `~count`), and `fits`: its gradients have the input's shape, which the tests of kernels prove.
     """
 
-    __slots__ = ("_conjugating", "broadcast", "keep", "mask", "narrow", "one", "op", "rules", "sources")
+    __slots__ = ("_conjugating", "broadcast", "frees", "keep", "mask", "narrow", "one", "op", "rules", "sources")
 
     def __init__(self, op: Op, mask: tuple[bool, ...]) -> None:
         super().__init__()
@@ -83,6 +83,8 @@ class Plan(dict[Any, tuple[Any, ...]]):
             rules.append((targets, rule, start, len(sources) - start))
         self.rules: tuple[Any, ...] = tuple(rules)
         self.sources = tuple(sources)
+        #: whether arrays are kept, which a walk frees; shapes and parameters stay, and serve further walks
+        self.frees = any(_is_array(op, k, n) for k in sources)
         #: True when the kept values are inputs and the output alone, which the unrolled call paths have at hand.
         self.narrow = all(k <= n for k in sources)
         #: where the one kept value stands, when it is one that the unrolled call paths have at hand
@@ -176,6 +178,14 @@ class Plan(dict[Any, tuple[Any, ...]]):
         return values
 
 
+def _is_array(op: Op, place: int, n: int) -> bool:
+    """Whether an array, or several, stands at that place among the values of a call; see `Op.value_index`."""
+    own, count = place - (2 * n + 1), len(op.params)
+    if own < 0:
+        return place <= n  # an input or the output, and no shape
+    return op.params[own] == "indices" if own < count else own not in (count, count + 2)
+
+
 def attach(value: Any, parent: Any) -> Any:
     """A kept input as a Tensor again: the leaf itself, or a new handle on the same vertex of the graph."""
     if parent is None:
@@ -260,7 +270,7 @@ class _PickPlan(Plan):
 
     def __init__(self) -> None:
         dict.__init__(self)
-        self.broadcast, self.mask, self.sources = False, (True,), (2, 2)
+        self.broadcast, self.frees, self.mask, self.sources = False, False, (True,), (2, 2)
         self.rules = ((0, lambda F, g, index, described: Parts({index: g}, described), 0, 2, False),)
 
     def __missing__(self, F: Any) -> tuple[Any, ...]:

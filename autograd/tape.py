@@ -207,7 +207,7 @@ def _walk(
                         else:
                             _wait(p, gt, grads, waiting, within)
                 gi = gt = None
-        if saved and not retain:
+        if saved and not retain and plan.frees:
             node.saved = None
         if completes is not None and node in completes:
             _complete(completes[node], grads, F)

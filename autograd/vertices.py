@@ -109,7 +109,7 @@ class _HookedPlan(Plan):
 
     def __init__(self, inner: Plan, parents: tuple[Any, ...]) -> None:
         dict.__init__(self)
-        self.op, self.mask, self.broadcast = inner.op, inner.mask, inner.broadcast
+        self.op, self.mask, self.broadcast, self.frees = inner.op, inner.mask, inner.broadcast, inner.frees
         self.inner, self.parents = inner, parents
         self.hooks: dict[int, Callable[..., Any]] | None = None
 

@@ -1,0 +1,62 @@
+"""What programs of science, probability, geometry and graphs rely on: each test is a fault that one of them showed."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+
+def second_walk(f):
+    """The gradient after two walks through f(x), each of which frees what it can."""
+    x = cr.arange(12.0).reshape(4, 3).requires_grad_()
+    y = f(x)
+    y.sum().backward()
+    y.sum().backward()
+    return x.grad
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x.reshape(-1).view(2, 6).flatten(),
+        lambda x: x.t().unsqueeze(0).permute(2, 0, 1).squeeze(),
+        lambda x: x[1:, 0].unbind(0)[1],
+        lambda x: cr.cat([x.expand(2, 4, 3), cr.stack([x, x])]).sum(1).mean(),
+        lambda x: x.split(2)[1].chunk(2)[0].flip(0).roll(1, 0).cumsum(0),
+        lambda x: cr.nn.functional.pad(x.tril().repeat(2, 1), (1, 1)).to(cr.float64).diff(dim=0),
+    ],
+)
+def test_what_keeps_no_array_is_walked_again(f):
+    x = cr.arange(12.0).reshape(4, 3).requires_grad_()
+    (once,) = cr.autograd.grad(f(x).sum(), x)
+    assert np.array_equal(second_walk(f).numpy(), 2 * once.numpy())
+
+
+@pytest.mark.parametrize("f", [lambda x: x * x, lambda x: x.exp(), lambda x: x[[0, 1]], lambda x: x.max(0)[0]])
+def test_arrays_that_were_kept_are_freed_by_the_first_walk(f):
+    with pytest.raises(RuntimeError, match="second time"):
+        second_walk(f)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_function_is_walked_again_unless_it_saved_tensors(keeps):
+    class Reversed(cr.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, factor):
+            ctx.factor = factor
+            if keeps:
+                ctx.save_for_backward(x)
+            return x.view_as(x)
+
+        @staticmethod
+        def backward(ctx, g):
+            return -ctx.factor * g, None
+
+    def f(x):
+        return Reversed.apply(x, 0.5)
+
+    if keeps:
+        with pytest.raises(RuntimeError, match="second time"):
+            second_walk(f)
+    else:
+        assert second_walk(f).tolist() == [[-1.0] * 3] * 4
