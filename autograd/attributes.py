@@ -191,7 +191,8 @@ def is_nonzero(input: Tensor) -> bool:
 
 _define("is_cuda", lambda self: self.device.type == "cuda", doc="True for a tensor on a GPU.")
 _define("is_cpu", lambda self: self.device.type == "cpu", doc="True for a tensor in the host's memory.")
-for _kind in ("is_meta", "is_sparse", "is_quantized", "is_nested", "is_mkldnn", "is_xpu", "is_mps"):
+_define("is_meta", lambda self: self.device.type == "meta", doc="True for a tensor without elements.")
+for _kind in ("is_sparse", "is_quantized", "is_nested", "is_mkldnn", "is_xpu", "is_mps"):
     _define(_kind, lambda self: False, doc="False: there are no such tensors.")
 
 

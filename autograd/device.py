@@ -26,6 +26,7 @@ __all__ = [
 class device:
     """Where a tensor lives: a type ('cpu' or 'cuda') and, for cuda, an index. `device("cuda:1")`, `device("cuda", 1)`.
 
+    Tensors on `device("meta")` have a shape and a dtype, and no elements: a model made there takes no memory.
     As a context manager it is the default device of the tensors made inside.
     """
 

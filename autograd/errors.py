@@ -48,7 +48,7 @@ def device_name(x: Any) -> str:
     """Where an operand lives: cpu, cuda:0."""
     array = x.array if isinstance(x, Tensor) else x
     kind, index = backends.of(array).device_of(array)
-    return kind if kind == "cpu" else f"{kind}:{index}"
+    return kind if index is None else f"{kind}:{index}"
 
 
 def describe(x: Any) -> str:

@@ -153,13 +153,18 @@ def text_of(t: Tensor, prefix: str | None = None) -> str:
         ours = type(t).__module__.partition(".")[0] == __name__.partition(".")[0]
         prefix = "tensor(" if ours else f"{type(t).__name__}("
     options = _options.get()
-    array = backends.of(t.array).to_host(t.array)
+    place = t.device
+    array = t.array if place.type == "meta" else backends.of(t.array).to_host(t.array)
     kind, indent = array.dtype, len(prefix)
     notes = []
-    place = t.device
-    if place.type != get_default_device().type or place.index is not None:
+    if place.type != get_default_device().type or place.index is not None or place.type == "meta":
         notes.append(f"device='{place}'")
-    if array.size == 0:
+    if place.type == "meta":
+        notes.append(f"size={tuple(array.shape)}")
+        if kind != default_dtype():
+            notes.append(f"dtype={from_numpy_dtype(kind)}")
+        body = "..."
+    elif array.size == 0:
         if array.ndim != 1:
             notes.append(f"size={tuple(array.shape)}")
         if kind != default_dtype():

@@ -34,7 +34,7 @@ from .. import backends
 from ..backends import np
 from . import dtypes, storage
 from .attributes import Size
-from .creation import to_array
+from .creation import empty, to_array  # type: ignore[attr-defined]
 from .device import device, device_of, move
 from .errors import OpError
 from .op import Op
@@ -79,7 +79,7 @@ def _extras(t: Tensor) -> dict[str, Any]:
 
 def rebuild(kind: type, data: Any, place: str, requires_grad: bool, extras: dict[str, Any]) -> Tensor:
     """The tensor that a pickle describes."""
-    t = wrap(move(to_array(data), device(place)), None)
+    t = wrap(data if place == "meta" else move(to_array(data), device(place)), None)
     if kind is not Tensor:
         t = _as(kind, t)
     t.leaf = requires_grad
@@ -97,7 +97,7 @@ def _as(kind: type, t: Tensor) -> Tensor:
 @method
 def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
     storage.as_memory(self)
-    data = backends.of(self.array).to_host(self.array)
+    data = self.array if self.is_meta else backends.of(self.array).to_host(self.array)
     sharing = sys.modules.get(f"{__package__}.sharing")
     if sharing is not None:
         data = sharing.to_send(data)
@@ -210,6 +210,9 @@ class _Pickler(_PythonPickler):
         if isinstance(obj, Tensor) and type(obj) in PARAMETER:
             parts: Any = (wrap(obj.array, None), obj.requires_grad, collections.OrderedDict())
             return _Global("torch._utils", "_rebuild_parameter"), parts
+        if isinstance(obj, Tensor) and obj.is_meta:
+            parts = (obj.dtype, tuple(obj.array.shape), _steps(obj.array.shape), obj.requires_grad)
+            return _Global("torch._utils", "_rebuild_meta_tensor_no_storage"), parts
         if isinstance(obj, Tensor):
             shape = tuple(obj.array.shape)
             parts = (self._record(obj), 0, shape, _steps(shape), obj.requires_grad, collections.OrderedDict())
@@ -348,6 +351,10 @@ def _bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _rebuild_meta(kind: Any, size: Any, steps: Any, requires_grad: bool) -> Tensor:
+    return empty(tuple(size), dtype=kind, device="meta", requires_grad=requires_grad)
+
+
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _bytes,
     ("__builtin__", "complex"): complex,  # as protocol 2 calls it
@@ -356,6 +363,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
     ("collections", "Counter"): collections.Counter,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_meta_tensor_no_storage"): _rebuild_meta,
     ("torch", "Size"): Size,
     ("torch", "device"): device,
     **{("torch", name): kind for name, kind in {**_STORAGES, **_DTYPES}.items()},

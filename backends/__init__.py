@@ -59,7 +59,7 @@ def register(backend: Backend) -> None:
     _LOADED[backend.name] = backend
     for kind in backend.array_types:
         _BY_TYPE[kind] = backend
-    if backend.device_type != "cpu":
+    if backend.device_type != "cpu" and backend.taken_by_numpy:
         FOREIGN.update(backend.array_types)
         for call in tuple(ON_FOREIGN):  # one may take itself off the list
             call()
@@ -95,11 +95,13 @@ def of(array: Any) -> Backend:
 
 
 def by_device(kind: str) -> Backend:
-    """The backend that serves a device of type `kind` ('cpu' or 'cuda'); RuntimeError where there is no such device."""
+    """The backend of the devices of type `kind` ('cpu', 'cuda', 'meta'); RuntimeError where there is no such device."""
     if kind == "cpu":
         return by_name("numpy")
     if kind == "cuda":
         backend = by_name("cupy")
         backend.require()
         return backend
-    raise RuntimeError(f"there is no device of type {kind!r}; there are cpu and cuda")
+    if kind == "meta":
+        return by_name("meta")
+    raise RuntimeError(f"there is no device of type {kind!r}; there are cpu, cuda and meta")

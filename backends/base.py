@@ -29,6 +29,8 @@ class Backend:
     kernels: dict[str, Callable[..., Any]]
     steps: dict[str, Callable[..., Any]] = {}
     device_type = "cpu"
+    #: False where NumPy's functions refuse the arrays themselves, so that the CPU's kernels need no guard against them
+    taken_by_numpy = True
 
     def device_of(self, array: Any) -> tuple[str, int | None]:
         """(type, index) of the device that holds `array`."""

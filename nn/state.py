@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..autograd import Tensor, no_grad
+from ..autograd.errors import warn
 from .hooks import Hooks
 from .parameter import Parameter, is_lazy
 
@@ -134,6 +135,12 @@ class StateMethods:
                 )
                 continue
             if not assign:
+                if old.is_meta and not new.is_meta:
+                    warn(
+                        f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the "
+                        "current model, which is a no-op. (Did you mean to pass `assign=True` to assign items in the "
+                        "state dictionary to their corresponding key in the module instead of copying them in place?)"
+                    )
                 with no_grad():
                     old.copy_(new)
             elif isinstance(old, Parameter) and not isinstance(new, Parameter):

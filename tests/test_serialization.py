@@ -107,7 +107,7 @@ def test_map_location():
         assert chainrule.load(file, map_location=where)["x"].device == chainrule.device("cpu")
     file.seek(0)
     with pytest.raises(RuntimeError, match="map_location='cpu'"):
-        chainrule.load(file, map_location="meta")
+        chainrule.load(file, map_location="mps")
 
 
 class Evil:
