@@ -1,14 +1,19 @@
 """`chainrule.jit`: programs that ask for TorchScript run as Python. Marks for its compiler are accepted.
 
 `script` and `trace` return what they are given. Files of TorchScript are programs: they are neither written nor read.
+What `save` writes is the module with its weights, by the names of its classes, for a program that has these classes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
+from pickle import UnpicklingError
 from typing import Any, Final
 
+from ..autograd.serialization import load as read
+from ..autograd.serialization import save as write
 from ..nn import Module
 
 __all__ = [
@@ -84,6 +89,13 @@ class CompilationUnit:
 
 def script(obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None, example_inputs: Any = None) -> Any:
     """The function, class or module `obj` itself, uncompiled. optimize, example_inputs: PyTorch's, without effect."""
+    return _savable(obj)
+
+
+def _savable(obj: Any) -> Any:
+    """A module with the method `save` of scripted ones."""
+    if _builtin_isinstance(obj, Module) and not hasattr(obj, "save"):
+        vars(obj)["save"] = functools.partial(save, obj)
     return obj
 
 
@@ -104,7 +116,7 @@ def trace(func: Any, example_inputs: Any = None, **options: Any) -> Any:
     """
     if example_inputs is not None:
         func(*example_inputs) if _builtin_isinstance(example_inputs, (tuple, list)) else func(example_inputs)
-    return func
+    return _savable(func)
 
 
 def trace_module(mod: Any, inputs: dict[str, Any], **options: Any) -> Any:
@@ -234,20 +246,46 @@ def wait(future: Future) -> Any:
     return future.wait()
 
 
+def save(m: Module, f: Any, _extra_files: dict[str, Any] | None = None) -> None:
+    """Write the module `m` to the path or file `f`, for `load` in a program that has its classes, too.
+
+    It is no TorchScript, and PyTorch does not read it. TypeError for what is no module. _extra_files: texts by name,
+    kept beside it.
+    """
+    if not _builtin_isinstance(m, Module):
+        raise TypeError(f"jit.save() takes a module, not {type(m).__name__}: a function has no weights to save")
+    method = vars(m).pop("save", None)
+    try:
+        write({"module": m, "extra_files": dict(_extra_files or {})}, f)
+    finally:
+        if method is not None:
+            vars(m)["save"] = method
+
+
+def load(f: Any, map_location: Any = None, _extra_files: dict[str, Any] | None = None) -> Module:
+    """The module that `save` wrote to `f`. map_location: as in `chainrule.load`.
+
+    The program must have imported the module's classes. RuntimeError for a file of PyTorch's TorchScript: it holds a
+    program. _extra_files: its names get the texts of the file.
+    """
+    try:
+        found = read(f, map_location, weights_only=False)
+    except UnpicklingError as error:
+        if "__torch__" in str(error):  # as TorchScript calls classes
+            raise RuntimeError(_NO_FILES) from None
+        raise
+    if not _builtin_isinstance(found, dict) or set(found) != {"module", "extra_files"}:
+        raise RuntimeError(f"the file holds no module that jit.save() wrote. {_NO_FILES}")
+    for name in _extra_files or ():
+        if name in found["extra_files"]:
+            _extra_files[name] = found["extra_files"][name]  # type: ignore[index]
+    return _savable(found["module"])
+
+
 _NO_FILES = (
-    "TorchScript files hold programs, which chainrule neither writes nor reads. Save the weights: "
-    "chainrule.save(model.state_dict(), path), and load them into the model made by its class"
+    "Files of PyTorch's TorchScript hold programs, which chainrule does not read: save the model's state_dict() there, "
+    "and load it into the model made by its class"
 )
-
-
-def save(m: Any, f: Any, _extra_files: Any = None) -> None:
-    """NotImplementedError: there is no program to write; save the state_dict()."""
-    raise NotImplementedError(_NO_FILES)
-
-
-def load(f: Any, map_location: Any = None, _extra_files: Any = None) -> Any:
-    """NotImplementedError: such a file holds a program, wherever `map_location` would have its tensors."""
-    raise NotImplementedError(_NO_FILES)
 
 
 def enable_onednn_fusion(enabled: bool) -> None:

@@ -1,6 +1,7 @@
 """PyTorch's runtime names: they exist, say what is so, and what cannot be done is an error that names another way."""
 
 import collections
+import copy
 import os
 import subprocess
 import sys
@@ -164,11 +165,32 @@ def test_jit_runs_python():
     assert not jit.isinstance([1, "a"], list[int])
     assert jit.isinstance(None, int | None)
     assert not jit.isinstance((1, "a"), tuple[int, int])
-    with pytest.raises(NotImplementedError, match="state_dict"):
-        jit.save(model, "x.pt")
     with pytest.raises(RuntimeError, match="eval"):
         jit.freeze(model)
     assert chainrule._C._get_tracing_state() is None
+
+
+def test_jit_files_hold_modules(tmp_path):
+    jit, x, path = chainrule.jit, chainrule.ones(1, 3), tmp_path / "model.pt"
+    model = jit.script(Tiny())
+    model.save(path)
+    found = jit.load(path, map_location="cpu")
+    assert type(found) is Tiny
+    assert chainrule.equal(found(x), model(x))
+    assert list(found.state_dict()) == list(model.state_dict())
+    jit.save(jit.trace(model, x), path, _extra_files={"classes": "a b"})
+    extra = {"classes": "", "other": ""}
+    copy.deepcopy(jit.load(path, _extra_files=extra)).save(path)
+    assert extra == {"classes": "a b", "other": ""}
+    with pytest.raises(TypeError, match="function"):
+        jit.save(len, path)
+    chainrule.save({"weight": x}, path)
+    with pytest.raises(RuntimeError, match="no module"):
+        jit.load(path)
+    torch = pytest.importorskip("torch")
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(2)), str(path))
+    with pytest.raises(RuntimeError, match="state_dict"):
+        jit.load(path)
 
 
 def test_what_cannot_be_done_says_so():
