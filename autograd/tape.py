@@ -280,12 +280,12 @@ def _recover(node: Node) -> tuple[Any, ...]:
 
 
 def _run_hooks(hooks: dict[int, Any], g: Any, F: Any) -> Any:
+    given = g if isinstance(g, (Tensor, Parts)) else wrap(g, None)  # one object: a hook may leave a mark for the next
     for hook in list(hooks.values()):
-        given = g if isinstance(g, (Tensor, Parts)) else wrap(g, None)
         result = hook(given)
         if result is not None:
-            g = result if F is GRAPH or isinstance(g, Parts) else result.array
-    return g
+            given = result
+    return given if given is g or F is GRAPH or isinstance(g, Parts) else given.array
 
 
 def _own(g: Any, create_graph: bool) -> Any:

@@ -439,3 +439,21 @@ def test_several_hooks_for_one_finished_gradient():
     first.remove()
     w.sum().backward()
     assert events == ["first", [1, 1, 1], [2, 2, 2]]
+
+
+def test_hooks_of_one_tensor_get_one_object():
+    seen = []
+
+    def mark(g):
+        g.mark = "here"
+
+    def triple(g):
+        tripled = 3 * g
+        tripled.mark = "there"
+        return tripled
+
+    for x in (chainrule.ones(2, requires_grad=True), chainrule.ones(2, requires_grad=True) * 1):
+        for hook in (mark, lambda g: seen.append(g.mark), triple, lambda g: seen.append(g.mark)):
+            x.register_hook(hook)
+        (x * x).sum().backward()
+    assert seen == ["here", "there"] * 2
