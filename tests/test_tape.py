@@ -452,7 +452,7 @@ def test_hooks_of_one_tensor_get_one_object():
         tripled.mark = "there"
         return tripled
 
-    for x in (tensor([1.0, 1.0], requires_grad=True), 1 * tensor([1.0, 1.0], requires_grad=True)):
+    for x in (cr.ones(2, requires_grad=True), 1 * cr.ones(2, requires_grad=True)):
         for hook in (mark, lambda g: seen.append(g.mark), triple, lambda g: seen.append(g.mark)):
             x.register_hook(hook)
         (x * x).sum().backward()
