@@ -5,6 +5,7 @@ import copy
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -188,7 +189,9 @@ def test_jit_files_hold_modules(tmp_path):
     with pytest.raises(RuntimeError, match="no module"):
         jit.load(path)
     torch = pytest.importorskip("torch")
-    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(2)), str(path))
+    with warnings.catch_warnings():  # PyTorch deprecates them
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(2)), str(path))
     with pytest.raises(RuntimeError, match="state_dict"):
         jit.load(path)
 
