@@ -448,12 +448,16 @@ def functional_call(
             if path not in owners or not hasattr(owners[path], last):
                 raise KeyError(f"functional_call: the module has no parameter or buffer {name!r}")
             owner = owners[path]
-            former.append((owner, last, getattr(owner, last)))
+            old = getattr(owner, last)
+            former.append((owner, last, old, vars(owner).get("_declared")))
             object.__setattr__(owner, last, value)
+            if type(old) is not Tensor and not isinstance(value, type(old)) and not owner._declared_as(last):
+                owner._declare(last, "parameter")  # a plain tensor, which the walk would not take for one
         return module(*args, **(kwargs or {}))
     finally:
-        for owner, last, value in reversed(former):
-            object.__setattr__(owner, last, value)
+        for owner, last, old, declared in reversed(former):
+            object.__setattr__(owner, last, old)
+            vars(owner)["_declared"] = declared
 
 
 def _complete(module: Any, given: dict[str, Any], tie_weights: bool, strict: bool) -> None:

@@ -427,6 +427,23 @@ def test_skip_init_draws_nothing():
         nn.utils.skip_init(nn.ReLU)
 
 
+def test_a_module_walks_over_what_functional_call_lends_it():
+    class Cast(nn.Linear):
+        def forward(self, x):
+            seen.append([n for n, _ in self.named_parameters()])
+            return super().forward(x.to(next(self.parameters()).dtype))
+
+    net, seen = Cast(2, 2), []
+    double = {n: p.detach().double() for n, p in net.named_parameters()}
+    assert cr.func.functional_call(net, double, cr.ones(1, 2)).dtype is cr.float64
+    slopes = cr.func.grad(lambda p: cr.func.functional_call(net, p, cr.ones(1, 2)).sum())(double)
+    assert seen == [["weight", "bias"]] * 2
+    assert slopes["weight"].tolist() == [[1, 1], [1, 1]]
+    assert [type(p) for p in net.parameters()] == [nn.Parameter] * 2
+    net.weight = None
+    assert [n for n, _ in net.named_parameters()] == ["bias"]
+
+
 def test_functional_call_ties_and_is_strict():
     net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     net[1].weight = net[0].weight
