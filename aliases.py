@@ -46,6 +46,8 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "_subclasses.fake_tensor": "runtime.fake",
     "_tensor": "autograd.tensor",
     "_utils": "runtime._utils",
+    "_vmap_internals": "runtime._vmap_internals",
+    "_dynamo.eval_frame": "runtime.dynamo",
     "_dynamo.utils": "runtime.dynamo",
     "export": "runtime.export",
     "futures": "runtime.futures",

@@ -158,6 +158,12 @@ class Reducer:
 
     # -- a step -----------------------------------------------------------------------------------------------------
 
+    def prepare_for_backward(self, outputs: Any) -> None:
+        """Average the gradients of the next backward, from `outputs` (an empty list: of all), whatever forward said."""
+        self.prepare()
+        used = reached(outputs) if self.find_unused and outputs else set(self.params)
+        self.arm([i for i, p in enumerate(self.params) if p not in used])
+
     def prepare(self) -> None:
         """Before a forward: RuntimeError where the last backward left gradients out."""
         if self.armed and self.arrived:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,8 @@ __all__ = [
     "optimize",
     "reset",
 ]
+
+eval_frame = sys.modules[__name__]  # PyTorch's module of OptimizedModule
 
 #: takes any setting
 config = SimpleNamespace(

@@ -527,6 +527,15 @@ def accumulation(rank, size):
             for a, b in zip(alone.parameters(), model.parameters()):
                 close(b.grad, a.grad)
             assert any(not cr.equal(a, p.grad) for a, p in zip(alone_grads, model.parameters()))
+    for m in (alone, model):
+        m.zero_grad()
+    with model.no_sync():
+        loss = F.cross_entropy(model(mx), my)
+    model.reducer.prepare_for_backward([])  # after all
+    loss.backward()
+    F.cross_entropy(alone(x), y).backward()
+    for a, b in zip(alone.parameters(), model.parameters()):
+        close(b.grad, a.grad)
     with cr.no_grad():
         assert model(mx).shape == (len(mx), 3)
     cr.nn.utils.clip_grad_norm_(model.parameters(), 0.1)

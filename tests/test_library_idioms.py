@@ -700,3 +700,8 @@ def test_arguments_of_to():
     with pytest.raises(RuntimeError, match="copy"):
         parse("cpu", copy=True)
     assert chainrule._C._nn.gelu(chainrule.zeros(1)) == 0
+
+
+def test_compiled_modules_are_told_by_their_class():
+    compiled = chainrule.compile(nn.Linear(1, 1))
+    assert isinstance(compiled, chainrule._dynamo.eval_frame.OptimizedModule)

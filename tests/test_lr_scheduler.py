@@ -355,3 +355,18 @@ def test_wrong_arguments_are_torchs(name, options, torch):
             started(lib, name, options)
         texts.append(str(caught.value))
     assert texts[0] == texts[1]
+
+
+def test_a_plateau_whose_reduction_is_another():
+    class Counted(lr_scheduler.ReduceLROnPlateau):
+        def _reduce_lr(self, epoch):
+            epochs.append(epoch)
+            super()._reduce_lr(epoch)
+
+    epochs = []
+    optimizer = optim.SGD([cr.ones(1, requires_grad=True)], lr=1.0)
+    scheduler = Counted(optimizer, patience=1)
+    for _ in range(4):
+        scheduler.step(1.0)
+    assert epochs == [3]
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)

@@ -5,6 +5,7 @@ import importlib as _importlib
 from . import checkpoint, safetensors
 
 __all__ = [
+    "benchmark",
     "checkpoint",
     "checks",
     "data",
