@@ -34,6 +34,7 @@ from .device import place_of
 from .dtypes import default_dtype, differentiable, real_of
 from .errors import OpError
 from .modes import MODES
+from .op import OPS
 from .ops.assignment import overwrite
 from .public import api, function, signed
 from .tensor import Tensor, method, wrap
@@ -401,7 +402,7 @@ def normal(
 ) -> Tensor:
     """Normal numbers of a mean and a standard deviation: two numbers and a shape `size`, or tensors that broadcast.
 
-    They are constants to the tape; for gradients write `mean + std * randn_like(mean)`.
+    mean and std get gradients of zero, as in PyTorch; for others write `mean + std * randn_like(mean)`.
     """
     tensors = [x.array for x in (mean, std) if isinstance(x, Tensor)]
     if not tensors:
@@ -422,7 +423,17 @@ def normal(
                 f"normal: mean of shape {list(m.shape)} and std of shape {list(s.shape)} do not broadcast"
             ) from None
         made = wrap((standard_normal(_source(generator, backend), shape, kind) * s + m).astype(kind, copy=False), None)
+        made = _drawn_from(made, mean, std)
     return made if out is None else out.copy_(made)
+
+
+def _drawn_from(made: Tensor, *sources: Any) -> Tensor:
+    """`made` with gradients of zero for the tensors that it was drawn from."""
+    for x in sources:
+        if isinstance(x, Tensor) and x.requires_grad and MODES.get().grad:
+            everywhere = wrap(backends.of(made.array).xp.ones(made.array.shape, "bool"), None)
+            made = OPS["where"](everywhere, made, OPS["cast"](x, dtype=made.array.dtype))
+    return made
 
 
 def _check_deviations(s: Any) -> None:
@@ -432,13 +443,16 @@ def _check_deviations(s: Any) -> None:
 
 @api
 def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any = None) -> Tensor:
-    """1 with the probability that `input` says (or with probability p, for each of its elements), otherwise 0."""
+    """1 with the probability that `input` says (or with probability p, for each of its elements), otherwise 0.
+
+    `input` gets a gradient of zero.
+    """
     if p is None:
         array = _floats(input, "bernoulli")
         check(_check_probabilities, array)
         p = array
-    made = _coin(input.array, p, generator)
-    return wrap(made, None) if out is None else out.copy_(wrap(made, None))
+    made = _drawn_from(wrap(_coin(input.array, p, generator), None), input)
+    return made if out is None else out.copy_(made)
 
 
 def _check_probabilities(array: Any) -> None:
@@ -457,11 +471,12 @@ def _coin(array: Any, p: Any, generator: Any) -> Any:
 
 @api
 def poisson(input: Tensor, generator: Any = None) -> Tensor:
-    """Numbers of the Poisson distribution whose rates `input` gives, in its dtype."""
+    """Numbers of the Poisson distribution whose rates `input` gives, in its dtype; it gets a gradient of zero."""
     array = _floats(input, "poisson")
     check(_check_rates, array)
     backend = backends.of(array)
-    return wrap(backend.xp.asarray(_source(generator, backend).poisson(array)).astype(array.dtype), None)
+    drawn = backend.xp.asarray(_source(generator, backend).poisson(array)).astype(array.dtype)
+    return _drawn_from(wrap(drawn, None), input)
 
 
 def _check_rates(array: Any) -> None:

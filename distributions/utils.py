@@ -80,6 +80,9 @@ def sum_rightmost(value: Any, dims: int) -> Any:
     return value.reshape((*value.shape[: value.ndim - dims], -1)).sum(-1)
 
 
+_sum_rightmost = sum_rightmost  # PyTorch's name of it, which libraries import
+
+
 def vec_to_tril_matrix(vec: Tensor, diag: int = 0) -> Tensor:
     """A vector (..., k) as lower triangles (..., n, n), filled row by row up to the diagonal `diag`, zeros above.
 

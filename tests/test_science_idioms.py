@@ -60,3 +60,31 @@ def test_a_function_is_walked_again_unless_it_saved_tensors(keeps):
             second_walk(f)
     else:
         assert second_walk(f).tolist() == [[-1.0] * 3] * 4
+
+
+def test_random_numbers_give_gradients_of_zero_to_what_they_were_drawn_from():
+    m, s = cr.zeros(3, requires_grad=True), cr.ones(2, 3, dtype=cr.float64, requires_grad=True)
+    for drawn in (cr.normal(m, s), cr.normal(m, 1.0), cr.bernoulli(m), m.bernoulli(), cr.poisson(m), cr.normal(0.0, s)):
+        assert drawn.requires_grad
+        for leaf, g in zip((m, s), cr.autograd.grad(drawn.sum(), (m, s), allow_unused=True)):
+            assert g is None or (g.shape == leaf.shape and g.dtype == leaf.dtype and not g.any())
+    with cr.no_grad():
+        assert not cr.normal(m, s).requires_grad
+    assert not cr.normal(m.detach(), 1.0).requires_grad
+
+
+def test_the_prototype_of_vmap():
+    from chainrule._vmap_internals import _vmap
+
+    x, unused = cr.tensor([1.0, 2.0], requires_grad=True), cr.ones(2, requires_grad=True)
+    y = (x**3).sum()
+    (g,) = cr.autograd.grad(y, x, create_graph=True)
+    rows = _vmap(lambda v: cr.autograd.grad(g, x, v, retain_graph=True)[0])(cr.eye(2))
+    assert rows.tolist() == [[6.0, 0.0], [0.0, 12.0]]
+    both = _vmap(
+        lambda v: cr.autograd.grad(g, (x, unused), v, retain_graph=True, allow_unused=True),
+        allow_none_pass_through=True,
+    )(cr.eye(2))
+    assert both[0].tolist() == rows.tolist()
+    assert both[1] is None
+    assert _vmap(lambda v: None, allow_none_pass_through=True)(cr.eye(2)) is None
