@@ -92,6 +92,9 @@ class Transform:
         Transform.__init__(new, cache_size)
         return new
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_inv": None}  # made anew when it is asked for
+
     def __eq__(self, other: object) -> bool:
         return self is other
 

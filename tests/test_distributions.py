@@ -1,5 +1,8 @@
 """Distributions against SciPy's, samples against distribution functions, and gradients of samples against theory."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from distribution_table import IDS, RECORDS
@@ -376,3 +379,15 @@ def test_nothing_is_read_from_a_gpu_unasked(name, parameters, value, monkeypatch
                 found.sum().backward(retain_graph=True)
             served += 1
     assert served >= 2
+
+
+def test_distributions_that_were_used_are_pickled():
+    """A transform that was inverted holds its inverse weakly, which no pickle takes."""
+    p = D.TransformedDistribution(
+        D.Normal(cr.zeros(2), 1.0), [D.TanhTransform(cache_size=1), D.AffineTransform(1.0, 2.0)]
+    )
+    for q in (p, D.LogNormal(0.0, 1.0), D.RelaxedBernoulli(cr.tensor(0.5), cr.tensor(0.3))):
+        value = q.sample()
+        want = q.log_prob(value)
+        for again in (pickle.loads(pickle.dumps(q)), copy.deepcopy(q)):
+            assert again.log_prob(value).tolist() == want.tolist()
