@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import backends
 from . import storage
-from .complexes import COMPOSED, is_complex, refuse
+from .complexes import COMPOSED, INSTEAD, is_complex, refuse
 from .device import device_of
 from .dtypes import COMPLEX
 from .errors import Overridden, explain
@@ -31,11 +31,13 @@ class Composite(Op):
     serve; `name.grad(g, residual, needs)` returns one gradient per input. The composition is the reference, the
     fallback, and what is differentiated under `create_graph`. With several outputs `g` is a tuple, zeros for those that
     nobody asked for (`plan.Gradients`). A kernel's attribute `widened` is one that takes inputs of 16 bits and gives
-    what those would in float32: under autocast nothing wider is made of them.
+    what those would in float32: under autocast nothing wider is made of them. vertex: the graph calls the last vertex
+    of the composition by the composite's name.
     """
 
-    def __init__(self, compose: Callable[..., Any], **options: Any) -> None:
+    def __init__(self, compose: Callable[..., Any], vertex: bool = False, **options: Any) -> None:
         super().__init__(compose, **options)
+        self.vertex = vertex
         self.arity, self.direct = -1, None  # no unrolled path
         self.quick = self.function = self._general
         self._fused: dict[type, Any] = {}
@@ -79,6 +81,8 @@ class Composite(Op):
                 kind = Overridden if any(hasattr(type(x), "__torch_function__") for x in inputs) else TypeError
                 raise kind(f"{self.name}() needs a Tensor among its inputs")
         if COMPLEX and any(is_complex(x.array if isinstance(x, Tensor) else x) for x in inputs):
+            if self.name in INSTEAD:
+                return OPS[INSTEAD[self.name]].apply(inputs, params)
             if self.name not in COMPOSED:
                 refuse(self, [getattr(x, "array", x) for x in inputs])
             return self._compose(inputs, params)
@@ -144,7 +148,12 @@ class Composite(Op):
 
     def _compose(self, inputs: list[Any], params: dict[str, Any]) -> Any:
         try:
-            return self.compose(inputs, params)
+            out = self.compose(inputs, params)
+            if self.vertex:
+                from .vertex_names import note_name
+
+                note_name(out, self.name)
+            return out
         except Exception as error:
             raise explain(error, self, inputs, params) from error
 

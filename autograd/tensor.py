@@ -43,10 +43,9 @@ class Node:
 
     def name(self) -> str:
         """The op's name in PyTorch's form, e.g. MulBackward0."""
-        from .vertices import node_of_op
+        from .vertex_names import vertex_name
 
-        words = node_of_op(self)[0].title.strip("_").split("_")
-        return "".join([w[:1].upper() + w[1:] for w in words]) + "Backward0"
+        return vertex_name(self)
 
     @property
     def title(self) -> str:

@@ -20,7 +20,7 @@ from .plan import PICK, Parts, Plan
 from .tape import _fit, _recover
 from .tensor import AccumulateGrad, Node, Tensor, wrap
 
-__all__ = ["attribute", "names", "node_of_op", "register_hook", "register_prehook", "vertex_class"]
+__all__ = ["attribute", "kept", "names", "node_of_op", "register_hook", "register_prehook", "vertex_class"]
 
 _metadata: weakref.WeakKeyDictionary[Node, dict[Any, Any]] = weakref.WeakKeyDictionary()
 _classes: dict[str, type[Node]] = {}
@@ -49,6 +49,14 @@ def _keeps(plan: Any) -> dict[str, tuple[Any, int]]:
 
 def _in_pytorch(name: str, op: Any) -> str:
     return "self" if name == op.inputs[0] else "result" if name == "out" else name
+
+
+def kept(node: Node, name: str) -> Any:
+    """The value that a node keeps under PyTorch's name, as its rules get it; None where it keeps none (any more)."""
+    if type(node.plan) is not Plan or type(node.saved) is not tuple:
+        return None
+    found = _keeps(node.plan).get(name)
+    return None if found is None else node.saved[found[1]]
 
 
 def names(node: Node) -> list[str]:

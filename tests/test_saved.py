@@ -250,3 +250,42 @@ def test_hooks_at_the_end_of_a_path():
     before.remove()
     (w * 3).sum().backward()
     assert events == [[3, 3], ((), [3, 3], [3, 3]), ((), [3, 3], [6, 6])]
+
+
+def test_vertices_have_pytorchs_names():
+    x, v = chainrule.ones(3, 4, requires_grad=True), chainrule.ones(4, requires_grad=True)
+    w, target = chainrule.ones(4, 2, requires_grad=True), chainrule.tensor([0, 1, 1])
+    image = chainrule.ones(1, 2, 4, 4, requires_grad=True)
+    F = nn.functional
+    named = {
+        "Addmm": nn.Linear(4, 2)(x),
+        "Mm": x @ w,
+        "Mv": x @ v,
+        "Dot": v @ v,
+        "Cat": chainrule.cat([x, x]),
+        "View": x.reshape(-1),
+        "Select": x[:, 0],
+        "Slice": x[1:],
+        "Unsqueeze": x[:, None],
+        "ToCopy": x.double(),
+        "Convolution": nn.Conv2d(2, 1, 3)(image),
+        "AvgPool2D": F.avg_pool2d(image, 2),
+        "MaxPool2DWithIndices": F.max_pool2d(image, 2),
+        "NativeBatchNorm": nn.BatchNorm1d(4)(x),
+        "NativeLayerNorm": nn.LayerNorm(4)(x),
+        "NllLoss": F.cross_entropy(x @ w, target),
+        "BinaryCrossEntropyWithLogits": F.binary_cross_entropy_with_logits(v, chainrule.zeros(4)),
+        "SmoothL1Loss": F.smooth_l1_loss(v, chainrule.zeros(4)),
+        "Log1P": x.log1p(),
+    }
+    assert {name: y.grad_fn.name() for name, y in named.items()} == {name: f"{name}Backward0" for name in named}
+    assert F.nll_loss((x @ w).log_softmax(1), target).grad_fn.name() == "NllLossBackward0"
+    assert [y.grad_fn.name() for y in (x.sum(), x.sum(0), x.max(), x.clamp(0, 1))] == [
+        "SumBackward0",
+        "SumBackward1",
+        "MaxBackward1",
+        "ClampBackward1",
+    ]
+    y = x[0]
+    (y * y).sum().backward()
+    assert "grad_fn=<SelectBackward0>" in repr(y)

@@ -165,7 +165,7 @@ def _index_target(target, name):
         )
 
 
-@composite
+@composite(vertex=True)
 def nll_loss(F, input, target, weight=None, /, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """-weight[target] * input[target]: the negative log-likelihood of class `target`, given log-probabilities.
 
@@ -257,7 +257,7 @@ def _(F, g, input, complement):
     return -g / F.clamp(1 - input, 1e-12) if complement else g / F.clamp(input, 1e-12)
 
 
-@composite
+@composite(vertex=True)
 def binary_cross_entropy(F, input, target, weight=None, /, size_average=None, reduce=None, reduction="mean"):
     """-weight * (target * log(input) + (1 - target) * log(1 - input)), the logarithms at least -100.
 
@@ -273,7 +273,7 @@ def binary_cross_entropy(F, input, target, weight=None, /, size_average=None, re
     return _reduced(F, losses if weight is None else losses * weight, reduction)
 
 
-@composite(inputs="input target weight pos_weight")
+@composite(inputs="input target weight pos_weight", vertex=True)
 def binary_cross_entropy_with_logits(
     F, input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
 ):
@@ -364,7 +364,7 @@ def l1_loss(F, input, target, size_average=None, reduce=None, reduction="mean", 
     return _weighted(F, F.abs(input - target), weight, reduction)
 
 
-@composite
+@composite(vertex=True)
 def smooth_l1_loss(F, input, target, /, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """d² / (2 β) where d = |input - target| is below β, and d - β / 2 beyond; β = 0 is l1_loss.
 
@@ -378,7 +378,7 @@ def smooth_l1_loss(F, input, target, /, size_average=None, reduce=None, reductio
     return _reduced(F, F.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta) if beta else d, reduction)
 
 
-@composite(inputs="input target weight")
+@composite(inputs="input target weight", vertex=True)
 def huber_loss(F, input, target, reduction="mean", delta=1.0, weight=None):
     """d² / 2 where d = |input - target| is at most δ, and δ (d - δ / 2) beyond (Huber 1964).
 
@@ -492,7 +492,7 @@ def hinge_embedding_loss(F, input, target, /, margin=1.0, size_average=None, red
     return _reduced(F, losses, reduction)
 
 
-@composite
+@composite(vertex=True)
 def soft_margin_loss(F, input, target, /, size_average=None, reduce=None, reduction="mean"):
     """log(1 + exp(-target * input)), for targets -1 and 1; finite for any input (PyTorch's overflows to inf).
 
@@ -519,7 +519,7 @@ def margin_ranking_loss(F, input1, input2, target, /, margin=0.0, size_average=N
     return _reduced(F, F.relu(margin - target * (input1 - input2)), reduction)
 
 
-@composite(inputs="input target weight")
+@composite(inputs="input target weight", vertex=True)
 def multi_margin_loss(F, input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
     """Σ over i ≠ y of weight[y] * max(0, margin - x[y] + x[i])^p / C, for scores x (N, C) or (C) and classes y; p is
     1 or 2.
@@ -570,7 +570,7 @@ def label_list(xp, target, /):
     return xp.cumsum(target < 0, axis=-1) == 0
 
 
-@composite
+@composite(vertex=True)
 def multilabel_margin_loss(F, input, target, /, size_average=None, reduce=None, reduction="mean"):
     """Σ over labels j and other classes i of max(0, 1 - x[j] + x[i]) / C.
 
