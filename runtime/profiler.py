@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
-import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ..autograd.watch import watched
+from .profiled import EventList, FunctionEvent
 
 profiler = sys.modules[__name__]  # PyTorch's module in which it defines them
 
@@ -75,15 +76,17 @@ class record_function:
     """`with record_function("name"):` makes a stretch of a program an entry of the profile; a decorator too."""
 
     def __init__(self, name: str, args: str | None = None) -> None:
-        self.name, self._started = name, 0.0
+        self.name = name
+        self._begun: list[tuple[profile, FunctionEvent]] = []
 
     def __enter__(self) -> record_function:
-        self._started = time.perf_counter()
+        self._begun += [(profiler, profiler._begin(self.name)) for profiler in _recording]
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        for profiler in _recording:
-            profiler._add(self.name, self._started, time.perf_counter())
+        while self._begun:
+            profiler, event = self._begun.pop()
+            profiler._end(event)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -118,84 +121,6 @@ def schedule(
     return action
 
 
-class FunctionEvent:
-    """Calls of one op: its name (`key`), how many they are, and their time in microseconds.
-
-    start, end: of a single call, in seconds of the clock.
-    """
-
-    def __init__(self, key: str, start: float = 0.0, end: float = 0.0) -> None:
-        self.key = self.name = key
-        self.start, self.end = start, end
-        self.count, self.cpu_time_total = 1, 1e6 * (end - start)
-
-    @property
-    def cpu_time(self) -> float:
-        """The mean time of a call."""
-        return self.cpu_time_total / max(self.count, 1)
-
-    self_cpu_time_total = property(lambda self: self.cpu_time_total)
-
-
-class EventList(list[FunctionEvent]):
-    """The entries of a profile; iterable: those that it begins with."""
-
-    def table(
-        self,
-        sort_by: str | None = None,
-        row_limit: int = 100,
-        max_src_column_width: int = 75,
-        max_name_column_width: int = 55,
-        max_shapes_column_width: int = 80,
-        header: str | None = None,
-        top_level_events_only: bool = False,
-        **options: Any,
-    ) -> str:
-        """The entries as text, sorted by 'cpu_time_total', 'cpu_time' or 'count' (the largest first).
-
-        header: a line above. Widths and other options are PyTorch's, without effect.
-        """
-        name = (sort_by or "cpu_time_total").removeprefix("self_").replace("cuda", "cpu").replace("device", "cpu")
-        rows = sorted(self, key=lambda e: -getattr(e, name))[: row_limit if row_limit >= 0 else None]
-        lines = [header] if header else []
-        lines += [f"{'Name':32} {'CPU total':>12} {'CPU time avg':>12} {'# of Calls':>10}"]
-        lines += [f"{e.key:32} {e.cpu_time_total:>10.1f}us {e.cpu_time:>10.1f}us {e.count:>10}" for e in rows]
-        return "\n".join(lines)
-
-    def key_averages(self, group_by_input_shapes: bool = False, group_by_stack_n: int = 0, **options: Any) -> EventList:
-        """One entry per name. What PyTorch groups by besides has no effect."""
-        found: dict[str, FunctionEvent] = {}
-        for event in self:
-            entry = found.setdefault(event.key, FunctionEvent(event.key))
-            entry.count += event.count
-            entry.cpu_time_total += event.cpu_time_total
-        for entry in found.values():
-            entry.count -= 1
-        return EventList(found.values())
-
-    def total_average(self) -> FunctionEvent:
-        """All as one entry."""
-        total = FunctionEvent("Total")
-        total.count = sum(event.count for event in self)
-        total.cpu_time_total = sum(event.cpu_time_total for event in self)
-        return total
-
-    @property
-    def self_cpu_time_total(self) -> float:
-        """The time of all."""
-        return self.total_average().cpu_time_total
-
-    def export_chrome_trace(self, path: str) -> None:
-        """Write the calls to a file for chrome://tracing."""
-        events = [
-            {"name": e.name, "ph": "X", "ts": 1e6 * e.start, "dur": e.cpu_time_total, "pid": 0, "tid": 0} for e in self
-        ]
-        Path(path).write_text(json.dumps({"traceEvents": events}))
-
-    def __str__(self) -> str:
-        return self.table()
-
-
 def _default_schedule_fn(step: int) -> ProfilerAction:
     """The schedule of a profiler without one: it records in each step."""
     return ProfilerAction.RECORD
@@ -205,7 +130,8 @@ class profile:
     """`with profile() as prof:` times the ops inside; `prof.key_averages().table(sort_by="cpu_time_total")`.
 
     With a `schedule`, `step()` moves on, and `on_trace_ready(prof)` is called after each recorded stretch.
-    enabled=False records nothing; activities and other options are PyTorch's, without effect.
+    record_shapes: the sizes of inputs are kept. profile_memory: the bytes of results are counted. enabled=False records
+    nothing; activities and other options are PyTorch's, without effect.
     """
 
     def __init__(
@@ -213,8 +139,11 @@ class profile:
         activities: Iterable[ProfilerActivity] | None = None,
         schedule: Callable[[int], ProfilerAction] | None = None,
         on_trace_ready: Callable[[profile], Any] | None = None,
+        record_shapes: bool = False,
+        profile_memory: bool = False,
         **options: Any,
     ) -> None:
+        self._shapes, self._memory, self._open = record_shapes, profile_memory, threading.local()
         self.schedule, self.on_trace_ready, self.step_num = schedule or _default_schedule_fn, on_trace_ready, 0
         if not options.get("enabled", True):
             self.schedule = lambda step: ProfilerAction.NONE
@@ -224,20 +153,40 @@ class profile:
         self._stack = contextlib.ExitStack()
         self._action = ProfilerAction.NONE
 
-    def _add(self, name: str, start: float, end: float) -> None:
-        self._events.append(FunctionEvent(name, start, end))
+    def _begin(self, name: str) -> FunctionEvent:
+        event, around = FunctionEvent(name, time.perf_counter()), vars(self._open).setdefault("events", [])
+        event.thread = threading.get_native_id()
+        if around:
+            event.cpu_parent = around[-1]
+            around[-1].cpu_children.append(event)
+        around.append(event)
+        self._events.append(event)
+        return event
+
+    def _end(self, event: FunctionEvent, memory: int = 0) -> None:
+        end, around = time.perf_counter(), vars(self._open).setdefault("events", [])
+        while event in around:
+            around.pop().close(end, memory)
 
     def _around(self, op: Any, inputs: list[Any], params: dict[str, Any], call: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
+        event, memory = self._begin(op.title(params.values())), 0
+        if self._shapes:
+            event.input_shapes = [list(getattr(x, "shape", ())) for x in inputs]
         try:
-            return call()
+            result = call()
+            if self._memory:
+                made = result if isinstance(result, tuple) else (result,)
+                memory = sum([getattr(x, "nbytes", 0) for x in made])
+            return result
         finally:
-            self._add(op.title(params.values()), start, time.perf_counter())
+            self._end(event, memory)
 
     def _enter(self, action: ProfilerAction) -> None:
         recording = action in (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
         if recording and self not in _recording:
-            self._events.clear()
+            self._events = EventList()
+            self._events.memory = self._memory
+            self._open = threading.local()
             _recording.append(self)
             self._stack.enter_context(watched(self._around))
         elif not recording:
@@ -275,8 +224,8 @@ class profile:
         self.stop()
 
     def events(self) -> EventList:
-        """Each call."""
-        return EventList(self._events)
+        """Each call, in the order in which they began."""
+        return self._events
 
     @property
     def function_events(self) -> EventList:
@@ -284,8 +233,8 @@ class profile:
         return self.events()
 
     def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0, **options: Any) -> EventList:
-        """One entry per op and `record_function`."""
-        return self._events.key_averages()
+        """One entry per op and `record_function`; with group_by_input_shape, per sizes of inputs, too."""
+        return self._events.key_averages(group_by_input_shape, group_by_stack_n)
 
     def total_average(self) -> FunctionEvent:
         """All calls as one entry."""
@@ -303,6 +252,10 @@ class profile:
     def export_chrome_trace(self, path: str) -> None:
         """Write the calls to a file for chrome://tracing."""
         self._events.export_chrome_trace(path)
+
+    def export_stacks(self, path: str, metric: str = "self_cpu_time_total") -> None:
+        """Write the calls with those around them to a file, as of EventList. metric: the attribute that is summed."""
+        self._events.export_stacks(path, metric)
 
     def add_metadata(self, key: str, value: str) -> None:
         """Keep a text in `metadata`."""
@@ -334,12 +287,12 @@ def tensorboard_trace_handler(
 ) -> Callable[[profile], None]:
     """An `on_trace_ready` that writes each trace to a folder, as worker_name.TIME.pt.trace.json.
 
-    use_gzip: PyTorch's, without effect: files are not packed.
+    use_gzip: files are packed, and end in .gz.
     """
 
     def handler(prof: profile) -> None:
         Path(dir_name).mkdir(parents=True, exist_ok=True)
-        name = f"{worker_name or 'worker'}.{time.time_ns()}.pt.trace.json"
+        name = f"{worker_name or 'worker'}.{time.time_ns()}.pt.trace.json{'.gz' if use_gzip else ''}"
         prof.export_chrome_trace(str(Path(dir_name) / name))
 
     return handler

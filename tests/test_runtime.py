@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import gzip
 import os
 import subprocess
 import sys
@@ -436,6 +437,52 @@ def test_profile(tmp_path):
         prof.step()
         model(x)
     assert {e.key: e.count for e in prof.key_averages()}["linear"] == 1
+
+
+def test_profile_of_sizes_memory_and_what_is_within(tmp_path):
+    from chainrule.profiler import profile, record_function, tensorboard_trace_handler
+
+    model, x = nn.Linear(3, 4), chainrule.ones(2, 3)
+    with profile(record_shapes=True, profile_memory=True) as prof:
+        with record_function("outer"), record_function("inner"):
+            model(x)
+        model(x[:1])
+    events = prof.events()
+    assert next(e.name for e in events if e.cpu_parent is None) == "outer"
+    outer, inner, linear = events[:3]
+    assert (inner.cpu_parent, linear.cpu_parent, inner.cpu_children) == (outer, inner, [linear])
+    assert outer.self_cpu_time_total == pytest.approx(outer.cpu_time_total - inner.cpu_time_total)
+    assert outer.time_range.start <= inner.time_range.start < inner.time_range.end <= outer.time_range.end
+    assert linear.input_shapes == [[2, 3], [4, 3], [4]]
+    assert (linear.cpu_memory_usage, outer.cpu_memory_usage, outer.self_cpu_memory_usage) == (32, 32, 0)
+    by_name = {e.key: e for e in prof.key_averages()}
+    assert (by_name["linear"].count, by_name["linear"].cpu_memory_usage) == (2, 48)
+    apart = [e.input_shapes[0] for e in prof.key_averages(group_by_input_shape=True) if e.key == "linear"]
+    assert apart == [[2, 3], [1, 3]]
+    top = events.self_cpu_time_total
+    assert top == pytest.approx(sum(e.cpu_time_total for e in events if e.cpu_parent is None))
+    table = prof.key_averages(group_by_input_shape=True).table(sort_by="self_cpu_memory_usage", row_limit=1)
+    rule, titles, _, row, _, last = table.splitlines()
+    assert set(rule) == {"-", " "}
+    for title in ("Self CPU %", "CPU total", "CPU Mem", "Self CPU Mem", "# of Calls", "Input Shapes"):
+        assert title in titles
+    assert row.split()[0] == "linear"
+    assert row.rstrip().endswith("[[2, 3], [4, 3], [4]]")
+    assert last == f"Self CPU time total: {events.total_average().cpu_time_total_str}"
+    assert "inner" not in prof.key_averages().table(top_level_events_only=True)
+    assert "o... " in prof.key_averages().table(max_name_column_width=4)
+    with pytest.raises(AttributeError, match="bogus"):
+        prof.table(sort_by="bogus")
+    prof.export_stacks(str(tmp_path / "stacks"))
+    assert any(line.startswith("outer;inner;linear ") for line in (tmp_path / "stacks").read_text().splitlines())
+    with profile(on_trace_ready=tensorboard_trace_handler(str(tmp_path / "traces"), use_gzip=True)):
+        model(x)
+    (packed,) = (tmp_path / "traces").iterdir()
+    assert b"linear" in gzip.decompress(packed.read_bytes())
+    with profile() as prof:
+        model(x)
+    assert "CPU Mem" not in prof.table()
+    assert "Input Shapes" not in prof.table()
 
 
 # -- trees ------------------------------------------------------------------------------------------------------------
