@@ -20,7 +20,7 @@ __all__ = ["NAMES", "PACKAGES", "PATHS", "attribute", "install", "top_names"]
 PACKAGES = (
     *("distributed", "distributions", "explain", "models", "nn", "optim", "runtime", "testing", "utils"),
     *(f"backends.{name}" for name in ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum")),
-    *("utils._pytree", "utils.flop_counter"),
+    *("autograd.forward_ad", "utils._pytree", "utils.flop_counter"),
 )
 
 #: PyTorch's path -> ours. A tuple makes a package of its own with their names. What lies below an

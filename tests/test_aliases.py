@@ -53,6 +53,15 @@ def test_first_import_of_a_process(first):
     assert python(code).strip()
 
 
+def test_packages_are_attributes_without_an_import_of_their_own():
+    paths = [path for path in aliases.PACKAGES if path != "explain"]
+    code = f"import chainrule, operator; print(*(operator.attrgetter(p)(chainrule).__name__ for p in {paths}))"
+    assert python(code).split() == [f"chainrule.{path}" for path in paths]
+    assert (
+        python("import chainrule as c; print(c.autograd.forward_ad.unpack_dual(c.ones(2)).tangent)").strip() == "None"
+    )
+
+
 def test_star_import():
     names = {}
     exec("from chainrule.nn.modules import *", names)
