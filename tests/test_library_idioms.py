@@ -1,5 +1,6 @@
 """What libraries built on PyTorch ask of it beside layers and losses: their idioms, in programs of our own."""
 
+import itertools
 import threading
 import typing
 
@@ -705,3 +706,32 @@ def test_arguments_of_to():
 def test_compiled_modules_are_told_by_their_class():
     compiled = chainrule.compile(nn.Linear(1, 1))
     assert isinstance(compiled, chainrule._dynamo.eval_frame.OptimizedModule)
+
+
+class Batches:
+    """What a library gives to PyTorch's iterators in a DataLoader's place: it makes batches itself."""
+
+    _IterableDataset_len_called, _auto_collation, drop_last, in_order = None, False, False, True
+    generator, prefetch_factor, pin_memory, timeout, persistent_workers = None, 2, False, 0, False
+    _dataset_kind = chainrule.utils.data._DatasetKind.Iterable
+    worker_init_fn = multiprocessing_context = None
+
+    def __init__(self, num_workers):
+        self.dataset, self.num_workers = self, num_workers
+
+    def collate_fn(self, x):
+        return x
+
+    def __iter__(self):
+        worker = chainrule.utils.data.get_worker_info()
+        return iter([chainrule.ones(2), chainrule.zeros(3)] if worker is None else [chainrule.ones(worker.id + 1)])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_iterator_over_what_a_library_has_in_a_loaders_place(num_workers):
+    from chainrule.utils.data.dataloader import _MultiProcessingDataLoaderIter, _SingleProcessDataLoaderIter
+
+    loader = Batches(num_workers)
+    loader._index_sampler = itertools.count()
+    kind = _MultiProcessingDataLoaderIter if num_workers else _SingleProcessDataLoaderIter
+    assert [len(batch) for batch in kind(loader)] == ([1, 2] if num_workers else [2, 3])

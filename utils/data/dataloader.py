@@ -122,7 +122,7 @@ class DataLoader(Iterable[Any]):
         self.in_order = in_order
         self.generator = generator
         self.persistent_workers = persistent_workers
-        self._reported_length: int | None = None
+        self._IterableDataset_len_called: int | None = None
         iterable = isinstance(dataset, IterableDataset)
         self._dataset_kind = _DatasetKind.Iterable if iterable else _DatasetKind.Map
         if iterable:
@@ -205,9 +205,6 @@ class DataLoader(Iterable[Any]):
     def _index_sampler(self) -> Any:
         return self.batch_sampler if self._auto_collation else self.sampler
 
-    def _fetcher_args(self) -> tuple[Any, ...]:
-        return self.dataset, self._auto_collation, self.collate_fn, self.drop_last
-
     def _get_iterator(self) -> Any:
         if self.num_workers == 0:
             return _SingleProcessDataLoaderIter(self)
@@ -226,7 +223,7 @@ class DataLoader(Iterable[Any]):
     def __len__(self) -> int:
         if self._dataset_kind == _DatasetKind.Map:
             return len(self._index_sampler)
-        n = self._reported_length = len(self.dataset)
+        n = self._IterableDataset_len_called = len(self.dataset)
         if self.batch_size is None:
             return n
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
@@ -263,8 +260,13 @@ def _has_gpu() -> bool:
     return True
 
 
+def _fetcher_args(loader: Any) -> tuple[Any, ...]:
+    iterates = loader._dataset_kind == _DatasetKind.Iterable
+    return loader.dataset, loader._auto_collation, loader.collate_fn, loader.drop_last, iterates
+
+
 class _BaseDataLoaderIter:
-    """One pass over a loader's batches."""
+    """One pass over a loader's batches; `loader` may be what a library has in a DataLoader's place."""
 
     def __init__(self, loader: DataLoader) -> None:
         self._loader_dataset = loader.dataset
@@ -283,7 +285,7 @@ class _BaseDataLoaderIter:
     def _start(self, loader: DataLoader) -> None:
         self._index_sampler = loader._index_sampler
         self._sampler_iter = iter(self._index_sampler)
-        self._reported_length = loader._reported_length
+        self._reported_length = loader._IterableDataset_len_called  # PyTorch's name, also in loaders of libraries
         self._num_yielded = 0
 
     def __iter__(self) -> Any:
@@ -318,7 +320,7 @@ class _BaseDataLoaderIter:
 class _SingleProcessDataLoaderIter(_BaseDataLoaderIter):
     def __init__(self, loader: DataLoader) -> None:
         super().__init__(loader)
-        self._fetch = fetcher(*loader._fetcher_args())
+        self._fetch = fetcher(*_fetcher_args(loader))
 
     def _next_data(self) -> Any:
         return self._fetch(next(self._sampler_iter))
@@ -363,7 +365,7 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
             target=_utils.worker.run,
             name=f"DataLoader worker {i}",
             args=(
-                *(fetcher, loader._fetcher_args(), i, self._num_workers, self._base_seed, loader.worker_init_fn, its),
+                *(fetcher, _fetcher_args(loader), i, self._num_workers, self._base_seed, loader.worker_init_fn, its),
                 *(os.getpid(), list(connections) if forks else []),
             ),
             daemon=True,

@@ -8,15 +8,20 @@ from typing import Any
 
 from ....autograd.tensor import wrap
 from ....backends import np
-from ..dataset import IterableDataset, Subset, TensorDataset
+from ..dataset import Subset, TensorDataset
 from .collate import default_collate
 
 __all__ = ["fetcher"]
 
 
-def fetcher(dataset: Any, auto_collation: bool, collate_fn: Callable[[Any], Any], drop_last: bool) -> Any:
-    """A function of what the loader's sampler gives that returns a batch. StopIteration: the data are at an end."""
-    if isinstance(dataset, IterableDataset):
+def fetcher(
+    dataset: Any, auto_collation: bool, collate_fn: Callable[[Any], Any], drop_last: bool, iterates: bool
+) -> Any:
+    """A function of what the loader's sampler gives that returns a batch. StopIteration: the data are at an end.
+
+    iterates: samples come from `iter(dataset)`, whatever the sampler says.
+    """
+    if iterates:
         return _iterating(iter(dataset), auto_collation, collate_fn, drop_last)
     if not auto_collation:
         return lambda index: collate_fn(dataset[index])

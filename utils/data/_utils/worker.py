@@ -280,7 +280,7 @@ def run(
                 assert fetch is not None
                 result = fetch(indices)
             except StopIteration:
-                if not _is_iterable(fetcher_args[0]):
+                if not fetcher_args[-1]:  # only what is iterated comes to an end
                     result = ExceptionWrapper(where)
                 else:
                     result, over = End(), True
@@ -291,12 +291,6 @@ def run(
         except OSError:  # the parent has closed the connection: it wants no more
             return
         del result
-
-
-def _is_iterable(dataset: Any) -> bool:
-    from ..dataset import IterableDataset
-
-    return isinstance(dataset, IterableDataset)
 
 
 def _deliver(sender: Sender, number: int, slot: int, result: Any, where: str) -> None:
