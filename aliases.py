@@ -40,6 +40,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "cuda.amp.grad_scaler": "runtime.cuda.amp",
     "_C": "runtime._c",
     "_C._nn": "runtime._nn",
+    "__config__": "runtime.config",
     "__future__": "runtime.future",
     "_dynamo": "runtime.dynamo",
     "_subclasses": "runtime.fake",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 __all__ = ["cuda", "debug", "git_version", "hip", "xpu"]
 
 #: nothing is compiled against CUDA; CuPy brings its own
@@ -10,3 +13,9 @@ hip: str | None = None
 xpu: str | None = None
 git_version: str | None = None
 debug = False
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return sys.modules[__name__.partition(".")[0]].__version__
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -534,3 +534,14 @@ def test_nodes_and_shapes_of_trees():
 def test_handles_and_generators_are_where_pytorch_has_them():
     handle = nn.Linear(1, 1).register_forward_hook(lambda *args: None)
     assert isinstance(handle, chainrule.utils.hooks.RemovableHandle)
+
+
+def test_what_it_runs_on():
+    import chainrule.__config__
+
+    text = chainrule.__config__.show()
+    assert text.startswith(f"chainrule {chainrule.__version__} built with:")
+    assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in text
+    assert "BLAS" in text
+    assert chainrule.version.__version__ == chainrule.__version__
+    assert f"get_num_threads() : {chainrule.get_num_threads()}" in chainrule.__config__.parallel_info()
