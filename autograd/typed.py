@@ -30,7 +30,7 @@ class UntypedStorage:
         enough, and keeps what it has. RuntimeError where it cannot be opened or is too short.
         """
         try:
-            mode = "c" if not shared else "r+" if os.path.exists(filename) else "w+"
+            mode: Any = "c" if not shared else "r+" if os.path.exists(filename) else "w+"
             return cls(np.asarray(np.memmap(filename, "uint8", mode, shape=(nbytes,))) if nbytes else 0)
         except (OSError, ValueError) as error:
             raise RuntimeError(f"unable to map {nbytes} bytes of the file <{filename}>: {error}") from error

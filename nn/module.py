@@ -3,14 +3,16 @@
 A module's parameters, buffers and children are plain attributes, found by walking `__dict__` in the order of
 definition. So reading one costs nothing extra, and a subclass works with and without `super().__init__()`. Two things
 an attribute cannot say by itself are kept in `_declared`, which exists where it is needed: that a plain tensor is a
-buffer, and what an attribute that is None stands for. Turned down: dictionaries of each kind beside `__dict__` and a
-`__getattr__` that searches them, which makes every `self.weight` three lookups. `_parameters`, `_buffers` and
-`_modules` exist as live views.
+buffer, and what an attribute that is None stands for. `_assigned` has the names that were assigned: what a program puts
+into `__dict__` itself, or by `object.__setattr__`, is hidden from the walk, as in PyTorch. Turned down: dictionaries
+of each kind beside `__dict__` and a `__getattr__` that searches them, which makes every `self.weight` three lookups.
+`_parameters`, `_buffers` and `_modules` exist as live views.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..autograd import Tensor, no_grad
@@ -89,6 +91,7 @@ class _View(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         if _kind(value) != self.kind and self.module._declared_as(name) != self.kind:
             self.module._declare(name, self.kind)  # by its value alone it would not be one: None, a plain tensor
+        self.module._name(name)
         self.module.__dict__[name] = value
 
     def __delitem__(self, name: str) -> None:
@@ -136,6 +139,7 @@ class Module(HookMethods, StateMethods):
     #: PyTorch's list for its compiler; subclasses in programs add to it
     __constants__: list[str] = []
     _declared: dict[str, str] | None = None
+    _assigned: Mapping[str, None] = MappingProxyType({})
 
     if TYPE_CHECKING:  # libraries evaluate a module's annotations among names of their own
         forward: Callable[..., Any]
@@ -179,12 +183,22 @@ class Module(HookMethods, StateMethods):
             if declared is None:
                 return []
             return [(n, v) for n, v in self.__dict__.items() if declared.get(n) in _BUFFERS]
-        cls = Parameter if kind == "parameter" else Module
+        cls, assigned = (Parameter if kind == "parameter" else Module), self._assigned
         if declared is None:
-            return [(n, v) for n, v in self.__dict__.items() if isinstance(v, cls)]
+            return [(n, v) for n, v in self.__dict__.items() if isinstance(v, cls) and n in assigned]
         return [
-            (n, v) for n, v in self.__dict__.items() if (declared[n] == kind if n in declared else isinstance(v, cls))
+            (n, v)
+            for n, v in self.__dict__.items()
+            if (declared[n] == kind if n in declared else isinstance(v, cls) and n in assigned)
         ]
+
+    def _name(self, name: str) -> None:
+        """Note that the attribute was assigned."""
+        assigned = self.__dict__.get("_assigned")
+        if assigned is None:
+            self.__dict__["_assigned"] = {name: None}  # in place of a set, which no file may hold
+        else:
+            assigned[name] = None
 
     def _declare(self, name: str, kind: str | None) -> None:
         """Note what the attribute is, whatever its value; None: forget it."""
@@ -219,6 +233,8 @@ class Module(HookMethods, StateMethods):
                 self._declare(name, old)
             elif kind != "buffer" or not isinstance(value, Tensor):
                 raise TypeError(f"cannot assign {type(value).__name__!r} {_EXPECTED[kind].format(name=name)}")
+        if new in ("module", "parameter"):
+            self._name(name)
         if new == "module":
             values[name] = value  # as in PyTorch, also beside a property of the class
         else:
@@ -232,6 +248,8 @@ class Module(HookMethods, StateMethods):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # For the subclasses that bring older files up to date and call this one.
         vars(self).update(state)
+        if "_assigned" not in state:  # a file of an older version
+            vars(self)["_assigned"] = {name: None for name, value in state.items() if _kind(value)}
 
     _parameters = _Views("parameter")
     _buffers = _Views("buffer")

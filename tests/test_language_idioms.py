@@ -1,5 +1,6 @@
 """What libraries of language models ask of PyTorch beside layers and losses, in calls of our own."""
 
+import copy
 import pickle
 
 import pytest
@@ -170,3 +171,26 @@ def test_a_module_is_registered_beside_a_property_of_its_name():
     assert wrapper.inner == "property"
     assert list(wrapper.state_dict()) == ["inner.weight", "inner.bias"]
     assert list(wrapper._modules) == ["inner"]
+
+
+def test_what_is_put_past_the_assignment_is_hidden():
+    class Student(chainrule.nn.Module):
+        def __init__(self, teacher):
+            super().__init__()
+            self.__dict__["teacher"] = teacher
+            object.__setattr__(self, "weight", chainrule.nn.Parameter(chainrule.zeros(3)))
+            self.layer = chainrule.nn.Linear(1, 1)
+            object.__setattr__(self.layer, "parent", self)  # a circle, were it a child
+
+    student = Student(chainrule.nn.Linear(2, 2))
+    for twin in (student, copy.deepcopy(student)):
+        assert list(twin.state_dict()) == ["layer.weight", "layer.bias"]
+        assert [name for name, _ in twin.named_modules()] == ["", "layer"]
+        assert len(list(twin.parameters())) == 2
+        assert twin.teacher.in_features == 2
+        assert twin.layer.parent is twin
+    student.teacher = chainrule.nn.Linear(1, 1)  # assigned after all
+    assert "teacher.weight" in student.state_dict()
+    layer = chainrule.nn.Linear(1, 1)
+    object.__setattr__(layer, "other", chainrule.nn.Linear(2, 2))
+    assert list(pickle.loads(pickle.dumps(layer)).state_dict()) == ["weight", "bias"]
