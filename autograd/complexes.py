@@ -36,7 +36,8 @@ _SERVED = (
     "add sub mul div neg reciprocal square lerp pow matmul linear contract conv conv_input conv_weight "
     "exp exp2 expm1 log log2 log10 log1p sqrt rsqrt sigmoid "
     "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
-    "sum mean prod cumsum cumprod linear_scan shift inv solve solve_triangular det cofactor matrix_exp "
+    "sum mean prod cumsum cumprod linear_scan shift "
+    "inv solve solve_triangular det cofactor determined lu_parts matrix_exp "
     "alias clone cast bitcast zeros_of copy fill to_device "
     "reshape unsqueeze squeeze flatten unflatten permute transpose expand view_assign "
     "flip roll repeat diagonal diagonal_adjoint tril triu windows windows_adjoint as_strided as_strided_adjoint "
@@ -47,8 +48,15 @@ _SERVED = (
 #: real op -> the composite that stands for it on complex numbers
 INSTEAD = {
     "abs": "complex_abs",
+    "cholesky": "complex_cholesky",
+    "eigh": "complex_eigh",
+    "logdet": "complex_logdet",
+    "pinv": "complex_pinv",
+    "qr": "complex_qr",
     "sign": "complex_sign",
+    "slogdet": "complex_slogdet",
     "std": "complex_std",
+    "svd": "complex_svd",
     "var": "complex_var",
     "vector_norm": "complex_norm",
 }

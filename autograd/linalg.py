@@ -1,6 +1,7 @@
 """`chainrule.linalg`: linear algebra under the names of `torch.linalg`, for stacks of matrices.
 
-General eigenvalues (`eig`, `eigvals`) are complex numbers; the other factorisations are for real matrices.
+General eigenvalues (`eig`, `eigvals`) are complex numbers. Of complex matrices, where formulas have a transpose, it is
+the conjugate one, and the phases of vectors are not determined: what is computed of them must not depend on those.
 Degenerate cases and the sources of the rules: see the head of `autograd/ops/decompositions.py`.
 """
 
@@ -177,7 +178,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     residuals = A.new_zeros((0,))
     if m > n and bool((rank.array == n).all()):
         left_over = OPS["sub"](matmul(A, found), right)
-        residuals = OPS["sum"](OPS["square"](left_over), dim=-2)
+        residuals = OPS["sum"](OPS["square"](left_over.abs() if left_over.is_complex() else left_over), dim=-2)
     values = s if driver in ("gelsd", "gelss") else A.new_zeros((0,))
     return return_types.linalg_lstsq((found.squeeze(-1) if vector else found, residuals, rank, values))
 
@@ -313,14 +314,14 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 @api(name="svd")
 def _svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
-    """input = U diag(S) Vᵀ: an older form of `linalg.svd`, which gives V, not its transpose.
+    """input = U diag(S) Vᴴ: an older form of `linalg.svd`, which gives V, not its transpose.
 
     some: of U and V min(m, n) columns; compute_uv=False: S alone, U and V are zeros.
     """
     u, s, vh = _d.svd(input, full_matrices=not some)
     if not compute_uv:
         u, vh = u.detach() * 0, vh.detach() * 0
-    return return_types.svd((u, s, vh.mT))
+    return return_types.svd((u, s, vh.mH))
 
 
 def slogdet(A: Tensor) -> Any:

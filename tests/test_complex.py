@@ -703,3 +703,56 @@ def test_rotary_embedding_by_complex_numbers():
     np.testing.assert_allclose(turned.detach().numpy(), expected.detach().numpy(), atol=1e-12)
     for f, g in [[cr.autograd.grad(y.cos().sum(), x)[0].numpy() for y in (turned, expected)]]:
         np.testing.assert_allclose(f, g, atol=1e-12)
+
+
+# -- matrices ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x: m.linalg.svdvals(x),
+        lambda m, x: (lambda u, s, v: (u * s) @ v.mH)(*m.svd(x)),
+        lambda m, x: (lambda u, s, vh: (u * s.sin()) @ vh)(*m.linalg.svd(x, full_matrices=False)),
+        lambda m, x: m.linalg.qr(x)[0],
+        lambda m, x: m.linalg.pinv(x),
+        lambda m, x: m.linalg.lstsq(x, 2 * x.detach()[:, :1]).solution,
+        lambda m, x: m.linalg.matrix_norm(x, "nuc"),
+        lambda m, x: m.linalg.cond(x),
+        lambda m, x: m.logdet(x.mH @ x),
+        lambda m, x: m.linalg.slogdet(x[:2] + 1)[0],
+        lambda m, x: m.linalg.lu(x[:2])[2],
+        lambda m, x: m.linalg.cholesky(x.mH @ x, upper=True),
+        lambda m, x: m.linalg.eigvalsh(x.mH @ x),
+        lambda m, x: (lambda w, v: (v * w.sin()) @ v.mH)(*m.linalg.eigh(x.mH @ x)),
+    ],
+)
+def test_matrices_as_in_pytorch(call):
+    torch, a = pytest.importorskip("torch"), numbers(3, 2, seed=8)
+    found = []
+    for m in (torch, cr):
+        x = m.tensor(a, requires_grad=True)
+        y = call(m, x)
+        (first,) = m.autograd.grad((y.abs() ** 3).sum() + (y * (1 + 0.5j)).sum().real, x, create_graph=True)
+        (second,) = m.autograd.grad((first.abs() ** 3).sum(), x)
+        found.append([np.asarray(t.detach().resolve_conj().numpy()) for t in (y, first, second)])
+    for theirs, ours in zip(*found, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+def test_matrices_that_are_not_hermitian_and_equal_values():
+    with pytest.raises(RuntimeError, match="not Hermitian"):
+        cr.linalg.eigh(cr.tensor(numbers(2, 2)))
+    with pytest.raises(RuntimeError, match="not Hermitian"):
+        cr.linalg.cholesky(cr.tensor(numbers(2, 2)))
+    x = cr.eye(2, dtype=cr.complex128).requires_grad_()
+    (g,) = cr.autograd.grad(cr.linalg.svdvals(x).sum(), x)
+    np.testing.assert_allclose(g.numpy(), np.eye(2))
+    with pytest.raises(RuntimeError, match="not determined"):
+        cr.linalg.eigh(x)[1][0].abs().sum().backward()
+    x = cr.tensor(numbers(3, 3), requires_grad=True)
+    for vectors in (cr.linalg.svd(x)[0], cr.linalg.svd(x)[2], cr.linalg.eigh(x + x.mH)[1]):
+        with pytest.raises(RuntimeError, match="phases"):
+            vectors.imag.sum().backward()

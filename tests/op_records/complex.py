@@ -50,7 +50,99 @@ def _ordered(values, vectors):
     return (values**3).sum(-1), ((vectors.conj() * vectors).real * values.real[..., None, :]).sum(-1)
 
 
+def _hermitian(n, batch=(), seed=3):
+    """Positive definite, with eigenvalues that lie apart."""
+    z = numbers((*batch, n, n), seed)
+    return z @ _turned(z) + np.diag(np.arange(1.0, 2 * n, 2))
+
+
+def _turned(z):
+    return np.swapaxes(z.conj(), -1, -2)
+
+
+def _square(z):
+    return (z.conj() * z).real
+
+
+SQUARE, TALL, WIDE = numbers((3, 3), 5) + np.diag([3, 2j, -1]), numbers((3, 2), 6), numbers((2, 3), 7)
+
+
+def _symmetric(name):
+    """PyTorch's function of the Hermitian part: it reads one triangle."""
+
+    def call(a, *args, **kwargs):
+        found = getattr(__import__("torch").linalg, name)((a + a.mH) / 2, *args, **kwargs)
+        return found if name == "cholesky" else tuple(found)
+
+    return call
+
+
+def _linalg(name):
+    return lambda a, *args, **kwargs: tuple(getattr(__import__("torch").linalg, name)(a, *args, **kwargs))
+
+
 RECORDS = [
+    OpRecord(
+        "complex_pinv",
+        samples=lambda: [Sample(SQUARE), Sample(TALL), Sample(WIDE, 1e-3), Sample(np.zeros((0, 3), complex))],
+        reference=lambda a, rtol=None: np.linalg.pinv(a),
+        torch=lambda a, rtol=None: __import__("torch").linalg.pinv(a),
+    ),
+    OpRecord(
+        "complex_slogdet",
+        samples=lambda: [Sample(SQUARE), Sample(numbers((2, 2, 2), 4))],
+        reference=lambda a: tuple(np.linalg.slogdet(a)),
+        torch=_linalg("slogdet"),
+    ),
+    OpRecord(
+        "complex_logdet",
+        samples=lambda: [Sample(SQUARE), Sample(numbers((2, 2, 2), 4))],
+        reference=lambda a: np.log(np.linalg.det(a)),
+        torch="logdet",
+    ),
+    OpRecord(
+        "complex_cholesky",
+        samples=lambda: [Sample(_hermitian(3)), Sample(_hermitian(2, (2,)), upper=True)],
+        reference=lambda a, upper=False: _turned(np.linalg.cholesky(a)) if upper else np.linalg.cholesky(a),
+        torch=_symmetric("cholesky"),
+    ),
+    OpRecord(
+        "complex_qr",
+        samples=lambda: [Sample(SQUARE), Sample(TALL), Sample(WIDE), Sample(WIDE, mode="complete")],
+        reference=lambda a, mode="reduced": tuple(np.linalg.qr(a, mode)),
+        torch=_linalg("qr"),
+    ),
+    OpRecord(
+        "complex_eigh",
+        samples=lambda: [Sample(_hermitian(3)), Sample(_hermitian(2, (2,)))],
+        reference=lambda a: tuple(np.linalg.eigh(a)),
+        torch=_symmetric("eigh"),
+        observe=lambda w, v: (w, _square(v), v[..., :, :1] * v[..., :1, :1].conj()),
+        float32_tolerance=1e-3,
+    ),
+    OpRecord(
+        "no_phase",
+        samples=lambda: [
+            Sample(_hermitian(3)),
+            Sample(SQUARE, -SQUARE, what="svd"),
+            Sample(np.zeros((2, 0, 0), complex), None),
+        ],
+        reference=lambda x, other=None, what="eigh": np.zeros(x.shape[:-1]),
+        order=0,
+    ),
+    OpRecord(
+        "complex_svd",
+        samples=lambda: [
+            Sample(SQUARE),
+            Sample(WIDE, full_matrices=False),
+            Sample(TALL, False),
+            Sample(numbers((2, 2, 2), 4)),
+        ],
+        reference=lambda a, full_matrices=True: tuple(np.linalg.svd(a, full_matrices)),
+        torch=_linalg("svd"),
+        observe=lambda u, s, vh: (_square(u), s, _square(vh), u[..., :, :1] * vh[..., :1, :]),
+        float32_tolerance=1e-3,
+    ),
     OpRecord("real_part", samples=lambda: ANY, reference=np.real, torch="real"),
     OpRecord("imaginary_part", samples=lambda: ANY, reference=np.imag, torch="imag"),
     OpRecord("conj", samples=lambda: [*ANY, Sample(floats((2, 3)))], reference=np.conj, torch="conj_physical"),
