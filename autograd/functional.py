@@ -243,3 +243,57 @@ def vhp(
         slopes = pull((y,), xs, (zeros_for(y) + 1,), True, strict)
         found = pull(slopes, xs, vs, create_graph, False)
     return _detached((y,), create_graph)[0], _unwrap(one_in, _detached(found, create_graph))
+
+
+# -- PyTorch's own helpers, which libraries import ---------------------------------------------------------------------
+
+
+def _as_tuple(inp: Any, arg_name: str | None = None, fn_name: str | None = None) -> tuple[bool, tuple[Tensor, ...]]:
+    """(whether `inp` is a tuple, its tensors as one). TypeError, which names argument and function, for others."""
+    found = inp if isinstance(inp, tuple) else (inp,)
+    for x in found:
+        if not isinstance(x, Tensor):
+            what = f"the {arg_name} of {fn_name}" if arg_name else "what is given"
+            raise TypeError(f"{what} must be a Tensor or a tuple of Tensors, and holds a {type(x).__name__}")
+    return isinstance(inp, tuple), found
+
+
+def _grad_preprocess(inputs: tuple[Tensor, ...], create_graph: bool, need_graph: bool) -> tuple[Tensor, ...]:
+    """New handles on tensors: in their graph with `create_graph`, else cut from it, and leaves with `need_graph`."""
+    found = []
+    for x in inputs:
+        t = GRAPH.alias(x) if create_graph and x.requires_grad else x.detach()
+        found.append(t if t.requires_grad else t.requires_grad_(need_graph))
+    return tuple(found)
+
+
+def _grad_postprocess(inputs: Any, create_graph: bool) -> Any:
+    """Tensors, in tuples or tuples of tuples, cut from their graph unless `create_graph`."""
+    if isinstance(inputs, Tensor):
+        return inputs if create_graph else inputs.detach()
+    return tuple([_grad_postprocess(x, create_graph) for x in inputs])
+
+
+def _tuple_postprocess(res: Any, to_unpack: Any) -> Any:
+    """The one element of `res` where `to_unpack` says False: that it stands for no tuple; of two, outer and inner."""
+    if isinstance(to_unpack, tuple):
+        outer, inner = to_unpack
+        res = res if inner else tuple([x[0] for x in res])
+        return res if outer else res[0]
+    return res if to_unpack else res[0]
+
+
+def _construct_standard_basis_for(tensors: tuple[Tensor, ...], tensor_numels: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """The unit vectors of all elements of `tensors` together, as rows: (Σ numels, numel) for each, of its dtype.
+
+    Libraries that work out Jacobians by `_vmap` import it.
+    """
+    if len(tensors) != len(tensor_numels) or not tensors:
+        raise OpError("_construct_standard_basis_for needs tensors, and the number of elements of each")
+    rows, found, start = sum(tensor_numels), [], 0
+    for t, n in zip(tensors, tensor_numels, strict=True):
+        part = t.new_zeros((rows, n))
+        part.diagonal(-start).fill_(1)
+        found.append(part)
+        start += n
+    return tuple(found)

@@ -96,7 +96,7 @@ class LBFGS(Optimizer):
                 break
             if search:
                 start = [p.detach().clone() for p in params]
-                t, loss, gradient = _strong_wolfe(
+                t, loss, gradient = _search(
                     lambda t, start=start, d=d: along(start, t, d),  # type: ignore[misc]
                     *(t, _Point(0.0, loss, gradient, slope), d),
                 )
@@ -188,7 +188,7 @@ def _cubic(a: _Point, b: _Point, low: float, high: float) -> float:
     return min(max(b.t - (b.t - a.t) * ((b.slope + root - mean) / span), low), high)
 
 
-def _strong_wolfe(
+def _search(
     f: Callable[[float], tuple[float, Tensor]],
     t: float,
     origin: _Point,
@@ -247,3 +247,45 @@ def _strong_wolfe(
             other = best
         best = now
     return best.t, best.loss, best.gradient
+
+
+# -- under PyTorch's names, for optimizers of others -------------------------------------------------------------------
+
+
+def _cubic_interpolate(
+    x1: float, f1: Any, g1: Any, x2: float, f2: Any, g2: Any, bounds: tuple[float, float] | None = None
+) -> float:
+    """Where the cubic through (x1, f1) and (x2, f2) with slopes g1 and g2 is least within the bounds, (low, high)."""
+    low, high = bounds or (min(x1, x2), max(x1, x2))
+    return _cubic(_Point(x1, float(f1), g1, float(g1)), _Point(x2, float(f2), g2, float(g2)), low, high)
+
+
+def _strong_wolfe(
+    obj_func: Callable[[Any, float, Tensor], tuple[float, Tensor]],
+    x: Any,
+    t: float,
+    d: Tensor,
+    f: Any,
+    g: Tensor,
+    gtd: Any,
+    c1: float = 1e-4,
+    c2: float = 0.9,
+    tolerance_change: float = 1e-9,
+    max_ls: int = 25,
+) -> tuple[float, Tensor, float, int]:
+    """(loss, gradient, t, number of calls) of a step x + t d that fulfils the strong Wolfe conditions, or the best one.
+
+    obj_func(x, t, d): loss and gradient there. t: the first length to try. f, g, gtd: loss, gradient and slope g · d
+    at x. c1, c2: of the conditions on loss and slope. tolerance_change: the least width of the bracket. max_ls: the
+    most steps.
+    """
+    calls = 0
+
+    def at(t: float) -> tuple[float, Tensor]:
+        nonlocal calls
+        calls += 1
+        return obj_func(x, t, d)
+
+    origin = _Point(0.0, f, g, float(gtd))
+    t, loss, gradient = _search(at, t, origin, d, c1, c2, tolerance_change, max_ls)
+    return loss, gradient, t, calls

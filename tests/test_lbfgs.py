@@ -8,7 +8,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.optim.lbfgs import _cubic, _Point, _strong_wolfe
+from chainrule.optim.lbfgs import _cubic, _Point, _search
 
 OPTIONS = [
     {},
@@ -67,7 +67,7 @@ def test_wolfe_conditions(f, t):
     loss, gradient = at(0.0)
     slope = gradient.item()
     d = cr.ones(1, dtype=cr.float64)
-    t, found, gradient = _strong_wolfe(at, t, _Point(0.0, loss, gradient, slope), d)
+    t, found, gradient = _search(at, t, _Point(0.0, loss, gradient, slope), d)
     assert found <= loss + 1e-4 * t * slope
     assert abs(gradient.item()) <= 0.9 * abs(slope)
 

@@ -88,3 +88,53 @@ def test_the_prototype_of_vmap():
     assert both[0].tolist() == rows.tolist()
     assert both[1] is None
     assert _vmap(lambda v: None, allow_none_pass_through=True)(cr.eye(2)) is None
+
+
+def test_the_line_search_under_its_older_names():
+    from chainrule.optim.lbfgs import _cubic_interpolate, _strong_wolfe
+
+    def objective(x, t, d):
+        y = (x + t * d).detach().requires_grad_()
+        loss = (y**4).sum() - y.sum()
+        loss.backward()
+        return float(loss), y.grad
+
+    x = cr.tensor([2.0, -1.0], dtype=cr.float64)
+    f, g = objective(x, 0.0, x)
+    loss, gradient, t, calls = _strong_wolfe(objective, x, 1.0, -g, f, g, g.dot(-g))
+    assert loss <= f - 1e-4 * t * float(g.dot(g))
+    assert abs(float(gradient.dot(-g))) <= 0.9 * float(g.dot(g))
+    assert loss == pytest.approx(objective(x, t, -g)[0])
+    assert calls > 1
+    # x³ - x between 0 and 1 has its minimum at 1/√3
+    assert _cubic_interpolate(0.0, 0.0, -1.0, 1.0, 0.0, 2.0) == pytest.approx(3**-0.5)
+    assert _cubic_interpolate(0.0, 0.0, -1.0, 1.0, cr.tensor(0.0), cr.tensor(2.0), bounds=(0.0, 0.3)) == 0.3
+
+
+def test_a_basis_for_several_tensors():
+    from chainrule.autograd.functional import _construct_standard_basis_for
+
+    first, second = _construct_standard_basis_for((cr.zeros(2, 1), cr.zeros(1, dtype=cr.float64)), (2, 1))
+    assert first.tolist() == [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
+    assert second.tolist() == [[0.0], [0.0], [1.0]]
+    assert second.dtype is cr.float64
+
+
+def test_helpers_of_functional():
+    from chainrule.autograd.functional import _as_tuple, _grad_postprocess, _grad_preprocess, _tuple_postprocess
+
+    x = cr.ones(2, requires_grad=True)
+    y = 2 * x
+    assert _as_tuple(y) == (False, (y,))
+    assert _as_tuple((x, y))[0]
+    with pytest.raises(TypeError, match="inputs of jacobian"):
+        _as_tuple([x], "inputs", "jacobian")
+    inside, outside = (_grad_preprocess((y,), kept, True)[0] for kept in (True, False))
+    assert not inside.is_leaf
+    assert outside.is_leaf
+    assert outside.requires_grad
+    assert not _grad_postprocess(((y,),), False)[0][0].requires_grad
+    assert _grad_postprocess((y,), True)[0] is y
+    assert _tuple_postprocess((y,), False) is y
+    assert _tuple_postprocess(((x,), (y,)), (True, False)) == (x, y)
+    assert _tuple_postprocess(((x, y),), (False, True)) == (x, y)
