@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -282,10 +283,13 @@ class _IsTensor(type):
 
 class Variable(metaclass=_IsTensor):
     """`Variable(data)` is the tensor `data` itself, and each tensor is an instance: PyTorch merged Variable into
-    Tensor; old programs still name it. volatile: without effect.
+    Tensor; old programs still name it. volatile: without effect, and said to be.
     """
 
     def __new__(cls, data: Any = None, requires_grad: bool | None = None, volatile: bool | None = None) -> Any:
+        if volatile:
+            text = "volatile was removed and now has no effect. Use `with torch.no_grad():` instead."
+            warnings.warn(text, stacklevel=2)
         if data is None:
             return Tensor(0)
         if requires_grad:

@@ -255,3 +255,8 @@ def test_variable_is_a_name_of_tensor():
     assert (type(x), x.requires_grad, x.is_leaf) == (cr.Tensor, True, True)
     assert [isinstance(y, cr.autograd.Variable) for y in (x, [1.0])] == [True, False]
     assert cr.autograd.Variable().shape == (0,)
+
+
+def test_volatile_is_said_to_have_no_effect():
+    with pytest.warns(UserWarning, match="volatile was removed"):
+        assert cr.autograd.Variable(cr.ones(2), volatile=True).tolist() == [1, 1]

@@ -37,6 +37,8 @@ MISTAKES = {
         RuntimeError,
         "shapes cannot be multiplied (4x7 and 10x5).*7 features .* takes 10 .*[4, 7] and [5, 10]",
     ),
+    "data[0] of a number": (lambda: leaf().sum().data[0], IndexError, "invalid index of a 0-dim tensor. Use .*item"),
+    "a slice of a number": (lambda: zeros(())[:], IndexError, "slice() cannot be applied to a 0-dim tensor."),
     "linear without dimensions": (lambda: nn.Linear(1, 5)(zeros(())), RuntimeError, "at least one dimension"),
     "linear of float64": (
         lambda: nn.Linear(3, 2)(zeros(2, 3).double()),

@@ -187,6 +187,12 @@ def _count(index, input):
     """How many dimensions an index without arrays takes; IndexError for too many."""
     taken = sum([i is not None and i is not Ellipsis for i in index])
     if taken > len(input.shape) or index.count(Ellipsis) > 1:
+        if not input.shape and len(index) == 1:
+            raise IndexError(
+                "slice() cannot be applied to a 0-dim tensor."
+                if isinstance(index[0], slice)
+                else "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to a number"
+            )
         raise IndexError(
             f"too many indices for tensor of dimension {len(input.shape)}: the index has {taken}, and Ellipsis "
             f"{index.count(Ellipsis)} times"
