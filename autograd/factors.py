@@ -16,6 +16,7 @@ from .errors import OpError
 from .op import OPS, op
 from .ops.decompositions import LinAlgError
 from .ops.rearrange import eye_like
+from .outs import takes_out
 from .tensor import Tensor, wrap
 
 __all__ = [
@@ -154,6 +155,7 @@ def _order(pivots: Tensor, m: int) -> Tensor:
     return wrap(xp.asarray(found, dtype="int64").reshape((*pivots.shape[:-1], m)), None)
 
 
+@takes_out
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
     """(P, L, U) of what `lu_factor` returns; what is not asked for is empty.
 

@@ -11,6 +11,7 @@ from .dims import wrap_dim
 from .dtypes import differentiable, is_floating
 from .errors import OpError
 from .op import OPS
+from .outs import takes_out
 from .public import FUNCTIONS
 from .tensor import Tensor, wrap
 from .typed import TypedStorage, UntypedStorage
@@ -111,6 +112,7 @@ def isreal(input: Tensor) -> Tensor:
     return imag(input) == 0 if _has_parts(input) else FUNCTIONS["ones_like"](input, dtype="bool")
 
 
+@takes_out
 def angle(input: Tensor) -> Tensor:
     """atan2(y, x) of x + iy, elementwise; of real numbers π below 0, NaN of NaN, 0 of others, without a gradient."""
     import math
@@ -125,6 +127,7 @@ def angle(input: Tensor) -> Tensor:
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 
+@takes_out
 def frexp(input: Tensor) -> Any:
     """(mantissa, exponent) with input = mantissa · 2^exponent and 1/2 <= |mantissa| < 1."""
     if not is_floating(input.array.dtype):
@@ -174,6 +177,7 @@ def _slope(x: Tensor, d: int, h: Any, edge_order: int) -> Tensor:
     return OPS["concat"](first, inner, last, dim=d)
 
 
+@takes_out
 def histogram(
     input: Tensor, bins: Any = 100, *, range: Any = None, weight: Tensor | None = None, density: bool = False
 ) -> Any:
@@ -214,6 +218,7 @@ def range(start: float = 0, end: float | None = None, step: float = 1, **options
     return FUNCTIONS["arange"](count, dtype="float64").mul(step).add(start).to(**options)
 
 
+@takes_out
 @listed
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """The slices along `dim` scaled down to a p-norm of `maxnorm` where theirs is larger."""
@@ -245,6 +250,7 @@ def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
     return FUNCTIONS["chunk"](input, chunks, dim)
 
 
+@takes_out
 def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """A copy of `narrow(dim, start, length)`."""
     return FUNCTIONS["narrow"](input, dim, start, length).clone()

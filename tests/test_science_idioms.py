@@ -138,3 +138,37 @@ def test_helpers_of_functional():
     assert _tuple_postprocess((y,), False) is y
     assert _tuple_postprocess(((x,), (y,)), (True, False)) == (x, y)
     assert _tuple_postprocess(((x, y),), (False, True)) == (x, y)
+
+
+A = cr.arange(9.0).reshape(3, 3) - 4 + cr.eye(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("angle", (A,)),
+        ("chain_matmul", (A, A)),
+        ("clamp_max", (A, 1.0)),
+        ("clamp_min", (A, 1.0)),
+        ("diff", (A,)),
+        ("frexp", (A,)),
+        ("histogram", (A, 3)),
+        ("lu_unpack", tuple(cr.linalg.lu_factor(A))),
+        ("msort", (A,)),
+        ("narrow_copy", (A, 0, 1, 1)),
+        ("norm", (A, 2, -1)),
+        ("norm", (A, "nuc")),
+        ("qr", (A,)),
+        ("renorm", (A, 2, 0, 1.0)),
+        ("tensordot", (A, A, 1)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_out_takes_results(name, args):
+    expected = getattr(cr, name)(*args)
+    several = isinstance(expected, tuple)
+    targets = [cr.empty_like(x) for x in (expected if several else (expected,))]
+    result = getattr(cr, name)(*args, out=tuple(targets) if several else targets[0])
+    for found, target, wanted in zip(result if several else (result,), targets, expected if several else (expected,)):
+        assert found is target
+        assert np.array_equal(target.numpy(), wanted.numpy())
