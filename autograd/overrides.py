@@ -19,7 +19,7 @@ from typing import Any
 
 from .op import OPS, Op
 from .public import FUNCTIONS, Signed
-from .tensor import Tensor, plain_results
+from .tensor import METHODS, Tensor, plain_results
 
 __all__ = [
     "BY_MODES",
@@ -329,9 +329,11 @@ def activate() -> None:
                 PUBLIC.setdefault(f, f"{namespace}.{name}".removeprefix("."))
                 _intercept(f, f, arguments=name not in BY_MODES)
         methods, left, binary = dict(vars(Tensor)), _NO_METHODS.split(), _BINARY.split()
+        kept = [METHODS[name] for name in left if name in METHODS]  # also where a program has put them elsewhere
+        root = __name__.partition(".")[0]
         for name, f in methods.items():
-            if name in left:
-                continue
+            if name in left or f in kept or getattr(f, "__module__", root).partition(".")[0] != root:
+                continue  # the last: a program's own method
             if isinstance(f, property):
                 _intercept_property(name, f)
             elif isinstance(f, FunctionType):

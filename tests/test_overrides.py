@@ -312,3 +312,32 @@ def test_another_librarys_functions_do_not_take_ours_for_theirs():
         torch.add(torch.ones(2), chainrule.ones(2))
     with pytest.raises(TypeError):
         torch.ones(2) + nn.Parameter(chainrule.ones(2))
+
+
+PATCHED = """
+import chainrule
+
+chainrule.Tensor.plain = chainrule.Tensor.as_subclass  # a library keeps what it puts its own in the place of
+chainrule.as_subclass = chainrule.Tensor.plain
+chainrule.Tensor.as_subclass = lambda self, cls: chainrule.as_subclass(self, cls)
+chainrule.Tensor.doubled = lambda self: 2 * self
+calls = []
+
+
+class Marked(chainrule.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        calls.append(func.__name__)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+t = chainrule.ones(2).as_subclass(Marked)
+assert type(t.doubled()) is Marked
+assert calls in (["mul"], ["__rmul__"]), calls
+assert type(t.as_subclass(chainrule.Tensor)) is chainrule.Tensor
+assert len(calls) == 1
+"""
+
+
+def test_methods_that_a_program_put_into_tensor_are_its_own():
+    subprocess.run([sys.executable, "-c", PATCHED], check=True)
