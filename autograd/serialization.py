@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from types import FunctionType
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from .. import backends
 from ..backends import np
@@ -154,22 +154,29 @@ def _op_of(function: Any) -> Any:
 
 
 class _Record:
-    """The bytes of a tensor, in the order of its dimensions."""
+    """The bytes of a memory: a row of elements."""
 
-    def __init__(self, t: Tensor, key: str) -> None:
-        self.array, self.key = t.array, key
-        kind = dtypes.from_numpy_dtype(t.array.dtype)
-        self.described = ("storage", _Global("torch", f"{kind.short}Storage"), key, str(t.device), t.numel())
+    def __init__(self, row: Any, place: str, key: str) -> None:
+        self.row, self.key = row, key
+        kind = dtypes.from_numpy_dtype(row.dtype)
+        self.described = ("storage", _Global("torch", f"{kind.short}Storage"), key, place, row.size)
 
     def data(self) -> Any:
         """The bytes."""
-        array = np.ascontiguousarray(backends.of(self.array).to_host(self.array))
-        return array.reshape(-1).view(np.uint8).data
+        return np.ascontiguousarray(backends.of(self.row).to_host(self.row)).view(np.uint8).data
 
     def write(self, archive: Any, name: str) -> None:
         """Put the bytes into the archive."""
         with archive.open(name, "w", force_zip64=True) as file:
             file.write(self.data())
+
+
+class _Place(NamedTuple):
+    """Where a tensor lies: in a record, from an offset on, by steps; all counted in elements."""
+
+    record: _Record
+    offset: int
+    steps: tuple[int, ...]
 
 
 def _steps(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -180,15 +187,65 @@ def _steps(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(steps[::-1]) if shape else ()
 
 
+def _row(array: Any) -> tuple[Any, tuple[int, ...]]:
+    """The elements in a row, and the array's strides in it: its own where it fills its memory, in whatever order."""
+    order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
+    if array.ndim > 1 and not array.flags.c_contiguous and array.transpose(order).flags.c_contiguous:
+        inner = _steps(tuple([array.shape[d] for d in order]))
+        return array.transpose(order).reshape(-1), tuple([inner[order.index(d)] for d in range(array.ndim)])
+    return array.reshape(-1), _steps(array.shape)
+
+
+def _in_common(tensors: dict[Any, Tensor]) -> dict[Any, _Place]:
+    """Places in one record for tensors that overlap in memory: after loading, each sees what is written into another.
+
+    tensors: by what tells memories apart. Only arrays of the host are looked at.
+    """
+    spans = []
+    for same, t in tensors.items():
+        a = t.array
+        if type(a) is np.ndarray and a.size and min(a.strides, default=0) >= 0:
+            start = t.data_ptr()
+            spans.append((start, start + sum([(n - 1) * s for n, s in zip(a.shape, a.strides)]) + a.itemsize, same))
+    spans.sort(key=lambda span: span[:2])
+    found: dict[Any, _Place] = {}
+    group: list[Any] = []
+    end = 0
+
+    def close() -> None:
+        first = tensors[group[0][2]].array
+        size = first.itemsize
+        steps = [n for start, _, same in group for n in (start - group[0][0], *tensors[same].array.strides)]
+        kinds = {tensors[same].array.dtype for *_, same in group}
+        if len(group) == 1 or len(kinds) > 1 or any(n % size for n in steps):
+            return
+        row = np.lib.stride_tricks.as_strided(first, ((end - group[0][0]) // size,), (size,), writeable=False)
+        record = _Record(row, str(tensors[group[0][2]].device), str(len({id(p.record) for p in found.values()})))
+        for start, _, same in group:
+            strides = tensors[same].array.strides
+            found[same] = _Place(record, (start - group[0][0]) // size, tuple([s // size for s in strides]))
+
+    for span in spans:
+        if group and span[0] >= end:
+            close()
+            group = []
+        end = max(end, span[1]) if group else span[1]
+        group.append(span)
+    if group:
+        close()
+    return found
+
+
 _PythonPickler: Any = pickle._Pickler  # type: ignore[attr-defined]  # the one in C writes no names that it cannot import
 
 
 class _Pickler(_PythonPickler):
     """Writes the structure; the bytes of tensors wait in `records`."""
 
-    def __init__(self, file: Any, legacy: bool = False) -> None:
+    def __init__(self, file: Any, legacy: bool, places: dict[Any, _Place] | None = None) -> None:
         super().__init__(file, protocol=DEFAULT_PROTOCOL)
-        self.records: dict[Any, _Record] = {}
+        self.places = dict(places or {})
+        self.tensors: dict[Any, Tensor] = {}
         self._legacy = legacy
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
@@ -214,8 +271,9 @@ class _Pickler(_PythonPickler):
             parts = (obj.dtype, tuple(obj.array.shape), _steps(obj.array.shape), obj.requires_grad)
             return _Global("torch._utils", "_rebuild_meta_tensor_no_storage"), parts
         if isinstance(obj, Tensor):
+            record, offset, steps = self._place(obj)
             shape = tuple(obj.array.shape)
-            parts = (self._record(obj), 0, shape, _steps(shape), obj.requires_grad, collections.OrderedDict())
+            parts = (record, offset, shape, steps, obj.requires_grad, collections.OrderedDict())
             return _Global("torch._utils", "_rebuild_tensor_v2"), parts
         if isinstance(obj, Size):
             return _Global("torch", "Size"), (tuple(obj),)
@@ -223,13 +281,32 @@ class _Pickler(_PythonPickler):
             return _Global("torch", "device"), (str(obj),)
         return NotImplemented
 
-    def _record(self, t: Tensor) -> _Record:
-        """The record of a tensor's memory; tensors that are the same memory in the same order have one."""
+    def _place(self, t: Tensor) -> _Place:
+        """Where a tensor lies; tensors that are the same memory in the same order lie in one place."""
         storage.as_memory(t)
         same = (t.data_ptr(), t.array.shape, t.array.strides, t.array.dtype)
-        if same not in self.records:
-            self.records[same] = _Record(t, str(len(self.records)))
-        return self.records[same]
+        self.tensors[same] = t
+        if same not in self.places:
+            row, steps = _row(t.array)
+            self.places[same] = _Place(_Record(row, str(t.device), str(len(self.records()))), 0, steps)
+        return self.places[same]
+
+    def records(self) -> list[_Record]:
+        """The memories, each once."""
+        return list({id(place.record): place.record for place in self.places.values()}.values())
+
+
+def _pickled(obj: Any, legacy: bool = False) -> tuple[bytes, list[_Record]]:
+    """The structure and the memories; written anew where tensors turn out to have memory in common."""
+    structure = io.BytesIO()
+    pickler = _Pickler(structure, legacy)
+    pickler.dump(obj)
+    common = _in_common(pickler.tensors)
+    if common:
+        structure = io.BytesIO()
+        pickler = _Pickler(structure, legacy, common)
+        pickler.dump(obj)
+    return structure.getvalue(), pickler.records()
 
 
 @contextlib.contextmanager
@@ -280,11 +357,9 @@ def _write_legacy(obj: Any, file: Any) -> None:
     system = {"protocol_version": _PROTOCOL, "little_endian": sys.byteorder == "little", "type_sizes": sizes}
     for part in (_MAGIC, _PROTOCOL, system):
         pickle.dump(part, file, protocol=DEFAULT_PROTOCOL)
-    structure = io.BytesIO()
-    pickler = _Pickler(structure, legacy=True)
-    pickler.dump(obj)
-    file.write(structure.getvalue())
-    records = sorted(pickler.records.values(), key=lambda record: record.key)
+    structure, records = _pickled(obj, legacy=True)
+    file.write(structure)
+    records.sort(key=lambda record: record.key)
     pickle.dump([record.key for record in records], file, protocol=DEFAULT_PROTOCOL)
     for record in records:
         file.write(int(record.described[-1]).to_bytes(8, sys.byteorder))
@@ -294,13 +369,11 @@ def _write_legacy(obj: Any, file: Any) -> None:
 def _write(obj: Any, file: Any) -> None:
     import zipfile
 
-    structure = io.BytesIO()
-    pickler = _Pickler(structure)
-    pickler.dump(obj)
+    structure, records = _pickled(obj)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("archive/data.pkl", structure.getvalue())
+        archive.writestr("archive/data.pkl", structure)
         archive.writestr("archive/byteorder", sys.byteorder)
-        for record in pickler.records.values():
+        for record in records:
             record.write(archive, f"archive/data/{record.key}")
         archive.writestr("archive/version", "3\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from typing import Any
 
 from ..autograd.device import get_num_threads
 from ..backends import np
@@ -21,7 +22,7 @@ def show() -> str:
         f"Python {platform.python_version()}",
         f"NumPy {np.__version__}",
     ]
-    built = np.show_config(mode="dicts")
+    built: Any = np.show_config(mode="dicts")
     for name in ("blas", "lapack"):
         found = built.get("Build Dependencies", {}).get(name, {})
         lines.append(f"{name.upper()} {found.get('name', 'unknown')} {found.get('version', '')}".rstrip())

@@ -337,3 +337,48 @@ def test_the_older_format_both_ways(torch, tmp_path):
     again = torch.load(tmp_path / "ours.pth", weights_only=True)
     assert {k: v.tolist() for k, v in again.items()} == {k: v.tolist() for k, v in data.items()}
     assert isinstance(again["p"], torch.nn.Parameter)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_views_stay_views_of_one_memory(zipped):
+    def again(obj):
+        file = io.BytesIO()
+        chainrule.save(obj, file, _use_new_zipfile_serialization=zipped)
+        file.seek(0)
+        return chainrule.load(file), len(file.getvalue())
+
+    x = chainrule.arange(1000.0).view(10, 100)
+    (whole, turned, row, tail, other), size = again([x, x.t(), x[1], x.view(-1)[150:], chainrule.ones(2)])
+    assert size < 6000
+    whole[1, 60] = -1
+    assert [turned[60, 1].item(), row[60].item(), tail[10].item(), other.sum().item()] == [-1, -1, -1, 2]
+    assert (turned.stride(), row.storage_offset()) == ((1, 100), 100)
+    (front, back), _ = again([x.view(-1)[:7], x.view(-1)[5:10]])
+    front[5] = -1
+    assert back.tolist() == [-1, 6, 7, 8, 9]
+    (one, two), _ = again([x.view(-1)[:4], x.view(-1)[:4].view(chainrule.int32)])  # of two dtypes: apart
+    assert one.tolist() == [0, 1, 2, 3]
+    assert two.dtype == chainrule.int32
+    part, size = again(x[0, :2])
+    assert part.tolist() == [0, 1]
+    assert size < 1000
+    image, _ = again(chainrule.ones(2, 3, 4, 5).to(memory_format=chainrule.channels_last))
+    assert image.stride() == (60, 1, 15, 3)
+    spread, _ = again(chainrule.arange(3).expand(2, 3))
+    assert spread.tolist() == [[0, 1, 2], [0, 1, 2]]
+    layers = [chainrule.nn.Linear(3, 3) for _ in range(2)]
+    layers[1].weight = layers[0].weight
+    (a, b), _ = again([layer.state_dict() for layer in layers])
+    a["weight"][0, 0] = 7
+    assert b["weight"][0, 0].item() == 7
+
+
+@pytest.mark.torch
+def test_pytorch_reads_views_of_one_memory(torch, tmp_path):
+    for writer, reader in ((chainrule, torch), (torch, chainrule)):
+        x = writer.arange(12.0).view(3, 4)
+        writer.save([x, x.t(), x[1], x[:, 2:]], tmp_path / "views.pt")
+        whole, turned, row, right = reader.load(tmp_path / "views.pt")
+        whole[1, 3] = 99
+        assert [turned[3, 1].item(), row[3].item(), right[1, 1].item()] == [99, 99, 99]
+        assert turned.stride() == (1, 4)
