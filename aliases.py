@@ -19,7 +19,7 @@ __all__ = ["NAMES", "PACKAGES", "PATHS", "attribute", "install", "top_names"]
 #: packages above the engine and modules of their own name, imported when a program names one
 PACKAGES = (
     *("distributed", "distributions", "explain", "models", "nn", "optim", "runtime", "testing", "utils"),
-    *(f"backends.{name}" for name in ("cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum")),
+    *(f"backends.{name}" for name in ("cpu", "cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum")),
     *("autograd.forward_ad", "utils._pytree", "utils.flop_counter"),
 )
 
@@ -117,6 +117,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "nn.parallel": ("runtime.parallel", "distributed.data_parallel"),
     "nn.parallel.distributed": "distributed.data_parallel",
     "nn.parallel.scatter_gather": "runtime.parallel",
+    "nn.attention.flex_attention": "nn.flex_attention",
     # optim
     "optim.swa_utils": "utils.swa_utils",
 }
@@ -290,6 +291,7 @@ class _Finder:
 
             def execute(module: ModuleType) -> None:
                 run(module)
+                vars(module).setdefault("__path__", [])  # of a plain module: what PyTorch has below it, the table knows
                 vars(module)["__getattr__"] = attribute(ours, vars(module).get("__getattr__"))
 
             vars(spec.loader)["exec_module"] = execute

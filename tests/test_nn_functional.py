@@ -478,6 +478,39 @@ def test_every_function_of_pytorch_exists(torch):
     assert {n for n in _torchs_functions(torch) if not hasattr(F, n)} == set(LEFT_OUT)
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("options", [{}, {"antialias": True}, {"align_corners": True}], ids=str)
+def test_images_of_bytes_are_resized_as_floats_are(mode, options):
+    pixels = cr.tensor(np.random.default_rng(0).integers(0, 256, (2, 3, 7, 9)).astype("uint8"))
+    for size in ((4, 5), (14, 18), (7, 12)):
+        found = F.interpolate(pixels, size, mode=mode, **options)
+        exact = F.interpolate(pixels.double(), size, mode=mode, **options).clamp(0, 255)
+        assert found.dtype is cr.uint8
+        # each of the two dimensions is rounded, and cut off at 0 and 255; cubic weights have a sum of magnitudes of 1.4
+        assert (found.double() - exact).abs().mean() < 0.6
+        one = F.interpolate(pixels, (7, size[1]), mode=mode, **options)
+        exact = F.interpolate(pixels.double(), (7, size[1]), mode=mode, **options).clamp(0, 255)
+        assert (one.double() - exact).abs().max() <= 0.5 + 1e-4
+    half = cr.tensor([[[[0, 1], [0, 1]]]], dtype=cr.uint8)
+    assert F.interpolate(half, (2, 1), mode="bilinear").tolist() == [[[[1], [1]]]]  # ½ goes up
+    for kind in ("int32", "bool", "int8"):
+        with pytest.raises(NotImplementedError, match=f'upsample_{mode}" not implemented for {kind}'):
+            F.interpolate(pixels.to(getattr(cr, kind)), (4, 5), mode=mode, **options)
+        assert F.interpolate(pixels.to(getattr(cr, kind)), (4, 5)).shape == (2, 3, 4, 5)
+
+
+@pytest.mark.torch
+def test_images_of_bytes_are_resized_as_in_pytorch(torch):
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 3, 11, 13)).astype("uint8")
+    for mode in ("bilinear", "bicubic"):
+        for options in ({}, {"antialias": True}, {"align_corners": True}):
+            for size in ((5, 6), (22, 26), (11, 20)):
+                ours = F.interpolate(cr.tensor(pixels), size, mode=mode, **options).numpy().astype(int)
+                theirs = torch.nn.functional.interpolate(torch.from_numpy(pixels), size, mode=mode, **options).numpy()
+                assert np.abs(ours - theirs).max() <= 1  # PyTorch's weights are fixed-point numbers of 8 to 15 bits
+                assert (ours != theirs).mean() < 0.1
+
+
 @pytest.mark.torch
 def test_arguments_are_pytorchs(torch):
     compared = 0

@@ -198,17 +198,6 @@ def test_jit_files_hold_modules(tmp_path):
 
 
 def test_what_cannot_be_done_says_so():
-    with pytest.raises(NotImplementedError, match="tracer"):
-        chainrule.fx.symbolic_trace(Tiny())
-    assert chainrule.fx.wrap("len") == "len"
-    for name in ("Graph", "Node", "Proxy", "Interpreter", "Transformer"):
-
-        class Derived(getattr(chainrule.fx, name)):
-            pass
-
-        assert not isinstance(chainrule.nn.Linear(1, 1), Derived)
-        with pytest.raises(NotImplementedError, match="no symbolic tracer"):
-            Derived(chainrule.nn.Linear(1, 1))
     with pytest.raises(NotImplementedError, match="ONNX"):
         chainrule.onnx.export(Tiny(), chainrule.ones(1, 3), "x.onnx")
     with pytest.raises(RuntimeError, match="downloads nothing"):
@@ -545,3 +534,10 @@ def test_what_it_runs_on():
     assert "BLAS" in text
     assert chainrule.version.__version__ == chainrule.__version__
     assert f"get_num_threads() : {chainrule.get_num_threads()}" in chainrule.__config__.parallel_info()
+
+
+@pytest.mark.torch
+def test_capability_of_the_processor(torch):
+    assert chainrule.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2", "AVX512")
+    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
+        assert chainrule.backends.cpu.get_cpu_capability() == torch.backends.cpu.get_cpu_capability()

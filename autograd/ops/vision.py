@@ -15,6 +15,7 @@ from typing import Any
 from ...backends import np
 from ..autocast import listed
 from ..composite import composite
+from ..dtypes import differentiable
 from ..errors import OpError, warn
 from ..op import OPS, op
 from ..public import expose
@@ -122,6 +123,8 @@ def interpolate(
     align_corners: the centres of the outer elements coincide, instead of their outer edges.
     recompute_scale_factor: positions are worked out from the sizes even where scale_factor is given.
     antialias: for "bilinear" and "bicubic", a kernel widened when sizes shrink.
+    Integers: those of uint8 are rounded (½ up) after each dimension by "bilinear" and "bicubic"; NotImplementedError
+    where others would be weighted.
     """
     if not isinstance(input, Tensor):
         raise TypeError(f"interpolate(): argument 'input' must be Tensor, not {type(input).__name__}")
@@ -133,6 +136,11 @@ def interpolate(
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[n - 1](input, sizes)
     kind = "float64" if input.array.dtype == np.float64 else "float32"
     how = _MODES[mode][0] if mode in _MODES else mode
+    whole = mode in _MODES and not differentiable(input.array.dtype)
+    if whole and (input.array.dtype != np.uint8 or n != 2):
+        raise NotImplementedError(
+            f'"upsample_{mode}" not implemented for {input.array.dtype}; convert to a float dtype'
+        )
     maps = []
     for axis in range(n):
         ratio = None if scales is None else 1.0 / scales[axis]
@@ -142,6 +150,11 @@ def interpolate(
             continue
         table = _table(shape[axis + 2], sizes[axis], how, bool(align_corners), ratio, bool(antialias), kind)
         maps.append((axis + 2, table))
+    if whole:
+        weighted = OPS["cast"](input, dtype=np.float32)
+        for one in reversed(maps):  # each row by itself, then the columns of what has been rounded, as in PyTorch
+            weighted = OPS["clamp"](OPS["floor"](along_all(OPS["axis_map"], weighted, [one]) + 0.5), 0.0, 255.0)
+        return OPS["cast"](weighted, dtype=np.uint8)
     return along_all(OPS["axis_map"], input, maps)
 
 
