@@ -592,6 +592,24 @@ def test_no_tensor_is_spread_over_devices():
     assert not isinstance(nn.Parameter(chainrule.ones(1)), DTensor)
     with pytest.raises(NotImplementedError, match="mesh"):
         DTensor(chainrule.ones(1))
+    from chainrule.distributed._tensor.experimental import implicit_replication
+
+    with implicit_replication():
+        assert chainrule.ones(1) + 1 == 2
+
+
+def test_no_module_is_sharded():
+    from chainrule.distributed import fsdp
+    from chainrule.distributed._composable.fsdp import FSDPModule
+    from chainrule.distributed.fsdp.fully_sharded_data_parallel import FullyShardedDataParallel
+
+    net = nn.Linear(1, 1)
+    assert not isinstance(net, (FullyShardedDataParallel, FSDPModule))
+    for make in (FullyShardedDataParallel, FSDPModule, fsdp.fully_shard):
+        with pytest.raises(NotImplementedError, match="ZeroRedundancyOptimizer"):
+            make(net)
+    assert fsdp.MixedPrecisionPolicy(chainrule.bfloat16).cast_forward_inputs
+    assert fsdp.StateDictType.FULL_STATE_DICT is not fsdp.StateDictType.SHARDED_STATE_DICT
 
 
 def test_types_of_settings():
@@ -735,3 +753,56 @@ def test_an_iterator_over_what_a_library_has_in_a_loaders_place(num_workers):
     loader._index_sampler = itertools.count()
     kind = _MultiProcessingDataLoaderIter if num_workers else _SingleProcessDataLoaderIter
     assert [len(batch) for batch in kind(loader)] == ([1, 2] if num_workers else [2, 3])
+
+
+def test_opcheck_finds_what_an_operator_does_not_declare():
+    lib = chainrule.library
+    tensor = chainrule.Tensor
+
+    @lib.custom_op("checked::scale", mutates_args=())
+    def scale(x: tensor, k: float) -> tensor:
+        return x * k
+
+    scale.register_fake(lambda x, k: chainrule.empty_like(x))
+    scale.register_autograd(
+        lambda ctx, g: (g * ctx.k, None), setup_context=lambda ctx, inputs, output: setattr(ctx, "k", inputs[1])
+    )
+    x = chainrule.ones(3, requires_grad=True)
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
+    assert lib.opcheck(scale, (x, 2.0)) == dict.fromkeys(tests, "SUCCESS")
+    assert x.grad is None
+    assert scale(chainrule.empty(2, 5, device="meta"), 2.0).shape == (2, 5)
+
+    def failing(name, function, *args, test, mutates=(), fake=None):
+        op = lib.custom_op(f"checked::{name}", function, mutates_args=mutates)
+        if fake is not None:
+            lib.register_fake(f"checked::{name}", fake)
+        with pytest.raises(Exception, match=test) as raised:
+            lib.opcheck(op, args)
+        assert type(raised.value).__name__ == "OpCheckError"
+        found = lib.opcheck(op, args, raise_exception=False)
+        return [name for name, said in found.items() if said != "SUCCESS"]
+
+    one = chainrule.ones(2)
+    like = chainrule.empty_like
+    assert failing("writes", lambda x: x.add_(1).clone(), one, test="x is not defined as mutable", fake=like) == [
+        "test_schema"
+    ]
+    assert failing("alias", lambda x: x, one, test="may not alias", fake=like) == ["test_schema"]
+    assert failing("unfaked", lambda x: x + 1, one, test="no fake impl")[0] == "test_faketensor"
+    wrong = failing("larger", lambda x: x + 1, one, test="the fake impl tells", fake=lambda x: x.new_empty(3))
+    assert wrong[0] == "test_faketensor"
+    random = failing("random", lambda x: chainrule.rand(2), one, test="test_aot_dispatch_dynamic", fake=like)
+    assert random == ["test_aot_dispatch_dynamic"]
+
+    @lib.custom_op("checked::into", mutates_args={"out"})
+    def into(x: tensor, out: tensor) -> None:
+        out.copy_(x.sin())
+
+    assert lib.opcheck(into, (one, chainrule.zeros(2)), test_utils="test_schema") == {"test_schema": "SUCCESS"}
+    assert set(lib.opcheck(into, (one, chainrule.zeros(2))).values()) == {"SUCCESS"}
+    with pytest.raises(ValueError, match="no test"):
+        lib.opcheck(into, (one, one), test_utils="test_nothing")
+    lib.register_kernel(into, "cpu", lambda x, out: out.copy_(x))
+    into(one, out := chainrule.zeros(2))
+    assert out.tolist() == [1, 1]
