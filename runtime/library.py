@@ -10,9 +10,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd import Function, no_grad
+from ..autograd import Function, Tensor, no_grad
 
-__all__ = ["CustomOpDef", "Library", "custom_op", "define", "impl", "ops", "register_autograd", "register_fake"]
+__all__ = [
+    *("CustomOpDef", "Library", "custom_op", "define", "impl", "opcheck", "ops"),
+    *("register_autograd", "register_fake", "register_kernel"),
+]
 
 _DEFINED: dict[str, CustomOpDef] = {}
 
@@ -20,13 +23,15 @@ _DEFINED: dict[str, CustomOpDef] = {}
 class CustomOpDef:
     """An operator `namespace::name`: calls its function `fn`, and records the gradient that was registered.
 
-    Without fn, `register_kernel` gives it one; NotImplementedError at a call before that.
+    Without fn, `register_kernel` gives it one; NotImplementedError at a call before that. mutates_args: the names of
+    the arguments that it writes into, for `opcheck`.
     """
 
-    def __init__(self, name: str, fn: Callable[..., Any] | None = None) -> None:
+    def __init__(self, name: str, fn: Callable[..., Any] | None = None, mutates_args: Any = "unknown") -> None:
         if "::" not in name:
             raise ValueError(f"an operator's name has a namespace: {name!r} should be like 'mylib::{name}'")
-        self._qualname, self._fn = name, fn
+        self._qualname, self._fn, self.mutates_args = name, fn, mutates_args
+        self._fake: Callable[..., Any] | None = None
         self._backward: Callable[..., Any] | None = None
         self._setup: Callable[..., Any] | None = None
         self.default = self  # PyTorch's name of an operator's plain form
@@ -41,6 +46,8 @@ class CustomOpDef:
         given = inspect.signature(self._fn).bind(*args, **kwargs)
         given.apply_defaults()
         args, kwargs = given.args, given.kwargs  # by place, whatever the call names, but for what has no place
+        if self._fake is not None and any(isinstance(a, Tensor) and a.is_meta for a in args):
+            return self._fake(*args, **kwargs)
         if self._backward is None:
             with no_grad():
                 return self._fn(*args, **kwargs)
@@ -77,10 +84,13 @@ class CustomOpDef:
         return register if fn is None else register(fn)
 
     def register_fake(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
-        """The function itself, which nobody asks: it is for a tracer."""
+        """What is called for tensors on the meta device: it tells sizes and dtypes of the results. Returns `fn`."""
+        self._fake = fn
         return fn
 
-    register_vmap = register_fake
+    def register_vmap(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """The function itself, which nobody asks: vmap calls the operator for each element."""
+        return fn
 
 
 def custom_op(
@@ -95,10 +105,15 @@ def custom_op(
 ) -> Any:
     """The operator of a function, or a decorator that makes one; `ops.<namespace>.<name>` is it too.
 
-    name: "namespace::name". fn: the function; without it, a decorator. mutates_args, device_types, schema, tags:
-    PyTorch's, not looked at.
+    name: "namespace::name". fn: the function; without it, a decorator. mutates_args: the names of the arguments that
+    it writes into, which only `opcheck` asks. device_types, schema, tags: PyTorch's, not looked at.
     """
-    return (lambda function: CustomOpDef(name, function)) if fn is None else CustomOpDef(name, fn)
+
+    def made(function: Callable[..., Any]) -> CustomOpDef:
+        names = (mutates_args,) if isinstance(mutates_args, str) and mutates_args != "unknown" else mutates_args
+        return CustomOpDef(name, function, names)
+
+    return made if fn is None else made(fn)
 
 
 def _find(op: Any) -> CustomOpDef:
@@ -126,12 +141,44 @@ def impl(qualname: str, types: Any, func: Callable[..., Any] | None = None, *, l
 
 
 def register_fake(op: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None, **options: Any) -> Any:
-    """The function `func` itself, which nobody asks: it is for a tracer. RuntimeError where there is no such operator.
+    """Give an operator its function for the meta device: see `CustomOpDef.register_fake`. `func`, or a decorator.
 
-    lib: PyTorch's, not looked at.
+    lib: PyTorch's, not looked at. RuntimeError where there is no such operator.
     """
-    _find(op)
-    return (lambda function: function) if func is None else func
+    found = _find(op)
+    return found.register_fake if func is None else found.register_fake(func)
+
+
+def register_kernel(op: Any, device_types: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None) -> Any:
+    """Implement an operator by `func`, or by what is decorated: there is one function for all devices.
+
+    device_types, lib: PyTorch's, not looked at.
+    """
+    return _find(op).register_kernel(device_types, func)
+
+
+def opcheck(
+    op: Any,
+    args: Any,
+    kwargs: dict[str, Any] | None = None,
+    *,
+    test_utils: Any = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"),
+    raise_exception: bool = True,
+    atol: float | None = None,
+    rtol: float | None = None,
+) -> dict[str, Any]:
+    """Whether an operator does what it declares, for these arguments: {test: "SUCCESS"}.
+
+    args, kwargs: an example of its arguments; each call gets copies. test_utils: the tests: test_schema (only what is
+    declared is written into, results have memory of their own), test_autograd_registration (results require grad where
+    inputs do), test_faketensor (what `register_fake` tells is so), test_aot_dispatch_dynamic (calls and gradients can
+    be repeated, within atol and rtol). OpCheckError for one that fails; with raise_exception=False the error stands in
+    the result. Whether gradients are right is for `gradcheck`.
+    """
+    from .opcheck import check
+
+    tests = (test_utils,) if isinstance(test_utils, str) else tuple(test_utils)
+    return check(_find(op), args, kwargs, tests, raise_exception, {"atol": atol, "rtol": rtol})
 
 
 def register_autograd(op: Any, backward: Callable[..., Any], /, *, setup_context: Any = None, lib: Any = None) -> None:
