@@ -7,6 +7,7 @@ attributes. All this is seldom asked for, so nodes find it here and carry nothin
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -43,12 +44,44 @@ def _keeps(plan: Any) -> dict[str, tuple[Any, int]]:
     found = {}
     for _, rule, start, _ in plan.rules:
         for i, name in enumerate(rule.wants):
-            found[_in_pytorch(name, plan.op)] = (rule, start + i)
+            found[_in_pytorch(name, plan.op, rule)] = (rule, start + i)
     return found
 
 
-def _in_pytorch(name: str, op: Any) -> str:
+def _in_pytorch(name: str, op: Any, rule: Any) -> str:
+    if name == "shape":
+        return f"{_in_pytorch(rule.targets[0], op, rule)}_sym_sizes"
     return "self" if name == op.inputs[0] else "result" if name == "out" else name
+
+
+def _of_slicing(node: Node) -> dict[str, Any]:
+    """What PyTorch's vertex keeps of the last view that an index takes: of a number `index`, else start, end, step."""
+    index = [x for x in kept(node, "index") if x is not Ellipsis]
+    taken = [i for i, x in enumerate(index) if x is not None and x != slice(None)]
+    if not taken:
+        return {}
+    last = index[taken[-1]]
+    found = {"dim": len([x for x in index[: taken[-1]] if not isinstance(x, int)])}
+    if isinstance(last, int):
+        return {**found, "index": last}
+    end = sys.maxsize if last.stop is None else last.stop
+    return {**found, "start": last.start or 0, "end": end, "step": last.step or 1}
+
+
+def _of_split(node: Node) -> dict[str, Any]:
+    dim, shapes = kept(node, "dim"), node.shape
+    sizes = tuple([shape[dim] for shape in shapes])
+    whole = list(shapes[0])
+    whole[dim] = sum(sizes)
+    return {"split_sizes": sizes, "split_size": sizes[0], "self_sym_sizes": tuple(whole)}
+
+
+#: op -> what its vertex has beside, or in the place of, what the rules name
+_DERIVED = {"slicing": _of_slicing, "split": _of_split}
+
+
+def _derived(node: Node) -> dict[str, Any]:
+    return _DERIVED[node.plan.op.name](node) if type(node.plan) is Plan and node.plan.op.name in _DERIVED else {}
 
 
 def kept(node: Node, name: str) -> Any:
@@ -62,16 +95,20 @@ def kept(node: Node, name: str) -> Any:
 def names(node: Node) -> list[str]:
     """The `_saved_...` attributes of a node."""
     node, _ = node_of_op(node)
-    return sorted(f"_saved_{name}" for name in _keeps(node.plan)) if type(node.plan) is Plan else []
+    if type(node.plan) is not Plan:
+        return []
+    return sorted(f"_saved_{name}" for name in {**_keeps(node.plan), **_derived(node)})
 
 
 def _saved(node: Node, name: str) -> Any:
     plan = node.plan
     if type(plan) is not Plan:
         raise AttributeError(name)
-    kept = _keeps(plan)
+    kept, derived = _keeps(plan), _derived(node)
+    if name in derived:
+        return derived[name]
     if name not in kept:
-        if any(name == _in_pytorch(n, plan.op) for rule in plan.op.rules.values() for n in rule.wants):
+        if any(name == _in_pytorch(n, plan.op, rule) for rule in plan.op.rules.values() for n in rule.wants):
             return None  # for the gradient of an input that wants none
         raise AttributeError(f"{node.name()} keeps nothing under the name {name!r}, but {sorted(kept)}")
     if node.saved is None:
@@ -94,7 +131,7 @@ def attribute(node: Node, name: str) -> Any:
         return True
     if name == "_sequence_nr":
         return lambda: node.serial
-    if hasattr(node.plan, "op") and hasattr(node.plan.op, "function") and type(node.saved) is tuple:
+    if isinstance(getattr(node.plan.op, "function", None), type) and type(node.saved) is tuple:
         return getattr(node.saved[0], name)  # the context of a Function
     raise AttributeError(f"{node.name()!r} object has no attribute {name!r}")
 

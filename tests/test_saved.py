@@ -173,6 +173,23 @@ def test_what_a_node_keeps_is_seen_by_name():
     assert a.unbind()[1].grad_fn.name() == "UnbindBackward0"
 
 
+def test_views_keep_what_programs_that_walk_the_graph_read():
+    x = chainrule.ones(2, 6, 4, requires_grad=True)
+    assert x.reshape(2, 24).grad_fn._saved_self_sym_sizes == (2, 6, 4)
+    part = x.split((2, 4), 1)[1].grad_fn
+    assert (part._saved_dim, part._saved_split_sizes, part._saved_self_sym_sizes) == (1, (2, 4), (2, 6, 4))
+    assert x.chunk(3, 1)[0].grad_fn._saved_split_size == 2
+    piece = x[:, 1:5:2].grad_fn
+    assert [getattr(piece, f"_saved_{n}") for n in ("dim", "start", "end", "step")] == [1, 1, 5, 2]
+    assert x[0, :, 1:].grad_fn._saved_end == 2**63 - 1
+    row = x[:, :, 3].grad_fn
+    assert (row._saved_dim, row._saved_index, row._saved_self_sym_sizes) == (2, 3, (2, 6, 4))
+    plain = (x + x).grad_fn
+    assert not [n for n in dir(plain) if n.startswith("_saved")]
+    assert not hasattr(plain, "_saved_dim")
+    assert not hasattr(plain, "variable")
+
+
 def test_nodes_say_what_they_are():
     a = chainrule.ones(2, requires_grad=True)
     node = (a + 1).grad_fn
