@@ -336,7 +336,7 @@ def factory(make: Callable[..., Any]) -> Callable[..., Any]:
             backend.select(place.index)
         array = make(backend, *args, kind=_kind(dtype), **kwargs)
         if out is not None:
-            return out.copy_(finish(array, place, False))
+            return storage.into(out, finish(array, place, False))
         t = finish(array, place, requires_grad)
         return t.pin_memory().requires_grad_(requires_grad) if pin_memory else t
 

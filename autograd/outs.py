@@ -18,9 +18,10 @@ __all__ = ["takes_out"]
 
 _FUNCTIONS = """addbmm addmm addmv addr aminmax baddbmm bmm bucketize cat chain_matmul cholesky cholesky_inverse
     cholesky_solve clamp_max clamp_min column_stack concat concatenate cross cummax cummin diag diff dot dstack
-    float_power ger hstack inner kron kthvalue masked_select matrix_power max median min mm mode msort mv
-    mvlgamma nanmedian nanquantile nonzero norm outer qr quantile row_stack searchsorted sort stack std std_mean
-    svd take_along_dim tensordot topk triangular_solve var var_mean vdot vstack where"""
+    float_power ger hstack index_add index_copy inner kron kthvalue masked_select matrix_power max median min mm
+    mode msort mv mvlgamma nanmedian nanquantile nonzero norm outer qr quantile row_stack scatter scatter_add
+    scatter_reduce searchsorted sort stack std std_mean svd take take_along_dim tensordot topk triangular_solve var
+    var_mean vdot vstack where"""
 _LINALG = """cholesky cholesky_ex cond cross eigh eigvalsh householder_product inv_ex lu lu_factor lu_factor_ex
     matrix_norm matrix_power matrix_rank multi_dot norm pinv qr slogdet solve solve_ex solve_triangular svd svdvals
     tensorinv tensorsolve vecdot vector_norm"""

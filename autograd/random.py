@@ -424,7 +424,7 @@ def normal(
             ) from None
         made = wrap((standard_normal(_source(generator, backend), shape, kind) * s + m).astype(kind, copy=False), None)
         made = _drawn_from(made, mean, std)
-    return made if out is None else out.copy_(made)
+    return made if out is None else storage.into(out, made)
 
 
 def _drawn_from(made: Tensor, *sources: Any) -> Tensor:
@@ -452,7 +452,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any =
         check(_check_probabilities, array)
         p = array
     made = _drawn_from(wrap(_coin(input.array, p, generator), None), input)
-    return made if out is None else out.copy_(made)
+    return made if out is None else storage.into(out, made)
 
 
 def _check_probabilities(array: Any) -> None:
@@ -528,7 +528,7 @@ def multinomial(
         noise = -xp.log1p(-backend.asarray(source.random((rows, n), "float64")))
         picked = xp.argsort(-(p / xp.maximum(noise, 1e-300)), axis=1)[:, :num_samples]
     made = wrap(picked.astype("int64", copy=False).reshape((*array.shape[:-1], num_samples)), None)
-    return made if out is None else out.copy_(made)
+    return made if out is None else storage.into(out, made)
 
 
 @like

@@ -214,8 +214,10 @@ def range(start: float = 0, end: float | None = None, step: float = 1, **options
     if end is None:
         start, end = 0, start
     count = int((end - start) / step + 1)
-    options.setdefault("dtype", default_dtype())
-    return FUNCTIONS["arange"](count, dtype="float64").mul(step).add(start).to(**options)
+    out = options.pop("out", None)
+    options.setdefault("dtype", default_dtype() if out is None else out.dtype)
+    made = FUNCTIONS["arange"](count, dtype="float64").mul(step).add(start).to(**options)
+    return made if out is None else storage.into(out, made)
 
 
 @takes_out

@@ -20,7 +20,7 @@ from typing import Any
 
 from .. import backends
 from ..backends import np
-from .errors import OpError, describe, device_name, user_place
+from .errors import OpError, describe, device_name, user_place, warn
 from .modes import MODES
 from .tensor import Node, Tensor, next_serial, wrap
 
@@ -493,8 +493,20 @@ def deliver(result: Any, target: Any, name: str) -> Any:
     elif target.array.size == 0:
         target.array, target.family = result.array.astype(target.array.dtype), None
     else:
-        raise OpError(f"{name}(): the result has shape {list(result.array.shape)} and out {list(target.array.shape)}")
+        warn(
+            f"An output with one or more elements was resized since it had shape {list(target.array.shape)}, which "
+            f"does not match the required output shape {list(result.array.shape)}. Give one of that shape, or one "
+            "without elements: t.resize_(0)."
+        )
+        into(target, result)
     return target
+
+
+def into(target: Tensor, made: Tensor) -> Tensor:
+    """`target` with the shape and the numbers of `made`: the `out=` of functions that make tensors."""
+    if target.array.shape != made.array.shape:
+        target.resize_(made.array.shape)
+    return target.copy_(made)
 
 
 def _shares_any(a: Any, b: Any) -> bool:

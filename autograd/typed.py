@@ -15,7 +15,7 @@ __all__ = ["TypedStorage", "UntypedStorage"]
 
 
 class UntypedStorage:
-    """The memory under a tensor and under all its views: a row of bytes."""
+    """The memory under a tensor and under all its views: a row of bytes. owner: an array, or how many zeros."""
 
     __slots__ = ("_owner",)
 

@@ -194,3 +194,56 @@ def test_what_is_put_past_the_assignment_is_hidden():
     layer = chainrule.nn.Linear(1, 1)
     object.__setattr__(layer, "other", chainrule.nn.Linear(2, 2))
     assert list(pickle.loads(pickle.dumps(layer)).state_dict()) == ["weight", "bias"]
+
+
+# -- out= -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda out: chainrule.arange(4, out=out), (4,)),
+        (lambda out: chainrule.range(0, 3, out=out), (4,)),
+        (lambda out: chainrule.linspace(0, 1, 3, out=out), (3,)),
+        (lambda out: chainrule.zeros(2, 3, out=out), (2, 3)),
+        (lambda out: chainrule.full((2, 2), 7.0, out=out), (2, 2)),
+        (lambda out: chainrule.eye(2, out=out), (2, 2)),
+        (lambda out: chainrule.rand(2, 3, out=out), (2, 3)),
+        (lambda out: chainrule.randperm(4, out=out), (4,)),
+        (lambda out: chainrule.bernoulli(chainrule.ones(3), out=out), (3,)),
+        (lambda out: chainrule.multinomial(chainrule.ones(3), 2, out=out), (2,)),
+    ],
+)
+@pytest.mark.parametrize("size", [(0,), (1,), (3, 4)])
+@pytest.mark.filterwarnings("ignore:range is deprecated")
+def test_what_is_made_into_another_tensor_gives_it_its_shape(make, shape, size):
+    out = chainrule.full(size, -1.0)
+    assert make(out) is out
+    assert out.shape == shape
+    assert (out >= 0).all()
+
+
+def test_results_resize_the_tensor_that_takes_them():
+    x = chainrule.tensor([[1.0, 2.0], [3.0, 4.0]])
+    out, at = chainrule.zeros(3), chainrule.zeros(1, dtype=chainrule.int64)
+    for call, expected in (
+        (lambda: chainrule.add(x, 1, out=out), x + 1),
+        (lambda: chainrule.matmul(x, x[0], out=out), x @ x[0]),
+        (lambda: chainrule.cat([x, x], out=out), chainrule.cat([x, x])),
+    ):
+        with pytest.warns(UserWarning, match="An output with one or more elements was resized"):
+            assert call() is out
+        assert chainrule.equal(out, expected)
+    with pytest.warns(UserWarning, match="resized since it had shape \\[1\\]"):
+        chainrule.max(x, 0, out=(chainrule.zeros(0), at))
+    assert at.tolist() == [1, 1]
+
+
+def test_functions_of_positions_take_out():
+    x, at = chainrule.arange(4.0), chainrule.tensor([2])
+    assert chainrule.take(x, at, out=chainrule.zeros(0)).tolist() == [2.0]
+    for function in (chainrule.scatter, chainrule.scatter_add, chainrule.index_add, chainrule.index_copy):
+        out = chainrule.zeros(0)
+        assert function(x, 0, at, x[3:], out=out) is out
+        assert chainrule.equal(out, function(x, 0, at, x[3:]))
+    assert chainrule.scatter_reduce(x, 0, at, x[3:], "amax", out=out.resize_(0)).tolist() == [0.0, 1.0, 3.0, 3.0]
