@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..autograd import Tensor
+from ..autograd.conversion import typename
 from ..autograd.errors import warn
 from .module import Module, _addindent
 from .normalization import batch_norm_relu, joinable
@@ -313,7 +315,8 @@ class ParameterList(Module):
 class ParameterDict(Module):
     """Parameters by name, registered, in the order of insertion. A plain tensor becomes a Parameter.
 
-    parameters: a dict, or pairs of a name and a tensor.
+    parameters: a dict, or pairs of a name and a tensor. The names of a plain dict are taken in alphabetical order, as
+    in PyTorch; those of an OrderedDict, of pairs and of another ParameterDict stay in theirs.
     """
 
     def __init__(self, parameters: Any = None) -> None:
@@ -328,7 +331,6 @@ class ParameterDict(Module):
                 "Index given to ParameterDict cannot be used as a key as it is not a string (type is "
                 f"{type(key).__name__})"
             )
-        self._check_name("parameter", key)  # a key such as "values" would hide the method
         return key
 
     def __getitem__(self, key: str) -> Any:
@@ -337,7 +339,9 @@ class ParameterDict(Module):
         return getattr(self, self._attribute(key))
 
     def __setitem__(self, key: str, value: Any) -> None:
-        setattr(self, self._attribute(key), _as_parameter(value))
+        if self._attribute(key) not in self._keys:
+            self._check_name("parameter", key)  # a key such as "values" would hide the method
+        setattr(self, key, _as_parameter(value))
         self._keys[key] = None
 
     def __delitem__(self, key: str) -> None:
@@ -396,28 +400,33 @@ class ParameterDict(Module):
 
     def copy(self) -> ParameterDict:
         """Another ParameterDict of the same parameters."""
-        return ParameterDict(dict(self.items()))
+        return ParameterDict(self.items())
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """A ParameterDict with the value `default` for each of `keys`."""
-        return ParameterDict(dict.fromkeys(keys, default))
+        return ParameterDict([(key, default) for key in keys])
 
     def update(self, parameters: Any) -> None:
         """Add or replace parameters from a mapping or from (name, parameter) pairs."""
         if not isinstance(parameters, Iterable):
             raise TypeError(f"ParameterDict.update takes a mapping or key/value pairs, not {type(parameters).__name__}")
-        for key, value in parameters.items() if hasattr(parameters, "items") else parameters:
+        pairs = parameters.items() if hasattr(parameters, "items") else parameters
+        if isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict):
+            pairs = sorted(pairs, key=lambda pair: pair[0])
+        for key, value in pairs:
             self[key] = value
 
     def __or__(self, other: Any) -> ParameterDict:
-        return ParameterDict({**dict(self.items()), **dict(other.items())})
+        found = self.copy()
+        found.update(other)
+        return found
 
     def __ior__(self, other: Any) -> Any:
         self.update(other)
         return self
 
     def extra_repr(self) -> str:
-        return "\n".join([f"  ({k}): {_describe(v)}" for k, v in self.items()])
+        return "\n".join([f"  ({k}): {_describe(v, typename(v))}" for k, v in self.items()])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")
@@ -427,9 +436,9 @@ def _as_parameter(value: Any) -> Any:
     return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
 
 
-def _describe(value: Any) -> str:
+def _describe(value: Any, kind_of_numbers: Any = None) -> str:
     if not isinstance(value, Tensor):
         return f"Object of type: {type(value).__name__}"
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
     size = "x".join(map(str, value.shape))
-    return f"{kind} containing: [{value.dtype} of size {size}]"
+    return f"{kind} containing: [{kind_of_numbers or value.dtype} of size {size}]"

@@ -1,5 +1,6 @@
 """Properties of every layer in the module table, and PyTorch beside them."""
 
+import collections
 import copy
 import inspect
 import pickle
@@ -243,3 +244,34 @@ def test_attributes_are_torchs(record, torch):
     for name in sorted(n for n in every if not n.startswith("_") and n != "merge_masks"):
         a, b = plain(getattr(ours, name)), plain(getattr(theirs, name))
         assert (a, isinstance(a, tuple)) == (b, isinstance(b, tuple)), name
+
+
+def test_parameter_dicts_of_plain_dicts_are_in_alphabetical_order():
+    def one():
+        return nn.Parameter(cr.ones(2, 2))
+
+    found = nn.ParameterDict({"b": one(), "a": one()})
+    assert list(found) == ["a", "b"]
+    assert [name for name, _ in found.named_parameters()] == ["a", "b"]
+    found.update({"z": one(), "c": one()})
+    assert list(found) == ["a", "b", "c", "z"]
+    for kept in ([("b", one()), ("a", one())], collections.OrderedDict(b=one(), a=one())):
+        assert list(nn.ParameterDict(kept)) == ["b", "a"]
+        assert list(nn.ParameterDict(nn.ParameterDict(kept))) == ["b", "a"]
+        assert list(nn.ParameterDict(kept).copy()) == ["b", "a"]
+        assert list(nn.ParameterDict(kept) | nn.ParameterDict([("z", one()), ("c", one())])) == ["b", "a", "z", "c"]
+    assert list(nn.ParameterDict().fromkeys(["q", "p"], one())) == ["q", "p"]
+
+
+def test_parameter_dicts_hold_other_values_too():
+    found = nn.ParameterDict({"k": nn.Parameter(cr.ones(2, 2)), "n": 3, "s": "text"})
+    found["s"] = "another"
+    assert [found[key] for key in ("n", "s")] == [3, "another"]
+    assert list(found.state_dict()) == ["k"]
+    assert str(found).splitlines()[1:4] == [
+        "    (k): Parameter containing: [chainrule.FloatTensor of size 2x2]",
+        "    (n): Object of type: int",
+        "    (s): Object of type: str",
+    ]
+    with pytest.raises(KeyError, match="already exists"):
+        found["values"] = nn.Parameter(cr.ones(1))
