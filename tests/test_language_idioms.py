@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import pytest
 
@@ -247,3 +248,20 @@ def test_functions_of_positions_take_out():
         assert function(x, 0, at, x[3:], out=out) is out
         assert chainrule.equal(out, function(x, 0, at, x[3:]))
     assert chainrule.scatter_reduce(x, 0, at, x[3:], "amax", out=out.resize_(0)).tolist() == [0.0, 1.0, 3.0, 3.0]
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_name_of_the_mean():
+    scores, target = chainrule.randn(3, 4), chainrule.tensor([0, 1, 2])
+    for loss, args in (
+        (chainrule.nn.functional.cross_entropy, (scores, target)),
+        (chainrule.nn.functional.mse_loss, (scores, scores + 1)),
+        (chainrule.nn.functional.kl_div, (scores, scores.softmax(1))),
+    ):
+        with pytest.warns(UserWarning, match="'elementwise_mean' is deprecated"):
+            found = loss(*args, reduction="elementwise_mean")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert chainrule.equal(found, loss(*args, reduction="mean"))
