@@ -24,6 +24,7 @@ import io
 import os
 import pickle
 import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -489,8 +490,13 @@ class safe_globals:
 
 #: values without behaviour, by module: what checkpoints hold beside tensors (settings, dates, paths, NumPy's arrays)
 _PLAIN = {
-    "builtins": ("set", "frozenset", "complex", "slice", "range", "bytearray"),
-    "collections": ("defaultdict", "deque"),
+    "builtins": (
+        *("set", "frozenset", "complex", "slice", "range", "bytearray"),
+        *("bool", "bytes", "dict", "float", "int", "list", "object", "str", "tuple"),
+        *("abs", "len", "max", "min", "sum", "Ellipsis", "NotImplemented"),
+    ),
+    "collections": ("Counter", "defaultdict", "deque"),
+    "functools": ("partial",),  # of what the file may name
     "argparse": ("Namespace",),
     "types": ("SimpleNamespace",),
     "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
@@ -504,8 +510,8 @@ _PLAIN = {
 }
 
 
-def _of_the_program(kind: type) -> bool:
-    """Whether a class is defined in the program's own files: neither in Python's library nor in installed packages."""
+def _of_the_program(kind: Any) -> bool:
+    """Whether a class or function is defined in the program's own files: neither in Python's library nor in installed packages."""
     if kind.__module__ == "__main__":
         return True
     import sysconfig
@@ -516,10 +522,12 @@ def _of_the_program(kind: type) -> bool:
 
 
 def _known(module: str, name: str) -> Any:
-    """A plain value's class, a class of ours, derived from one, or of the program, a function of an op; else None.
+    """A plain value's class, a class of ours, derived from one, or of the program; a function of either; else None.
 
-    Nothing is imported for it but the modules of plain values.
+    Nothing is imported for it but the modules of plain values. Protocol 2 writes the names of Python 2.
     """
+    if module in IMPORT_MAPPING:
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING[module], name))
     package = f"{__name__.partition('.')[0]}."
     if name in _PLAIN.get(module, ()) or (module == "numpy.dtypes" and name.endswith("DType")):
         return getattr(importlib.import_module(module), name)
@@ -530,7 +538,8 @@ def _known(module: str, name: str) -> Any:
         ours = any(base.__module__.startswith(package) for base in found.__mro__)
         return found if ours or (found.__module__ == module and _of_the_program(found)) else None
     harmless = module.startswith((f"{package}autograd.ops.", f"{package}nn."))
-    return found if callable(found) and harmless else None
+    own = isinstance(found, FunctionType) and found.__module__ == module and _of_the_program(found)
+    return found if callable(found) and (harmless or own) else None
 
 
 class _Unpickler(pickle.Unpickler):
@@ -568,9 +577,9 @@ def load(
     """Read what `save`, or PyTorch, wrote: tensors, numbers, strings and containers.
 
     map_location: where the tensors go: a device, a dict of devices by name, or a function of (memory, device's name);
-    None: to where they were. weights_only=False: also whole modules, objects of our classes and of the program's own
-    (which it has imported), NumPy's arrays, and plain values (settings, dates, paths); never what else a pickle may
-    name. `add_safe_globals` admits more. mmap and pickle_module are PyTorch's, and change nothing.
+    None: to where they were. weights_only=False: also whole modules, objects of our classes and of the program's own,
+    its functions (in modules that it has imported), NumPy's arrays, and plain values (settings, dates, paths); never
+    what else a pickle may name. `add_safe_globals` admits more. mmap and pickle_module are PyTorch's, and change nothing.
     pickle.UnpicklingError for a file that holds others, or is broken.
     """
     import zipfile

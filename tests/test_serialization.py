@@ -1,6 +1,7 @@
 """`save` and `load`: PyTorch's format, no code from files, no half-written files."""
 
 import collections
+import functools
 import io
 import os
 import pickle
@@ -281,6 +282,37 @@ def test_whole_modules():
     assert [name for name, _ in back.named_parameters()] == ["fc.weight", "fc.bias"]
     assert isinstance(back.fc.weight, chainrule.nn.Parameter)
     assert list(back.state_dict()) == list(net.state_dict())
+
+
+def own(x):
+    return x * 3
+
+
+class Free(chainrule.nn.Module):
+    """A module that holds functions, classes and plain values beside tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = functools.partial(chainrule.nn.LayerNorm, eps=1e-3)
+        self.layer, self.own, self.act, self.kind = self.norm(2), own, chainrule.nn.functional.relu, float
+        self.seen, self.count, self.part, self.pick = {1, 2}, collections.Counter("aab"), slice(1, 3), max
+        self.dots = ...
+
+    def forward(self, x):
+        return self.act(self.own(self.layer(x)))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_modules_that_hold_functions(protocol):
+    net, x = Free(), chainrule.randn(4, 2)
+    file = io.BytesIO()
+    chainrule.save(net, file, pickle_protocol=protocol)
+    file.seek(0)
+    back = chainrule.load(file, weights_only=False)
+    assert chainrule.equal(back(x), net(x))
+    for name in ("seen", "count", "part", "kind", "pick", "own", "dots"):
+        assert getattr(back, name) == getattr(net, name)
+    assert back.norm(3).eps == 1e-3
 
 
 def test_safe_globals():
