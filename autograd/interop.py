@@ -5,6 +5,9 @@ has none runs on the data and gives what NumPy gives, as it would for a PyTorch 
 be lost: for a tensor that requires grad it is a TypeError. `out=`, `where=` and `initial=` are refused: there is no
 gradient through memory that NumPy owns.
 
+What gathers results (`np.concatenate(batches)`, `np.stack`, `np.copy`, `np.where(mask)`) gives arrays, too, where no
+tensor wants a gradient: programs written for PyTorch go on with `.astype`, `.size` and the mean of comparisons.
+
 Turned down: Tensors for those results, too (a caller of `np.percentile` expects NumPy's types), and no fallback at all
 (then `np.save`, plotting and printing would need `.numpy()` everywhere).
 """
@@ -112,9 +115,19 @@ def _data(x: Any) -> Any:
     return type(x)([_data(v) for v in x]) if type(x) in (list, tuple) else x
 
 
+#: their results are positions and counts, which have no gradient
+_INTEGERS = frozenset({"argpartition", "argwhere", "count_nonzero", "digitize", "flatnonzero", "searchsorted"})
+
+
 def _without_gradient(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """A function that has no counterpart here, on the data alone."""
-    if any(t.requires_grad for t in _tensors((args, kwargs))):
+    """A function that has no counterpart here, on the data alone; one of the rarer ones where a gradient is wanted."""
+    if name not in _INTEGERS and any(t.requires_grad for t in _tensors((args, kwargs))):
+        from .interop_seldom import WITH_GRADIENT
+
+        if name in WITH_GRADIENT:
+            kwargs = dict(kwargs)
+            _check_options(name, kwargs)
+            return WITH_GRADIENT[name](*_as_tensors(args), **_as_tensors(kwargs))
         raise TypeError(
             f"np.{name} has no gradient here: call it on t.detach(), or use chainrule's functions for a gradient"
         )
@@ -200,7 +213,7 @@ def __array_function__(self: Tensor, func: Any, types: Any, args: Any, kwargs: d
     module = func.__module__ or ""
     name = func.__name__ if module in ("numpy", "") else f"{module.removeprefix('numpy.')}.{func.__name__}"
     target = NUMPY_FUNCTIONS.get(name)
-    if target is None:
+    if target is None or _gathers(name, args, kwargs):
         return _without_gradient(name, func, args, kwargs)
     kwargs = dict(kwargs)
     _check_options(name, kwargs)
@@ -209,6 +222,18 @@ def __array_function__(self: Tensor, func: Any, types: Any, args: Any, kwargs: d
     except TypeError as error:
         error.add_note(f"in np.{name} on Tensors")
         raise
+
+
+_GATHERING = {"append", "column_stack", "concatenate", "copy", "dstack", "hstack", "stack", "vstack"}
+
+
+def _gathers(name: str, args: Any, kwargs: Any) -> bool:
+    """True where results are gathered on the host, and nothing is to be recorded."""
+    if name not in _GATHERING and not (name == "where" and len(args) == 1):
+        return False
+    return not any(
+        t.requires_grad or not isinstance(t.array, (np.ndarray, np.generic)) for t in _tensors((args, kwargs))
+    )
 
 
 def _as_tensors(x: Any) -> Any:

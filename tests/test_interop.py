@@ -238,7 +238,6 @@ CALLS = {
     "where": [
         lambda x: np.where(ARRAY > 0.5, x, 0.0),
         lambda x: np.where(x > 0.5, x, ARRAY),
-        lambda x: np.where(x > 0.5),
     ],
     "clip": [lambda x: np.clip(x, 0.4, 0.7), lambda x: np.clip(x, None, 0.7), lambda x: np.clip(x, min=0.4)],
     "dot": [lambda x: np.dot(x, ARRAY.T), lambda x: np.dot(x, ARRAY[0]), lambda x: np.dot(x, 2.0)],
@@ -416,6 +415,24 @@ def test_second_order_through_numpy():
     (first,) = chainrule.grad(np.sum(np.sin(x) * ARRAY), x, create_graph=True)
     (second,) = chainrule.grad(np.sum(first), x)
     np.testing.assert_allclose(second.numpy(), -np.sin(x.detach().numpy()) * ARRAY)
+
+
+def test_results_that_nobody_differentiates_are_gathered_in_arrays():
+    """As programs written for PyTorch do it after an evaluation."""
+    predicted, labels = (
+        [chainrule.tensor([0, 1]), chainrule.tensor([1])],
+        [chainrule.tensor([0, 1]), chainrule.tensor([0])],
+    )
+    gathered = np.concatenate(predicted)
+    assert type(gathered) is np.ndarray
+    assert np.mean(gathered == np.concatenate(labels)) == pytest.approx(2 / 3)
+    assert np.stack([chainrule.ones(2, 3)] * 4).transpose(0, 2, 1).astype(int).shape == (4, 3, 2)
+    assert np.where(chainrule.tensor([1, 0, 1]) == 1)[0].size == 2
+    assert type(np.copy(chainrule.ones(2))) is np.ndarray
+    weight = chainrule.ones(2, requires_grad=True)
+    assert np.concatenate([weight, chainrule.ones(1)]).requires_grad
+    with chainrule.no_grad():
+        assert type(np.concatenate([weight, chainrule.ones(1)])) is chainrule.Tensor
 
 
 def test_functions_without_a_counterpart():
