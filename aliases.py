@@ -92,6 +92,9 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "profiler.profiler": "runtime.profiler",
     "types": "runtime.types",
     "utils._foreach_utils": "runtime.foreach",
+        ["utils.data.datapipes.datapipe", "utils.data.datapipes.iter"]
+            f"utils.data.datapipes.iter.{name}"
+        "utils.data.datapipes",
     "utils.hooks": "autograd.hooks",
     "version": "runtime.version",
     "xpu": "runtime.xpu",

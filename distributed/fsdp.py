@@ -48,7 +48,11 @@ def fully_shard(module: Any, **options: Any) -> Any:
 
 @dataclass(frozen=True)
 class MixedPrecisionPolicy:
-    """PyTorch's settings for `fully_shard`: dtypes of parameters, reductions, outputs; whether inputs are cast."""
+    """PyTorch's settings for `fully_shard`.
+
+    param_dtype, reduce_dtype, output_dtype: of parameters, sums of gradients, results. cast_forward_inputs: whether
+    inputs are cast.
+    """
 
     param_dtype: Any = None
     reduce_dtype: Any = None

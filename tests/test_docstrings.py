@@ -31,7 +31,7 @@ GREEK = {"alpha": "α", "beta": "β", "betas": "β", "gamma": "γ", "lambd": "λ
 SHAPED = ("nn.functional", "fft", "linalg", "special", "explain", "")
 COMPLEX = "angle|complex|conj|imag|isreal|istft|polar|real|sgn|stft|view_as_(real|complex)"
 #: modules that explain at their head what the options of all their functions mean
-HEADS = {"explain.plots"}
+HEADS = {"explain.plots", "utils.data.datapipes"}
 #: layers that are not one formula on one input
 CONTAINERS = {"Container", "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"}
 

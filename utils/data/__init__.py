@@ -54,7 +54,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """The readers and the augmentation, imported when a program names them."""
-    if name in ("datasets", "transforms"):
+    """The readers, the augmentation and the pipes, imported when a program names them."""
+    if name in ("datapipes", "datasets", "transforms"):
         return _importlib.import_module(f".{name}", __name__)
+    if name in ("DataChunk", "IterDataPipe", "functional_datapipe"):
+        return getattr(_importlib.import_module(".datapipes", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
