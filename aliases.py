@@ -92,9 +92,13 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "profiler.profiler": "runtime.profiler",
     "types": "runtime.types",
     "utils._foreach_utils": "runtime.foreach",
-        ["utils.data.datapipes.datapipe", "utils.data.datapipes.iter"]
-            f"utils.data.datapipes.iter.{name}"
-        "utils.data.datapipes",
+    "utils.data.datapipes.datapipe": "utils.data.datapipes",
+    "utils.data.datapipes.iter": "utils.data.datapipes",
+    "utils.data.datapipes.iter.callable": "utils.data.datapipes",
+    "utils.data.datapipes.iter.combinatorics": "utils.data.datapipes",
+    "utils.data.datapipes.iter.combining": "utils.data.datapipes",
+    "utils.data.datapipes.iter.grouping": "utils.data.datapipes",
+    "utils.data.datapipes.iter.utils": "utils.data.datapipes",
     "utils.hooks": "autograd.hooks",
     "version": "runtime.version",
     "xpu": "runtime.xpu",
