@@ -131,7 +131,18 @@ def _without_gradient(name: str, function: Callable[..., Any], args: Any, kwargs
         raise TypeError(
             f"np.{name} has no gradient here: call it on t.detach(), or use chainrule's functions for a gradient"
         )
+    if name in _INTEGERS:
+        args, kwargs = _detached(args), _detached(kwargs)
     return function(*_data(args), **_data(kwargs))
+
+
+def _detached(x: Any) -> Any:
+    """Arguments with their tensors outside the graph."""
+    if isinstance(x, Tensor):
+        return x.detach()
+    if isinstance(x, dict):
+        return {k: _detached(v) for k, v in x.items()}
+    return type(x)([_detached(v) for v in x]) if type(x) in (list, tuple) else x
 
 
 def _check_options(name: str, kwargs: dict[str, Any]) -> None:

@@ -437,8 +437,8 @@ def test_results_that_nobody_differentiates_are_gathered_in_arrays():
 
 def test_functions_without_a_counterpart():
     x = tensor()
-    with raises(TypeError, r"np.percentile has no gradient here"):
-        np.percentile(x, 50)
+    with raises(TypeError, r"np.unwrap has no gradient here"):
+        np.unwrap(x)
     with raises(TypeError, "out="):
         np.sum(x, out=np.zeros(()))
     with raises(TypeError, "initial="):
