@@ -510,8 +510,19 @@ _PLAIN = {
 }
 
 
+def _member(kind: Any, name: str) -> Any:
+    """What files have `getattr` for: a member of an enumeration, or a method of a module, or of a hook on one."""
+    import enum
+
+    if isinstance(kind, enum.EnumMeta):
+        return kind[name]
+    if type(kind).__module__.startswith(f"{__name__.partition('.')[0]}.nn.") and not name.startswith("_"):
+        return getattr(kind, name)
+    raise pickle.UnpicklingError(f"the file holds a builtins.getattr({kind!r}, {name!r}), which could run code")
+
+
 def _of_the_program(kind: Any) -> bool:
-    """Whether a class or function is defined in the program's own files: neither in Python's library nor in installed packages."""
+    """Whether a class or function is defined in the program's own files, not in Python's library or a package."""
     if kind.__module__ == "__main__":
         return True
     import sysconfig
@@ -524,13 +535,18 @@ def _of_the_program(kind: Any) -> bool:
 def _known(module: str, name: str) -> Any:
     """A plain value's class, a class of ours, derived from one, or of the program; a function of either; else None.
 
-    Nothing is imported for it but the modules of plain values. Protocol 2 writes the names of Python 2.
+    Nothing is imported for it but modules of plain values and of ours. Protocol 2 writes the names of Python 2.
     """
     if module in IMPORT_MAPPING:
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING[module], name))
+    if (module, name) == ("builtins", "getattr"):
+        return _member
     package = f"{__name__.partition('.')[0]}."
     if name in _PLAIN.get(module, ()) or (module == "numpy.dtypes" and name.endswith("DType")):
         return getattr(importlib.import_module(module), name)
+    if module.startswith((f"{package}nn.", f"{package}optim.")):  # which programs import when they first name them
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(module)
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -579,7 +595,7 @@ def load(
     map_location: where the tensors go: a device, a dict of devices by name, or a function of (memory, device's name);
     None: to where they were. weights_only=False: also whole modules, objects of our classes and of the program's own,
     its functions (in modules that it has imported), NumPy's arrays, and plain values (settings, dates, paths); never
-    what else a pickle may name. `add_safe_globals` admits more. mmap and pickle_module are PyTorch's, and change nothing.
+    what else a pickle may name. `add_safe_globals` admits more. mmap and pickle_module are PyTorch's, without effect.
     pickle.UnpicklingError for a file that holds others, or is broken.
     """
     import zipfile

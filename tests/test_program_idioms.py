@@ -72,7 +72,7 @@ def test_checkpoint_of_more_than_tensors(key):
     assert np.array_equal(back[key], CHECKPOINT[key]) if key in ("array", "words") else back[key] == CHECKPOINT[key]
 
 
-@pytest.mark.parametrize("named", [subprocess.Popen, os.system, eval, getattr], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("named", [subprocess.Popen, os.system, eval, setattr], ids=lambda f: f.__name__)
 def test_checkpoint_names_nothing_that_acts(named):
     file = io.BytesIO()
     chainrule.save({"f": named}, file)

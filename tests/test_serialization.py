@@ -1,11 +1,14 @@
 """`save` and `load`: PyTorch's format, no code from files, no half-written files."""
 
 import collections
+import enum
 import functools
 import io
 import os
 import pickle
 import random
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -288,6 +291,10 @@ def own(x):
     return x * 3
 
 
+class Colour(enum.Enum):
+    RED = 1
+
+
 class Free(chainrule.nn.Module):
     """A module that holds functions, classes and plain values beside tensors."""
 
@@ -296,7 +303,8 @@ class Free(chainrule.nn.Module):
         self.norm = functools.partial(chainrule.nn.LayerNorm, eps=1e-3)
         self.layer, self.own, self.act, self.kind = self.norm(2), own, chainrule.nn.functional.relu, float
         self.seen, self.count, self.part, self.pick = {1, 2}, collections.Counter("aab"), slice(1, 3), max
-        self.dots = ...
+        self.dots, self.colour = ..., Colour.RED
+        self.extra = chainrule.nn.utils.spectral_norm(chainrule.nn.Linear(2, 2))  # with hooks that are methods
 
     def forward(self, x):
         return self.act(self.own(self.layer(x)))
@@ -310,7 +318,7 @@ def test_modules_that_hold_functions(protocol):
     file.seek(0)
     back = chainrule.load(file, weights_only=False)
     assert chainrule.equal(back(x), net(x))
-    for name in ("seen", "count", "part", "kind", "pick", "own", "dots"):
+    for name in ("seen", "count", "part", "kind", "pick", "own", "dots", "colour"):
         assert getattr(back, name) == getattr(net, name)
     assert back.norm(3).eps == 1e-3
 
@@ -341,6 +349,27 @@ class Shell:
 def test_no_file_runs_code_whatever_is_asked():
     file = written(Shell())
     with pytest.raises(pickle.UnpicklingError, match="system"):
+        chainrule.load(file, weights_only=False)
+
+
+def test_an_optimizer_in_a_process_that_has_not_named_one(tmp_path):
+    path = tmp_path / "optimizer.pt"
+    net = chainrule.nn.Linear(2, 1)
+    chainrule.save({"net": net, "optimizer": chainrule.optim.Adam(net.parameters(), lr=0.5)}, path)
+    code = f"import chainrule; f = chainrule.load({str(path)!r}, weights_only=False); o = f['optimizer']; "
+    code += "print(o.param_groups[0]['lr'], o.param_groups[0]['params'][0] is f['net'].weight)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["0.5", "True"]
+
+
+class Reach:
+    def __reduce__(self):
+        return getattr, (Colour.RED, "__class__")
+
+
+def test_no_file_reaches_through_an_object():
+    file = written(Reach())
+    with pytest.raises(pickle.UnpicklingError, match="getattr"):
         chainrule.load(file, weights_only=False)
 
 
