@@ -756,3 +756,16 @@ def test_matrices_that_are_not_hermitian_and_equal_values():
     for vectors in (cr.linalg.svd(x)[0], cr.linalg.svd(x)[2], cr.linalg.eigh(x + x.mH)[1]):
         with pytest.raises(RuntimeError, match="phases"):
             vectors.imag.sum().backward()
+
+
+def test_dtypes_know_their_complex_and_real_ones():
+    assert [d.to_complex() for d in (cr.float32, cr.float64, cr.complex64)] == [
+        cr.complex64,
+        cr.complex128,
+        cr.complex64,
+    ]
+    assert [d.to_real() for d in (cr.complex64, cr.complex128, cr.float16, cr.int32)] == [
+        *(cr.float32, cr.float64, cr.float16, cr.int32)
+    ]
+    with pytest.raises(RuntimeError, match="Unknown Complex"):
+        cr.int32.to_complex()
