@@ -4,6 +4,8 @@ The batch goes through in blocks that stay in the cache. For each place in the w
 candidates together; comparing and selecting then runs over contiguous memory. Such a copy moves the channels of a
 pixel as one element (NumPy's void dtype), which is several times faster than a ufunc over short runs. Positions are
 bytes, and gradients are selected by masking their bits: a product with 0 would make NaN of an infinite gradient.
+
+Where windows are large and few, as in pooling over the whole plane, they are gone through instead of the places.
 """
 
 from __future__ import annotations
@@ -54,10 +56,43 @@ def _first_inside(kernel: Any, stride: Any, padding: Any, dilation: Any, size: A
     return found[..., None]
 
 
+def _few(kernel: Any, size: Any) -> bool:
+    return 4 * prod(size) < prod(kernel)
+
+
+def _by_window(input: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, size: Any) -> Any:
+    """`max_pool`, one window after the other."""
+    parts = []  # for each dimension and window: the first place inside the input, and what it meets
+    for n, k, s, p, d, count in zip(input.shape[2:], kernel, stride, padding, dilation, size):
+        starts = [i * s - p for i in range(count)]
+        ranges = [(max(0, -(a // d)), min(k, (n - 1 - a) // d + 1)) for a in starts]
+        if any(low >= high for low, high in ranges):
+            return NotImplemented
+        parts.append([(low, slice(a + low * d, a + (high - 1) * d + 1, d)) for a, (low, high) in zip(starts, ranges)])
+    lead = input.shape[:2]
+    values = empty((*lead, *size), input.dtype)
+    index = empty(values.shape, np.uint8 if prod(kernel) <= 256 else np.int32)
+    for at, window in zip(np.ndindex(*size), product(*parts)):
+        piece = input[(..., *[where for _, where in window])]
+        flat = piece.reshape(*lead, -1)
+        place = flat.argmax(-1)
+        best = np.take_along_axis(flat, place[..., None], -1)[..., 0]
+        wrong = np.isnan(best)
+        if wrong.any():  # of several, the last one, as in PyTorch
+            place[wrong] = flat.shape[-1] - 1 - np.isnan(flat[wrong])[..., ::-1].argmax(-1)
+        found = [i + low for i, (low, _) in zip(np.unravel_index(place, piece.shape[2:]), window)]
+        values[(..., *at)], index[(..., *at)] = best, np.ravel_multi_index(found, kernel)
+    return values, index
+
+
 def max_pool(input: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, size: Any) -> Any:
     """The op `max_pool`."""
     if input.dtype not in _BITS or input.ndim < 3 or not input.size:
         return NotImplemented
+    if _few(kernel, size):
+        found = _by_window(input, kernel, stride, padding, dilation, size)
+        if found is not NotImplemented:
+            return found
     n, channels = input.shape[:2]
     count = np.uint8 if prod(kernel) <= 256 else np.int32
     source = np.moveaxis(input, 1, -1)
@@ -102,9 +137,30 @@ def _repair(x: Any, found: Any, kernel: Any, stride: Any, dilation: Any, size: A
         found[np.isnan(x[(slice(None), *where)])] = t
 
 
+def _in_plane(index: Any, size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+    """The number in the whole input, without gaps, of each element that `index` says; None where one is outside."""
+    found = np.arange(prod(index.shape[:2])).reshape(*index.shape[:2], *(1,) * len(size))
+    places = np.unravel_index(index, kernel)
+    for axis, (n, place, s, p, d) in enumerate(zip(size, places, stride, padding, dilation)):
+        first = np.arange(index.shape[2 + axis]).reshape(-1, *(1,) * (len(size) - axis - 1)) * s - p
+        where = first + place * d
+        if where.min() < 0 or where.max() >= n:
+            return None
+        found = found * n + where
+    return found
+
+
 def window_scatter(grad: Any, index: Any, size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
     """The op `window_scatter`."""
-    if grad.dtype not in _BITS or index.dtype != np.uint8 or not grad.size:
+    if grad.dtype not in _BITS or not grad.size:
+        return NotImplemented
+    if index.dtype != np.uint8 or _few(kernel, grad.shape[2:]):
+        where = _in_plane(index, size, kernel, stride, padding, dilation)
+        if where is not None:
+            scattered = zeros((*grad.shape[:2], *size), grad.dtype)
+            np.add.at(scattered.reshape(-1), where.reshape(-1), grad.reshape(-1))
+            return scattered
+    if index.dtype != np.uint8:
         return NotImplemented
     n, channels, out_size = grad.shape[0], grad.shape[1], grad.shape[2:]
     extent, inner, place, inside = _geometry(size, kernel, stride, padding, dilation, out_size)
@@ -137,6 +193,18 @@ def window_scatter(grad: Any, index: Any, size: Any, kernel: Any, stride: Any, p
     return np.moveaxis(total, -1, 1)
 
 
-max_pool.partial = window_scatter.partial = True  # type: ignore[attr-defined]
+def window_gather(input: Any, index: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+    """The op `window_gather`, for large and few windows."""
+    if not index.size or not (index.dtype != np.uint8 or _few(kernel, index.shape[2:])):
+        return NotImplemented
+    where = _in_plane(index, input.shape[2:], kernel, stride, padding, dilation)
+    return NotImplemented if where is None else input.reshape(-1)[where]
 
-POOLING: dict[str, Callable[..., Any]] = {"max_pool": max_pool, "window_scatter": window_scatter}
+
+max_pool.partial = window_scatter.partial = window_gather.partial = True  # type: ignore[attr-defined]
+
+POOLING: dict[str, Callable[..., Any]] = {
+    "max_pool": max_pool,
+    "window_gather": window_gather,
+    "window_scatter": window_scatter,
+}

@@ -24,6 +24,14 @@ LARGE = [
     ((9, 16, 33, 31), ((3, 3), (2, 2), (1, 1), (1, 1)), (17, 16)),
     ((2, 3, 40, 40), ((17, 17), (17, 17), (0, 0), (1, 1)), (2, 2)),
 ]
+# large windows and few of them: of the whole plane, apart, overlapping, spread over padding
+FEW = [
+    ((2, 3, 20, 19), ((20, 19), (20, 19), (0, 0), (1, 1)), (1, 1)),
+    ((2, 2, 9, 7), ((4, 6), (5, 1), (0, 0), (1, 1)), (2, 2)),
+    ((1, 2, 5, 6), ((5, 4), (2, 3), (2, 1), (2, 2)), (1, 1)),
+    ((2, 1, 30), ((20,), (7,), (5,), (1,)), (3,)),
+    ((1, 2, 4, 5, 6), ((4, 4, 5), (4, 1, 2), (0, 0, 1), (1, 1, 1)), (1, 2, 2)),
+]
 
 
 def _windows(shape, kernel, stride, padding, dilation, size):
@@ -154,8 +162,9 @@ RECORDS = [
         reference=_max_pool,
         torch=_torch_max_pool,
         large=lambda: [
-            *_forward(LARGE),
+            *_forward(LARGE + FEW),
             Sample(np.full((2, 2, 4, 4), np.nan), **dict(zip(NAMES, CASES[2][1])), size=(2, 2)),
+            Sample(np.full((2, 2, 4, 4), np.nan), **dict(zip(NAMES, ((4, 3), (1, 1), (0, 0), (1, 1)))), size=(1, 2)),
         ],
         ties=[Tie(np.array([[[1.0, 1.0, 0.0, 0.0]]]), **PLAIN, size=(2,), grads=[[[[1, 0, 1, 0]]]])],
     ),
@@ -163,12 +172,13 @@ RECORDS = [
         "window_scatter",
         samples=lambda: [Sample(g, i, size=shape[2:], **kw) for shape, g, i, kw in _indexed(CASES)],
         reference=_window_scatter,
-        large=lambda: [Sample(g, i, size=shape[2:], **kw) for shape, g, i, kw in _indexed(LARGE)],
+        large=lambda: [Sample(g, i, size=shape[2:], **kw) for shape, g, i, kw in _indexed(LARGE + FEW)],
     ),
     OpRecord(
         "window_gather",
         samples=lambda: [Sample(floats(shape), i, **kw) for shape, _, i, kw in _indexed(CASES)],
         reference=_window_gather,
+        large=lambda: [Sample(floats(shape), i, **kw) for shape, _, i, kw in _indexed(FEW)],
     ),
     OpRecord(
         "plane_index",
