@@ -378,3 +378,12 @@ def test_deepcopy_and_clone_share_nothing():
     x.zero_()
     same(a, [1, 2])
     same(b, [1, 2])
+
+
+@pytest.mark.parametrize("value", [None, "1", [None], {"a": 1}, object()])
+@pytest.mark.parametrize("index", [0, slice(None), [0], [True, False]])
+def test_what_is_no_number_is_not_assigned(index, value):
+    x = cr.zeros(2)
+    with pytest.raises(TypeError, match="can't assign a"):
+        x[index] = value
+    assert x.tolist() == [0, 0]

@@ -362,8 +362,10 @@ def _assignable(target, value, view, arrays):
 
         return check_value(value, array.dtype)
     if not isinstance(value, Tensor):
-        backend = backends.of(array)
+        backend, given = backends.of(array), type(value).__name__
         value = np.asarray(_host(value) if isinstance(value, (list, tuple)) else value)
+        if value.dtype.kind in "OSU":  # NumPy would read NaN out of None, and numbers out of text
+            raise TypeError(f"can't assign a {given} to a tensor of {array.dtype}: it is no number")
         return _strip(backend.asarray(value, array.dtype), array, view, arrays)
     if value.array.dtype != array.dtype:
         value = value.to(dtype=array.dtype) if is_complex(value.array) else OPS["cast"](value, dtype=array.dtype)
