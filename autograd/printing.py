@@ -51,14 +51,15 @@ def set_printoptions(
     """Set how tensors are printed, in this context; None leaves an option as it is.
 
     precision: digits after the point (4). threshold: elements above which the middle is left out (1000). edgeitems:
-    elements shown at each end then (3). linewidth: characters (80). profile: 'default', 'short' or 'full'. sci_mode:
-    scientific form always (True), never (False), or where it reads better (None, which this call always sets).
+    elements shown at each end then (3). linewidth: characters (80). profile: 'default', 'short' or 'full', all of
+    these at once. sci_mode: scientific form always (True), never (False), or where it reads better (None, which this
+    call always sets).
     """
     options = _options.get()
     if profile is not None:
         if profile not in _PROFILES:
             raise ValueError(f"profile must be one of {', '.join(_PROFILES)}, not {profile!r}")
-        options = _PROFILES[profile]._replace(linewidth=options.linewidth if linewidth is None else linewidth)
+        options = _PROFILES[profile]
     given: dict[str, Any] = {
         "precision": precision,
         "threshold": threshold,

@@ -109,3 +109,13 @@ def test_formats():
 def test_bfloat16():
     pytest.importorskip("ml_dtypes", reason="bfloat16 needs the extra chainrule[bfloat16]")
     assert shown([1.0, 2.5], dtype=chainrule.bfloat16) == "tensor([1.0000, 2.5000], dtype=chainrule.bfloat16)"
+
+
+def test_a_profile_sets_all_options():
+    before = chainrule.get_printoptions()
+    chainrule.set_printoptions(precision=2, linewidth=60, sci_mode=False, edgeitems=1, threshold=10)
+    chainrule.set_printoptions(profile="default")
+    assert chainrule.get_printoptions() == before
+    chainrule.set_printoptions(profile="short", linewidth=70)
+    assert chainrule.get_printoptions() == {**before, "precision": 2, "edgeitems": 2, "linewidth": 70}
+    chainrule.set_printoptions(profile="default")
