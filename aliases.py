@@ -87,6 +87,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "mtia": "runtime.mtia",
     "multiprocessing": "runtime.multiprocessing",
     "onnx": "runtime.onnx",
+    "onnx.operators": "runtime.onnx",
     "overrides": "runtime.overrides",
     "profiler": "runtime.profiler",
     "profiler.profiler": "runtime.profiler",

@@ -5,7 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-__all__ = ["export", "is_in_onnx_export", "select_model_mode_for_export"]
+__all__ = [
+    "export",
+    "is_in_onnx_export",
+    "reshape_from_tensor_shape",
+    "select_model_mode_for_export",
+    "shape_as_tensor",
+]
 
 
 def export(model: Any, args: Any = (), f: Any = None, **options: Any) -> Any:
@@ -34,3 +40,15 @@ def select_model_mode_for_export(model: Any, mode: Any = None) -> Any:
         yield model
     finally:
         model.train(before)
+
+
+def shape_as_tensor(x: Any) -> Any:
+    """The shape of `x` as a row of int64."""
+    from ..autograd.creation import tensor
+
+    return tensor(list(x.shape))
+
+
+def reshape_from_tensor_shape(x: Any, shape: Any) -> Any:
+    """`x` in the shape that a row of integers names."""
+    return x.reshape(shape.tolist())

@@ -265,3 +265,12 @@ def test_the_first_name_of_the_mean():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             assert chainrule.equal(found, loss(*args, reduction="mean"))
+
+
+def test_shapes_as_tensors():
+    import chainrule.onnx.operators as operators
+
+    x = chainrule.zeros(2, 3)
+    shape = operators.shape_as_tensor(x)
+    assert (shape.tolist(), shape.dtype) == ([2, 3], chainrule.int64)
+    assert operators.reshape_from_tensor_shape(x, chainrule.tensor([-1, 2])).shape == (3, 2)
