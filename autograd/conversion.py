@@ -48,6 +48,10 @@ __all__ = [
 ]
 
 
+#: devices of which there is one
+_SINGLE = ("cpu", "meta")
+
+
 def convert(
     t: Tensor,
     kind: Any,
@@ -60,9 +64,9 @@ def convert(
     result = t
     if place is not None:
         here = device_of(t.array)
-        if place.type != "cpu" and place.index is None:
+        if place.type not in _SINGLE and place.index is None:
             place = device(place.type, place.backend.current_device())
-        if place.type != here.type or (place.type != "cpu" and place.index != here.index):
+        if place.type != here.type or (place.type not in _SINGLE and place.index != here.index):
             result = OPS["to_device"](result, device=place, source=here, non_blocking=non_blocking)
     if kind is not None and kind != result.array.dtype:
         if result.array.dtype.kind == "c" and kind.kind not in "cb":

@@ -177,3 +177,10 @@ def test_default_device():
         assert chainrule.full((2,), 1).dtype == chainrule.int64
         assert chainrule.linspace(0, 1, 3).is_meta
         assert chainrule.randint(0, 3, (2,)).dtype == chainrule.int64
+
+
+def test_a_tensor_on_meta_is_its_own_copy_there():
+    p = chainrule.nn.Parameter(chainrule.ones(2, device="meta"))
+    assert p.to("meta") is p
+    assert p.to(device=chainrule.device("meta"), dtype=p.dtype) is p
+    assert type(p.to("meta")) is chainrule.nn.Parameter
