@@ -159,6 +159,7 @@ NAMES: dict[str, str] = {
             set_autocast_enabled set_autocast_gpu_dtype""",
         "autograd.dtypes": "chalf complex32 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu",
         "autograd.errors": "OutOfMemoryError",
+        "distributions._drawn": "_sample_dirichlet _standard_gamma",
         "optim.custom": """optim.optimizer._capturable_doc optim.optimizer._default_to_fused_or_foreach
             optim.optimizer._differentiable_doc optim.optimizer._disable_dynamo_if_unsupported
             optim.optimizer._dispatch_sqrt optim.optimizer._foreach_doc optim.optimizer._fused_doc

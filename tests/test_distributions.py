@@ -391,3 +391,20 @@ def test_distributions_that_were_used_are_pickled():
         want = q.log_prob(value)
         for again in (pickle.loads(pickle.dumps(q)), copy.deepcopy(q)):
             assert again.log_prob(value).tolist() == want.tolist()
+
+
+def test_functions_beneath_gamma_and_dirichlet():
+    a = cr.tensor([[0.5, 2.0, 4.0]], dtype=cr.float64).repeat(4000, 1).requires_grad_()
+    generator = cr.Generator().manual_seed(3)
+    state = cr.get_rng_state()
+    drawn = cr._standard_gamma(a, generator=generator)
+    again = cr._standard_gamma(a, generator=cr.Generator().manual_seed(3))
+    assert (drawn == again).all()
+    assert (cr.get_rng_state() == state).all()
+    assert (drawn.mean(0) - a[0]).abs().max() < 0.2
+    drawn.sum().backward()
+    assert (a.grad.mean(0) - 1).abs().max() < 0.1  # of a mean that is a
+    rows = cr._sample_dirichlet(a.detach().float())
+    assert rows.dtype is cr.float32
+    assert (rows.sum(1) - 1).abs().max() < 1e-5
+    assert (rows.double().mean(0) - a[0] / 6.5).abs().max() < 0.03
