@@ -46,6 +46,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "_subclasses": "runtime.fake",
     "_subclasses.fake_tensor": "runtime.fake",
     "_tensor": "autograd.tensor",
+    "_tensor_str": "runtime._tensor_str",
     "_utils": "runtime._utils",
     "_vmap_internals": "runtime._vmap_internals",
     "_dynamo.eval_frame": "runtime.dynamo",
@@ -151,7 +152,8 @@ NAMES: dict[str, str] = {
         "runtime.parallel": "nn.DataParallel",
         "runtime.profiler": "autograd._disable_profiler autograd._profiler_enabled",
         "distributed.buckets": "distributed.GradBucket",
-        "autograd.sparse": "dsmm hspmm smm sparse_coo sparse_coo_tensor sparse_csr sparse_csr_tensor spmm",
+        "autograd.sparse": """_convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo dsmm hspmm smm
+            sparse_coo sparse_coo_tensor sparse_csr sparse_csr_tensor spmm""",
         "autograd.autocast": """autocast clear_autocast_cache get_autocast_cpu_dtype get_autocast_dtype
             get_autocast_gpu_dtype is_autocast_available is_autocast_cache_enabled is_autocast_cpu_enabled
             is_autocast_enabled
@@ -264,6 +266,18 @@ class _Collection(ModuleType):
             if hasattr(module, name):
                 return getattr(module, name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """For `vars` and `dir`: all names, which nobody who does not ask for them waits for."""
+        own: dict[str, Any] = _namespace_of(self)
+        if "__all__" not in own:
+            own |= {name: getattr(self, name) for name in self.__all__ if name not in own}
+            own["__all__"] = self.__all__
+        return own
+
+
+_namespace_of = vars(ModuleType)["__dict__"].__get__
 
 
 class _Alias:

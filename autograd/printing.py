@@ -148,6 +148,13 @@ def _edges(array: Any, edge: int) -> Any:
     return array
 
 
+def numbers_of(array: Any, indent: int) -> str:
+    """The numbers of an array on the host in nested brackets; lines begin after `indent` places."""
+    options = _options.get()
+    short = array.size > options.threshold
+    return _rows(array, _Column(_edges(array, options.edgeitems) if short else array, options), indent, short, options)
+
+
 def text_of(t: Tensor, prefix: str | None = None) -> str:
     """The text of a tensor, which begins with `prefix`: without one with the name of a class of the user's."""
     if prefix is None:
@@ -175,9 +182,7 @@ def text_of(t: Tensor, prefix: str | None = None) -> str:
         usual = complex_of(default_dtype()) if kind.kind == "c" else default_dtype()
         if kind != usual and kind.name not in ("int64", "bool"):
             notes.append(f"dtype={from_numpy_dtype(kind)}")
-        short = array.size > options.threshold
-        column = _Column(_edges(array, options.edgeitems) if short else array, options)
-        body = _rows(array, column, indent, short, options)
+        body = numbers_of(array, indent)
     if t.node is not None:
         notes.append(f"grad_fn=<{t.node.name()}>")
     elif t.requires_grad:

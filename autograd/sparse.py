@@ -74,6 +74,7 @@ class SparseTensor(Tensor):
     is_cuda = property(lambda self: self.device.type == "cuda", doc="True on a GPU.")
     is_leaf = property(lambda self: self._held.node is None, doc="True where no op made the values.")
     T = property(lambda self: self.t(), doc="The transpose.")
+    mT = property(lambda self: self.transpose(-2, -1), doc="The last two dimensions exchanged.")
 
     @property
     def requires_grad(self) -> bool:
@@ -162,6 +163,11 @@ class SparseTensor(Tensor):
     def is_coalesced(self) -> bool:
         """True where the positions are known to be sorted and different."""
         return self._sorted
+
+    def _coalesced_(self, coalesced: bool) -> SparseTensor:
+        """Take the caller's word for it that the positions are sorted and different, or that they are not."""
+        self._sorted = coalesced
+        return self
 
     def indices(self) -> Tensor:
         """The positions (sparse dimensions, nnz). RuntimeError before `coalesce()`."""
@@ -503,6 +509,24 @@ def _product(a: SparseTensor, b: Tensor) -> Tensor:
     picked = OPS["embedding"](columns, b)
     weights = a._held if len(b.shape) == 1 else a._held.unsqueeze(-1)
     return OPS["embedding_grad"](weights * picked, rows, rows=a._size[0])
+
+
+def _convert_indices_from_coo_to_csr(input: Tensor, size: int, *, out_int32: bool = False) -> Tensor:
+    """Where each of `size` rows begins among sorted row numbers, and the number of all: (size + 1,), int64 or int32."""
+    xp = backends.of(input.array).xp
+    starts = xp.searchsorted(input.array, xp.arange(size + 1))
+    return wrap(starts.astype("int32" if out_int32 else "int64"), None)
+
+
+def _convert_indices_from_csr_to_coo(
+    crow_indices: Tensor, col_indices: Tensor, *, out_int32: bool = False, transpose: bool = False
+) -> Tensor:
+    """Positions (2, nnz) from where each row begins and the columns; columns before rows with `transpose`."""
+    crow, columns = crow_indices.array, col_indices.array
+    xp = backends.of(columns).xp
+    rows = xp.searchsorted(crow, xp.arange(columns.size), side="right") - 1
+    both = (columns, rows) if transpose else (rows, columns)
+    return wrap(xp.stack([x.astype("int32" if out_int32 else "int64") for x in both]), None)
 
 
 def mm(mat1: Any, mat2: Any, reduce: str = "sum") -> Any:

@@ -228,11 +228,15 @@ class _Namespace:
 
 
 class _Operators:
-    """`chainrule.ops`: `ops.<namespace>.<name>` is an operator that was defined here; PyTorch's own are not in it."""
+    """`chainrule.ops`: `ops.<namespace>.<name>` is an operator that was defined here; of PyTorch's own see aten.py."""
 
-    def __getattr__(self, name: str) -> _Namespace:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name == "aten":
+            from .aten import aten
+
+            return aten
         return _Namespace(name)
 
     def load_library(self, path: str) -> None:

@@ -172,3 +172,72 @@ def test_out_takes_results(name, args):
     for found, target, wanted in zip(result if several else (result,), targets, expected if several else (expected,)):
         assert found is target
         assert np.array_equal(target.numpy(), wanted.numpy())
+
+
+def test_operators_of_the_dispatcher():
+    aten, x = cr.ops.aten, cr.arange(12.0).reshape(3, 4)
+    assert aten.clone.default is cr.ops.aten.clone.default
+    assert {aten.add.Tensor: 1}[aten.add.Tensor] == 1
+    assert str(aten.add.Tensor) == "aten.add.Tensor"
+    assert repr(aten.clone) == "<OpOverloadPacket(op='aten.clone')>"
+    assert aten.add.Tensor.name() == "aten::add.Tensor"
+    assert aten.clone.default.name() == "aten::clone"
+    assert aten.clone.default.overloadpacket is aten.clone
+    assert aten.add.Tensor(x, x, alpha=2).tolist() == (3 * x).tolist()
+    assert aten.relu.default(x - 5)[0, 0] == 0
+    assert aten.add_.Tensor(x.clone(), 1)[0, 0] == 1
+    assert aten.slice.Tensor(x, -1, 1, 2**63 - 1, 2).tolist() == x[:, 1::2].tolist()
+    assert aten.index.Tensor(x, [None, cr.tensor([0, 2])]).tolist() == x[:, [0, 2]].tolist()
+    assert aten.sort.stable(x, stable=True, dim=0, descending=True)[1][0, 0] == 2
+    assert aten._to_copy.default(x, dtype=cr.float64).dtype is cr.float64
+    assert aten._to_copy.default(x).data_ptr() != x.data_ptr()
+    assert aten.alias.default(x).data_ptr() == x.data_ptr()
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = aten.nothing
+    with pytest.raises(AttributeError):
+        _ = aten.Linear
+
+
+def test_text_of_numbers_and_options():
+    from chainrule._tensor_str import PRINT_OPTS, _tensor_str
+
+    assert _tensor_str(cr.tensor([[1.0, 2.5], [3.0, 4.0]]), 3) == "[[1.0000, 2.5000],\n    [3.0000, 4.0000]]"
+    assert _tensor_str(cr.empty(0), 0) == "[]"
+    before = PRINT_OPTS.precision
+    try:
+        PRINT_OPTS.precision = 2
+        assert cr.get_printoptions()["precision"] == 2
+        assert _tensor_str(cr.tensor([0.5]), 0) == "[0.50]"
+    finally:
+        PRINT_OPTS.precision = before
+    assert not hasattr(PRINT_OPTS, "nothing")
+
+
+def test_calls_between_processes_are_not_available():
+    from chainrule.distributed import rpc
+
+    assert not rpc.is_available()
+
+
+def test_modules_of_several_sources_show_their_names():
+    from chainrule.nn.modules import activation
+
+    classes = {c.__name__ for c in vars(activation).values() if isinstance(c, type) and issubclass(c, cr.nn.Module)}
+    assert {"ReLU", "Tanh", "MultiheadAttention", "Softmax"} <= classes
+    assert cr.nn.modules.__dict__["Conv2d"] is cr.nn.Conv2d
+    assert "Linear" in dir(cr.nn.modules)
+
+
+def test_positions_of_sparse_matrices_in_both_forms():
+    rows, columns = cr.tensor([0, 0, 2]), cr.tensor([0, 1, 2])
+    crow = cr._convert_indices_from_coo_to_csr(rows, 4)
+    assert crow.tolist() == [0, 2, 2, 3, 3]
+    assert cr._convert_indices_from_coo_to_csr(rows, 4, out_int32=True).dtype is cr.int32
+    assert cr._convert_indices_from_csr_to_coo(crow, columns).tolist() == [[0, 0, 2], [0, 1, 2]]
+    turned = cr._convert_indices_from_csr_to_coo(crow, columns, out_int32=True, transpose=True)
+    assert turned.tolist() == [[0, 1, 2], [0, 0, 2]]
+    assert turned.dtype is cr.int32
+    a = cr.sparse_coo_tensor(cr.stack([rows, columns]), cr.tensor([1.0, 2.0, 3.0]), (4, 3))
+    assert not a.is_coalesced()
+    assert a._coalesced_(True).is_coalesced()
+    assert a.mT.to_dense().tolist() == a.to_dense().T.tolist()
