@@ -278,3 +278,10 @@ def test_float16_products_add_up_in_float32():
 def test_integers_have_no_inverse():
     with pytest.raises(RuntimeError, match="floating"):
         cr.linalg.inv(cr.eye(2).long())
+
+
+def test_cross_without_a_dimension_takes_the_first_of_size_3_and_warns():
+    a, b = cr.ones(3, 2), cr.arange(6.0).view(3, 2)
+    with pytest.warns(UserWarning, match="without specifying the dim"):
+        found = cr.cross(a, b)
+    assert cr.equal(found, cr.cross(a, b, dim=0))

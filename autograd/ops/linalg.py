@@ -14,7 +14,7 @@ from ...backends import np
 from ..autocast import listed
 from ..composite import composite
 from ..dims import numpy_names, wrap_dim
-from ..errors import OpError
+from ..errors import OpError, warn
 from ..modes import MODES
 from ..op import op
 from ..public import api, expose, function, old_order
@@ -314,8 +314,9 @@ def cross(F, input, other, /, dim=-1):
 @api(name="cross")
 @numpy_names
 def _cross_function(input, other, dim=None):
-    """The vector product along `dim` (default: the first of size 3); other dimensions broadcast."""
+    """The vector product along `dim` (default: the first of size 3, with a warning); other dimensions broadcast."""
     if dim is None:
+        warn("Using cross without specifying the dim arg is deprecated. Pass dim, or call linalg.cross, whose is -1")
         dim = next((i for i, n in enumerate(input.shape) if n == 3), -1)
     return cross(input, other, dim=dim)
 
