@@ -457,7 +457,7 @@ def functional_call(
     finally:
         for owner, last, old, declared in reversed(former):
             object.__setattr__(owner, last, old)
-            vars(owner)["_declared"] = declared
+            object.__setattr__(owner, "_declared", declared)
 
 
 def _complete(module: Any, given: dict[str, Any], tie_weights: bool, strict: bool) -> None:

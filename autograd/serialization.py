@@ -542,6 +542,12 @@ def _known(module: str, name: str) -> Any:
     if (module, name) == ("builtins", "getattr"):
         return _member
     package = f"{__name__.partition('.')[0]}."
+    if module.startswith(("torch.nn.", "torch.optim.")):  # a whole module that PyTorch saved
+        module = f"{package}{module.removeprefix('torch.')}"
+        place = importlib.import_module(package + module.split(".")[1])
+        with contextlib.suppress(ModuleNotFoundError):
+            place = importlib.import_module(module)
+        return getattr(place, name, None)
     if name in _PLAIN.get(module, ()) or (module == "numpy.dtypes" and name.endswith("DType")):
         return getattr(importlib.import_module(module), name)
     if module.startswith((f"{package}nn.", f"{package}optim.")):  # which programs import when they first name them
@@ -579,7 +585,9 @@ class _Unpickler(pickle.Unpickler):
             )
         return found
 
-    def persistent_load(self, described: Any) -> _Memory:
+    def persistent_load(self, described: Any) -> Any:
+        if described[0] == "module":  # a module's class, beside its source, in PyTorch's older format
+            return described[1]
         tag, kind, key, place, *_ = described
         if tag != "storage" or not isinstance(kind, dtypes.dtype):
             raise pickle.UnpicklingError("the file describes memory of an unknown kind")

@@ -125,6 +125,31 @@ class _Views:
             module._declare(name, _TRANSIENT)
 
 
+#: what PyTorch's modules have beside what ours have
+_TABLES = frozenset(
+    f"_{name}"
+    for name in (
+        *("parameters", "buffers", "modules", "non_persistent_buffers_set", "is_full_backward_hook", "flat_weights"),
+        *("backward_hooks", "backward_pre_hooks", "forward_hooks", "forward_hooks_with_kwargs", "forward_pre_hooks"),
+        *("forward_hooks_always_called", "forward_pre_hooks_with_kwargs", "state_dict_hooks", "state_dict_pre_hooks"),
+        *("load_state_dict_pre_hooks", "load_state_dict_post_hooks"),
+    )
+)
+
+
+def _from_pytorch(state: dict[str, Any]) -> dict[str, Any]:
+    """What a module that PyTorch saved as a whole holds, as ours hold it, but for its hooks."""
+    members: dict[str, Any] = {}
+    declared: dict[str, str] = {}
+    for table, kind in (("_parameters", "parameter"), ("_buffers", "buffer"), ("_modules", "module")):
+        for name, value in state[table].items():
+            members[name] = value
+            if kind == "buffer" or value is None:
+                declared[name] = _TRANSIENT if name in state.get("_non_persistent_buffers_set", ()) else kind
+    kept = {name: value for name, value in state.items() if name not in _TABLES and name not in members}
+    return {**kept, **members, "_declared": declared or None}
+
+
 class Module(HookMethods, StateMethods):
     """Base of all layers and networks.
 
@@ -247,7 +272,14 @@ class Module(HookMethods, StateMethods):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # For the subclasses that bring older files up to date and call this one.
+        hooks = state if "_modules" in state else {}  # of PyTorch's, in a file that it wrote
+        if hooks:
+            state = _from_pytorch(state)
         vars(self).update(state)
+        for kind in ("forward_pre", "forward"):
+            for number, hook in hooks.get(f"_{kind}_hooks", {}).items():
+                keywords = number in hooks.get(f"_{kind}_hooks_with_kwargs", ())
+                getattr(self, f"register_{kind}_hook")(hook, with_kwargs=keywords)
         if "_assigned" not in state:  # a file of an older version
             vars(self)["_assigned"] = {name: None for name, value in state.items() if _kind(value)}
 

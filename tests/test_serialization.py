@@ -443,3 +443,41 @@ def test_pytorch_reads_views_of_one_memory(torch, tmp_path):
         whole[1, 3] = 99
         assert [turned[3, 1].item(), row[3].item(), right[1, 1].item()] == [99, 99, 99]
         assert turned.stride() == (1, 4)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_whole_modules_that_pytorch_wrote(torch, zipped):
+    theirs = torch.nn.Sequential(
+        torch.nn.Conv1d(3, 4, 3, bias=False),
+        torch.nn.BatchNorm1d(4),
+        torch.nn.Flatten(),
+        torch.nn.utils.weight_norm(torch.nn.Linear(16, 6)),
+        torch.nn.ModuleDict({"rest": torch.nn.ModuleList([torch.nn.GRU(6, 5, batch_first=True)])}),
+        torch.nn.MultiheadAttention(6, 2, batch_first=True),
+    )
+    theirs[1].register_buffer("short", torch.ones(2), persistent=False)
+    file = io.BytesIO()
+    torch.save({"net": theirs, "lr": 0.1}, file, _use_new_zipfile_serialization=zipped)
+    file.seek(0)
+    with pytest.raises(pickle.UnpicklingError, match=r"torch\.nn"):
+        chainrule.load(file)
+    file.seek(0)
+    net = chainrule.load(file, weights_only=False)["net"]
+    assert repr(net) == repr(theirs)
+    assert list(net.state_dict()) == list(theirs.state_dict())
+    assert [n for n, _ in net.named_parameters()] == [n for n, _ in theirs.named_parameters()]
+    assert [n for n, _ in net.named_buffers()] == [n for n, _ in theirs.named_buffers()]
+    x = np.linspace(-1, 1, 36, dtype="float32").reshape(2, 3, 6)
+    outs = []
+    for lib, m in ((torch, theirs), (chainrule, net)):
+        h = lib.tensor(x)
+        for layer in m[:4]:
+            h = layer(h)
+        h = h.unsqueeze(1)
+        outs.append([h, m[4]["rest"][0](h)[0], m[5](h, h, h)[0]])
+        sum(o.sum() for o in outs[-1]).backward()
+        outs[-1] += [p.grad for p in m.parameters()]
+    for ours, expected in zip(outs[1], outs[0], strict=True):
+        np.testing.assert_allclose(ours.detach().numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
