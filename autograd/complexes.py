@@ -30,7 +30,17 @@ from .tensor import Tensor
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["COMPOSED", "INSTEAD", "SERVED", "ComplexPlan", "NotForComplex", "complex_kernel", "is_complex", "refuse"]
+__all__ = [
+    "COMPOSED",
+    "INSTEAD",
+    "SERVED",
+    "ComplexPlan",
+    "NotForComplex",
+    "complex_kernel",
+    "instead",
+    "is_complex",
+    "refuse",
+]
 
 _SERVED = (
     "add sub mul div neg reciprocal square lerp pow matmul linear contract conv conv_input conv_weight "
@@ -76,6 +86,13 @@ class NotForComplex(OpError, NotImplementedError):
     """An op that is for real numbers alone was given complex ones."""
 
 
+def instead(name: str) -> Op:
+    """What stands for the op `name` on complex numbers."""
+    if INSTEAD[name] not in OPS:
+        from .ops import complex_decompositions  # noqa: F401  late: few programs factorise complex matrices
+    return OPS[INSTEAD[name]]
+
+
 def is_complex(x: Any) -> bool:
     """True for an array of complex numbers, and for such a number."""
     kind = getattr(x, "dtype", None)
@@ -101,7 +118,7 @@ class _Generic:
         except KeyError:
             raise AttributeError(f"there is no op {name!r}") from None
         if name in INSTEAD:
-            found = _either(found, _generic(OPS[INSTEAD[name]], self.backend))
+            found = _either(found, _generic(instead(name), self.backend))
         setattr(self, name, found)
         return found
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import backends
 from . import storage
-from .complexes import COMPOSED, INSTEAD, is_complex, refuse
+from .complexes import COMPOSED, INSTEAD, instead, is_complex, refuse
 from .device import device_of
 from .dtypes import COMPLEX
 from .errors import Overridden, explain
@@ -82,7 +82,7 @@ class Composite(Op):
                 raise kind(f"{self.name}() needs a Tensor among its inputs")
         if COMPLEX and any(is_complex(x.array if isinstance(x, Tensor) else x) for x in inputs):
             if self.name in INSTEAD:
-                return OPS[INSTEAD[self.name]].apply(inputs, params)
+                return instead(self.name).apply(inputs, params)
             if self.name not in COMPOSED:
                 refuse(self, [getattr(x, "array", x) for x in inputs])
             return self._compose(inputs, params)

@@ -30,7 +30,7 @@ from typing import Any
 from .. import backends
 from . import storage
 from .anomaly import check_result, remember_line
-from .complexes import INSTEAD, complex_kernel, is_complex
+from .complexes import INSTEAD, complex_kernel, instead, is_complex
 from .device import CPU, device_of
 from .dtypes import BFLOAT16, COMPLEX, common_dtype, default_dtype, differentiable, is_floating
 from .errors import NotDense, Overridden, explain
@@ -312,7 +312,7 @@ class Op:
         arrays: list[Any] = []
         first = None
         if COMPLEX and self.name in INSTEAD and any(is_complex(getattr(x, "array", x)) for x in inputs):
-            return OPS[INSTEAD[self.name]].apply(inputs, params)
+            return instead(self.name).apply(inputs, params)
         if self.view and isinstance(inputs[0], Tensor):
             storage.as_memory(inputs[0])
         for position, x in enumerate(inputs):

@@ -144,10 +144,10 @@ def no_phase(xp, input, other=None, /, what="eigh"):
     """Zeros for the diagonals of matrices Vᴴ g, whose imaginary parts are the gradients for the phases of vectors V.
 
     LinAlgError where one of them (with `other` the sum of both, whose vectors turn together) is above a hundredth of
-    the largest element: rounding does not make it.
+    the largest element and above √eps: rounding does not make it.
     """
     turning = xp.diagonal(input if other is None else input + other, 0, -2, -1).imag
-    least = float(np.finfo(input.dtype).eps)
+    least = float(np.finfo(input.dtype).eps) ** 0.5  # what sums of rounding errors may be, where all else cancels
     if turning.size and xp.abs(turning).max().item() > 0.01 * xp.abs(input).max().item() + least:
         raise LinAlgError(
             f"linalg.{what}: the gradient depends on the phases of the vectors, which are not determined; write a "

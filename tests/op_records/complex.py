@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import chainrule.autograd.ops.complex_decompositions  # noqa: F401  defines ops
 from chainrule.testing import OpRecord, Sample
 from chainrule.testing.samples import floats, scalar
 
