@@ -330,6 +330,10 @@ def is_leaf(self: Tensor) -> bool:
 @_property
 def grad_fn(self: Tensor) -> Node | None:
     """The node that made this tensor."""
+    if self.node is not None:
+        from .vertices import show_what_nodes_keep
+
+        show_what_nodes_keep()
     return self.node
 
 

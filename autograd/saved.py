@@ -173,7 +173,7 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """Where the gradient of `tensor` arrives: its node, or the end of the path for a leaf."""
     if not tensor.requires_grad:
         raise OpError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
-    return GradientEdge(tensor.node if tensor.node is not None else AccumulateGrad(tensor), 0)
+    return GradientEdge(tensor.grad_fn if tensor.node is not None else AccumulateGrad(tensor), 0)
 
 
 class Handles:

@@ -75,16 +75,6 @@ class Node:
 
         return register_prehook(self, hook)
 
-    def __getattr__(self, name: str) -> Any:
-        from .vertices import attribute
-
-        return attribute(self, name)
-
-    def __dir__(self) -> list[str]:
-        from .vertices import names
-
-        return [*super().__dir__(), *names(self)]
-
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # all nodes have one type; what they tell is the op, as PyTorch's classes do
         from .vertices import vertex_class

@@ -1,5 +1,8 @@
 """autograd.graph: hooks on what nodes keep, edges, hooks on several tensors."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -306,3 +309,14 @@ def test_vertices_have_pytorchs_names():
     y = x[0]
     (y * y).sum().backward()
     assert "grad_fn=<SelectBackward0>" in repr(y)
+
+
+def test_a_program_that_looks_at_no_node_pays_for_none_of_this():
+    """Python finds the attributes of a class with `__getattr__` more slowly."""
+    program = (
+        "import chainrule as cr; from chainrule.autograd.tensor import Node\n"
+        "x = cr.ones(2, requires_grad=True); y = x * x; print(y); y.sum().backward(); cr.nn.Linear(2, 2)(x)\n"
+        "print('__getattr__' in vars(Node)); y.grad_fn; print('__getattr__' in vars(Node))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split("\n")[1:3] == ["False", "True"]
