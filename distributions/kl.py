@@ -28,6 +28,7 @@ from .gumbel import Gumbel
 from .half_normal import HalfNormal
 from .independent import Independent
 from .laplace import Laplace
+from .lowrank_multivariate_normal import LowRankMultivariateNormal
 from .multivariate_normal import MultivariateNormal, half_log_det, solve_lower
 from .normal import Normal
 from .one_hot_categorical import OneHotCategorical
@@ -204,6 +205,36 @@ def _multivariate_multivariate(p: Any, q: Any) -> Any:
     trace = solve_lower(low_q, low_p).pow(2).sum((-2, -1))
     distance = solve_lower(low_q, (p.loc - q.loc).unsqueeze(-1)).pow(2).sum((-2, -1))
     return half_log_det(low_q) - half_log_det(low_p) + 0.5 * (trace + distance - n)
+
+
+def _log_det(p: Any) -> Any:
+    return p._log_det() if isinstance(p, LowRankMultivariateNormal) else 2 * half_log_det(p._unbroadcasted_scale_tril)
+
+
+def _columns(p: Any) -> Any:
+    """A with A Aᵀ = Σ."""
+    if not isinstance(p, LowRankMultivariateNormal):
+        return p._unbroadcasted_scale_tril
+    batch = p.batch_shape + p.event_shape
+    return F.cat([p.cov_factor.expand(batch + p.cov_factor.shape[-1:]), F.diag_embed(p.cov_diag.sqrt())], -1)
+
+
+@register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)
+@register_kl(LowRankMultivariateNormal, MultivariateNormal)
+@register_kl(MultivariateNormal, LowRankMultivariateNormal)
+def _lowrank_lowrank(p: Any, q: Any) -> Any:
+    if p.event_shape != q.event_shape:
+        raise ValueError(
+            "KL-divergence between two (Low Rank) Multivariate Normals with different event shapes cannot be computed"
+        )
+
+    def squares(columns: Any) -> Any:
+        if isinstance(q, LowRankMultivariateNormal):
+            return q._squares(columns)
+        return solve_lower(q._unbroadcasted_scale_tril, columns).pow(2).sum((-2, -1))
+
+    distance = squares((p.loc - q.loc).unsqueeze(-1))
+    return 0.5 * (_log_det(q) - _log_det(p) + squares(_columns(p)) + distance - p.event_shape[0])
 
 
 @register_kl(ContinuousBernoulli, ContinuousBernoulli)

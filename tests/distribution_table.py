@@ -3,6 +3,7 @@
 import numpy as np
 
 _rng = np.random.default_rng(0)
+_rng2 = np.random.default_rng(1)  # of what came later: the older records keep their numbers
 
 
 def _positive(*shape):
@@ -73,6 +74,15 @@ RECORDS = [
     ("MultivariateNormal", {"loc": _real(2, 3), "covariance_matrix": _definite(3)}, _real(4, 2, 3)),
     ("MultivariateNormal", {"loc": _real(3), "scale_tril": np.linalg.cholesky(_definite(3, 2))}, _real(4, 2, 3)),
     ("MultivariateNormal", {"loc": _real(2, 3), "precision_matrix": _definite(3)}, _real(4, 2, 3)),
+    (
+        "LowRankMultivariateNormal",
+        {
+            "loc": _rng2.standard_normal((2, 3)),
+            "cov_factor": _rng2.standard_normal((3, 2)),
+            "cov_diag": _rng2.uniform(0.5, 2, 3),
+        },
+        _rng2.standard_normal((4, 2, 3)),
+    ),
     ("VonMises", {"loc": _real(2, 3), "concentration": _positive(3)}, _real(2, 3)),
     ("RelaxedBernoulli", {"temperature": np.array(0.7), "probs": _unit(2, 3)}, _unit(2, 3)),
     ("RelaxedBernoulli", {"temperature": np.array(0.7), "logits": _real(2, 3)}, _unit(2, 3)),
