@@ -274,3 +274,25 @@ def test_shapes_as_tensors():
     shape = operators.shape_as_tensor(x)
     assert (shape.tolist(), shape.dtype) == ([2, 3], chainrule.int64)
     assert operators.reshape_from_tensor_shape(x, chainrule.tensor([-1, 2])).shape == (3, 2)
+
+
+def test_other_forms_of_checkpoints():
+    from chainrule.utils import checkpoint as checkpoints
+
+    x = chainrule.tensor([1.0, 2.0], requires_grad=True)
+    calls = []
+
+    def cube(x):
+        calls.append(1)
+        return x**3
+
+    checkpoints.CheckpointFunction.apply(cube, True, x).sum().backward()
+    assert (x.grad.tolist(), len(calls)) == ([3.0, 12.0], 2)
+
+    def contexts():
+        return checkpoints.create_selective_checkpoint_contexts(lambda *_: checkpoints.CheckpointPolicy.MUST_SAVE)
+
+    with checkpoints.set_checkpoint_early_stop(False), checkpoints.set_checkpoint_debug_enabled(None):
+        out = checkpoints.checkpoint(cube, x, use_reentrant=False, context_fn=contexts)
+    (given,) = chainrule.autograd.grad(out.sum(), x)
+    assert given.tolist() == [3.0, 12.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,12 +12,17 @@ from ..autograd import Tensor
 from ..autograd.recompute import recompute
 
 __all__ = [
+    "CheckpointFunction",
+    "CheckpointPolicy",
     "check_backward_validity",
     "checkpoint",
     "checkpoint_sequential",
+    "create_selective_checkpoint_contexts",
     "detach_variable",
     "get_device_states",
     "noop_context_fn",
+    "set_checkpoint_debug_enabled",
+    "set_checkpoint_early_stop",
     "set_device_states",
 ]
 
@@ -40,6 +46,15 @@ def checkpoint(
     Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training deep nets with sublinear memory cost", 2016.
     """
     return recompute(function, args, kwargs, preserve_rng_state)
+
+
+class CheckpointFunction:
+    """`checkpoint` in the form that some libraries call."""
+
+    @staticmethod
+    def apply(run_function: Callable[..., Any], preserve_rng_state: bool, *args: Any) -> Any:
+        """`checkpoint(run_function, *args, preserve_rng_state=preserve_rng_state)`."""
+        return recompute(run_function, args, {}, preserve_rng_state)
 
 
 def checkpoint_sequential(
@@ -99,6 +114,37 @@ def _cuda() -> Any:
 def noop_context_fn() -> tuple[Any, Any]:
     """Two contexts that do nothing: the default of PyTorch's `context_fn`."""
     return contextlib.nullcontext(), contextlib.nullcontext()
+
+
+class CheckpointPolicy(enum.Enum):
+    """What PyTorch's selective checkpoints do with the result of an op."""
+
+    MUST_SAVE = 0
+    PREFER_SAVE = 1
+    MUST_RECOMPUTE = 2
+    PREFER_RECOMPUTE = 3
+    MUST_CPU_OFFLOAD = 4
+    PREFER_CPU_OFFLOAD = 5
+
+
+def create_selective_checkpoint_contexts(
+    policy_fn_or_list: Any, allow_cache_entry_mutation: bool = False
+) -> tuple[Any, Any]:
+    """A `context_fn` that would choose by op what to keep: here all of a checkpoint is computed again.
+
+    policy_fn_or_list, allow_cache_entry_mutation: PyTorch's, without effect.
+    """
+    return noop_context_fn()
+
+
+def set_checkpoint_early_stop(enable: bool) -> Any:
+    """A context for checkpoints. enable: PyTorch's, without effect."""
+    return contextlib.nullcontext()
+
+
+def set_checkpoint_debug_enabled(enabled: bool | None) -> Any:
+    """A context for checkpoints. enabled: PyTorch's, without effect."""
+    return contextlib.nullcontext()
 
 
 def detach_variable(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
