@@ -547,7 +547,8 @@ def _known(module: str, name: str) -> Any:
         place = importlib.import_module(package + module.split(".")[1])
         with contextlib.suppress(ModuleNotFoundError):
             place = importlib.import_module(module)
-        return getattr(place, name, None)
+        named = getattr(place, name, None)
+        return named if getattr(named, "__module__", "").startswith(package) else None
     if name in _PLAIN.get(module, ()) or (module == "numpy.dtypes" and name.endswith("DType")):
         return getattr(importlib.import_module(module), name)
     if module.startswith((f"{package}nn.", f"{package}optim.")):  # which programs import when they first name them
