@@ -47,6 +47,7 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "_subclasses.fake_tensor": "runtime.fake",
     "_tensor": "autograd.tensor",
     "_tensor_str": "runtime._tensor_str",
+    "_logging": "runtime._logging",
     "_utils": "runtime._utils",
     "_vmap_internals": "runtime._vmap_internals",
     "_dynamo.eval_frame": "runtime.dynamo",

@@ -541,3 +541,24 @@ def test_capability_of_the_processor(torch):
     assert chainrule.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2", "AVX512")
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
         assert chainrule.backends.cpu.get_cpu_capability() == torch.backends.cpu.get_cpu_capability()
+
+
+def test_switches_of_logging():
+    import logging
+
+    from chainrule import _logging
+
+    _logging.set_logs(dynamo=logging.DEBUG, graph_code=True, modules={"a.program": logging.ERROR})
+    assert logging.getLogger("a.program").level == logging.ERROR
+    _logging.set_logs(all=logging.INFO)
+    assert logging.getLogger("chainrule").level == logging.INFO
+    logging.getLogger("chainrule").setLevel(logging.NOTSET)
+    with pytest.raises(ValueError, match="graph_code is a level"):
+        _logging.set_logs(graph_code="yes")
+    logger = _logging.getArtifactLogger("a.program", "graphs")
+    said = []
+    logger.addFilter(lambda record: said.append(record.getMessage()))
+    logger.setLevel(logging.WARNING)
+    for _ in range(2):
+        _logging.warning_once(logger, "once %d", 1)
+    assert said == ["once 1"]
