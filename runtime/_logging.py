@@ -1,4 +1,4 @@
-"""`chainrule._logging`: PyTorch's switches for what its compiler tells; nothing is compiled here, so nothing is told."""
+"""`chainrule._logging`: PyTorch's switches for what its compiler tells; here nothing is compiled, and nothing told."""
 
 from __future__ import annotations
 
