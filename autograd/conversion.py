@@ -208,9 +208,31 @@ class TensorType(type):
         return f"<class {type_name(cls.kind, cls.place)!r}>"
 
 
+class _TypeName(str):
+    """The name of a tensor type, which equals PyTorch's: programs compare `t.type()` with 'torch.FloatTensor'."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and _bare(self) == _bare(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(f"torch.{_bare(self)}")
+
+    def __reduce__(self) -> Any:
+        return str, (str(self),)
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("torch.").removeprefix("chainrule.")
+
+
 def type_name(kind: Any, place: Any) -> str:
     """PyTorch's name of a tensor type, e.g. chainrule.FloatTensor or chainrule.cuda.FloatTensor."""
-    return f"chainrule.{'' if place.type == 'cpu' else place.type + '.'}{kind.short}Tensor"
+    return _TypeName(f"chainrule.{'' if place.type == 'cpu' else place.type + '.'}{kind.short}Tensor")
 
 
 def tensor_type(kind: dtype, place: device = CPU) -> Any:
@@ -238,7 +260,7 @@ def _target(kind: Any) -> tuple[Any, Any]:
     if isinstance(kind, TensorType):
         return kind.kind.dtype, kind.place
     if isinstance(kind, str):
-        path = kind.removeprefix("torch.").removeprefix("chainrule.")
+        path = _bare(kind)
         place = device("cuda") if path.startswith("cuda.") else CPU
         name = path.removeprefix("cuda.")
         if name == "Tensor":

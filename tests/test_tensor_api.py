@@ -269,7 +269,11 @@ def test_short_forms(name, dtype):
 
 def test_type():
     x = chainrule.ones(2)
-    assert x.type() == "chainrule.FloatTensor"
+    assert x.type() == "chainrule.FloatTensor" == str(x.type())
+    assert x.type() == "torch.FloatTensor"
+    assert x.type() != "torch.DoubleTensor"
+    assert {"torch.FloatTensor": 1}[x.type()] == 1
+    assert type(pickle.loads(pickle.dumps(x.type()))) is str
     assert chainrule.typename(x) == "chainrule.FloatTensor"
     assert chainrule.typename(5) == "int"
     assert x.type("torch.DoubleTensor").dtype == x.type("chainrule.DoubleTensor").dtype == F64
