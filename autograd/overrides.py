@@ -266,11 +266,12 @@ def _code(cells: int) -> CodeType:
 def _intercept(target: Any, func: Any, **options: Any) -> None:
     """Let a function, or an op, look at its arguments; once is enough."""
     if isinstance(target, Op):
-        if getattr(target.function, "__self__", None) is target:
-            entry = _entry(func, target.function, **options)
-            target.function = lambda *args, **kwargs: entry(args, kwargs)
+        op: Op = target
+        if getattr(op.function, "__self__", None) is op:
+            entry = _entry(func, op.function, **options)
+            op.function = lambda *args, **kwargs: entry(args, kwargs)
         else:
-            _intercept(target.function, func, **options)
+            _intercept(op.function, func, **options)
     elif isinstance(target, FunctionType) and "_entry" not in (target.__kwdefaults__ or ()):
         code = target.__code__
         _BEFORE[code] = None if code in _BEFORE else func

@@ -254,21 +254,21 @@ for _name in ["eq", "ne", "lt", "le", "gt", "ge", "neg", "pos", "abs", "invert"]
 class MetaGenerator(HostGenerator):
     """A generator that draws nothing."""
 
-    def random(self, size: Any = None, dtype: Any = float) -> Any:
+    def random(self, size: Any = None, dtype: Any = float) -> Any:  # type: ignore[override]
         """The shape of uniform numbers."""
         return MetaArray(() if size is None else size, dtype)
 
-    standard_normal = random
+    standard_normal = random  # type: ignore[assignment]
 
-    def integers(self, low: Any, high: Any = None, size: Any = None, **options: Any) -> Any:
+    def integers(self, low: Any, high: Any = None, size: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """The shape of integers."""
         return MetaArray(() if size is None else size, np.int64)
 
-    def permutation(self, n: Any) -> Any:
+    def permutation(self, n: Any) -> Any:  # type: ignore[override]
         """The shape of an order of n things."""
         return MetaArray((n,), np.int64)
 
-    def poisson(self, lam: Any) -> Any:
+    def poisson(self, lam: Any) -> Any:  # type: ignore[override]
         """The shape of counts."""
         return MetaArray(np.shape(_unwrap(lam)), np.int64)
 

@@ -149,7 +149,8 @@ class Tracer:
     def __init__(
         self, autowrap_modules: Any = (), autowrap_functions: Any = (), param_shapes_constant: bool = False
     ) -> None:
-        self.graph, self.root = Graph(), None
+        self.graph = Graph()
+        self.root: Any = None
         self._wrapped = [(vars(m), n) for m in autowrap_modules for n, f in vars(m).items() if inspect.isroutine(f)]
         self._wrapped += [(f.__globals__, f.__name__) for f in autowrap_functions]
 
@@ -272,7 +273,7 @@ class Tracer:
         for names, name in (*_wrapped, *self._wrapped):
             kept.append((names, name, names.get(name)))
             names[name] = _leaf(names.get(name) or getattr(builtins, name))
-        Module.__call__ = called  # type: ignore[method-assign]
+        Module.__call__ = called  # type: ignore[method-assign,assignment]
         Module.__getattribute__ = read  # type: ignore[method-assign,assignment]
         try:
             yield

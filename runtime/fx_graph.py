@@ -310,7 +310,7 @@ class Graph:
         return None
 
     def __deepcopy__(self, memo: Any = None) -> Graph:
-        made, known = Graph(), {}
+        made, known = Graph(), dict[Node, Node]()
         for node in self._nodes:
             known[node] = made.node_copy(node, lambda n: known[n])
         return made

@@ -98,7 +98,7 @@ class BaseTorchFunctionMode(TorchFunctionMode):
 def get_overridable_functions() -> dict[Any, list[Any]]:
     """The functions that classes may take over, by the namespace that holds them."""
     root = __name__.partition(".")[0]
-    found = {
+    found: dict[Any, list[Any]] = {
         importlib.import_module(f"{root}.{where}".rstrip(".")): [f for n, f in functions.items() if n not in BY_MODES]
         for where, functions in public_functions().items()
     }
@@ -113,7 +113,7 @@ def get_ignored_functions() -> set[Any]:
 
 def get_default_nowrap_functions() -> set[Any]:
     """The functions whose results `Tensor.__torch_function__` leaves as they are."""
-    return {Tensor.grad.__get__, Tensor._base.__get__}
+    return {vars(Tensor)[name].__get__ for name in ("grad", "_base")}
 
 
 def is_tensor_method_or_property(func: Any) -> bool:

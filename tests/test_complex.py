@@ -715,6 +715,7 @@ def test_rotary_embedding_by_complex_numbers():
         lambda m, x: m.linalg.svdvals(x),
         lambda m, x: (lambda u, s, v: (u * s) @ v.mH)(*m.svd(x)),
         lambda m, x: (lambda u, s, vh: (u * s.sin()) @ vh)(*m.linalg.svd(x, full_matrices=False)),
+        lambda m, x: (lambda u, s, v: (u * s) @ v.mH * 1j)(*m.svd(x)) + x,
         lambda m, x: m.linalg.qr(x)[0],
         lambda m, x: m.linalg.pinv(x),
         lambda m, x: m.linalg.lstsq(x, 2 * x.detach()[:, :1]).solution,
