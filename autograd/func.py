@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from .modes import MODES, enable_grad
 from .op import GRAPH
 from .random import get_rng_state, set_rng_state
 from .tape import grad as _grad
-from .tape import reachable, zeros_for
+from .tape import mapping, reachable, zeros_for
 from .tensor import Node, Tensor
 
 __all__ = [
@@ -390,7 +391,8 @@ def vmap(
         for i in range(size):
             if state is not None:
                 set_rng_state(state)
-            rows.append(func(*_at_row(places, mapped, i), **_at_row(named, mapped, i)))
+            with mapping() if i < size - 1 else contextlib.nullcontext():
+                rows.append(func(*_at_row(places, mapped, i), **_at_row(named, mapped, i)))
         if not rows:
             raise ValueError("vmap: the mapped dimension is empty")
         return _stacked(rows, out_dims)

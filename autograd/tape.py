@@ -14,9 +14,10 @@ complete: an optimizer may step, or processes may begin to add them up, while th
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Any
@@ -44,6 +45,8 @@ LARGE = 1 << 16
 _LATER = threading.local()
 #: the namespaces in which a walk has begun
 _STARTED: set[Any] = set()
+#: how many maps are under way, whose functions may walk through one graph again and again
+_maps = 0
 
 
 def reachable(roots: Iterable[Any]) -> list[Node]:
@@ -342,6 +345,17 @@ def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:
     return seed.array if seed.array.dtype == array.dtype else seed.array.astype(array.dtype)
 
 
+@contextlib.contextmanager
+def mapping() -> Iterator[None]:
+    """Context in which walks leave what nodes keep, for the next element of a map."""
+    global _maps
+    _maps += 1
+    try:
+        yield
+    finally:
+        _maps -= 1
+
+
 def _run(
     roots: Sequence[Tensor],
     seeds: Sequence[Any],
@@ -351,7 +365,7 @@ def _run(
     early: bool = False,
 ) -> tuple[dict[Any, Any], dict[Node, Any]]:
     """The gradients at the leaves, and at the nodes of `targets`. early: watched leaves have been served already."""
-    retain = create_graph if retain_graph is None else retain_graph
+    retain = (create_graph if retain_graph is None else retain_graph) or _maps > 0
     F = GRAPH if create_graph else raw(roots[0].array)
     if F not in _STARTED:
         _STARTED.add(F)

@@ -162,3 +162,19 @@ def test_wrong_trees_are_refused():
         func.vjp(cube, cr.ones(2))[1]((cr.ones(2), cr.ones(2)))
     with pytest.raises(ValueError, match="in_dim=2"):
         func.vmap(cube, in_dims=2)(cr.ones(2))
+
+
+def test_maps_walk_through_one_graph_again_and_again():
+    """The Jacobian of what was recorded outside, a row for each vector."""
+    x = cr.tensor(X, dtype=cr.float64, requires_grad=True)
+    y = cube(x)
+    rows = func.vmap(lambda v: cr.autograd.grad(y, x, v)[0])(cr.eye(3, dtype=cr.float64))
+    np.testing.assert_allclose(rows.numpy(), np.diag(3 * np.array(X) ** 2))
+    with pytest.raises(RuntimeError, match="second time"):  # the last row frees the graph, as one walk does
+        cr.autograd.grad(y.sum(), x)
+    z = cube(x).sum()
+    with pytest.raises(ZeroDivisionError):
+        func.vmap(lambda v: 1 / 0)(x)
+    cr.autograd.grad(z, x)
+    with pytest.raises(RuntimeError, match="second time"):
+        cr.autograd.grad(z, x)
