@@ -241,3 +241,30 @@ def test_positions_of_sparse_matrices_in_both_forms():
     assert not a.is_coalesced()
     assert a._coalesced_(True).is_coalesced()
     assert a.mT.to_dense().tolist() == a.to_dense().T.tolist()
+
+
+def test_named_tuples_as_nodes_by_hand():
+    from typing import NamedTuple
+
+    from chainrule.utils import _pytree as tree
+
+    class State(NamedTuple):
+        v: float
+        i: float
+
+    children, context = tree._namedtuple_flatten(State(1.0, 2.0))
+    assert tree._namedtuple_unflatten([2 * x for x in children], context) == State(2.0, 4.0)
+    assert tree._tuple_unflatten(*tree._tuple_flatten((1, 2))) == (1, 2)
+    assert tree._list_unflatten(*tree._list_flatten([1, 2])) == [1, 2]
+
+
+P = cr.tensor([2.0], requires_grad=True)
+
+
+@pytest.mark.parametrize("place", [lambda m: m[0].__setitem__(1, P), lambda m: m.__setitem__((0, 1), P)])
+def test_a_matrix_is_put_together_from_parameters_of_one_element(place):
+    m = cr.ones(2, 2)
+    place(m)
+    (g,) = cr.autograd.grad((m**3).sum(), P, create_graph=True)
+    assert g.tolist() == [12.0]
+    assert cr.autograd.grad(g.sum(), P)[0].tolist() == [12.0]

@@ -59,6 +59,36 @@ def register_pytree_node(
 _register_pytree_node = register_pytree_node
 
 
+def _list_flatten(d: list[Any]) -> tuple[list[Any], Any]:
+    """(the elements, None)."""
+    return list(d), None
+
+
+def _list_unflatten(values: Any, context: Any) -> list[Any]:
+    """The list of these elements."""
+    return list(values)
+
+
+def _tuple_flatten(d: tuple[Any, ...]) -> tuple[list[Any], Any]:
+    """(the elements, None)."""
+    return list(d), None
+
+
+def _tuple_unflatten(values: Any, context: Any) -> tuple[Any, ...]:
+    """The tuple of these elements."""
+    return tuple(values)
+
+
+def _namedtuple_flatten(d: Any) -> tuple[list[Any], Any]:
+    """(the elements, the class)."""
+    return list(d), type(d)
+
+
+def _namedtuple_unflatten(values: Any, context: Any) -> Any:
+    """The named tuple of these elements, of the class."""
+    return context(*values)
+
+
 def _dict_flatten(d: dict[Any, Any]) -> tuple[list[Any], Any]:
     """(the values, the keys)."""
     return list(d.values()), list(d)
@@ -77,9 +107,9 @@ def _dict_flatten_with_keys(d: dict[Any, Any]) -> tuple[list[tuple[Any, Any]], A
 SUPPORTED_NODES |= {
     node.type: node
     for node in (
-        NodeDef(list, lambda node: (list(node), None), lambda children, context: list(children)),
-        NodeDef(tuple, lambda node: (list(node), None), lambda children, context: tuple(children)),
-        NodeDef(namedtuple, lambda node: (list(node), type(node)), lambda children, context: context(*children)),  # type: ignore[arg-type]
+        NodeDef(list, _list_flatten, _list_unflatten),
+        NodeDef(tuple, _tuple_flatten, _tuple_unflatten),
+        NodeDef(namedtuple, _namedtuple_flatten, _namedtuple_unflatten),  # type: ignore[arg-type]
         NodeDef(dict, _dict_flatten, _dict_unflatten),
         NodeDef(OrderedDict, _dict_flatten, lambda children, context: OrderedDict(zip(context, children))),
         NodeDef(

@@ -375,7 +375,7 @@ def _assignable(target, value, view, arrays):
 def _strip(value, array, view, arrays):
     """Leading dimensions of size 1 beyond those of the place are left out, as NumPy does."""
     shape = tuple(value.shape)
-    if len(shape) < 2 or shape[0] != 1:
+    if not shape or shape[0] != 1:
         return value
     place = array[view if Ellipsis in view else (*view, ...)]
     ndim = (place if arrays is None else place[arrays]).ndim
