@@ -86,13 +86,13 @@ class dtype:
             _FROM_NUMPY[self._dtype] = self
         return self._dtype
 
-    def to_complex(self) -> dtype:
+    def to_complex(self) -> Any:
         """The complex dtype of numbers with such parts; RuntimeError for integers and bools."""
         if not (self.is_floating_point or self.is_complex):
             raise RuntimeError(f"Unknown Complex ScalarType for {self.name}")
         return from_numpy_dtype(complex_of(self.dtype))
 
-    def to_real(self) -> dtype:
+    def to_real(self) -> Any:
         """The dtype of the parts of complex numbers; any other is its own."""
         return from_numpy_dtype(real_of(self.dtype)) if self.is_complex else self
 
