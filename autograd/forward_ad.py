@@ -2,7 +2,8 @@
 
 A dual tensor is recorded like one that requires a gradient, and its tangent is worked out when `unpack_dual` asks: the
 gradient vᵀJ is linear in v, and its derivative for v in the direction t is J t (two backward passes). So what is
-computed is forward-mode's value at reverse-mode's memory, and levels do not nest.
+computed is forward-mode's value at reverse-mode's memory, and levels do not nest. `no_grad()` may stand around a level,
+and results are then not recorded; inside of one it would stop the tangents.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from .errors import OpError
 from .func import own_leaf, reaches_out
 from .function import pushing
-from .modes import MODES, enable_grad
+from .modes import MODES, enable_grad, with_modes
 from .op import GRAPH
 from .tape import grad
 from .tensor import Tensor
@@ -21,6 +22,8 @@ __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_le
 
 #: the dual tensors of the present level with their tangents; None outside of a level
 _level: list[tuple[Tensor, Tensor]] | None = None
+#: what restores the modes at the end of the level, and whether ops were recorded before it
+_outside: Any = None
 
 
 class _Done:
@@ -38,19 +41,21 @@ class UnpackedDualTensor(NamedTuple):
 
 def enter_dual_level() -> int:
     """Begin a level; RuntimeError inside another."""
-    global _level
+    global _level, _outside
     if _level is not None:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
-    _level = []
+    recorded = MODES.get().grad
+    _level, _outside = [], (with_modes(grad=True), recorded)  # tangents pass through no_grad() around the level
     return 0
 
 
 def exit_dual_level(*, level: int | None = None) -> None:
     """End the level: its tangents are gone."""
-    global _level
+    global _level, _outside
     if _level is None:
         raise RuntimeError("Trying to exit a forward AD level but no level is entered")
-    _level = None
+    MODES.reset(_outside[0])
+    _level = _outside = None
 
 
 class dual_level:
@@ -93,7 +98,7 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
         if dual is tensor:
             return UnpackedDualTensor(tensor.detach(), tangent)
     duals = [dual for dual, _ in _level]
-    records = MODES.get().grad and reaches_out([tensor, *[t for _, t in _level if t.requires_grad]])
+    records = MODES.get().grad and _outside[1] and reaches_out([tensor, *[t for _, t in _level if t.requires_grad]])
     primal = tensor if records else tensor.detach()
     with enable_grad():
         v = own_leaf(tensor.detach().new_zeros(tensor.shape), _Done)

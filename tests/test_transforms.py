@@ -123,6 +123,20 @@ def test_tangents_are_differentiated_by_parameters():
         assert_close(a, b)
 
 
+def test_tangents_pass_through_no_grad_around_their_level():
+    net, x = nn.Linear(2, 2).double(), chainrule.ones(3, 2).double()
+    with chainrule.no_grad():
+        with forward_ad.dual_level():
+            found = forward_ad.unpack_dual(net(forward_ad.make_dual(x, x)))
+        assert not (net(x) * 2).requires_grad
+    assert_close(found.tangent, x @ net.weight.detach().T)
+    assert not found.tangent.requires_grad
+    assert not found.primal.requires_grad
+    with pytest.raises(ZeroDivisionError), chainrule.no_grad(), forward_ad.dual_level():
+        _ = 1 / 0
+    assert chainrule.is_grad_enabled()
+
+
 def test_frequencies():
     for n in (1, 4, 5):
         np.testing.assert_allclose(chainrule.fft.fftfreq(n, 0.5).numpy(), np.fft.fftfreq(n, 0.5), rtol=1e-6)
