@@ -562,3 +562,15 @@ def test_switches_of_logging():
     for _ in range(2):
         _logging.warning_once(logger, "once %d", 1)
     assert said == ["once 1"]
+
+
+def test_what_a_report_of_a_fault_says():
+    from chainrule.utils import collect_env
+
+    text = collect_env.get_pretty_env_info()
+    assert text.startswith(f"chainrule version: {chainrule.__version__}\n")
+    assert "numpy==" in text
+    assert chainrule.__config__.show() in text
+    assert collect_env.get_env_info().gpus == "none" or chainrule.cuda.is_available()
+    ran = subprocess.run([sys.executable, "-m", "chainrule.utils.collect_env"], capture_output=True, text=True)
+    assert ran.stdout == f"{text}\n", ran.stderr

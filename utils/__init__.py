@@ -8,6 +8,7 @@ __all__ = [
     "benchmark",
     "checkpoint",
     "checks",
+    "collect_env",
     "data",
     "dlpack",
     "early_stopping",
