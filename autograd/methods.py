@@ -93,7 +93,7 @@ _late("spectra", "istft stft")
 _late("special", "i0 igamma igammac", "i0 igamma igammac")
 _late(
     "seldom",
-    "angle conj conj_physical frexp histogram index_reduce isreal narrow_copy nonzero_static renorm resolve_conj "
+    "angle as_strided_scatter conj conj_physical frexp histogram index_reduce isreal narrow_copy nonzero_static renorm resolve_conj "
     "resolve_neg split_with_sizes unsafe_chunk unsafe_split unsafe_split_with_sizes",
     "conj_physical index_reduce renorm",
 )
@@ -322,6 +322,12 @@ def map2_(self: Tensor, x: Tensor, y: Tensor, callable: Any) -> Tensor:
 def module_load(self: Tensor, other: Tensor, assign: bool = False) -> Tensor:
     """What `load_state_dict` puts in this tensor's place for `other`: it with the new data, or `other` itself."""
     return other.detach() if assign else self.copy_(other).detach()
+
+
+@method
+def polygamma_(self: Tensor, n: int) -> Tensor:
+    """In-place form of `polygamma`: the n-th derivative of digamma."""
+    return inplace(self, lambda t: OPS["polygamma"](n, t))
 
 
 @method

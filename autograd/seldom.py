@@ -18,6 +18,7 @@ from .typed import TypedStorage, UntypedStorage
 
 __all__ = [
     "angle",
+    "as_strided_scatter",
     "complex",
     "conj",
     "conj_physical",
@@ -304,3 +305,10 @@ def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int
     """
     q = min(6, *A.shape[-2:]) if q is None else q
     return svd_lowrank(A - A.mean(dim=-2, keepdim=True) if center else A, q)
+
+
+def as_strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
+    """A copy of `input` with `src` at the elements of the view `input.as_strided(size, stride, storage_offset)`."""
+    found: Tensor = input.contiguous().clone()
+    found.as_strided(size, stride, storage_offset).copy_(src)
+    return found

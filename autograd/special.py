@@ -1,7 +1,7 @@
 """`chainrule.special`: special functions under the names of `torch.special`, all elementwise unless said otherwise.
 
-Formulas and their accuracy: backends/special.py and backends/bessel.py. Not there, because nothing that trains needs
-them: the Airy function, Bessel functions of the second kind, and the families of orthogonal polynomials.
+Formulas and their accuracy: backends/special.py and backends/bessel.py. Orthogonal polynomials are in polynomials.py.
+Not there, because nothing that trains needs them: the Airy function, and Bessel functions of the second kind.
 """
 
 from __future__ import annotations
@@ -254,8 +254,10 @@ def _(F, g, input, other):
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith(
-        ("airy", "bessel_y", "chebyshev", "hermite", "laguerre", "legendre", "modified", "scaled", "shif")
-    ):
+    if "polynomial_" in name:
+        from . import polynomials
+
+        return getattr(polynomials, name)
+    if name.startswith(("airy", "bessel_y", "modified", "scaled")):
         raise AttributeError(f"chainrule.special has no {name}: see the list in its docstring")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

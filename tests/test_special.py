@@ -6,6 +6,7 @@ from scipy import special as reference
 
 import chainrule
 from chainrule import special, tensor
+from chainrule.autograd import polynomials
 
 LINE = np.concatenate([np.linspace(-60, 60, 481), [1e-300, 1e-8, -1e-8, 700.0]])
 INSIDE = np.concatenate([np.linspace(0, 1, 101), [1e-300, 1e-12, 1 - 1e-12]])
@@ -70,10 +71,31 @@ def test_names():
     assert chainrule.i0(tensor(1.0)) == tensor(1.0).i0() == special.i0(tensor(1.0))
     t = tensor(1.0)
     assert t.i0_() is t
-    with pytest.raises(AttributeError, match="chebyshev"):
-        special.chebyshev_polynomial_t  # noqa: B018
+    with pytest.raises(AttributeError, match="airy"):
+        special.airy_ai  # noqa: B018
+    with pytest.raises(AttributeError, match="no_polynomial_x"):
+        special.no_polynomial_x  # noqa: B018
     missing = {n for n in special.__all__ if not hasattr(special, n)}
     assert not missing
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", polynomials.__all__)
+def test_polynomials(name):
+    import torch
+
+    ours, theirs, x = getattr(special, name), getattr(torch.special, name), np.linspace(-1.4, 2, 7)
+    for n in (-1, 0, 1, 2, 5, np.arange(7) % 4, np.arange(7) % 4 * 1.0):
+        given = (n, n) if isinstance(n, int) else (tensor(n), torch.tensor(n))
+        expected = theirs(torch.tensor(x), given[1]).numpy()
+        np.testing.assert_allclose(ours(tensor(x), given[0]).numpy(), expected, rtol=1e-10, atol=1e-10)
+    assert chainrule.autograd.gradcheck(lambda t: ours(t, 4), (tensor(x, requires_grad=True),))
+    assert ours(0.5, tensor([1, 2])).shape == (2,)
+    assert ours(tensor([1, 2]), 3).dtype == chainrule.float32
+    with pytest.raises(TypeError, match="needs a Tensor"):
+        ours(0.5, 2)
+    out = chainrule.zeros(2)
+    assert ours(chainrule.ones(2), 2, out=out) is out
 
 
 @pytest.mark.torch

@@ -296,3 +296,18 @@ def test_subclasses():
     (x * 3).as_subclass(Named).sum().backward()
     assert x.grad.tolist() == [3.0, 3.0]
     assert not hasattr(x, "__cuda_array_interface__")
+
+
+def test_a_view_by_strides_is_put_into_a_copy():
+    x, part = chainrule.arange(12.0).reshape(3, 4).requires_grad_(), chainrule.full((2, 2), 5.0, requires_grad=True)
+    y = chainrule.as_strided_scatter(x, part, (2, 2), (4, 1), 1)
+    assert y.tolist() == [[0, 5, 5, 3], [4, 5, 5, 7], [8, 9, 10, 11]]
+    (y**2).sum().backward()
+    assert x.grad.tolist() == [[0, 0, 0, 6], [8, 0, 0, 14], [16, 18, 20, 22]]
+    assert part.grad.tolist() == [[10, 10], [10, 10]]
+    z = x.detach().as_strided_scatter(chainrule.ones(2, 2), (2, 2), (1, 2))
+    assert z[0].tolist() == [1, 1, 1, 1]
+    assert x[0, 0] == 0
+    t = chainrule.tensor([1.0, 2.0])
+    assert t.polygamma_(1) is t
+    assert t.tolist() == pytest.approx([1.6449341, 0.6449341])
