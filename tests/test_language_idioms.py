@@ -296,3 +296,15 @@ def test_other_forms_of_checkpoints():
         out = checkpoints.checkpoint(cube, x, use_reentrant=False, context_fn=contexts)
     (given,) = chainrule.autograd.grad(out.sum(), x)
     assert given.tolist() == [3.0, 12.0]
+
+
+def test_extensions_are_not_built():
+    from chainrule.utils import cpp_extension
+
+    with pytest.raises(RuntimeError, match="Error building extension 'ops'"):
+        cpp_extension.load(name="ops", sources=["ops.cpp"], verbose=True)
+    with pytest.raises(RuntimeError, match="Error building extension 'ops'"):
+        cpp_extension.load_inline("ops", "int x;", functions=["f"])
+    assert cpp_extension.CUDA_HOME is None
+    assert not cpp_extension.is_ninja_available()
+    assert cpp_extension.include_paths(cuda=True) == []

@@ -9,6 +9,7 @@ __all__ = [
     "checkpoint",
     "checks",
     "collect_env",
+    "cpp_extension",
     "data",
     "dlpack",
     "early_stopping",
