@@ -17,7 +17,11 @@ _PACKAGES = ("numpy", "cupy", "cupy-cuda12x", "cupy-cuda13x", "numba", "ml_dtype
 
 
 class SystemEnv(NamedTuple):
-    """What was found, each as text."""
+    """What was found, each as text.
+
+    version: of this package. os: system and its version. python_version: of the interpreter. cpu: kind of processor.
+    gpus: their names. packages: those that matter here, with their versions. config: `__config__`'s two texts.
+    """
 
     version: str
     os: str
@@ -49,7 +53,7 @@ def get_env_info() -> SystemEnv:
 
 
 def pretty_str(envinfo: SystemEnv) -> str:
-    """What was found as lines of text."""
+    """What was found (`envinfo`) as lines of text."""
     return (
         f"{_ROOT} version: {envinfo.version}\n\nOS: {envinfo.os}\nPython version: {envinfo.python_version}\n"
         f"CPU: {envinfo.cpu}\nGPUs: {envinfo.gpus}\n\nPackages: {envinfo.packages}\n\n{envinfo.config}"
@@ -62,7 +66,7 @@ def get_pretty_env_info() -> str:
 
 
 def main() -> None:
-    """Print it."""
+    """Print what `get_pretty_env_info` finds."""
     print(get_pretty_env_info())  # noqa: T201  what the program is for
 
 
