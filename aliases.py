@@ -198,8 +198,10 @@ NAMES: dict[str, str] = {
         "autograd.old_linalg": "eig lstsq lu lu_solve matrix_rank solve symeig",
         "autograd.spectra": "istft stft",
         "autograd.seldom": """angle as_strided_scatter complex conj conj_physical frexp gradient histogram imag
-            index_reduce is_storage isreal narrow_copy nonzero_static pca_lowrank polar range real renorm resolve_conj resolve_neg split_with_sizes
-            svd_lowrank unsafe_chunk unsafe_split unsafe_split_with_sizes view_as_complex view_as_real""",
+            index_reduce is_storage isreal narrow_copy nonzero_static pca_lowrank polar
+            range real renorm resolve_conj resolve_neg split_with_sizes svd_lowrank
+            unsafe_chunk unsafe_split unsafe_split_with_sizes view_as_complex
+            view_as_real""",
         "autograd.layout": "legacy_contiguous_format",
         "autograd.second_forms": """affine_grid_generator alpha_dropout alpha_dropout_ batch_norm bilinear
             binary_cross_entropy_with_logits conv_tbc cosine_embedding_loss ctc_loss dropout dropout_ embedding

@@ -93,8 +93,8 @@ _late("spectra", "istft stft")
 _late("special", "i0 igamma igammac", "i0 igamma igammac")
 _late(
     "seldom",
-    "angle as_strided_scatter conj conj_physical frexp histogram index_reduce isreal narrow_copy nonzero_static renorm resolve_conj "
-    "resolve_neg split_with_sizes unsafe_chunk unsafe_split unsafe_split_with_sizes",
+    "angle as_strided_scatter conj conj_physical frexp histogram index_reduce isreal narrow_copy nonzero_static renorm "
+    "resolve_conj resolve_neg split_with_sizes unsafe_chunk unsafe_split unsafe_split_with_sizes",
     "conj_physical index_reduce renorm",
 )
 
