@@ -241,15 +241,5 @@ def __trunc__(self: Tensor) -> Tensor:
 
 
 @method
-def __floor__(self: Tensor) -> Tensor:
-    return OPS["floor"](self)
-
-
-@method
-def __ceil__(self: Tensor) -> Tensor:
-    return OPS["ceil"](self)
-
-
-@method
 def __format__(self: Tensor, spec: str) -> str:
     return format(self.item(), spec) if spec and self.array.ndim == 0 else object.__format__(self, spec)

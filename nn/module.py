@@ -195,9 +195,9 @@ class Module(HookMethods, StateMethods):
             """Compute the module's result. Every subclass defines it."""
             raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str) -> Any:
+        # Wrappers of programs call it by name: super().__getattr__("module"). Otherwise it is missing, as this says.
+        return object.__getattribute__(self, name)
 
     # -- attributes -----------------------------------------------------------------------------------------------
 

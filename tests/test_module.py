@@ -661,3 +661,32 @@ def test_clip_grad_value_and_vectors():
     assert net.first.weight[0].tolist() == [2, 3, 4]
     with pytest.raises(TypeError):
         nn.utils.vector_to_parameters([1.0], net.parameters())
+
+
+def test_a_wrapper_hands_on_what_it_does_not_have():
+    class Wrapper(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def __getattr__(self, name):
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                return getattr(super().__getattr__("inner"), name)
+
+    net = Wrapper(nn.Linear(3, 2))
+    assert (net.in_features, net.weight.shape, net.inner.out_features) == (3, (2, 3), 2)
+    with pytest.raises(AttributeError, match="'Linear' object has no attribute 'absent'"):
+        _ = net.absent
+    assert not hasattr(nn.Linear(1, 1), "absent")
+
+
+def test_a_property_says_what_it_misses():
+    class Net(nn.Module):
+        @property
+        def broken(self):
+            return self.nowhere
+
+    with pytest.raises(AttributeError, match="nowhere"):
+        _ = Net().broken

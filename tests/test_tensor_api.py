@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import math
 import pickle
 import weakref
 
@@ -485,3 +486,10 @@ def test_in_asks_for_a_number_or_a_tensor():
     ]
     with pytest.raises(RuntimeError, match="does not take <class 'str'>"):
         "a" in x  # noqa: B015
+
+
+def test_math_takes_a_tensor_for_a_number():
+    x = chainrule.tensor(2.5)
+    assert [math.floor(x), math.ceil(x), math.sqrt(x * 10)] == [2, 3, 5]
+    assert list(range(math.ceil(x))) == [0, 1, 2]
+    assert {type(f(x)) for f in (math.floor, math.ceil)} == {int}
