@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import functional
@@ -435,11 +435,17 @@ def functional_call(
     for its other names too. strict: RuntimeError unless all parameters and buffers are given. KeyError for a name
     that the module does not have.
     """
-    dicts = parameter_and_buffer_dicts
+    args = () if args is None else args if isinstance(args, tuple) else (args,)
+    with replaced(module, parameter_and_buffer_dicts, tie_weights, strict):
+        return module(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def replaced(module: Any, dicts: Any, tie_weights: bool, strict: bool) -> Iterator[None]:
+    """A block in which a module has other parameters and buffers, as in `functional_call`."""
     merged: dict[str, Any] = {}
     for part in [dicts] if isinstance(dicts, dict) else dicts:
         merged.update(part)
-    args = () if args is None else args if isinstance(args, tuple) else (args,)
     owners = dict(module.named_modules(remove_duplicate=False))
     if tie_weights or strict:
         _complete(module, merged, tie_weights, strict)
@@ -455,7 +461,7 @@ def functional_call(
             object.__setattr__(owner, last, value)
             if type(old) is not Tensor and not isinstance(value, type(old)) and not owner._declared_as(last):
                 owner._declare(last, "parameter")  # a plain tensor, which the walk would not take for one
-        return module(*args, **(kwargs or {}))
+        yield
     finally:
         for owner, last, old, declared in reversed(former):
             object.__setattr__(owner, last, old)

@@ -268,3 +268,18 @@ def test_a_matrix_is_put_together_from_parameters_of_one_element(place):
     (g,) = cr.autograd.grad((m**3).sum(), P, create_graph=True)
     assert g.tolist() == [12.0]
     assert cr.autograd.grad(g.sum(), P)[0].tolist() == [12.0]
+
+
+def test_a_block_in_which_a_module_has_other_parameters():
+    from chainrule.nn.utils import stateless
+
+    net = cr.nn.Sequential(cr.nn.Linear(2, 2), cr.nn.Linear(2, 1, bias=False))
+    own, w = net[1].weight, cr.tensor([[1.0, -1.0]], requires_grad=True)
+    with stateless._reparametrize_module(net, {"1.weight": w}):
+        assert net[1].weight is w
+        out = net(cr.ones(3, 2)).sum()
+    assert net[1].weight is own
+    assert cr.autograd.grad(out, w)[0].shape == (1, 2)
+    with pytest.raises(RuntimeError), stateless._reparametrize_module(net, {"1.weight": w}, strict=True):
+        pass
+    assert net[1].weight is own

@@ -30,3 +30,17 @@ def functional_call(
         FutureWarning,
     )
     return func.functional_call(module, parameters_and_buffers, args, kwargs, tie_weights=tie_weights, strict=strict)
+
+
+def _reparametrize_module(
+    module: Module,
+    parameters_and_buffers: Any,
+    tie_weights: bool = False,
+    strict: bool = False,
+    stack_weights: bool = False,
+) -> Any:
+    """A block in which a module has these parameters and buffers: `with` it, libraries call the module themselves.
+
+    tie_weights, strict: as of `chainrule.func.functional_call`. stack_weights: PyTorch's, without effect.
+    """
+    return func.replaced(module, parameters_and_buffers, tie_weights, strict)
