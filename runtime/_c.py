@@ -52,3 +52,7 @@ def _log_api_usage_once(*args: str) -> None:
 def _are_functorch_transforms_active() -> bool:
     """False: `func.vmap` and kin show themselves to nobody."""
     return False
+
+
+class Value:
+    """A value in a graph of TorchScript's. There are none here: programs name the class in annotations."""

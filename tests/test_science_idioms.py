@@ -283,3 +283,9 @@ def test_a_block_in_which_a_module_has_other_parameters():
     with pytest.raises(RuntimeError), stateless._reparametrize_module(net, {"1.weight": w}, strict=True):
         pass
     assert net[1].weight is own
+
+
+def test_a_value_of_a_compiled_graph_is_a_name_for_annotations():
+    from chainrule._C import Value
+
+    assert not isinstance(cr.ones(1), Value)
