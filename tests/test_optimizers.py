@@ -571,3 +571,12 @@ def test_fifty_steps_like_torch(name, options, torch):
     steps(one, ours, 25, start=25)
     steps(two, theirs, 25, start=25, tensor=torch.tensor)
     assert_close(values(ours), values(theirs), 1e-10, 1e-12)
+
+
+def test_groups_are_printed_apart():
+    groups = [{"params": [cr.ones(1, requires_grad=True)], "lr": lr} for lr in (0.1, 0.2)]
+    first, second = str(cr.optim.SGD(groups)).split("\n\n")
+    assert first.startswith("SGD (\nParameter Group 0\n    dampening: 0\n")
+    assert "    lr: 0.1\n" in first
+    assert second.startswith("Parameter Group 1\n")
+    assert second.endswith("    weight_decay: 0\n)")
