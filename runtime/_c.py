@@ -15,6 +15,7 @@ __all__ = [
     "Generator",
     "_disabled_torch_function_impl",
     "_get_tracing_state",
+    "_is_tracing",
 ]
 
 
@@ -35,6 +36,11 @@ def _len_torch_function_stack() -> int:
 
 def _get_tracing_state() -> None:
     """None: nothing is being traced."""
+
+
+def _is_tracing() -> bool:
+    """False: nothing is being traced."""
+    return False
 
 
 def _jit_set_profiling_executor(mode: bool) -> bool:

@@ -203,3 +203,8 @@ def test_keywords_of_gather_and_swapaxes():
     assert chainrule.equal(chainrule.swapaxes(x, axis0=0, axis1=1), x.t())
     assert chainrule.equal(x.swapaxes(axis0=0, axis1=1), x.t())
     assert x.detach().swapaxes_(axis0=0, axis1=1).shape == (3, 2)
+
+
+def test_nothing_is_traced():
+    assert chainrule._C._is_tracing() is False
+    assert chainrule._C._get_tracing_state() is None
