@@ -196,8 +196,10 @@ class Module(HookMethods, StateMethods):
             raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __getattr__(self, name: str) -> Any:
-        # Wrappers of programs call it by name: super().__getattr__("module"). Otherwise it is missing, as this says.
-        return object.__getattribute__(self, name)
+        # Wrappers of programs call it by name: super().__getattr__("module"). What was assigned is also found where a
+        # property of its name fails. Otherwise it is missing, as this says.
+        values = self.__dict__
+        return values[name] if name in values else object.__getattribute__(self, name)
 
     # -- attributes -----------------------------------------------------------------------------------------------
 

@@ -174,6 +174,19 @@ def test_a_module_is_registered_beside_a_property_of_its_name():
     assert list(wrapper._modules) == ["inner"]
 
 
+def test_a_module_is_found_where_the_property_of_its_name_fails():
+    class Wrapper(chainrule.nn.Module):
+        @property
+        def inner(self):
+            return self.later.inner
+
+    wrapper = Wrapper()
+    child = wrapper.inner = chainrule.nn.Linear(1, 1)
+    assert wrapper.inner is child
+    with pytest.raises(AttributeError, match="'Wrapper' object has no attribute 'later'"):
+        wrapper.later  # noqa: B018
+
+
 def test_what_is_put_past_the_assignment_is_hidden():
     class Student(chainrule.nn.Module):
         def __init__(self, teacher):
