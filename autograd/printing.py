@@ -150,6 +150,8 @@ def _edges(array: Any, edge: int) -> Any:
 
 def numbers_of(array: Any, indent: int) -> str:
     """The numbers of an array on the host in nested brackets; lines begin after `indent` places."""
+    if not array.size:
+        return "[]"
     options = _options.get()
     short = array.size > options.threshold
     return _rows(array, _Column(_edges(array, options.edgeitems) if short else array, options), indent, short, options)
@@ -160,7 +162,6 @@ def text_of(t: Tensor, prefix: str | None = None) -> str:
     if prefix is None:
         ours = type(t).__module__.partition(".")[0] == __name__.partition(".")[0]
         prefix = "tensor(" if ours else f"{type(t).__name__}("
-    options = _options.get()
     place = t.device
     array = t.array if place.type == "meta" else backends.of(t.array).to_host(t.array)
     kind, indent = array.dtype, len(prefix)
@@ -187,12 +188,16 @@ def text_of(t: Tensor, prefix: str | None = None) -> str:
         notes.append(f"grad_fn=<{t.node.name()}>")
     elif t.requires_grad:
         notes.append("requires_grad=True")
-    text = prefix + body
+    return with_notes(prefix + body, notes, indent)
+
+
+def with_notes(text: str, notes: list[str], indent: int, newline: bool = False) -> str:
+    """`text`, the notes on lines that are not too long, and the bracket that ends it. newline: before the first."""
     last = len(text) - text.rfind("\n") + 1
     for note in notes:
-        if last + len(note) + 2 > options.linewidth:
+        if newline or last + len(note) + 2 > _options.get().linewidth:
             text += ",\n" + " " * indent + note
-            last = indent + len(note)
+            last, newline = indent + len(note), False
         else:
             text += ", " + note
             last += len(note) + 2

@@ -131,23 +131,24 @@ class SparseTensor(Tensor):
         return id(self)
 
     def __repr__(self) -> str:
-        inner = printing.text_of
         kind = "" if self._held.array.dtype in (default_dtype(), np.int64) else f"dtype={self.dtype}"
+        indent = len("tensor(")
         entries = [("indices", self._at), ("values", self._held.detach())]
         if self._kind is sparse_csr:
             entries = [("crow_indices", self.crow_indices()), ("col_indices", self.col_indices()), entries[1]]
         parts = []
         for name, t in entries:
-            lead = " " * (len("tensor(") + len(name) + 1)
-            own = inner(t).replace(f", {kind}", "") if kind else inner(t)
-            parts.append(f"{name}={own}".replace("\n", "\n" + lead))
-        text = "tensor(" + (",\n" + " " * len("tensor(")).join(parts)
+            lead = f"{name}=tensor("
+            array = backends.of(t.array).to_host(t.array)
+            size = "" if array.size else f", size={tuple(array.shape)}"
+            parts.append(f"{lead}{printing.numbers_of(array, indent + len(lead))}{size})")
+        text = "tensor(" + (",\n" + " " * indent).join(parts)
         notes = [f"size={tuple(self._size)}", f"nnz={self._nnz()}", *filter(None, [kind]), f"layout={self._kind}"]
         if self._held.node is not None:
             notes.append(f"grad_fn=<{self._held.node.name()}>")
         elif self.requires_grad:
             notes.append("requires_grad=True")
-        return text + ",\n" + " " * len("tensor(") + ", ".join(notes) + ")"
+        return printing.with_notes(text, notes, indent, newline=self._kind is sparse_coo)
 
     # -- its entries ----------------------------------------------------------------------------------------------
 

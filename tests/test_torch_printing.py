@@ -62,3 +62,14 @@ def test_options(torch, options):
     finally:
         torch.set_printoptions(profile="default", linewidth=80)
         chainrule.set_printoptions(profile="default", linewidth=80)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5, 6), (31, 129), (2, 0)])
+@pytest.mark.parametrize("form", ["to_sparse", "to_sparse_csr"])
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_sparse(torch, shape, form):
+    array = np.linspace(-2, 3, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    ours, theirs = (getattr(t, form)() for t in (chainrule.tensor(array), torch.tensor(array)))
+    assert str(ours).replace("chainrule.", "torch.") == str(theirs)
+    if form == "to_sparse":
+        assert str(ours * 2).replace("chainrule.", "torch.") == str(theirs * 2)
