@@ -34,6 +34,13 @@ def argsort(xp, input, /, dim=-1, descending=False, stable=False):
     return input.shape[d] - 1 - order
 
 
+@op
+def leading(xp, input, /, k, dim=-1, descending=False):
+    """The first k positions of `argsort`."""
+    order = argsort.forward(xp, input, dim=dim, descending=descending)
+    return order[(slice(None),) * wrap_dim(dim, input.ndim) + (slice(0, k),)] if input.ndim else order
+
+
 @composite
 def sort(F, input, /, dim=-1, descending=False, stable=False):
     """The values in order along `dim`, and the positions that they came from."""
@@ -64,9 +71,7 @@ def topk(F, input, /, k, dim=-1, largest=True, sorted=True):
     d, n = wrap_dim(dim, len(input.shape)), input.shape[dim] if input.shape else 1
     if not 0 <= k <= n:
         raise OpError(f"selected index k out of range: k is {k}, and dimension {d} has size {n}")
-    order = F.argsort(input, dim=d, descending=largest)
-    if input.shape:
-        order = F.slicing(order, index=(*(slice(None),) * d, slice(0, k)))
+    order = F.leading(input, k=k, dim=d, descending=largest)
     return F.gather(input, d, order), order
 
 

@@ -151,6 +151,11 @@ def _sort(x, dim=-1, descending=False, stable=False):
     return (np.take_along_axis(x, order, dim), order) if x.ndim else (x, order)
 
 
+def _leading(x, k, dim=-1, descending=False):
+    order = _argsort(x, dim, descending)
+    return np.moveaxis(np.moveaxis(order, dim, -1)[..., :k], -1, dim) if x.ndim else order
+
+
 def _topk(x, k, dim=-1, largest=True, sorted=True):
     values, order = _sort(x, dim, largest)
     kept = range(k)
@@ -399,6 +404,29 @@ RECORDS = [
         torch=lambda x, dim=-1, descending=False, stable=False: tuple(
             x.sort(dim=dim, descending=descending, stable=stable)
         ),
+    ),
+    OpRecord(
+        "leading",
+        samples=lambda: [
+            Sample(X, k=2),
+            Sample(X, k=1, dim=0, descending=True),
+            Sample(TIED, k=3, descending=True),
+            Sample(TIED, k=3),
+            Sample(X, k=0),
+            Sample(scalar(), k=1),
+            Sample(integers((6,), 0, 3), k=4),
+        ],
+        reference=_leading,
+        large=lambda: [
+            Sample(_many((2, 2500)), k=40),
+            Sample(_many((2, 2500)), k=40, descending=True),
+            Sample(_many((2100, 3)), k=5, dim=0, descending=True),
+            Sample(_many((2, 2500)), k=1500),
+            Sample(np.full((2, 2500), np.nan), k=3),
+            Sample(integers((3000,), 0, 9), k=200),
+            Sample(integers((3000,), 0, 9), k=0),
+        ],
+        order=0,
     ),
     OpRecord(
         "ordered",
