@@ -13,6 +13,7 @@ from .dtypes import (
     bool_,
     complex64,
     complex128,
+    default_dtype,
     differentiable,
     dtype,
     float16,
@@ -259,12 +260,14 @@ def _target(kind: Any) -> tuple[Any, Any]:
     """(NumPy dtype, device or None) of what `Tensor.type` takes: a dtype, a tensor type, or the name of one."""
     if isinstance(kind, TensorType):
         return kind.kind.dtype, kind.place
+    if kind is Tensor:
+        return default_dtype(), CPU
     if isinstance(kind, str):
         path = _bare(kind)
         place = device("cuda") if path.startswith("cuda.") else CPU
         name = path.removeprefix("cuda.")
         if name == "Tensor":
-            return to_numpy_dtype(float32), place
+            return default_dtype(), place
         if name not in _TYPES:
             raise ValueError(f"invalid type: {kind!r}; a type is named like 'chainrule.FloatTensor'")
         return _TYPES[name].dtype, place

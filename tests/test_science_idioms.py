@@ -289,3 +289,14 @@ def test_a_value_of_a_compiled_graph_is_a_name_for_annotations():
     from chainrule._C import Value
 
     assert not isinstance(cr.ones(1), Value)
+
+
+def test_the_type_of_tensors_is_the_default_dtype():
+    mask = cr.ones(2) > 0
+    assert mask.type(cr.Tensor).dtype is cr.float32
+    cr.set_default_dtype(cr.float64)
+    try:
+        assert mask.type(cr.Tensor).dtype is cr.float64
+        assert mask.type("torch.Tensor").dtype is cr.float64
+    finally:
+        cr.set_default_dtype(cr.float32)
