@@ -142,7 +142,7 @@ def _short_form(name: str, kind: dtype) -> None:
     def converted(self: Tensor, memory_format: Any = preserve_format) -> Tensor:
         return convert(self, kind.dtype, None, memory_format=memory_format)
 
-    converted.__name__ = converted.__qualname__ = name
+    converted.__name__, converted.__qualname__ = name, f"Tensor.{name}"
     converted.__doc__ = f"This tensor in {kind.name}."
     method(converted)
 

@@ -79,7 +79,8 @@ def _late(module: str, names: str, inplace_names: str = "") -> None:
             target = getattr(importlib.import_module(f".{module}", __package__), name)
             return inplace(self, target, *args, **kwargs) if changes else target(self, *args, **kwargs)
 
-        bound.__name__ = bound.__qualname__ = f"{name}_" if changes else name
+        bound.__name__ = f"{name}_" if changes else name
+        bound.__qualname__, bound.__module__ = f"Tensor.{bound.__name__}", Tensor.__module__
         bound.__doc__ = f"In-place form of `{name}`." if changes else f"`chainrule.{name}` of this tensor."
         method(bound)
 
@@ -142,6 +143,7 @@ for _name in ("is_conj", "is_neg", "is_distributed", "is_coalesced"):
         """False: this tensor is not of that kind."""
         return False
 
+    _false.__qualname__, _false.__module__ = f"Tensor.{_name}", Tensor.__module__
     method(_false, name=_name)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import linalg, storage
 from .modes import uncast
-from .public import FUNCTIONS, signed
+from .public import FUNCTIONS, findable, signed
 
 __all__ = ["takes_out"]
 
@@ -46,7 +46,14 @@ def takes_out(f: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+_made: dict[Any, Callable[..., Any]] = {}
 for _name in _FUNCTIONS.split():
-    FUNCTIONS[_name] = takes_out(FUNCTIONS[_name])
+    _f = FUNCTIONS[_name]
+    if _f not in _made:
+        _made[_f] = findable(takes_out(_f), _f)
+    FUNCTIONS[_name] = _made[_f]  # one of `cat` and its other names
 for _name in _LINALG.split():
-    setattr(linalg, _name, takes_out(getattr(linalg, _name)))
+    _f = getattr(linalg, _name)
+    setattr(linalg, _name, takes_out(_f))
+    if _f.__module__ != linalg.__name__:
+        findable(getattr(linalg, _name), _f)

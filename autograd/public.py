@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -17,7 +18,7 @@ from .modes import MODES, uncast
 from .op import OPS, Op
 from .tensor import Tensor, method, named
 
-__all__ = ["FUNCTIONS", "IN_PLACE", "Signed", "api", "expose", "function", "inplace", "old_order", "signed"]
+__all__ = ["FUNCTIONS", "IN_PLACE", "Signed", "api", "expose", "findable", "function", "inplace", "old_order", "signed"]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 #: function -> what does its in-place form at once where it can, and says whether it did (fusion.py)
@@ -50,7 +51,7 @@ def _own(f: Any, name: str) -> Any:
         return f
     made = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
     made.__kwdefaults__, made.__annotations__, made.__doc__ = f.__kwdefaults__, f.__annotations__, f.__doc__
-    made.__qualname__, made.__module__ = name, f.__module__
+    made.__qualname__, made.__module__ = name, Tensor.__module__  # where pickle finds it
     vars(made).update(vars(f))
     return made
 
@@ -64,6 +65,13 @@ class Signed:
     @property
     def __signature__(self) -> inspect.Signature:
         return self._build()
+
+
+def findable(made: Callable[..., Any], like: Callable[..., Any]) -> Callable[..., Any]:
+    """`made`, which has the name of `like` but not its place, where pickle finds it: as `like.public`."""
+    there = getattr(sys.modules[like.__module__], like.__qualname__, like)  # an op, of which `like` is another form
+    made.__qualname__, there.public = f"{like.__qualname__}.public", made
+    return made
 
 
 def signed(made: Callable[..., Any], like: Callable[..., Any], build: Callable[[], inspect.Signature]) -> None:
@@ -101,18 +109,22 @@ def _as_method(name: str, target: Op) -> Callable[..., Any]:
         def bound(self: Tensor, *args: Any, **kwargs: Any) -> Any:
             return call(self, *args, **kwargs)
 
-    bound.__name__ = bound.__qualname__ = name
     bound.__doc__ = target.__doc__
-    return bound
+    return _of_tensor(bound, name)
 
 
 def _inplace_method(name: str, target: Callable[..., Any]) -> None:
     def changed(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return inplace(self, target, *args, **kwargs)
 
-    changed.__name__ = changed.__qualname__ = f"{name}_"
     changed.__doc__ = f"In-place form of `{name}`."
-    method(changed, name=f"{name}_")
+    method(_of_tensor(changed, f"{name}_"), name=f"{name}_")
+
+
+def _of_tensor(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Named as a method of Tensor, where pickle finds it."""
+    function.__name__, function.__qualname__, function.__module__ = name, f"Tensor.{name}", Tensor.__module__
+    return function
 
 
 def inplace(t: Tensor, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:

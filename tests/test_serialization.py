@@ -481,3 +481,21 @@ def test_whole_modules_that_pytorch_wrote(torch, zipped):
         outs[-1] += [p.grad for p in m.parameters()]
     for ours, expected in zip(outs[1], outs[0], strict=True):
         np.testing.assert_allclose(ours.detach().numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_public_functions_are_pickled():
+    """As settings of modules, metrics and loaders, `self.activation = torch.tanh` for one."""
+    namespaces = [chainrule, chainrule.nn.functional, chainrule.linalg, chainrule.fft, chainrule.special]
+    for namespace in namespaces:
+        names = chainrule.autograd.FUNCTIONS if namespace is chainrule else namespace.__all__
+        functions = {n: getattr(namespace, n) for n in names if hasattr(namespace, n)}
+        lost = []
+        for name, f in functions.items():
+            try:
+                lost += [] if pickle.loads(pickle.dumps(f)) is f else [name]
+            except (pickle.PicklingError, AttributeError):
+                lost.append(name)
+        assert not lost
+    for method in ("add", "add_", "abs", "abs_", "float", "allclose", "mean", "is_conj"):
+        f = getattr(chainrule.Tensor, method)
+        assert pickle.loads(pickle.dumps(f)) is f

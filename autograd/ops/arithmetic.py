@@ -17,7 +17,7 @@ from ..complexes import is_complex
 from ..composite import composite
 from ..errors import OpError
 from ..op import OPS, op
-from ..public import api, expose, old_order
+from ..public import api, expose, findable, old_order
 from ..tensor import Tensor
 
 __all__ = [
@@ -614,10 +614,9 @@ def _scaled(target):
             raise OpError(f"{target.name}(): for integral tensors alpha must not be a floating point number")
         return target(input, other * alpha, out=out)
 
-    function.__name__ = function.__qualname__ = target.name
+    function.__name__, function.__module__ = target.name, __name__
     function.__doc__ = target.__doc__.replace("other, e", "alpha * other, e")
-    function.__module__ = __name__
-    return function
+    return findable(function, target)
 
 
 add_scaled, sub_scaled = _scaled(add), _scaled(sub)
@@ -634,9 +633,8 @@ def _with_value(target):
             value, tensor1, tensor2 = old_order(target.name, (tensor1, tensor2, *deprecated), ("value",), 2)
         return target(input, tensor1, tensor2, value=value, out=out)
 
-    function.__name__ = function.__qualname__ = target.name
-    function.__doc__, function.__module__ = target.__doc__, __name__
-    return function
+    function.__name__, function.__doc__, function.__module__ = target.name, target.__doc__, __name__
+    return findable(function, target)
 
 
 api(_with_value(addcmul), inplace=True)
