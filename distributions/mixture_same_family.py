@@ -81,6 +81,20 @@ class MixtureSameFamily(Distribution):
     def _component_dim(self) -> int:
         return -1 - len(self._event_shape)
 
+    def _pad(self, x: Any) -> Any:
+        """x with a dimension for the components, for mixtures that derive from this one."""
+        return x.unsqueeze(self._component_dim)
+
+    def _pad_mixture_dimensions(self, x: Any) -> Any:
+        """x, of the shape of the mixture's batch, with as many dimensions as the components'."""
+        missing = len(self.batch_shape) - len(self._mixture_distribution.batch_shape)
+        shape = (*x.shape[:-1], *(1,) * missing, *x.shape[-1:], *(1,) * len(self._event_shape))
+        return x.reshape(shape)
+
+    @property
+    def _event_ndims(self) -> int:
+        return len(self._event_shape)
+
     @property
     def mean(self) -> Any:
         return (self._weights() * self._component_distribution.mean).sum(self._component_dim)

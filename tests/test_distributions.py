@@ -408,3 +408,20 @@ def test_functions_beneath_gamma_and_dirichlet():
     assert rows.dtype is cr.float32
     assert (rows.sum(1) - 1).abs().max() < 1e-5
     assert (rows.double().mean(0) - a[0] / 6.5).abs().max() < 0.03
+
+
+def test_a_mixture_that_derives_from_ours_pads_as_in_pytorch():
+    class Mine(D.MixtureSameFamily):
+        def log_prob(self, value):
+            parts = self.component_distribution.log_prob(self._pad(value))
+            return (parts + self.mixture_distribution.logits).logsumexp(-1)
+
+    cr.manual_seed(0)
+    weights = D.Categorical(logits=cr.randn(3, 2))
+    parts = D.Independent(D.Normal(cr.randn(3, 2, 4), cr.ones(3, 2, 4)), 1)
+    x = cr.randn(3, 4)
+    ours = D.MixtureSameFamily(weights, parts)
+    cr.testing.assert_close(Mine(weights, parts).log_prob(x), ours.log_prob(x))
+    assert ours._pad(x).shape == (3, 1, 4)
+    assert ours._pad_mixture_dimensions(weights.probs).shape == (3, 2, 1)
+    assert ours._event_ndims == 1
