@@ -69,7 +69,7 @@ class Signed:
 
 def findable(made: Callable[..., Any], like: Callable[..., Any]) -> Callable[..., Any]:
     """`made`, which has the name of `like` but not its place, where pickle finds it: as `like.public`."""
-    there = getattr(sys.modules[like.__module__], like.__qualname__, like)  # an op, of which `like` is another form
+    there: Any = getattr(sys.modules[like.__module__], like.__qualname__, like)  # an op, if `like` is a form of it
     made.__qualname__, there.public = f"{like.__qualname__}.public", made
     return made
 
