@@ -516,7 +516,8 @@ def _member(kind: Any, name: str) -> Any:
 
     if isinstance(kind, enum.EnumMeta):
         return kind[name]
-    if type(kind).__module__.startswith(f"{__name__.partition('.')[0]}.nn.") and not name.startswith("_"):
+    ours = any(base.__module__.startswith(f"{__name__.partition('.')[0]}.nn.") for base in type(kind).__mro__)
+    if ours and not name.startswith("__") and isinstance(getattr(type(kind), name, None), FunctionType):
         return getattr(kind, name)
     raise pickle.UnpicklingError(f"the file holds a builtins.getattr({kind!r}, {name!r}), which could run code")
 

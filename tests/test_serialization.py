@@ -304,10 +304,14 @@ class Free(chainrule.nn.Module):
         self.layer, self.own, self.act, self.kind = self.norm(2), own, chainrule.nn.functional.relu, float
         self.seen, self.count, self.part, self.pick = {1, 2}, collections.Counter("aab"), slice(1, 3), max
         self.dots, self.colour = ..., Colour.RED
+        self.twice = self._twice
         self.extra = chainrule.nn.utils.spectral_norm(chainrule.nn.Linear(2, 2))  # with hooks that are methods
 
+    def _twice(self, x):
+        return x + x
+
     def forward(self, x):
-        return self.act(self.own(self.layer(x)))
+        return self.twice(self.act(self.own(self.layer(x))))
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
@@ -321,6 +325,7 @@ def test_modules_that_hold_functions(protocol):
     for name in ("seen", "count", "part", "kind", "pick", "own", "dots", "colour"):
         assert getattr(back, name) == getattr(net, name)
     assert back.norm(3).eps == 1e-3
+    assert back.twice.__self__ is back
 
 
 def test_safe_globals():
