@@ -37,6 +37,7 @@ from .poisson import Poisson
 from .transformed_distribution import TransformedDistribution
 from .uniform import Uniform
 from .utils import euler_constant, sum_rightmost
+from .wishart import Wishart
 
 __all__ = ["kl_divergence", "register_kl"]
 
@@ -205,6 +206,17 @@ def _multivariate_multivariate(p: Any, q: Any) -> Any:
     trace = solve_lower(low_q, low_p).pow(2).sum((-2, -1))
     distance = solve_lower(low_q, (p.loc - q.loc).unsqueeze(-1)).pow(2).sum((-2, -1))
     return half_log_det(low_q) - half_log_det(low_p) + 0.5 * (trace + distance - n)
+
+
+@register_kl(Wishart, Wishart)
+def _wishart_wishart(p: Any, q: Any) -> Any:
+    if p.event_shape != q.event_shape:
+        raise ValueError("KL-divergence between two Wisharts with different event shapes cannot be computed")
+    n = p.event_shape[-1]
+    trace = solve_lower(q._low, p._low).pow(2).sum((-2, -1))
+    scales = q.df * (half_log_det(q._low) - half_log_det(p._low)) + p.df / 2 * (trace - n)
+    gammas = F.mvlgamma(q.df / 2, n) - F.mvlgamma(p.df / 2, n)
+    return scales + gammas + (p.df - q.df) / 2 * F.digamma(p._degrees() / 2).sum(-1)
 
 
 def _log_det(p: Any) -> Any:

@@ -88,6 +88,11 @@ RECORDS = [
     ("RelaxedBernoulli", {"temperature": np.array(0.7), "logits": _real(2, 3)}, _unit(2, 3)),
     ("RelaxedOneHotCategorical", {"temperature": np.array(0.7), "probs": _positive(2, 3)}, _simplex(2, 3)),
     ("RelaxedOneHotCategorical", {"temperature": np.array(0.7), "logits": _real(2, 3)}, _simplex(2, 3)),
+    (
+        "LKJCholesky",
+        {"dim": 3, "concentration": _rng2.uniform(0.5, 2, 2)},
+        np.linalg.cholesky(np.array([[1, 0.4, -0.2], [0.4, 1, 0.3], [-0.2, 0.3, 1]])),
+    ),
     ("LogisticNormal", {"loc": _real(2, 2), "scale": _positive(2)}, _simplex(2, 3)),
 ]
 IDS = [f"{name}-{'-'.join(parameters)}" for name, parameters, _ in RECORDS]
