@@ -13,6 +13,7 @@ from ..compiled.listed import STATE, do, made
 from .attention import ATTENTION
 from .choice import CHOICE
 from .convolution import CONVOLUTION
+from .distances import DISTANCES
 from .dropout import DROPOUT
 from .embedding import EMBEDDING
 from .integers import INTEGERS
@@ -135,6 +136,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "tanh.grad": _tanh_grad,
     **CHOICE,
     **CONVOLUTION,
+    **DISTANCES,
     **DROPOUT,
     **INTEGERS,
     **LINALG,

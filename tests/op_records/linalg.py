@@ -335,6 +335,11 @@ RECORDS = [
         ),
         reference=_cdist,
         torch=_torch_cdist,
+        large=lambda: [
+            Sample(floats((40, 7), seed=1), floats((30, 7), 3, 5, seed=2)),
+            Sample(floats((2, 3, 21, 2), seed=1), floats((2, 3, 25, 2), 3, 5, seed=2)),
+            Sample(floats((3, 9), seed=1), floats((30000, 9), 3, 5, seed=2)),
+        ],
         ties=[
             Tie(np.ones((1, 2)), np.ones((1, 2)), p=p, grads=[np.zeros((1, 2)), np.zeros((1, 2))])
             for p in (1.0, 2.0, 3.0, float("inf"))
