@@ -454,6 +454,7 @@ def test_pytorch_reads_views_of_one_memory(torch, tmp_path):
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 def test_whole_modules_that_pytorch_wrote(torch, zipped):
+    torch.manual_seed(0)
     theirs = torch.nn.Sequential(
         torch.nn.Conv1d(3, 4, 3, bias=False),
         torch.nn.BatchNorm1d(4),
@@ -485,7 +486,7 @@ def test_whole_modules_that_pytorch_wrote(torch, zipped):
         sum(o.sum() for o in outs[-1]).backward()
         outs[-1] += [p.grad for p in m.parameters()]
     for ours, expected in zip(outs[1], outs[0], strict=True):
-        np.testing.assert_allclose(ours.detach().numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(ours.detach().numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_public_functions_are_pickled():
