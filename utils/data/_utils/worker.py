@@ -22,6 +22,7 @@ import os
 import pickle
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -111,8 +112,8 @@ def _aligned(size: int) -> int:
 class Sender:
     """The worker's side: sends numbered results, with large arrays in the slot of memory that the task names."""
 
-    def __init__(self, connection: Any, parent: int) -> None:
-        self.connection, self.parent = connection, parent
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
         self.slots: dict[int, Any] = {}
 
     def send(self, number: int, slot: int, result: Any) -> None:
@@ -137,10 +138,16 @@ class Sender:
             start += _aligned(a.nbytes)
         self.connection.send((number, slot, content, sizes, 0 if descriptor is None else memory.nbytes))
         if descriptor is not None:
-            from multiprocessing.reduction import send_handle
-
-            send_handle(self.connection, descriptor, self.parent)
+            with _socket(self.connection) as way:
+                socket.send_fds(way, [b"\0"], [descriptor])
             os.close(descriptor)
+
+
+def _socket(connection: Any) -> socket.socket:
+    """The socket of a connection, to send descriptors. From Python 3.14 on multiprocessing's send_handle waits for an
+    answer, which the thread that reads tasks would take for one.
+    """
+    return socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
 
 
 def _new_memory(size: int) -> tuple[int | None, Any]:
@@ -174,9 +181,11 @@ class Receiver:
             buffers = [bytearray(self.connection.recv_bytes()) for _ in sizes]
         else:
             if grown:
-                from multiprocessing.reduction import recv_handle
-
-                descriptor = recv_handle(self.connection)
+                with _socket(self.connection) as way:
+                    _, descriptors, _, _ = socket.recv_fds(way, 1, 1)
+                if not descriptors:
+                    raise EOFError
+                (descriptor,) = descriptors
                 self.slots[slot] = _mapped(descriptor, grown)
                 os.close(descriptor)
             start, memory = 0, self.slots[slot]
@@ -260,7 +269,7 @@ def run(
         fetch = make_fetcher(*fetcher_args)
     except Exception:
         failure = ExceptionWrapper(where)
-    sender, over = Sender(connection, parent), False
+    sender, over = Sender(connection), False
     while (task := tasks.get()) is not None:
         if task == "again":  # the next pass of a persistent worker
             over = False
