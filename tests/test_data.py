@@ -6,6 +6,7 @@ import inspect
 import multiprocessing
 import os
 import random
+import pickle
 import signal
 import subprocess
 import sys
@@ -616,7 +617,7 @@ def test_errors_come_with_their_traceback(error, kind):
 
 @pytest.mark.usefixtures("no_process_left")
 def test_what_cannot_be_sent_is_an_error():
-    with pytest.raises((AttributeError, TypeError), match="in DataLoader worker process"):
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match="in DataLoader worker process"):
         list(many_workers(dataset=Numbers(2), collate_fn=lambda batch: lambda: None))
 
 
