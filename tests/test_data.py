@@ -5,8 +5,8 @@ import gc
 import inspect
 import multiprocessing
 import os
-import random
 import pickle
+import random
 import signal
 import subprocess
 import sys
