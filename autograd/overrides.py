@@ -351,7 +351,7 @@ def first_met(op: Op, args: Any, kwargs: dict[str, Any]) -> Any:
     It is asked for the public function that the program has called, the outermost on the stack.
     """
     activate()
-    func: Any = op.quick if op.quick in PUBLIC else op
+    func: Any = op.quick if op.quick in PUBLIC else FUNCTIONS.get(op.name, op)
     frame: Any = sys._getframe(1)
     while frame is not None:
         called = _BEFORE.get(frame.f_code)
