@@ -66,6 +66,8 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "distributed.algorithms.ddp_comm_hooks": ("distributed.hooks",),
     "distributed.algorithms.ddp_comm_hooks.default_hooks": "distributed.hooks",
     "distributed.algorithms.join": "distributed.join",
+    "distributed.checkpoint": ("distributed.state_dict",),
+    "distributed.checkpoint.state_dict": "distributed.state_dict",
     "distributed.constants": "distributed.groups",
     "distributed.distributed_c10d": "distributed",
     "distributed.elastic": ("distributed.errors",),
