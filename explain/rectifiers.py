@@ -160,7 +160,13 @@ class _SignalRule(Plan):
 
     def __init__(self, plan: Plan) -> None:
         dict.__init__(self)
-        self.op, self.mask, self.broadcast, self.sources = plan.op, plan.mask, plan.broadcast, ()
+        self.op, self.mask, self.broadcast, self.sources, self.frees = (
+            plan.op,
+            plan.mask,
+            plan.broadcast,
+            (),
+            plan.frees,
+        )
 
     def __missing__(self, namespace: Any) -> tuple[Any, ...]:
         result = self[namespace] = ((0, lambda ops, g: ops.relu(g), 0, 0, False),)
