@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import backends
 from . import storage
+from .edges import GradientEdge
 from .errors import OpError
 from .hooks import RemovableHandle
 from .modes import MODES, with_modes
@@ -162,18 +163,15 @@ def pack(result: Any) -> None:
 # -- edges and hooks --------------------------------------------------------------------------------------------------
 
 
-class GradientEdge(NamedTuple):
-    """A `node` of the graph, and `output_nr`, the number of its output."""
-
-    node: Any
-    output_nr: int
-
-
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """Where the gradient of `tensor` arrives: its node, or the end of the path for a leaf."""
     if not tensor.requires_grad:
         raise OpError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
-    return GradientEdge(tensor.grad_fn if tensor.node is not None else AccumulateGrad(tensor), 0)
+    from .vertices import node_of_op
+
+    if tensor.node is None:
+        return GradientEdge(AccumulateGrad(tensor), 0)
+    return GradientEdge(tensor.grad_fn, node_of_op(tensor.node)[1])
 
 
 class Handles:

@@ -28,6 +28,7 @@ from ..backends.recorder import recording as recorder_of
 from . import storage
 from .anomaly import check_gradient
 from .dtypes import differentiable
+from .edges import GradientEdge, tensor_at
 from .errors import OpError, note
 from .modes import MODES, recording
 from .namespaces import GRAPH, raw
@@ -437,8 +438,19 @@ def zeros_for(t: Tensor) -> Tensor:
     return wrap(backends.of(t.array).xp.zeros(t.array.shape, t.array.dtype), None)
 
 
-def _as_tuple(x: Any) -> tuple[Any, ...]:
-    return (x,) if isinstance(x, Tensor) or x is None else tuple(x)
+def _as_tuple(x: Any, like: Any = None) -> tuple[Any, ...]:
+    """One tensor or several, as a tuple; edges as tensors there, on the devices of `like`."""
+    if isinstance(x, Tensor) or x is None:
+        return (x,)
+    if type(x) is GradientEdge:
+        return (tensor_at(x, like),)
+    several = like if isinstance(like, (tuple, list)) else ()
+    return tuple(
+        [
+            tensor_at(t, several[i] if i < len(several) else None) if type(t) is GradientEdge else t
+            for i, t in enumerate(x)
+        ]
+    )
 
 
 def backward(
@@ -454,7 +466,7 @@ def backward(
     retain_graph: keep what the nodes hold for another walk; default: the value of `create_graph`.
     create_graph: record the walk itself, for derivatives of higher order.
     """
-    roots = _as_tuple(tensors)
+    roots = _as_tuple(tensors, grad_tensors)
     seeds = (None,) * len(roots) if grad_tensors is None else _as_tuple(grad_tensors)
     if len(seeds) != len(roots):
         raise OpError(f"got {len(roots)} tensors and {len(seeds)} gradients")
@@ -536,7 +548,7 @@ def grad(
     >>> slope.item(), chainrule.autograd.grad(slope, x)[0].item()
     (27.0, 18.0)
     """
-    roots, targets = _as_tuple(outputs), _as_tuple(inputs)
+    roots, targets = _as_tuple(outputs, grad_outputs), _as_tuple(inputs)
     seeds = _as_tuple(grad_outputs) if grad_outputs is not None else (None,) * len(roots)
     if len(seeds) != len(roots):
         raise OpError(f"got {len(roots)} outputs and {len(seeds)} grad_outputs")

@@ -320,3 +320,23 @@ def test_a_program_that_looks_at_no_node_pays_for_none_of_this():
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.split("\n")[1:3] == ["False", "True"]
+
+
+def test_edges_stand_for_the_tensors_there():
+    x = chainrule.ones(2, requires_grad=True)
+    h = x * 2
+    at_h, at_x, y = graph.get_gradient_edge(h), graph.get_gradient_edge(x), (h**2).sum()
+    grad = chainrule.autograd.grad
+    assert [g.tolist() for g in grad(y, at_h, retain_graph=True)] == [[4, 4]]
+    assert [g.tolist() for g in grad(y, [at_x, h], retain_graph=True)] == [[8, 8], [4, 4]]
+    assert grad(graph.get_gradient_edge(y), x, retain_graph=True)[0].tolist() == [8, 8]
+    at_y = graph.GradientEdge(y.grad_fn, 0)
+    assert grad([at_y], [x], [chainrule.tensor(0.5)], retain_graph=True)[0].tolist() == [4, 4]
+    chainrule.autograd.backward(at_y, chainrule.tensor(2.0), inputs=[at_x])
+    assert x.grad.tolist() == [16, 16]
+    first, second = (x * 3).unbind()
+    edge = graph.get_gradient_edge(second)
+    assert edge.output_nr == 1
+    assert grad(first + 5 * second, edge)[0].item() == 5
+    with pytest.raises(RuntimeError, match="several outputs"):
+        grad(first, graph.GradientEdge((second * 1).grad_fn.next_functions[0][0], 1))
