@@ -457,15 +457,15 @@ def replaced(module: Any, dicts: Any, tie_weights: bool, strict: bool) -> Iterat
                 raise KeyError(f"functional_call: the module has no parameter or buffer {name!r}")
             owner = owners[path]
             old = getattr(owner, last)
-            former.append((owner, last, old, vars(owner).get("_declared")))
+            former.append((owner, last, old, vars(owner).get("_cr_declared")))
             object.__setattr__(owner, last, value)
-            if type(old) is not Tensor and not isinstance(value, type(old)) and not owner._declared_as(last):
-                owner._declare(last, "parameter")  # a plain tensor, which the walk would not take for one
+            if type(old) is not Tensor and not isinstance(value, type(old)) and not owner._cr_declared_as(last):
+                owner._cr_declare(last, "parameter")  # a plain tensor, which the walk would not take for one
         yield
     finally:
         for owner, last, old, declared in reversed(former):
             object.__setattr__(owner, last, old)
-            object.__setattr__(owner, "_declared", declared)
+            object.__setattr__(owner, "_cr_declared", declared)
 
 
 def _complete(module: Any, given: dict[str, Any], tie_weights: bool, strict: bool) -> None:

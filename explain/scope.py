@@ -79,9 +79,9 @@ class Looking:
         def take_out() -> None:
             with _HANGING:
                 handle.remove()
-                left = vars(module).get("_hooks")
+                left = vars(module).get("_cr_hooks")
                 if left is not None and not any(vars(left).values()):
-                    del module._hooks  # a module that never had one is called, and joined to others, more quickly
+                    del module._cr_hooks  # a module that never had one is called, and joined to others, more quickly
 
         self._stack.callback(take_out)
 

@@ -43,10 +43,10 @@ class _Row(Module):
     """Modules in a row, named "0", "1", ..."""
 
     def _items(self) -> list[Any]:
-        return [m for _, m in self._entries("module")]
+        return [m for _, m in self._cr_entries("module")]
 
     def _renumber(self, modules: Iterable[Any]) -> None:
-        for name, _ in self._entries("module"):
+        for name, _ in self._cr_entries("module"):
             delattr(self, name)
         for i, module in enumerate(modules):
             self.add_module(str(i), module)
@@ -67,7 +67,7 @@ class _Row(Module):
         raise NotImplementedError
 
     def __setitem__(self, index: Any, module: Module) -> None:
-        names = [name for name, _ in self._entries("module")]
+        names = [name for name, _ in self._cr_entries("module")]
         setattr(self, names[_position(index, len(names))], module)
 
     def __delitem__(self, index: Any) -> None:
@@ -129,7 +129,7 @@ class Sequential(_Row):
         return input
 
     def _part(self, index: slice) -> Any:
-        return type(self)(dict(self._entries("module")[index]))
+        return type(self)(dict(self._cr_entries("module")[index]))
 
     def insert(self, index: int, module: Module) -> Any:
         """Add a module before position `index`."""
@@ -213,7 +213,7 @@ class ModuleDict(Module):
             self.update(modules)
 
     def __getitem__(self, key: str) -> Any:
-        return dict(self._entries("module"))[key]
+        return dict(self._cr_entries("module"))[key]
 
     def __setitem__(self, key: str, module: Module) -> None:
         self.add_module(key, module)
@@ -223,7 +223,7 @@ class ModuleDict(Module):
         delattr(self, key)
 
     def __len__(self) -> int:
-        return len(self._entries("module"))
+        return len(self._cr_entries("module"))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -244,15 +244,15 @@ class ModuleDict(Module):
 
     def keys(self) -> Any:
         """The names."""
-        return dict(self._entries("module")).keys()
+        return dict(self._cr_entries("module")).keys()
 
     def items(self) -> Any:
         """(name, module) pairs."""
-        return dict(self._entries("module")).items()
+        return dict(self._cr_entries("module")).items()
 
     def values(self) -> Any:
         """The modules."""
-        return dict(self._entries("module")).values()
+        return dict(self._cr_entries("module")).values()
 
     def update(self, modules: Any) -> None:
         """Add or replace modules from a mapping or from (name, module) pairs."""
@@ -340,7 +340,7 @@ class ParameterDict(Module):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if self._attribute(key) not in self._keys:
-            self._check_name("parameter", key)  # a key such as "values" would hide the method
+            self._cr_check_name("parameter", key)  # a key such as "values" would hide the method
         setattr(self, key, _as_parameter(value))
         self._keys[key] = None
 

@@ -17,6 +17,6 @@ def feed_forward(x: Tensor, first: Any, second: Any, activation: str) -> Tensor 
     They have for a tensor of the CPU (which would gain nothing), for other modules in their place, and where hooks
     look at what passes through.
     """
-    if not x.is_cuda or any(type(layer) is not Linear or layer._hooks is not None for layer in (first, second)):
+    if not x.is_cuda or any(type(layer) is not Linear or layer._cr_hooks is not None for layer in (first, second)):
         return None
     return _feed_forward(x, first.weight, second.weight, first.bias, second.bias, activation=activation)

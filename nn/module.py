@@ -2,11 +2,12 @@
 
 A module's parameters, buffers and children are plain attributes, found by walking `__dict__` in the order of
 definition. So reading one costs nothing extra, and a subclass works with and without `super().__init__()`. Two things
-an attribute cannot say by itself are kept in `_declared`, which exists where it is needed: that a plain tensor is a
-buffer, and what an attribute that is None stands for. `_assigned` has the names that were assigned: what a program puts
-into `__dict__` itself, or by `object.__setattr__`, is hidden from the walk, as in PyTorch. Turned down: dictionaries
-of each kind beside `__dict__` and a `__getattr__` that searches them, which makes every `self.weight` three lookups.
-`_parameters`, `_buffers` and `_modules` exist as live views.
+an attribute cannot say by itself are kept in `_cr_declared`, which exists where it is needed: that a plain tensor is a
+buffer, and what an attribute that is None stands for. `_cr_assigned` has the names that were assigned: what a program
+puts into `__dict__` itself, or by `object.__setattr__`, is hidden from the walk, as in PyTorch. Turned down:
+dictionaries of each kind beside `__dict__` and a `__getattr__` that searches them, which makes every `self.weight`
+three lookups. `_parameters`, `_buffers` and `_modules` exist as live views. Other private names begin with `_cr_`: a
+program's subclasses have `_hooks`, `_name` and the like for themselves.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class _View(MutableMapping[str, Any]):
 
     def copy(self) -> dict[str, Any]:
         """A dictionary of them as they are now."""
-        return dict(self.module._entries(self.kind))
+        return dict(self.module._cr_entries(self.kind))
 
     def keys(self) -> Any:
         """The names, as a dictionary's: they can be reversed."""
@@ -89,9 +90,9 @@ class _View(MutableMapping[str, Any]):
         return self.copy()[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if _kind(value) != self.kind and self.module._declared_as(name) != self.kind:
-            self.module._declare(name, self.kind)  # by its value alone it would not be one: None, a plain tensor
-        self.module._name(name)
+        if _kind(value) != self.kind and self.module._cr_declared_as(name) != self.kind:
+            self.module._cr_declare(name, self.kind)  # by its value alone it would not be one: None, a plain tensor
+        self.module._cr_name(name)
         self.module.__dict__[name] = value
 
     def __delitem__(self, name: str) -> None:
@@ -99,10 +100,10 @@ class _View(MutableMapping[str, Any]):
         self.module.__delattr__(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter([name for name, _ in self.module._entries(self.kind)])
+        return iter([name for name, _ in self.module._cr_entries(self.kind)])
 
     def __len__(self) -> int:
-        return len(self.module._entries(self.kind))
+        return len(self.module._cr_entries(self.kind))
 
     def __repr__(self) -> str:
         return repr(self.copy())
@@ -122,7 +123,7 @@ class _Views:
         view.clear()
         view.update(values)
         for name in transient & values.keys() if self.kind == "buffer" else ():
-            module._declare(name, _TRANSIENT)
+            module._cr_declare(name, _TRANSIENT)
 
 
 #: what PyTorch's modules have beside what ours have
@@ -147,7 +148,7 @@ def _from_pytorch(state: dict[str, Any]) -> dict[str, Any]:
             if kind == "buffer" or value is None:
                 declared[name] = _TRANSIENT if name in state.get("_non_persistent_buffers_set", ()) else kind
     kept = {name: value for name, value in state.items() if name not in _TABLES and name not in members}
-    return {**kept, **members, "_declared": declared or None}
+    return {**kept, **members, "_cr_declared": declared or None}
 
 
 class Module(HookMethods, StateMethods):
@@ -163,8 +164,8 @@ class Module(HookMethods, StateMethods):
     dump_patches = False
     #: PyTorch's list for its compiler; subclasses in programs add to it
     __constants__: list[str] = []
-    _declared: dict[str, str] | None = None
-    _assigned: Mapping[str, None] = MappingProxyType({})
+    _cr_declared: dict[str, str] | None = None
+    _cr_assigned: Mapping[str, None] = MappingProxyType({})
 
     if TYPE_CHECKING:  # libraries evaluate a module's annotations among names of their own
         forward: Callable[..., Any]
@@ -179,7 +180,7 @@ class Module(HookMethods, StateMethods):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            hooks = self._hooks  # read once: another thread may take the last one out
+            hooks = self._cr_hooks  # read once: another thread may take the last one out
             if hooks is None:
                 return self.forward(*args, **kwargs)
             return call_with_hooks(self, hooks, args, kwargs)
@@ -203,14 +204,14 @@ class Module(HookMethods, StateMethods):
 
     # -- attributes -----------------------------------------------------------------------------------------------
 
-    def _entries(self, kind: str) -> list[tuple[str, Any]]:
+    def _cr_entries(self, kind: str) -> list[tuple[str, Any]]:
         """(name, value) of the attributes of one kind, in the order of definition; the value may be None."""
-        declared = self._declared
+        declared = self._cr_declared
         if kind == "buffer":
             if declared is None:
                 return []
             return [(n, v) for n, v in self.__dict__.items() if declared.get(n) in _BUFFERS]
-        cls, assigned = (Parameter if kind == "parameter" else Module), self._assigned
+        cls, assigned = (Parameter if kind == "parameter" else Module), self._cr_assigned
         if declared is None:
             return [(n, v) for n, v in self.__dict__.items() if isinstance(v, cls) and n in assigned]
         return [
@@ -219,25 +220,25 @@ class Module(HookMethods, StateMethods):
             if (declared[n] == kind if n in declared else isinstance(v, cls) and n in assigned)
         ]
 
-    def _name(self, name: str) -> None:
+    def _cr_name(self, name: str) -> None:
         """Note that the attribute was assigned."""
-        assigned = self.__dict__.get("_assigned")
+        assigned = self.__dict__.get("_cr_assigned")
         if assigned is None:
-            self.__dict__["_assigned"] = {name: None}  # in place of a set, which no file may hold
+            self.__dict__["_cr_assigned"] = {name: None}  # in place of a set, which no file may hold
         else:
             assigned[name] = None
 
-    def _declare(self, name: str, kind: str | None) -> None:
+    def _cr_declare(self, name: str, kind: str | None) -> None:
         """Note what the attribute is, whatever its value; None: forget it."""
         # A new dict each time: a program's copy of a module, made from a copy of its __dict__, shares the old one.
-        declared = {n: k for n, k in (self._declared or {}).items() if n != name}
-        self.__dict__["_declared"] = declared if kind is None else {**declared, name: kind}
+        declared = {n: k for n, k in (self._cr_declared or {}).items() if n != name}
+        self.__dict__["_cr_declared"] = declared if kind is None else {**declared, name: kind}
 
-    def _declared_as(self, name: str) -> str:
-        return (self._declared or {}).get(name, "").removeprefix("transient ")
+    def _cr_declared_as(self, name: str) -> str:
+        return (self._cr_declared or {}).get(name, "").removeprefix("transient ")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        values, declared = self.__dict__, self._declared
+        values, declared = self.__dict__, self._cr_declared
         old = declared.get(name, "") if declared is not None else ""
         if not old and name in values:
             old = _kind(values[name])
@@ -249,19 +250,19 @@ class Module(HookMethods, StateMethods):
             if old != new:
                 values.pop(name, None)  # of another kind: it is defined anew, at the end
                 if isinstance(value, Buffer):
-                    self._declare(name, new)
+                    self._cr_declare(name, new)
                 elif declared is not None and name in declared:
-                    self._declare(name, None)
+                    self._cr_declare(name, None)
             elif declared is not None and name in declared and new in ("parameter", "module"):
-                self._declare(name, None)
+                self._cr_declare(name, None)
         elif old:
             kind = "buffer" if old == _TRANSIENT else old
             if value is None:
-                self._declare(name, old)
+                self._cr_declare(name, old)
             elif kind != "buffer" or not isinstance(value, Tensor):
                 raise TypeError(f"cannot assign {type(value).__name__!r} {_EXPECTED[kind].format(name=name)}")
         if new in ("module", "parameter"):
-            self._name(name)
+            self._cr_name(name)
         if new == "module":
             values[name] = value  # as in PyTorch, also beside a property of the class
         else:
@@ -269,8 +270,8 @@ class Module(HookMethods, StateMethods):
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        if self._declared is not None and name in self._declared:
-            self._declare(name, None)
+        if self._cr_declared is not None and name in self._cr_declared:
+            self._cr_declare(name, None)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # For the subclasses that bring older files up to date and call this one.
@@ -282,8 +283,8 @@ class Module(HookMethods, StateMethods):
             for number, hook in hooks.get(f"_{kind}_hooks", {}).items():
                 keywords = number in hooks.get(f"_{kind}_hooks_with_kwargs", ())
                 getattr(self, f"register_{kind}_hook")(hook, with_kwargs=keywords)
-        if "_assigned" not in state:  # a file of an older version
-            vars(self)["_assigned"] = {name: None for name, value in state.items() if _kind(value)}
+        if "_cr_assigned" not in state:  # a file of an older version
+            vars(self)["_cr_assigned"] = {name: None for name, value in state.items() if _kind(value)}
 
     _parameters = _Views("parameter")
     _buffers = _Views("buffer")
@@ -291,23 +292,23 @@ class Module(HookMethods, StateMethods):
 
     @property
     def _non_persistent_buffers_set(self) -> set[str]:
-        declared = self._declared
+        declared = self._cr_declared
         return {n for n, kind in declared.items() if kind == _TRANSIENT} if declared else set()
 
-    def _check_name(self, kind: str, name: Any) -> None:
+    def _cr_check_name(self, kind: str, name: Any) -> None:
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string. Got {type(name).__name__}")
         if "." in name:
             raise KeyError(f'{kind} name can\'t contain ".", got: {name!r}')
         if not name:
             raise KeyError(f'{kind} name can\'t be empty string ""')
-        known = self._declared_as(name) or _kind(self.__dict__.get(name))
+        known = self._cr_declared_as(name) or _kind(self.__dict__.get(name))
         if known != kind and hasattr(self, name):
             raise KeyError(f"attribute {name!r} already exists")
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Set a parameter as attribute `name`; None: there is none, and `state_dict` leaves it out."""
-        self._check_name("parameter", name)
+        self._cr_check_name("parameter", name)
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
                 f"cannot assign {type(param).__name__!r} object to parameter {name!r} (Parameter or None required)"
@@ -317,26 +318,26 @@ class Module(HookMethods, StateMethods):
                 f"cannot assign non-leaf Tensor to parameter {name!r}: parameters are made outside the graph"
             )
         if param is None:
-            self._declare(name, "parameter")
+            self._cr_declare(name, "parameter")
         setattr(self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Set a tensor that is state but not trained as attribute `name`; `persistent`: it is in `state_dict`."""
-        self._check_name("buffer", name)
+        self._cr_check_name("buffer", name)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(
                 f"cannot assign {type(tensor).__name__!r} object to buffer {name!r} (Tensor or None required)"
             )
-        self._declare(name, "buffer" if persistent else _TRANSIENT)
+        self._cr_declare(name, "buffer" if persistent else _TRANSIENT)
         object.__setattr__(self, name, GLOBAL.registered("buffer", self, name, tensor))
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Set a child module as attribute `name`."""
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
-        self._check_name("module", name)
+        self._cr_check_name("module", name)
         if module is None:
-            self._declare(name, "module")
+            self._cr_declare(name, "module")
         setattr(self, name, module)
 
     def register_module(self, name: str, module: Module | None) -> None:
@@ -362,7 +363,7 @@ class Module(HookMethods, StateMethods):
             if remove_duplicate:
                 memo.add(module)
             yield path, module
-            children = module._entries("module")
+            children = module._cr_entries("module")
             children.reverse()
             stack += [(f"{path}.{n}" if path else n, child) for n, child in children if child is not None]
 
@@ -373,7 +374,7 @@ class Module(HookMethods, StateMethods):
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the modules directly inside, each once."""
         seen = set()
-        for name, child in self._entries("module"):
+        for name, child in self._cr_entries("module"):
             if child is not None and child not in seen:
                 seen.add(child)
                 yield name, child
@@ -382,8 +383,8 @@ class Module(HookMethods, StateMethods):
         """The modules directly inside, each once."""
         return (child for _, child in self.named_children())
 
-    def _named(self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
-        return self._named_members(lambda module: module._entries(kind), prefix, recurse, remove_duplicate)
+    def _cr_named(self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+        return self._named_members(lambda module: module._cr_entries(kind), prefix, recurse, remove_duplicate)
 
     def _named_members(
         self,
@@ -408,7 +409,7 @@ class Module(HookMethods, StateMethods):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
         """(path, parameter) of all parameters, in the order of definition."""
-        return self._named("parameter", prefix, recurse, remove_duplicate)
+        return self._cr_named("parameter", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """All parameters, each once; `recurse=False`: this module's own."""
@@ -418,7 +419,7 @@ class Module(HookMethods, StateMethods):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """(path, tensor) of all buffers."""
-        return self._named("buffer", prefix, recurse, remove_duplicate)
+        return self._cr_named("buffer", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """All buffers, each once."""
@@ -453,22 +454,22 @@ class Module(HookMethods, StateMethods):
             raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
         setattr(owner, name, module)
 
-    def _get(self, target: str, kind: str) -> Any:
+    def _cr_get(self, target: str, kind: str) -> Any:
         path, _, name = target.rpartition(".")
         owner = self.get_submodule(path)
         if not hasattr(owner, name):
             raise AttributeError(f"{type(owner).__name__} has no attribute `{name}`")
-        if name not in dict(owner._entries(kind)):
+        if name not in dict(owner._cr_entries(kind)):
             raise AttributeError(f"`{name}` is not a {kind}")
         return getattr(owner, name)
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at the path `target`."""
-        return self._get(target, "parameter")
+        return self._cr_get(target, "parameter")
 
     def get_buffer(self, target: str) -> Tensor:
         """The buffer at the path `target`."""
-        return self._get(target, "buffer")
+        return self._cr_get(target, "buffer")
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """PyTorch's call to a compiler; there is none here, so the module runs as it did."""
@@ -511,13 +512,13 @@ class Module(HookMethods, StateMethods):
         if recurse:
             for child in self.children():
                 child._apply(fn)
-        for _, p in self._entries("parameter"):
+        for _, p in self._cr_entries("parameter"):
             if p is not None:
                 grad = p.grad
                 p.data = fn(p.data)
                 if grad is not None:
                     p.grad = fn(grad.detach()).requires_grad_(grad.requires_grad)
-        for name, b in self._entries("buffer"):
+        for name, b in self._cr_entries("buffer"):
             if isinstance(b, Buffer):
                 b.data = fn(b.data)
             elif b is not None:
@@ -556,7 +557,7 @@ class Module(HookMethods, StateMethods):
 
         return self._apply(move)
 
-    def _cast(self, dtype: str) -> Any:
+    def _cr_cast(self, dtype: str) -> Any:
         return self._apply(lambda t: t.to(dtype=dtype) if is_floating(t.array.dtype) else t)
 
     def cpu(self) -> Any:
@@ -569,19 +570,19 @@ class Module(HookMethods, StateMethods):
 
     def float(self) -> Any:
         """Cast floating parameters and buffers to float32."""
-        return self._cast("float32")
+        return self._cr_cast("float32")
 
     def double(self) -> Any:
         """Cast floating parameters and buffers to float64."""
-        return self._cast("float64")
+        return self._cr_cast("float64")
 
     def half(self) -> Any:
         """Cast floating parameters and buffers to float16."""
-        return self._cast("float16")
+        return self._cr_cast("float16")
 
     def bfloat16(self) -> Any:
         """Cast floating parameters and buffers to bfloat16."""
-        return self._cast("bfloat16")
+        return self._cr_cast("bfloat16")
 
     def type(self, dst_type: Any) -> Any:
         """Cast all parameters and buffers to `dst_type`."""
@@ -607,7 +608,7 @@ class Module(HookMethods, StateMethods):
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = extra.split("\n") if extra else []
-        children = [f"({name}): {_addindent(repr(child))}" for name, child in self._entries("module")]
+        children = [f"({name}): {_addindent(repr(child))}" for name, child in self._cr_entries("module")]
         if len(lines) == 1 and not children:
             return f"{self._get_name()}({lines[0]})"
         inside = "\n  ".join([*lines, *children])

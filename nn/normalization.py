@@ -164,8 +164,8 @@ def joinable(norm: Any, relu: Any) -> bool:
     return (
         type(norm) in (BatchNorm1d, BatchNorm2d, BatchNorm3d)
         and type(relu) is ReLU
-        and norm._hooks is None
-        and relu._hooks is None
+        and norm._cr_hooks is None
+        and relu._cr_hooks is None
         and not {"forward", "_applied"} & (norm.__dict__.keys() | relu.__dict__.keys())
     )
 
@@ -344,7 +344,7 @@ def add_norm(norm: Any, input: Tensor, other: Tensor, dropout: Any = None) -> tu
     if (
         type(norm) is LayerNorm
         and (dropout is None or type(dropout) is Dropout)
-        and all(m is None or (m._hooks is None and "forward" not in m.__dict__) for m in (norm, dropout))
+        and all(m is None or (m._cr_hooks is None and "forward" not in m.__dict__) for m in (norm, dropout))
         and input.shape == other.shape
         and (input.dtype.itemsize > 2 or MODES.get().autocast is None)  # which may want the norm alone in float32
     ):

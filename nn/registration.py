@@ -1,6 +1,6 @@
 """Registering hooks: the methods of Module, and functions for hooks on all modules.
 
-A module without hooks pays nothing: its `_hooks` is the class's None. The first hook on all modules puts an empty
+A module without hooks pays nothing: its `_cr_hooks` is the class's None. The first hook on all modules puts an empty
 collection there, and until the last of them is taken out every call looks for hooks.
 """
 
@@ -27,9 +27,9 @@ __all__ = [
 
 def _own(module: Any) -> Hooks:
     """The hooks of one module, made where there are none yet."""
-    if "_hooks" not in vars(module):
-        module._hooks = Hooks()
-    return module._hooks
+    if "_cr_hooks" not in vars(module):
+        module._cr_hooks = Hooks()
+    return module._cr_hooks
 
 
 class _Slot:
@@ -41,7 +41,7 @@ class _Slot:
     def __get__(self, module: Any, owner: Any = None) -> Any:
         if module is None:
             return self
-        return getattr(module._hooks, self.slot) if "_hooks" in vars(module) else {}
+        return getattr(module._cr_hooks, self.slot) if "_cr_hooks" in vars(module) else {}
 
     def __set__(self, module: Any, hooks: Any) -> None:
         setattr(_own(module), self.slot, hooks)
@@ -50,7 +50,7 @@ class _Slot:
 class HookMethods:
     """What of a Module has to do with hooks."""
 
-    _hooks: Hooks | None = None
+    _cr_hooks: Hooks | None = None
     _forward_pre_hooks = _Slot("forward_pre")
     _forward_hooks = _Slot("forward")
     _backward_pre_hooks = _Slot("backward_pre")
@@ -60,7 +60,9 @@ class HookMethods:
     _load_state_dict_pre_hooks = _Slot("load_pre")
     _load_state_dict_post_hooks = _Slot("load_post")
 
-    def _add_hook(self, slot: str, hook: Callable[..., Any], prepend: bool = False, **options: Any) -> RemovableHandle:
+    def _cr_add_hook(
+        self, slot: str, hook: Callable[..., Any], prepend: bool = False, **options: Any
+    ) -> RemovableHandle:
         return _own(self).add(slot, hook, prepend, **options)
 
     def register_forward_pre_hook(
@@ -70,7 +72,7 @@ class HookMethods:
 
         with_kwargs: `hook(module, args, kwargs)`, which returns None or (args, kwargs).
         """
-        return self._add_hook("forward_pre", hook, prepend, with_kwargs=with_kwargs)
+        return self._cr_add_hook("forward_pre", hook, prepend, with_kwargs=with_kwargs)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
@@ -79,11 +81,11 @@ class HookMethods:
 
         with_kwargs: `hook(module, args, kwargs, output)`. always_call: also when forward raises, with output None.
         """
-        return self._add_hook("forward", hook, prepend, with_kwargs=with_kwargs, always_call=always_call)
+        return self._cr_add_hook("forward", hook, prepend, with_kwargs=with_kwargs, always_call=always_call)
 
     def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_output)` before the gradients of the module; what it returns replaces grad_output."""
-        return self._add_hook("backward_pre", hook, prepend)
+        return self._cr_add_hook("backward_pre", hook, prepend)
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_input, grad_output)` when the gradients of the module's inputs are there.
@@ -91,26 +93,26 @@ class HookMethods:
         Both are tuples with an entry per positional argument and per output, None for what carries no gradient. What
         the hook returns replaces grad_input.
         """
-        return self._add_hook("backward", hook, prepend)
+        return self._cr_add_hook("backward", hook, prepend)
 
     def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """The same as `register_full_backward_hook`: the older form gave the gradients of the last op alone."""
-        return self._add_hook("backward", hook)
+        return self._cr_add_hook("backward", hook)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, prefix, keep_vars)` before `state_dict` collects."""
-        return self._add_hook("state_dict_pre", hook)
+        return self._cr_add_hook("state_dict_pre", hook)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict` collected; it may change it.
 
         It returns None: RuntimeError otherwise.
         """
-        return self._add_hook("state_dict_post", hook, returns_none=True)
+        return self._cr_add_hook("state_dict_post", hook, returns_none=True)
 
     def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """The same for a hook that may return another state dict."""
-        return self._add_hook("state_dict_post", hook)
+        return self._cr_add_hook("state_dict_post", hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` before loading."""
@@ -119,11 +121,11 @@ class HookMethods:
     def _register_load_state_dict_pre_hook(
         self, hook: Callable[..., Any], with_module: bool = False
     ) -> RemovableHandle:
-        return self._add_hook("load_pre", WithModule(hook, self) if with_module else hook)
+        return self._cr_add_hook("load_pre", WithModule(hook, self) if with_module else hook)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, incompatible_keys)` after loading; it may change the two lists in place."""
-        return self._add_hook("load_post", hook)
+        return self._cr_add_hook("load_post", hook)
 
 
 class WithModule:
@@ -145,12 +147,12 @@ class _ForAll(RemovableHandle):
     def remove(self) -> None:
         super().remove()
         if not (GLOBAL.forward_pre or GLOBAL.forward or GLOBAL.backward_pre or GLOBAL.backward):
-            HookMethods._hooks = None
+            HookMethods._cr_hooks = None
 
 
 def _for_all(slot: str, hook: Callable[..., Any], **options: bool) -> RemovableHandle:
-    if HookMethods._hooks is None:
-        HookMethods._hooks = Hooks()
+    if HookMethods._cr_hooks is None:
+        HookMethods._cr_hooks = Hooks()
     handle = _ForAll(getattr(GLOBAL, slot))
     handle.id = GLOBAL.add(slot, hook, False, **options).id
     return handle

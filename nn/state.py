@@ -35,7 +35,7 @@ class StateMethods:
     """What of a Module has to do with its state."""
 
     _version = 1
-    _hooks: Hooks | None
+    _cr_hooks: Hooks | None
 
     if TYPE_CHECKING:
 
@@ -51,15 +51,15 @@ class StateMethods:
         """Take back what `get_extra_state` gave."""
         raise RuntimeError("set_extra_state() is defined by the subclass that defines get_extra_state()")
 
-    def _has_extra_state(self, method: str = "get_extra_state") -> bool:
+    def _cr_has_extra_state(self, method: str = "get_extra_state") -> bool:
         return getattr(type(self), method) is not getattr(StateMethods, method)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         skipped = self._non_persistent_buffers_set
-        for name, value in [*self._entries("parameter"), *self._entries("buffer")]:
+        for name, value in [*self._cr_entries("parameter"), *self._cr_entries("buffer")]:
             if value is not None and name not in skipped:
                 destination[prefix + name] = value if keep_vars or is_lazy(value) else value.detach()
-        if self._has_extra_state():
+        if self._cr_has_extra_state():
             destination[prefix + _EXTRA] = self.get_extra_state()
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
@@ -76,11 +76,11 @@ class StateMethods:
         local = {"version": self._version}
         if hasattr(destination, "_metadata"):
             destination._metadata[prefix[:-1]] = local
-        hooks = self._hooks
+        hooks = self._cr_hooks
         for hook in list(hooks.state_dict_pre.values()) if hooks else ():
             hook(self, prefix, keep_vars)
         self._save_to_state_dict(destination, prefix, keep_vars)
-        for name, child in self._entries("module"):
+        for name, child in self._cr_entries("module"):
             if child is not None:
                 child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
         for key, hook in list(hooks.state_dict_post.items()) if hooks else ():
@@ -101,12 +101,12 @@ class StateMethods:
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        hooks = self._hooks
+        hooks = self._cr_hooks
         for hook in list(hooks.load_pre.values()) if hooks else ():
             hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         assign = local_metadata.get("assign_to_params_buffers", False)
         skipped = self._non_persistent_buffers_set
-        entries = [*self._entries("parameter"), *self._entries("buffer")]
+        entries = [*self._cr_entries("parameter"), *self._cr_entries("buffer")]
         own = {name: value for name, value in entries if value is not None and name not in skipped}
         for name, old in own.items():
             key = prefix + name
@@ -148,7 +148,7 @@ class StateMethods:
             else:
                 setattr(self, name, new)
         extra = prefix + _EXTRA
-        if self._has_extra_state("set_extra_state"):
+        if self._cr_has_extra_state("set_extra_state"):
             if extra in state_dict:
                 self.set_extra_state(state_dict[extra])
             elif strict:
@@ -156,7 +156,7 @@ class StateMethods:
         elif strict and extra in state_dict:
             unexpected_keys.append(extra)
         if strict:
-            children = {name for name, _ in self._entries("module")}
+            children = {name for name, _ in self._cr_entries("module")}
             for key in state_dict:
                 if key.startswith(prefix) and key != extra:
                     name, dot, _ = key[len(prefix) :].partition(".")
@@ -184,12 +184,12 @@ class StateMethods:
             local = {} if metadata is None else dict(metadata.get(prefix[:-1], {}))
             local["assign_to_params_buffers"] = assign
             module._load_from_state_dict(local_state, prefix, local, True, missing, unexpected, errors)
-            for name, child in module._entries("module"):
+            for name, child in module._cr_entries("module"):
                 if child is not None:
                     inner = f"{prefix}{name}."
                     load(child, {k: v for k, v in local_state.items() if k.startswith(inner)}, inner)
             found = _IncompatibleKeys(missing, unexpected)
-            for hook in list(module._hooks.load_post.values()) if module._hooks else ():
+            for hook in list(module._cr_hooks.load_post.values()) if module._cr_hooks else ():
                 if hook(module, found) is not None:
                     raise AssertionError("a load_state_dict post hook changes the lists in place and returns None")
 

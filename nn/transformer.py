@@ -79,8 +79,8 @@ class _Layer(Module):
 def _mapped(layer: Any, x: Tensor) -> Tensor:
     """linear2(dropout(activation(linear1(x)))) of a layer."""
     drops, between = layer.dropout, layer.activation
-    plain = type(drops) is Dropout and drops._hooks is None and not (drops.training and drops.p)
-    if plain and (between is F.relu or (type(between) is ReLU and between._hooks is None)):
+    plain = type(drops) is Dropout and drops._cr_hooks is None and not (drops.training and drops.p)
+    if plain and (between is F.relu or (type(between) is ReLU and between._cr_hooks is None)):
         found = feed_forward(x, layer.linear1, layer.linear2, "relu")
         if found is not None:
             return found

@@ -20,7 +20,7 @@ def seeded():
 
 
 def state_of(model):
-    return [(m.training, vars(m).get("_hooks"), *(p.requires_grad for p in m.parameters())) for m in model.modules()]
+    return [(m.training, vars(m).get("_cr_hooks"), *(p.requires_grad for p in m.parameters())) for m in model.modules()]
 
 
 # -- activations ------------------------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_attention_maps_do_not_unfuse_layers_beside_attention():
             self.layer = layer
 
         def forward(self, x):
-            hung.extend(m for m in layer.modules() if vars(m).get("_hooks") is not None)
+            hung.extend(m for m in layer.modules() if vars(m).get("_cr_hooks") is not None)
             return self.layer(x)
 
     explain.attention_maps(Seeing(), cr.randn(1, 3, 8))

@@ -949,7 +949,7 @@ def test_against_hooks_in_pytorch(torch):
 
 def state_of(model):
     return (
-        [(m.training, m._hooks) for m in model.modules()],
+        [(m.training, m._cr_hooks) for m in model.modules()],
         [(p.requires_grad, p.grad) for p in model.parameters()],
         {k: v.clone() for k, v in model.state_dict().items()},
     )

@@ -123,7 +123,7 @@ def test_ops_of_a_model_stand_in_the_frames_of_its_modules():
     assert ("parameter", "1.1.weight", "2×4") in drawn(graph)
     assert not any(v.kind == "parameter" for v in draw_graph(model, x, level="op", params=False).nodes.values())
     assert model.training
-    assert all("_hooks" not in vars(m) and p.requires_grad for m in model.modules() for p in m.parameters())
+    assert all("_cr_hooks" not in vars(m) and p.requires_grad for m in model.modules() for p in m.parameters())
     assert not x.requires_grad
 
 
@@ -405,7 +405,7 @@ def test_what_is_refused():
         draw_graph(model(cr.ones(1, 2)), level="block")
     with pytest.raises(RuntimeError, match="linear"):
         draw_graph(model, cr.ones(1, 3))
-    assert "_hooks" not in vars(model)
+    assert "_cr_hooks" not in vars(model)
 
 
 # -- sources and pictures ---------------------------------------------------------------------------------------------

@@ -307,12 +307,12 @@ def test_everything_is_as_before(mode):
     model[0].requires_grad_(False)
     before = {name: (id(t), t.detach().clone()) for name, t in model.state_dict(keep_vars=True).items()}
     state, modes = cr.get_rng_state(), [m.training for m in model.modules()]
-    hooks = [vars(m).get("_hooks") for m in model.modules()]
+    hooks = [vars(m).get("_cr_hooks") for m in model.modules()]
     found = summary(model, (6, 3), mode=mode)
     assert found.trainable_params == 4 + 4 + 10
     assert [m.training for m in model.modules()] == modes
     assert [p.requires_grad for p in model.parameters()] == [False, False, True, True, True, True]
-    assert [vars(m).get("_hooks") for m in model.modules()] == hooks
+    assert [vars(m).get("_cr_hooks") for m in model.modules()] == hooks
     assert cr.equal(cr.get_rng_state(), state)
     for name, t in model.state_dict(keep_vars=True).items():
         assert id(t) == before[name][0]
@@ -324,7 +324,7 @@ def test_a_failure_leaves_the_model_as_it_was():
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(), nn.Linear(5, 2))
     with pytest.raises(RuntimeError, match="linear"):
         summary(model, (6, 3))
-    assert all(m.training and "_hooks" not in vars(m) for m in model.modules())
+    assert all(m.training and "_cr_hooks" not in vars(m) for m in model.modules())
     assert all(p.requires_grad for p in model.parameters())
 
 

@@ -32,7 +32,7 @@ def test_forward_hooks_on_all_modules_run_before_the_modules_own():
         net(cr.ones(1, 2))
     assert seen == [("pre", "Net"), ("pre", "Linear"), "Linear", "own", ("pre", "Linear"), "Linear", "Net"]
     seen.clear()
-    assert nn.Module._hooks is None  # modules without hooks are called, and joined, as before
+    assert nn.Module._cr_hooks is None  # modules without hooks are called, and joined, as before
     net(cr.ones(1, 2))
     assert seen == ["own"]
 
@@ -257,7 +257,7 @@ def test_the_last_hook_is_taken_out_while_the_module_is_called():
             self.found = [Hooks()]
 
         @property
-        def _hooks(self):
+        def _cr_hooks(self):
             return self.found.pop() if self.found else None
 
     assert Racing()(cr.ones(1)).item() == 1.0

@@ -300,3 +300,32 @@ def test_the_type_of_tensors_is_the_default_dtype():
         assert mask.type("torch.Tensor").dtype is cr.float64
     finally:
         cr.set_default_dtype(cr.float32)
+
+
+NAMES = "add_hook assigned cast check_name declare declared declared_as entries get has_extra_state hooks name named"
+
+
+@pytest.mark.parametrize("name", [f"_{name}" for name in NAMES.split()])
+def test_private_names_are_the_programs(name):
+    """A subclass may call its own attributes and methods what it likes."""
+
+    class Model(cr.nn.Module):
+        def __init__(self):
+            super().__init__()
+            setattr(self, name, ["its own"])
+            self.layer = cr.nn.Linear(2, 2)
+            self.scale = cr.nn.Parameter(cr.ones(2))
+            self.register_buffer("count", cr.zeros(1))
+
+        def forward(self, x):
+            return self.layer(x) * self.scale
+
+    model, seen = Model().double(), []
+    handle = model.register_forward_hook(lambda *args: seen.append(args))
+    model(cr.ones(1, 2, dtype=cr.float64)).sum().backward()
+    handle.remove()
+    assert len(seen) == 1
+    model.load_state_dict(model.state_dict())
+    assert [n for n, _ in model.named_parameters()] == ["scale", "layer.weight", "layer.bias"]
+    assert model.get_parameter("layer.weight").grad is not None
+    assert getattr(model, name) == ["its own"]
