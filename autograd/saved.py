@@ -23,6 +23,7 @@ from .tensor import AccumulateGrad, Node, Tensor, wrap
 __all__ = [
     "GradientEdge",
     "Node",
+    "allow_mutation_on_saved_tensors",
     "disable_saved_tensors_hooks",
     "get_gradient_edge",
     "increment_version",
@@ -84,6 +85,13 @@ class disable_saved_tensors_hooks:
 
     def __exit__(self, *exc: Any) -> None:
         _REFUSED.reset(self._tokens.pop())
+
+
+class allow_mutation_on_saved_tensors(saved_tensors_hooks):
+    """Context: what ops keep may be written into, and backward uses the values that it had. Each is copied."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda t: t.detach().clone(), lambda t: t)
 
 
 class _Packed:

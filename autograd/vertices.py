@@ -143,7 +143,7 @@ def show_what_nodes_keep() -> None:
     their backward pass. A program that looks at no node does not pay that.
     """
     if "__getattr__" not in vars(Node):
-        Node.__dir__ = lambda self: [*object.__dir__(self), *names(self)]  # type: ignore[method-assign]
+        Node.__dir__ = lambda self: [*object.__dir__(self), *names(self)]  # type: ignore[method-assign, arg-type]
         Node.__getattr__ = attribute  # type: ignore[attr-defined]
 
 

@@ -340,3 +340,13 @@ def test_edges_stand_for_the_tensors_there():
     assert grad(first + 5 * second, edge)[0].item() == 5
     with pytest.raises(RuntimeError, match="several outputs"):
         grad(first, graph.GradientEdge((second * 1).grad_fn.next_functions[0][0], 1))
+
+
+def test_what_is_kept_may_be_written_into():
+    x = chainrule.ones(2, requires_grad=True)
+    with graph.allow_mutation_on_saved_tensors():
+        y = x * 1
+        z = y.exp() * y
+        y.mul_(5)
+    z.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * np.e * np.ones(2), rtol=1e-6)
