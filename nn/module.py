@@ -151,6 +151,20 @@ def _from_pytorch(state: dict[str, Any]) -> dict[str, Any]:
     return {**kept, **members, "_cr_declared": declared or None}
 
 
+def _answers(kind: type) -> bool:
+    """True for a class that looks for attributes in a way of its own, or has properties, which may fail."""
+    foreign = [c for c in kind.__mro__ if c.__module__.partition(".")[0] != __name__.partition(".")[0]]
+    return any("__getattr__" in vars(c) or any(isinstance(x, property) for x in vars(c).values()) for c in foreign)
+
+
+def _found(self: Module, name: str) -> Any:
+    """`Module.__getattr__`: wrappers call it by name, as super().__getattr__("module"); what was assigned is found
+    where a property of its name fails. Other attributes are missing, as this says.
+    """
+    values = self.__dict__
+    return values[name] if name in values else object.__getattribute__(self, name)
+
+
 class Module(HookMethods, StateMethods):
     """Base of all layers and networks.
 
@@ -196,11 +210,15 @@ class Module(HookMethods, StateMethods):
             """Compute the module's result. Every subclass defines it."""
             raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
-    def __getattr__(self, name: str) -> Any:
-        # Wrappers of programs call it by name: super().__getattr__("module"). What was assigned is also found where a
-        # property of its name fails. Otherwise it is missing, as this says.
-        values = self.__dict__
-        return values[name] if name in values else object.__getattribute__(self, name)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Attributes are found three times as fast while Module has no `__getattr__`: a program's class brings it in.
+        super().__init_subclass__(**kwargs)
+        if _answers(cls):
+            Module.__getattr__ = _found  # type: ignore[method-assign]
 
     # -- attributes -----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections import OrderedDict
 
 import numpy as np
@@ -690,3 +692,19 @@ def test_a_property_says_what_it_misses():
 
     with pytest.raises(AttributeError, match="nowhere"):
         _ = Net().broken
+
+
+def test_attributes_of_modules_are_found_the_fast_way_until_a_class_needs_more():
+    """Python finds the attributes of a class with `__getattr__` at a third of the speed."""
+    program = """
+import chainrule as cr, chainrule.models, chainrule.explain, chainrule.distributed
+fast = lambda: "__getattr__" not in vars(cr.nn.Module)
+class Net(cr.nn.Module):
+    def forward(self, x): return x
+assert fast()
+class WithDevice(cr.nn.Module):
+    @property
+    def device(self): return next(self.parameters()).device
+assert not fast()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
