@@ -91,6 +91,7 @@ def _late(module: str, names: str, inplace_names: str = "") -> None:
 
 
 _late("spectra", "istft stft")
+_late("old_linalg", "eig lstsq lu lu_solve solve symeig")
 _late("special", "i0 igamma igammac", "i0 igamma igammac")
 _late(
     "seldom",

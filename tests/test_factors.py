@@ -54,6 +54,10 @@ def test_names_from_before_linalg():
         factors, pivots = chainrule.lu(a)
     with pytest.warns(UserWarning, match="linalg.lu_solve"):
         assert_close(a @ chainrule.lu_solve(b, factors, pivots), b)
+    with pytest.warns(UserWarning, match="lu_solve"):
+        assert_close(a @ b.lu_solve(factors, pivots), b)
+    with pytest.raises(RuntimeError, match="solve: This function was deprecated"):
+        b.solve(a)
     singular = tensor([[1.0, 2.0], [2.0, 4.0]])
     with pytest.warns(UserWarning, match="lu"), pytest.raises(RuntimeError, match="zero"):
         chainrule.lu(singular)

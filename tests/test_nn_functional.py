@@ -499,6 +499,13 @@ def test_images_of_bytes_are_resized_as_floats_are(mode, options):
         assert F.interpolate(pixels.to(getattr(cr, kind)), (4, 5)).shape == (2, 3, 4, 5)
 
 
+def test_a_size_of_other_dimensions_is_a_value_error():
+    with pytest.raises(ValueError, match="same number of spatial dimensions"):  # though bilinear takes images alone
+        F.interpolate(cr.ones(1, 1, 3, 3, 3), (2, 2), mode="bilinear")
+    with pytest.raises(NotImplementedError, match="Got 5D input, but bilinear mode needs 4D input"):
+        F.interpolate(cr.ones(1, 1, 3, 3, 3), 2, mode="bilinear")
+
+
 @pytest.mark.torch
 def test_images_of_bytes_are_resized_as_in_pytorch(torch):
     pixels = np.random.default_rng(1).integers(0, 256, (2, 3, 11, 13)).astype("uint8")

@@ -132,6 +132,10 @@ def interpolate(
     n = len(shape) - 2
     _check_mode(n, shape, mode, align_corners, antialias)
     sizes, scales = _target(n, shape, size, scale_factor, recompute_scale_factor)
+    if mode in _MODES and _MODES[mode][1] != n:
+        raise NotImplementedError(
+            f"interpolate: Got {n + 2}D input, but {mode} mode needs {_MODES[mode][1] + 2}D input"
+        )
     if mode == "area":
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[n - 1](input, sizes)
     kind = "float64" if input.array.dtype == np.float64 else "float32"
@@ -166,10 +170,6 @@ def _check_mode(n, shape, mode, align_corners, antialias):
         raise NotImplementedError(
             f"interpolate: Input Error: Only 3D, 4D and 5D input Tensors supported (got {len(shape)}D) for the modes: "
             f"nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
-        )
-    if mode in _MODES and _MODES[mode][1] != n:
-        raise NotImplementedError(
-            f"interpolate: Got {n + 2}D input, but {mode} mode needs {_MODES[mode][1] + 2}D input"
         )
     if mode not in _MODES and align_corners is not None:
         raise ValueError(
