@@ -362,3 +362,16 @@ def test_errors(call):
 def test_dimensions_out_of_range(call):
     with pytest.raises(IndexError, match=r"Dimension out of range|out of bounds"):
         call(cube())
+
+
+def test_sizes_come_one_by_one_or_by_name():
+    x = cr.ones(3, requires_grad=True)
+    for wide in (
+        x.broadcast_to(2, 3),
+        x.broadcast_to((2, 3)),
+        x.broadcast_to(size=(2, 3)),
+        x.broadcast_to(shape=(2, 3)),
+    ):
+        assert wide.shape == (2, 3)
+        assert wide.grad_fn.name() == "ExpandBackward0"
+    assert wide.view(size=(3, 2)).shape == (3, 2)

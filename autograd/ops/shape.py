@@ -216,7 +216,7 @@ def _reshape_method(self, *shape, **kwargs):
 
 
 @method
-def view(self, *shape, dtype=None):
+def view(self, *shape, dtype=None, size=None):
     """`self` with another shape (`view(2, 3)`, `view((2, 3))`, one size may be -1), or its bytes as another dtype.
 
     A view of the memory where the strides allow it, a copy elsewhere. RuntimeError where the sizes do not fit.
@@ -225,7 +225,7 @@ def view(self, *shape, dtype=None):
         (dtype,) = shape
     if dtype is not None:
         return bitcast.direct(self, to_numpy_dtype(dtype))
-    return _reshaped(self, as_sizes(shape))
+    return _reshaped(self, as_sizes(shape if size is None else (size,)))
 
 
 @method
@@ -411,11 +411,17 @@ def expand_as(self, other):
     return _expand_method(self, tuple(other.shape))
 
 
-@api
+@function
 @numpy_names
 def broadcast_to(input, size):
     """`input` broadcast to `size`, without a copy; -1 keeps a dimension's size."""
     return _expand_method(input, size)
+
+
+@method(name="broadcast_to")
+def _broadcast_to_method(self, *size, **kwargs):
+    """See `chainrule.broadcast_to`; the sizes one by one, or as a tuple."""
+    return broadcast_to(self, size if len(size) > 1 else size[0]) if size else broadcast_to(self, **kwargs)
 
 
 @function
