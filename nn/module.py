@@ -281,7 +281,7 @@ class Module(HookMethods, StateMethods):
                 raise TypeError(f"cannot assign {type(value).__name__!r} {_EXPECTED[kind].format(name=name)}")
         if new in ("module", "parameter"):
             self._cr_name(name)
-        if new == "module":
+        if "module" in (new, old):
             values[name] = value  # as in PyTorch, also beside a property of the class
         else:
             object.__setattr__(self, name, value)

@@ -172,6 +172,8 @@ def test_a_module_is_registered_beside_a_property_of_its_name():
     assert wrapper.inner == "property"
     assert list(wrapper.state_dict()) == ["inner.weight", "inner.bias"]
     assert list(wrapper._modules) == ["inner"]
+    wrapper.inner = None
+    assert wrapper._modules == {"inner": None}
 
 
 def test_a_module_is_found_where_the_property_of_its_name_fails():
