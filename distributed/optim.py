@@ -105,12 +105,16 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
     # -- state --------------------------------------------------------------------------------------------------------
 
     def consolidate_state_dict(self, to: int = 0) -> None:
-        """Send the state of all processes to rank `to`; all have to call it."""
+        """Send the state of all processes to rank `to`; all have to call it. For a rank outside, nobody has it."""
+        self._gathered = None
+        if to not in self._group.ranks:
+            return
         _hand(self.param_groups, self.optim.param_groups)
         root = self._group.ranks.index(to)
         parts: list[Any] | None = [None] * len(self._group.ranks) if self._group.me == root else None
         collectives.gather_object(self.optim.state_dict()["state"], parts, group=self._group, group_dst=root)
-        self._gathered = None if parts is None else dict(enumerate(parts))
+        if parts is not None:
+            self._gathered = dict(enumerate(parts))
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, as `optimizer_class` would have it; RuntimeError where it was not sent here."""

@@ -451,6 +451,8 @@ def spread_state(rank, size):
     elements = [p.numel() for p in got.optim.state]
     assert 0 < sum(elements) < sum(p.numel() for p in net.parameters())
     raises(RuntimeError, "consolidate_state_dict", got.state_dict)
+    got.consolidate_state_dict(to=size)  # nobody
+    raises(RuntimeError, "consolidate_state_dict", got.state_dict)
     got.consolidate_state_dict(to=size - 1)
     saved = [got.state_dict() if rank == size - 1 else None]
     dist.broadcast_object_list(saved, src=size - 1)
