@@ -370,7 +370,6 @@ def test_sizes_come_one_by_one_or_by_name():
         x.broadcast_to(2, 3),
         x.broadcast_to((2, 3)),
         x.broadcast_to(size=(2, 3)),
-        x.broadcast_to(shape=(2, 3)),
     ):
         assert wide.shape == (2, 3)
         assert wide.grad_fn.name() == "ExpandBackward0"
