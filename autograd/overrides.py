@@ -14,6 +14,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from inspect import CO_VARARGS, CO_VARKEYWORDS
 from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
@@ -80,8 +81,8 @@ _lock = threading.Lock()
 _active = False
 #: public function -> its path, for `resolve_name`
 PUBLIC: dict[Any, str] = {}
-#: the code that a public function had -> the function, or None where several share it
-_BEFORE: dict[CodeType, Any] = {}
+#: the code that public functions had -> these functions as they were, and as programs know them
+_BEFORE: dict[CodeType, list[tuple[FunctionType, Any]]] = {}
 
 
 # -- who takes part ---------------------------------------------------------------------------------------------------
@@ -274,9 +275,9 @@ def _intercept(target: Any, func: Any, **options: Any) -> None:
             _intercept(op.function, func, **options)
     elif isinstance(target, FunctionType) and "_entry" not in (target.__kwdefaults__ or ()):
         code = target.__code__
-        _BEFORE[code] = None if code in _BEFORE else func
         original = FunctionType(code, target.__globals__, target.__name__, target.__defaults__, target.__closure__)
         original.__kwdefaults__ = target.__kwdefaults__
+        _BEFORE.setdefault(code, []).append((original, func))
         if isinstance(getattr(target, "__wrapped__", None), Signed):  # which looks at the code
             target.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]
         vars(target).setdefault("__wrapped__", original)  # where inspect finds the signature
@@ -345,6 +346,15 @@ def activate() -> None:
             _intercept(op, op)
 
 
+def _called(frame: Any) -> Any:
+    """The public function that runs in a frame, as programs know it. Of several with one code it has their cells."""
+    for original, func in _BEFORE.get(frame.f_code, ()):
+        cells = zip(frame.f_code.co_freevars, original.__closure__ or (), strict=True)
+        if all(frame.f_locals.get(name) is cell.cell_contents for name, cell in cells):
+            return func
+    return None
+
+
 def first_met(op: Op, args: Any, kwargs: dict[str, Any]) -> Any:
     """The call of an op that met an object with `__torch_function__` before anything was intercepted.
 
@@ -354,14 +364,17 @@ def first_met(op: Op, args: Any, kwargs: dict[str, Any]) -> Any:
     func: Any = op.quick if op.quick in PUBLIC else FUNCTIONS.get(op.name, op)
     frame: Any = sys._getframe(1)
     while frame is not None:
-        called = _BEFORE.get(frame.f_code)
+        called = _called(frame)
         if called is not None:
             code, values = frame.f_code, frame.f_locals
             positional = code.co_varnames[: code.co_argcount]
-            func, args = called, [values[n] for n in positional]
+            func, args = called, [values[n] for n in positional if n != "out" or values[n] is not None]
             rest = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-            kwargs = {n: values[n] for n in rest}
-            if code.co_flags & 4:  # *args
-                args += values[code.co_varnames[code.co_argcount + code.co_kwonlyargcount]]
+            kwargs = {n: values[n] for n in rest if n != "out" or values[n] is not None}
+            more = [values[n] for n in code.co_varnames[code.co_argcount + code.co_kwonlyargcount :][:2] if n in values]
+            if code.co_flags & CO_VARARGS:
+                args += more.pop(0)
+            if code.co_flags & CO_VARKEYWORDS:
+                kwargs |= more[0]
         frame = frame.f_back
     return ask(func, overloaded((*args, *kwargs.values())), tuple(args), kwargs)

@@ -264,7 +264,18 @@ def test_objects_that_are_no_tensors():
     assert (t == d) is False
 
 
-@pytest.mark.parametrize("call", ["mean(d)", "mean(d, 1)", "add(t, d)", "matmul(t, d)", "nn.functional.linear(t, d)"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "mean(d)",
+        "mean(d, 1)",
+        "add(t, d)",
+        "matmul(t, d)",
+        "cumsum(d, 0)",
+        "sort(d, dim=0)",
+        "nn.functional.linear(t, d)",
+    ],
+)
 def test_the_first_such_object_finds_nothing_intercepted(call):
     code = (
         "import sys, chainrule\n"
