@@ -114,10 +114,10 @@ def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self._stepped = True
-        if self._inside or not (self._hooks or _EVERY_PRE or _EVERY_POST):
+        self._cr_stepped = True
+        if self._cr_inside or not (self._cr_hooks or _EVERY_PRE or _EVERY_POST):
             return step(self, *args, **kwargs)
-        for hook in [*_EVERY_PRE.values(), *self._all("step_pre")]:
+        for hook in [*_EVERY_PRE.values(), *self._cr_all("step_pre")]:
             result = hook(self, args, kwargs)
             if result is not None:
                 if not isinstance(result, tuple) or len(result) != 2:
@@ -125,12 +125,12 @@ def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
                         f"a step pre-hook must return None or a tuple of (new_args, new_kwargs), but got {result}."
                     )
                 args, kwargs = result
-        self._inside = True  # a subclass's step may call its base's
+        self._cr_inside = True  # a subclass's step may call its base's
         try:
             out = step(self, *args, **kwargs)
         finally:
-            self._inside = False
-        for hook in [*self._all("step_post"), *_EVERY_POST.values()]:
+            self._cr_inside = False
+        for hook in [*self._cr_all("step_post"), *_EVERY_POST.values()]:
             hook(self, args, kwargs)
         return out
 
@@ -138,9 +138,9 @@ def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _hooks(optimizer: Any) -> Any:
-    if optimizer._hooks is None:
-        optimizer._hooks = {slot: OrderedDict() for slot in _SLOTS}
-    return optimizer._hooks
+    if optimizer._cr_hooks is None:
+        optimizer._cr_hooks = {slot: OrderedDict() for slot in _SLOTS}
+    return optimizer._cr_hooks
 
 
 def _hooks_of(slot: str) -> property:
@@ -182,10 +182,10 @@ class Optimizer:
     takes_sparse = False
 
     #: groups (by number) that the backend's kernel over all parameters does not serve after all
-    _apart: set[int] = set()
-    _hooks: Any = None
-    _inside = False
-    _stepped = False
+    _cr_apart: set[int] = set()
+    _cr_hooks: Any = None
+    _cr_inside = False
+    _cr_stepped = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -207,7 +207,7 @@ class Optimizer:
         self.defaults = defaults
         self.state: Any = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._plans: dict[int, Plan | Together] = {}
+        self._cr_plans: dict[int, Plan | Together] = {}
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -264,26 +264,26 @@ class Optimizer:
             if group.get("differentiable"):
                 if group.get("foreach"):
                     raise AssertionError("_foreach ops don't support autograd")
-                self._step_recorded(group, params)
+                self._cr_step_recorded(group, params)
                 continue
             recorder = recording()
             if recorder is None:
-                plan = self._plan(index, group, params)
+                plan = self._cr_plan(index, group, params)
             else:
                 with paused():
-                    plan = self._plan(index, group, params)
+                    plan = self._cr_plan(index, group, params)
                 plan.guard(recorder, self, index)
             if plan.run(self, group) is False:
-                self._apart = self._apart | {index}
-                plan = self._plan(index, group, params)
+                self._cr_apart = self._cr_apart | {index}
+                plan = self._cr_plan(index, group, params)
                 plan.run(self, group)
         return loss
 
-    def _plan(self, index: int, group: dict[str, Any], params: list[Tensor]) -> Plan | Together:
-        plan = self._plans.get(index)
+    def _cr_plan(self, index: int, group: dict[str, Any], params: list[Tensor]) -> Plan | Together:
+        plan = self._cr_plans.get(index)
         if plan is None or not plan.fits(params, self, group):
-            together = index not in self._apart and Together.serves(self, group, params)
-            plan = self._plans[index] = (Together if together else Plan)(self, group, params)
+            together = index not in self._cr_apart and Together.serves(self, group, params)
+            plan = self._cr_plans[index] = (Together if together else Plan)(self, group, params)
         return plan
 
     @property
@@ -303,7 +303,7 @@ class Optimizer:
                 return True
             if group.get("foreach"):
                 return False
-            if isinstance(self._plans.get(index), Together):
+            if isinstance(self._cr_plans.get(index), Together):
                 return True
             params = [p for p in group["params"] if p.grad is not None]
             return bool(params) and Together.serves(self, group, params)
@@ -366,7 +366,7 @@ class Optimizer:
         fresh = [state.pop("fresh", False) for state in states]
         return self.numbers(group, 1 if any(fresh) else 2)
 
-    def _step_recorded(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    def _cr_step_recorded(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """A step whose result is differentiable with regard to gradients, parameters and state before it."""
         slots, counters = self.slots(group), self.counters(group)
         for p in params:
@@ -443,7 +443,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {position: state}, "param_groups": [...]}, parameters by position, as in PyTorch."""
-        for hook in self._all("state_dict_pre"):
+        for hook in self._cr_all("state_dict_pre"):
             hook(self)
         position: dict[int, int] = {}
         groups = []
@@ -455,14 +455,14 @@ class Optimizer:
             groups.append(packed)
         state = {position.get(id(p), p) if isinstance(p, Tensor) else p: _packed(s) for p, s in self.state.items()}
         result = {"state": state, "param_groups": groups}
-        for hook in self._all("state_dict_post"):
+        for hook in self._cr_all("state_dict_post"):
             result = hook(self, result) or result
         return result
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take options and state from what `state_dict` gave, here or in PyTorch (as chainrule's tensors)."""
         state_dict = dict(state_dict)
-        for hook in self._all("load_pre"):
+        for hook in self._cr_all("load_pre"):
             state_dict = hook(self, state_dict) or state_dict
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
@@ -491,16 +491,16 @@ class Optimizer:
             names = {k: g[k] for k in ("param_names",) if k in g}
             groups.append({**names, **options, "params": g["params"]})
         self.__setstate__({"state": state, "param_groups": groups})
-        for hook in self._all("load_post"):
+        for hook in self._cr_all("load_post"):
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {k: v for k, v in self.__dict__.items() if k not in ("_plans", "_inside", "_apart")}
-        return {**kept, "_plans": {}}
+        kept = {k: v for k, v in self.__dict__.items() if k not in ("_cr_plans", "_cr_inside", "_cr_apart")}
+        return {**kept, "_cr_plans": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._plans = {}
+        self._cr_plans = {}
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
@@ -518,10 +518,10 @@ class Optimizer:
     def _patch_step_function(self) -> None:
         """Nothing: a subclass's `step` runs the hooks as soon as it is written."""
 
-    def _all(self, slot: str) -> list[Any]:
-        return list(self._hooks[slot].values()) if self._hooks else []
+    def _cr_all(self, slot: str) -> list[Any]:
+        return list(self._cr_hooks[slot].values()) if self._cr_hooks else []
 
-    def _add_hook(self, slot: str, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+    def _cr_add_hook(self, slot: str, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         hooks = _hooks(self)[slot]
         handle = RemovableHandle(hooks)
         hooks[handle.id] = hook
@@ -531,27 +531,27 @@ class Optimizer:
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` before each step; it may return new (args, kwargs)."""
-        return self._add_hook("step_pre", hook)
+        return self._cr_add_hook("step_pre", hook)
 
     def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` after each step."""
-        return self._add_hook("step_post", hook)
+        return self._cr_add_hook("step_post", hook)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` before `state_dict` collects."""
-        return self._add_hook("state_dict_pre", hook, prepend)
+        return self._cr_add_hook("state_dict_pre", hook, prepend)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` after it; it may return another one."""
-        return self._add_hook("state_dict_post", hook, prepend)
+        return self._cr_add_hook("state_dict_post", hook, prepend)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` before loading; it may return another one."""
-        return self._add_hook("load_pre", hook, prepend)
+        return self._cr_add_hook("load_pre", hook, prepend)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` after loading."""
-        return self._add_hook("load_post", hook, prepend)
+        return self._cr_add_hook("load_post", hook, prepend)
 
     def __repr__(self) -> str:
         groups = []

@@ -189,7 +189,7 @@ class Plan:
 
         def holds() -> bool:  # that parameters are where they were is asked for all tensors of a step
             return (
-                optimizer._plans.get(index) is self
+                optimizer._cr_plans.get(index) is self
                 and len(optimizer.param_groups) == groups
                 and group["params"] is members
                 and len(members) == count

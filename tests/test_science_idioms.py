@@ -329,3 +329,34 @@ def test_private_names_are_the_programs(name):
     assert [n for n, _ in model.named_parameters()] == ["scale", "layer.weight", "layer.bias"]
     assert model.get_parameter("layer.weight").grad is not None
     assert getattr(model, name) == ["its own"]
+
+
+OPTIMIZERS = "add_hook all apart hooks inside plan plans stepped"
+
+
+@pytest.mark.parametrize("name", [f"_{name}" for name in OPTIMIZERS.split()])
+@pytest.mark.parametrize("base", [cr.optim.Optimizer, cr.optim.Adam])
+def test_private_names_of_optimizers_are_the_programs(base, name):
+    class Own(base):
+        def __init__(self, params):
+            super().__init__(params, {"lr": 0.5}) if base is cr.optim.Optimizer else super().__init__(params, lr=0.5)
+            setattr(self, name, ["its own"])
+
+        def step(self, closure=None):
+            if base is cr.optim.Adam:
+                super().step(closure)
+            for p in self.param_groups[0]["params"]:
+                p.data.add_(p.grad, alpha=-self.param_groups[0]["lr"])
+
+    w = cr.ones(2, requires_grad=True)
+    own, seen = Own([w]), []
+    handle = own.register_step_post_hook(lambda *args: seen.append(args))
+    schedule = cr.optim.lr_scheduler.StepLR(own, 1)
+    (w**2).sum().backward()
+    own.step()
+    schedule.step()
+    handle.remove()
+    own.load_state_dict(own.state_dict())
+    assert len(seen) == 1
+    assert w.max() < 1
+    assert getattr(own, name) == ["its own"]

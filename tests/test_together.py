@@ -58,7 +58,7 @@ def close(found, wanted, tolerance=2e-5):
 def test_as_on_the_cpu(name):
     wanted, host = trained(name, TABLE[name][-1], "cpu")
     params, optimizer = trained(name, TABLE[name][-1], "cuda")
-    assert type(optimizer._plans[0]).__name__ == "Together"
+    assert type(optimizer._cr_plans[0]).__name__ == "Together"
     close(params, wanted)
     for p, w in zip(params, wanted, strict=True):
         assert set(optimizer.state[p]) == set(host.state[w])
@@ -165,7 +165,7 @@ def test_clipping(order):
 def test_fused_false_goes_one_by_one():
     wanted, _ = trained("Adam", {}, "cpu")
     params, optimizer = trained("Adam", {}, "cuda", fused=False)
-    assert type(optimizer._plans[0]).__name__ == "Plan"
+    assert type(optimizer._cr_plans[0]).__name__ == "Plan"
     close(params, wanted)
 
 

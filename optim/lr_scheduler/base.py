@@ -134,7 +134,7 @@ class LRScheduler:
                 )
         self.base_lrs: list[Any] = [_kept(group["initial_lr"]) for group in optimizer.param_groups]
         self.last_epoch = last_epoch
-        optimizer._stepped = False
+        optimizer._cr_stepped = False
         self._initial_step()
 
     def _initial_step(self) -> None:
@@ -181,7 +181,7 @@ class LRScheduler:
         Call it after the optimizer's step.
         """
         self._step_count += 1
-        if self._step_count == 2 and not self.optimizer._stepped:
+        if self._step_count == 2 and not self.optimizer._cr_stepped:
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Call them in the opposite order: "
                 "`optimizer.step()` before `lr_scheduler.step()`; otherwise the first value of the schedule is skipped",
