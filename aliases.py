@@ -310,7 +310,7 @@ class _Finder:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if not name.startswith(f"{_ROOT}."):
-            return None
+            return self._beside(name, path) if name.startswith("einops.") else None
         ours = name[len(_ROOT) + 1 :]
         served = _served(ours)
         if served != ours:
@@ -318,7 +318,19 @@ class _Finder:
         return self._with_attributes(ours, path) if ours in _ABOVE else None
 
     def _with_attributes(self, ours: str, path: Any) -> Any:
-        name = f"{_ROOT}.{ours}"
+        def change(module: ModuleType) -> None:
+            vars(module).setdefault("__path__", [])  # of a plain module: what PyTorch has below it, the table knows
+            vars(module)["__getattr__"] = attribute(ours, vars(module).get("__getattr__"))
+
+        return self._followed(f"{_ROOT}.{ours}", path, change)
+
+    def _beside(self, name: str, path: Any) -> Any:
+        if name == f"einops.layers.{_ROOT}":
+            return _Spec(name, _Alias("", "utils.einops_layers"))
+        return self._followed(name, path, lambda _: _meet_einops()) if name == _EINOPS else None
+
+    def _followed(self, name: str, path: Any, then: Callable[[ModuleType], Any]) -> Any:
+        """How others find the module, with `then(module)` after it was executed."""
         specs = (finder.find_spec(name, path) for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, specs), None)
         if spec is not None and spec.loader is not None:
@@ -326,11 +338,18 @@ class _Finder:
 
             def execute(module: ModuleType) -> None:
                 run(module)
-                vars(module).setdefault("__path__", [])  # of a plain module: what PyTorch has below it, the table knows
-                vars(module)["__getattr__"] = attribute(ours, vars(module).get("__getattr__"))
+                then(module)
 
             vars(spec.loader)["exec_module"] = execute
         return spec
+
+
+#: the module with the class that einops' backends derive from; who derives from it is asked
+_EINOPS = "einops._backends"
+
+
+def _meet_einops() -> None:
+    importlib.import_module(f"{_ROOT}.utils.einops")
 
 
 def install(*packages: ModuleType) -> None:
@@ -339,6 +358,8 @@ def install(*packages: ModuleType) -> None:
     for package in packages:
         ours = package.__name__[len(_ROOT) + 1 :]
         vars(package).setdefault("__getattr__", attribute(ours))
+    if _EINOPS in sys.modules:
+        _meet_einops()
 
 
 def top_names() -> list[str]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 OPTIONAL = {
-    *("IPython", "PIL", "cupy", "graphviz", "hypothesis", "matplotlib", "ml_dtypes"),
+    *("IPython", "PIL", "cupy", "einops", "graphviz", "hypothesis", "matplotlib", "ml_dtypes"),
     *("llvmlite", "numba", "safetensors", "scipy", "sklearn", "tensorboard", "torch", "tqdm"),
 }
 
