@@ -23,7 +23,7 @@ import chainrule  # noqa: E402
 project = "chainrule"
 author = "the chainrule authors"
 copyright = author
-version = release = chainrule.__version__
+version = release = chainrule.version.chainrule
 language = "en"
 
 extensions = [

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-__all__ = ["cuda", "debug", "git_version", "hip", "xpu"]
+__all__ = ["chainrule", "cuda", "debug", "git_version", "hip", "xpu"]
 
+#: this package's own version; `__version__` is that of the PyTorch whose API it has, and this
+chainrule: str = str(sys.modules[__name__.partition(".")[0]].__version__).partition("+chainrule.")[2]
 #: nothing is compiled against CUDA; CuPy brings its own
 cuda: str | None = None
 hip: str | None = None

@@ -122,8 +122,11 @@ def test_packages_are_listed():
     assert listed == [".".join(("chainrule", *p.parts)) for p in packages()]
 
 
-def test_version_is_the_same_in_both_places():
-    assert PYPROJECT["project"]["version"] == chainrule.__version__
+def test_versions_are_the_same_in_all_places():
+    """Ours, and that of the PyTorch which the tests compare with."""
+    assert PYPROJECT["project"]["version"] == chainrule.version.chainrule
+    assert f"TORCH ?= torch=={chainrule.__version__.partition('+')[0]}\n" in (ROOT / "Makefile").read_text()
+    assert f"`{chainrule.__version__}`" in (ROOT / "README.md").read_text()
 
 
 def test_root_has_no_conftest_and_tests_are_no_package():

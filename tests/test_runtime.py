@@ -4,6 +4,7 @@ import collections
 import copy
 import gzip
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -63,7 +64,30 @@ def test_devices_of_others():
     assert chainrule.version.cuda is None
     assert chainrule.get_device_module("cuda") is chainrule.cuda
     assert chainrule.get_device_module(chainrule.device("cpu")) is chainrule.cpu
-    assert tuple(map(int, chainrule.__version__.split(".")[:2])) >= (0, 1)
+
+
+def test_the_version_is_that_of_pytorchs_api():
+    """Programs ask it which functions there are; PyTorch's comparisons, also where it differs from text's."""
+    version = chainrule.__version__
+    assert version == f"2.13.0+chainrule.{chainrule.version.chainrule}"
+    assert tuple(map(int, version.split(".")[:2])) == (2, 13)
+    assert version >= "1.5.0"
+    assert version >= "2.2"
+    assert version >= (1, 8)
+    assert version > "2.13.0"
+    assert not version < "2.13.0"
+    assert version != "2.13.0"
+    assert version < "2.14.0.dev20260101"
+    assert version > "2.13.0rc1"
+    assert version > "2.13.0alpha1"
+    assert version < "3"
+    assert version < "master"  # as text
+    assert version != 2
+    with pytest.raises(TypeError):
+        version < 3  # noqa: B015
+    assert chainrule.torch_version.TorchVersion("2.1.0a0") < "2.1.0b1" < chainrule.torch_version.TorchVersion("2.1")
+    assert pickle.loads(pickle.dumps(version)) == version
+    assert {version: 1}[str(version)] == 1
 
 
 def test_out_of_memory_is_one_class():
