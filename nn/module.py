@@ -179,10 +179,12 @@ class Module(HookMethods, StateMethods):
     #: PyTorch's list for its compiler; subclasses in programs add to it
     __constants__: list[str] = []
     _cr_declared: dict[str, str] | None = None
-    _cr_assigned: Mapping[str, None] = MappingProxyType({})
 
     if TYPE_CHECKING:  # libraries evaluate a module's annotations among names of their own
         forward: Callable[..., Any]
+        _cr_assigned: Mapping[str, None]
+    else:
+        _cr_assigned = MappingProxyType({})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Nothing to set up; arguments are an error, unless another base class is to have them.
