@@ -20,7 +20,7 @@ from .base import Backend
 from .numpy import BACKEND as NUMPY
 from .recorder import Recorded, recording, refused
 
-__all__ = ["BACKEND", "RecordedArray", "RecordedBackend"]
+__all__ = ["BACKEND", "RecordedArray", "RecordedBackend", "complex_scalars"]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -184,18 +184,24 @@ def _function(name: str, function: Callable[..., Any], args: tuple[Any, ...], kw
 
 def _operator(name: str, ufunc: np.ufunc | None) -> Callable[..., Any]:
     plain, reflected = name.removeprefix("r"), name.startswith("r") and name != "rshift"
-    special = getattr(operator, "pow" if plain == "pow" else plain, None) if ufunc is None else None
+    plainly = getattr(operator, f"__{plain}__", divmod)
 
     def operate(self: RecordedArray, *others: Any) -> Any:
         operands = (*others, self) if reflected else (self, *others)
         if any(x is None or isinstance(x, (str, bytes)) or not _operand(x) for x in others):
             return NotImplemented
-        if ufunc is not None:
-            return _ufunc(ufunc, "__call__", operands, {})
-        return _do(plain, special or divmod, *operands)
+        if ufunc is None or complex_scalars(operands):
+            return _do(plain, plainly, *operands)
+        return _ufunc(ufunc, "__call__", operands, {})
 
     operate.__name__ = f"__{name}__"
     return operate
+
+
+def complex_scalars(operands: Any) -> bool:
+    """Whether these are NumPy's scalars, complex ones: their operators * and abs round otherwise than ufuncs do."""
+    scalar = all(x.scalar if isinstance(x, Recorded) else not isinstance(x, np.ndarray) for x in operands)
+    return scalar and any(np.iscomplexobj(x.held if isinstance(x, Recorded) else x) for x in operands)
 
 
 def _operand(x: Any) -> bool:
@@ -203,9 +209,11 @@ def _operand(x: Any) -> bool:
 
 
 def _inplace(name: str, ufunc: np.ufunc) -> Callable[..., Any]:
+    another = _operator(name, ufunc)
+
     def operate(self: RecordedArray, other: Any) -> Any:
         if self.scalar:  # as NumPy's scalars: another one
-            return _ufunc(ufunc, "__call__", (self, other), {})
+            return another(self, other)
         _ufunc(ufunc, "__call__", (self, other), {"out": self})
         return self
 

@@ -672,6 +672,23 @@ def test_op_in_float32(record):
     assert replay_equals_eager(record, "f4", *more) == (record.name not in NOT_CAPTURED)
 
 
+@pytest.mark.parametrize("product", [lambda a, b: a * b, lambda a, b: a.abs() * b])
+def test_products_of_complex_numbers(product):
+    """NumPy rounds the product of two scalars otherwise than that of two 0-d arrays."""
+
+    def step(x):
+        a = x.cumsum(0).prod()
+        out = product(a, a * a)
+        return out, *chainrule.autograd.grad(out.real + out.imag, x, allow_unused=True)
+
+    random = np.random.default_rng(0)
+    draws = [random.normal(size=3) + 1j * random.normal(size=3) for _ in range(30)]
+    captured = chainrule.capture(step, strict=True, warmup=0)
+    for draw in draws:
+        expected, got = (f(chainrule.tensor(draw, requires_grad=True)) for f in (step, captured))
+        assert all(map(equal, expected, got))
+
+
 def optimizers():
     for name, choices in OPTIMIZERS.items():
         for i, options in enumerate(choices):

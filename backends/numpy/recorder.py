@@ -23,7 +23,7 @@ import numpy as np
 
 from ..compiled import program
 from ..compiled.program import Call, Host, Live, Program
-from ..recorded import RecordedArray
+from ..recorded import RecordedArray, complex_scalars
 from ..recorder import CaptureError, Entry, Recorded, Recorder, paused, within
 from .again import (
     Cell,
@@ -142,7 +142,7 @@ class NumpyRecorder(Recorder):
     def kernel(self, name: str, kernel: Callable[..., Any], args: Any, params: dict[str, Any]) -> Any:
         """A kernel of the NumPy backend."""
         ufunc = kernel if isinstance(kernel, np.ufunc) else _UFUNCS.get(kernel)
-        if ufunc is not None and not params:
+        if ufunc is not None and not params and (ufunc is kernel or not complex_scalars(args)):
             return self.elementwise(ufunc, args)
         given, kept, named = (args, params), as_kept(tuple(args)), as_kept(params)
         if name not in program.LOWERED or differs((kept, named)) or next(arrays_of((kept, named)), None) is None:
