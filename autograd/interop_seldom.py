@@ -163,17 +163,18 @@ WITH_GRADIENT["nanvar"], WITH_GRADIENT["nanstd"] = _spread(False), _spread(True)
 def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Tensor:
     if period is not None:
         raise TypeError("np.interp of Tensors that want a gradient takes no period")
-    x, xp, fp = (_tensor(t) for t in (x, xp, fp))
-    kind = next(t.dtype for t in (x, fp, xp) if t.requires_grad)
-    x, xp, fp = (t.to(kind) for t in (x, xp, fp))
-    at = F.searchsorted(xp.detach(), x.detach().contiguous(), right=True).clamp(1, max(len(xp) - 1, 1))
-    if len(xp) == 1:
-        found = fp[0].expand(x.shape)
+    x, places, values = (_tensor(t) for t in (x, xp, fp))
+    kind = next(t.dtype for t in (x, values, places) if t.requires_grad)
+    x, places, values = (t.to(kind) for t in (x, places, values))
+    at = F.searchsorted(places.detach(), x.detach().contiguous(), right=True).clamp(1, max(len(places) - 1, 1))
+    if len(places) == 1:
+        found = values[0].expand(x.shape)
     else:
-        x0, x1, f0, f1 = xp[at - 1], xp[at], fp[at - 1], fp[at]
+        x0, x1, f0, f1 = places[at - 1], places[at], values[at - 1], values[at]
         found = f0 + (f1 - f0) * (x - x0) / (x1 - x0)
-    found = F.where(x < xp[0], fp[0] if left is None else left, found)
-    return F.where(x >= xp[-1], F.where(x > xp[-1], fp[-1] if right is None else right, fp[-1]), found)
+    found = F.where(x < places[0], values[0] if left is None else left, found)
+    beyond = F.where(x > places[-1], values[-1] if right is None else right, values[-1])
+    return F.where(x >= places[-1], beyond, found)
 
 
 @_implements("gradient")

@@ -488,8 +488,13 @@ def test_what_mixes_all_places_sees_all():
     assert receptive_field(flat, "1", (1, 1, 5, 7)).size == (3, 3)
 
 
+# An element of these has no gradient: it depends on phases that are not determined.
+PHASES = {"complex_eigh", "complex_svd"}
+
+
 @pytest.mark.parametrize(
-    "name", [n for n, record in TABLE.items() if record.order and not isinstance(OPS[n], Composite)]
+    "name",
+    [n for n, record in TABLE.items() if record.order and not isinstance(OPS[n], Composite) and n not in PHASES],
 )
 def test_no_op_depends_on_more_than_its_box(name):
     """By the gradients of some of the output's elements, for each sample of the op table."""

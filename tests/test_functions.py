@@ -125,7 +125,7 @@ def test_unary_operators():
     check(abs(tensor(a)), abs(a))
     check(~tensor(a > 0), ~(a > 0))
     check(round(tensor(a), 1), a.round(1))
-    check(math.floor(tensor(a)), np.floor(a))
+    assert (math.floor(tensor(2.5)), math.ceil(tensor([2.5]))) == (2, 3)
     for found, expected in zip(divmod(tensor(a), 2), divmod(a, 2), strict=True):
         check(found, expected)
 

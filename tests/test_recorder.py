@@ -47,7 +47,7 @@ def train(model, optimizer, recorder, steps, n=20, log=True):
 def hooks(model, *optimizers):
     """How many hooks hang in a model and in optimizers."""
     found = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
-    return found + sum(len(o._all(kind)) for o in optimizers for kind in ("step_pre", "step_post"))
+    return found + sum(len(o._cr_all(kind)) for o in optimizers for kind in ("step_pre", "step_post"))
 
 
 # -- the numbers ------------------------------------------------------------------------------------------------------
