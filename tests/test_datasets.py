@@ -215,7 +215,7 @@ def test_harmful_pickles_are_refused(call, protocol, tmp_path, monkeypatch):
 )
 def test_cifar_content_is_checked(content, tmp_path):
     write_cifar(tmp_path / "cifar-10-batches-py")
-    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(content))
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(content, 2))
     with pytest.raises(ValueError, match="test_batch: expected"):
         datasets.CIFAR10(tmp_path, train=False)
 
