@@ -532,12 +532,13 @@ def like(fill: Callable[..., Any]) -> Callable[..., Any]:
         fill(backend, array, *args, **kwargs)
         return finish(array, place, requires_grad)
 
+    keywords = made.__kwdefaults__ or {}  # now: `made` may be intercepted by the time that somebody asks
+
     def build() -> inspect.Signature:
-        signature = inspect.signature(made, follow_wrapped=False).parameters
+        of_input = inspect.Parameter("input", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         own = list(inspect.signature(fill).parameters.values())[2:]
-        keywords = [p for p in signature.values() if p.kind is p.KEYWORD_ONLY]
-        first = [signature["input"], *(p for p in own if p.kind is not p.KEYWORD_ONLY)]
-        return inspect.Signature([*first, *(p for p in own if p.kind is p.KEYWORD_ONLY), *keywords])
+        rest = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=keywords[n]) for n in keywords]
+        return inspect.Signature([of_input, *own, *rest])
 
     signed(made, fill, build)
     return function(made)

@@ -1,16 +1,16 @@
 """`__torch_function__`: classes that take over functions, as PyTorch has it. See https://docs.pytorch.org/docs/stable/torch.overrides.html
 
-Nothing in the engine asks for it. When the first class that wants it is made (or the first mode is entered), the
-public functions, the methods of Tensor and its properties are intercepted, all at once and for good: they look at their
-arguments from then on. Functions stay the same objects, of which programs may hold many: their code is what is changed.
-So a program without such classes executes not one instruction more. Turned down: a question in each function.
+Nothing in the engine asks for it. When the first class that wants it is made (or the first mode is entered, or an op
+meets the first such object that is no tensor), the public functions, the methods of Tensor and its properties are
+intercepted, all at once and for good: they look at their arguments from then on. They stay the same objects, of which
+programs may hold many: their code is what is changed. So a program without such classes executes not one instruction
+more. Turned down: a question in each function.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
 from .op import OPS, Op
-from .public import FUNCTIONS, Signed
+from .public import FUNCTIONS
 from .tensor import METHODS, Tensor, plain_results
 
 __all__ = [
@@ -65,8 +65,9 @@ _OPERATORS = {
     **{f"__i{name}__": f"{method}_" for name, method in _METHODS.items()},
     **{f"__{name}__": name for name in ("abs", "neg", "ne", "lt", "le", "gt", "ge")},
 }
-#: types of arguments that are not looked into
+#: classes of arguments that take over nothing and are not looked into; those of the package and NumPy's join when met
 _SIMPLE = {Tensor, int, float, bool, str, type(None), complex, slice, type(Ellipsis)}
+_KNOWN = (__name__.partition(".")[0], "numpy")
 
 
 class _State(threading.local):
@@ -105,7 +106,12 @@ def overloaded(args: Iterable[Any]) -> list[Any]:
             continue
         for y in x if kind is list or kind is tuple else (x,):
             kind = type(y)
-            if kind not in _SIMPLE and overridden(kind) and all(type(f) is not kind for f in found):
+            if kind in _SIMPLE:
+                continue
+            if not overridden(kind):
+                if kind.__module__.partition(".")[0] in _KNOWN:
+                    _SIMPLE.add(kind)
+            elif all(type(f) is not kind for f in found):
                 at = next((i for i, f in enumerate(found) if issubclass(kind, type(f))), len(found))
                 found.insert(at, y)
     return found
@@ -207,6 +213,7 @@ class TorchFunctionMode:
 
     def __enter__(self) -> Any:
         activate()
+        _entered.append(self)
         _state.modes = (*_state.modes, self)
         return self
 
@@ -214,28 +221,25 @@ class TorchFunctionMode:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _state.modes = _state.modes[:-1]
+        _entered.pop()  # one of them, whichever: they are counted
 
 
 # -- interception -----------------------------------------------------------------------------------------------------
 
 
+#: the modes that were entered, of all threads: functions look for one in theirs only where there are any
+_entered: list[Any] = []
+
+
 def _entry(func: Any, original: Callable[..., Any], arguments: bool = True, operator: bool = False) -> Any:
-    """What a function does from now on with its arguments: (args, kwargs) -> result.
+    """What a function does with arguments that are not plain, or where modes hold: (args, kwargs) -> result.
 
     func: what is handed to those who take it over. arguments: they do, too, not only modes. operator: where all
     decline, Python is to try the other operand's.
     """
 
     def call(args: Any, kwargs: dict[str, Any]) -> Any:
-        found: list[Any] = []
-        if arguments and not _state.off:
-            for x in args:
-                if type(x) not in _SIMPLE:
-                    found = overloaded((*args, *kwargs.values()))
-                    break
-            else:
-                if kwargs:
-                    found = overloaded(kwargs.values())
+        found = overloaded((*args, *kwargs.values())) if arguments and not _state.off else []
         if not found and not (_state.modes and _state.off < 2):
             return original(*args, **kwargs)
         try:
@@ -248,20 +252,40 @@ def _entry(func: Any, original: Callable[..., Any], arguments: bool = True, oper
     return call
 
 
+#: A function that was intercepted: plain arguments cost it a look at their types, and one call.
+_CALL = """
+def make({names}):
+    def call(*args, _parts, **kwargs):
+        original, entry, plain, entered, type = _parts
+        if not entered:
+            for x in args:
+                if type(x) not in plain:
+                    break
+            else:
+                if not kwargs:
+                    return original(*args)
+                for x in kwargs.values():
+                    if type(x) not in plain:
+                        break
+                else:
+                    return original(*args, **kwargs)
+        return entry(args, kwargs)
+        ({names})
+    return call
+"""
+
+
 @functools.cache
 def _code(cells: int) -> CodeType:
-    """The code of a function that hands its arguments to `_entry`, in place of one with so many cells."""
-    names = "".join(f"c{i}, " for i in range(cells))
-    source = (
-        f"def make({names}):\n"
-        "    def call(*args, _entry, **kwargs):\n"
-        "        return _entry(args, kwargs)\n"
-        f"        ({names})\n"
-        "    return call"
-    )
+    """The code of an intercepted function, in place of one with so many cells."""
     made: dict[str, Any] = {}
-    exec(compile(source, "<intercepted>", "exec"), made)
+    exec(compile(_CALL.format(names="".join(f"c{i}, " for i in range(cells))), "<intercepted>", "exec"), made)
     return made["make"](*[None] * cells).__code__
+
+
+def _parts(func: Any, original: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """The keyword by which the code gets at what it needs: names of its own it has none, nor those of this module."""
+    return {"_parts": (original, _entry(func, original, **options), _SIMPLE, _entered, type)}
 
 
 def _intercept(target: Any, func: Any, **options: Any) -> None:
@@ -269,38 +293,34 @@ def _intercept(target: Any, func: Any, **options: Any) -> None:
     if isinstance(target, Op):
         op: Op = target
         if getattr(op.function, "__self__", None) is op:
-            entry = _entry(func, op.function, **options)
-            op.function = lambda *args, **kwargs: entry(args, kwargs)
+            call = FunctionType(_code(0), {}, op.name)
+            call.__kwdefaults__ = _parts(func, op.function, **options)
+            op.function = call
         else:
             _intercept(op.function, func, **options)
-    elif isinstance(target, FunctionType) and "_entry" not in (target.__kwdefaults__ or ()):
+    elif isinstance(target, FunctionType) and "_parts" not in (target.__kwdefaults__ or ()):
         code = target.__code__
         original = FunctionType(code, target.__globals__, target.__name__, target.__defaults__, target.__closure__)
-        original.__kwdefaults__ = target.__kwdefaults__
+        original.__kwdefaults__, original.__annotations__ = target.__kwdefaults__, target.__annotations__
         _BEFORE.setdefault(code, []).append((original, func))
-        if isinstance(getattr(target, "__wrapped__", None), Signed):  # which looks at the code
-            target.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]
         vars(target).setdefault("__wrapped__", original)  # where inspect finds the signature
         target.__code__, target.__defaults__ = _code(len(code.co_freevars)), None
-        target.__kwdefaults__ = {"_entry": _entry(func, original, **options)}
+        target.__kwdefaults__ = _parts(func, original, **options)
 
 
-def _intercept_property(name: str, before: property) -> None:
-    """Let a property of Tensor look at what it belongs to."""
-    given: dict[str, Any] = {}
-
-    def entry(kind: str) -> Any:
-        return lambda *args: given[kind](args, {})
-
-    change = entry("__set__") if before.fset else None
-    delete = entry("__delete__") if before.fdel else None
-    made = property(entry("__get__"), change, delete, before.__doc__)
-    setattr(Tensor, name, made)
-    for kind, original in (("__get__", before.fget), ("__set__", before.fset), ("__delete__", before.fdel)):
+def _intercept_property(name: str, found: property) -> None:
+    """Let a property of Tensor look at what it belongs to; it stays the same object, too."""
+    accessors = []
+    for kind, original in (("__get__", found.fget), ("__set__", found.fset), ("__delete__", found.fdel)):
+        call = None
         if original is not None:
-            func = getattr(made, kind)
+            func = getattr(found, kind)
             PUBLIC[func] = f"Tensor.{name}.{kind}"
-            given[kind] = _entry(func, original)
+            call = FunctionType(_code(0), {}, name)
+            call.__kwdefaults__ = _parts(func, original)
+        accessors.append(call)
+    found.__init__(*accessors, found.__doc__)  # type: ignore[misc]
+    setattr(Tensor, name, found)  # or Python goes on with what it remembers of the class
 
 
 def public_functions() -> dict[str, dict[str, Any]]:

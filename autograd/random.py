@@ -424,15 +424,15 @@ def normal(
             ) from None
         made = wrap((standard_normal(_source(generator, backend), shape, kind) * s + m).astype(kind, copy=False), None)
         made = _drawn_from(made, mean, std)
-    return made if out is None else storage.into(out, made)
+    return made if out is None else storage.deliver(made, out, "normal")
 
 
 def _drawn_from(made: Tensor, *sources: Any) -> Tensor:
     """`made` with gradients of zero for the tensors that it was drawn from."""
     for x in sources:
         if isinstance(x, Tensor) and x.requires_grad and MODES.get().grad:
-            everywhere = wrap(backends.of(made.array).xp.ones(made.array.shape, "bool"), None)
-            made = OPS["where"](everywhere, made, OPS["cast"](x, dtype=made.array.dtype))
+            alike = OPS["cast"](x, dtype=made.array.dtype).expand(made.array.shape)
+            made = OPS["copy"](alike, made)
     return made
 
 
@@ -451,8 +451,10 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any =
         array = _floats(input, "bernoulli")
         check(_check_probabilities, array)
         p = array
+    elif isinstance(p, Tensor):
+        raise TypeError("bernoulli(): argument 'p' must be float, not Tensor; the probabilities are the first argument")
     made = _drawn_from(wrap(_coin(input.array, p, generator), None), input)
-    return made if out is None else storage.into(out, made)
+    return made if out is None else storage.deliver(made, out.resize_(made.shape), "bernoulli")
 
 
 def _check_probabilities(array: Any) -> None:
@@ -528,7 +530,7 @@ def multinomial(
         noise = -xp.log1p(-backend.asarray(source.random((rows, n), "float64")))
         picked = xp.argsort(-(p / xp.maximum(noise, 1e-300)), axis=1)[:, :num_samples]
     made = wrap(picked.astype("int64", copy=False).reshape((*array.shape[:-1], num_samples)), None)
-    return made if out is None else storage.into(out, made)
+    return made if out is None else storage.deliver(made, out.resize_(made.shape), "multinomial")
 
 
 @like
@@ -569,9 +571,10 @@ def _drawn(draw: Callable[..., Any]) -> Callable[..., Any]:
         return overwrite(self, backend.asarray(values), name)
 
     def build() -> inspect.Signature:
-        parameters = list(inspect.signature(draw).parameters.values())[3:]
-        own = inspect.signature(method_, follow_wrapped=False).parameters
-        return inspect.Signature([own["self"], *parameters, own["generator"]])
+        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        own = list(inspect.signature(draw).parameters.values())[3:]
+        generator = inspect.Parameter("generator", inspect.Parameter.KEYWORD_ONLY, default=None)
+        return inspect.Signature([itself, *own, generator])
 
     signed(method_, draw, build)
     return method(method_)

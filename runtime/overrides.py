@@ -4,6 +4,9 @@ A class with the method `__torch_function__(cls, func, types, args=(), kwargs=No
 is among the arguments of a public function, a method of Tensor or a property. `func` is that function itself
 (`chainrule.add`, `Tensor.add`, `Tensor.shape.__get__`); what the method returns is the result, unless it is
 NotImplemented. Subclasses of Tensor have one that makes the results tensors of their class.
+
+Functions ask from the first subclass of Tensor on, the first mode, the first object of another class that an op or
+`handle_torch_function` meets, and the first question here for the functions themselves; importing this asks nothing.
 """
 
 from __future__ import annotations
@@ -44,8 +47,6 @@ __all__ = [
     "wrap_torch_function",
 ]
 
-activate()  # who imports this is about to define such a class, which need not be one of tensors
-
 
 def has_torch_function(relevant_args: Iterable[Any]) -> bool:
     """Whether an argument's class takes over functions, or a mode holds that does."""
@@ -64,6 +65,7 @@ def has_torch_function_variadic(*args: Any) -> bool:
 
 def handle_torch_function(public_api: Callable[..., Any], relevant_args: Any, *args: Any, **kwargs: Any) -> Any:
     """Ask the mode that holds, and the classes of `relevant_args`; TypeError where all of them decline."""
+    activate()  # an object was met that need not be a tensor
     return ask(public_api, overloaded(relevant_args) if enabled() else [], args, kwargs)
 
 
@@ -97,6 +99,7 @@ class BaseTorchFunctionMode(TorchFunctionMode):
 
 def get_overridable_functions() -> dict[Any, list[Any]]:
     """The functions that classes may take over, by the namespace that holds them."""
+    activate()  # which collects those of Tensor
     root = __name__.partition(".")[0]
     found: dict[Any, list[Any]] = {
         importlib.import_module(f"{root}.{where}".rstrip(".")): [f for n, f in functions.items() if n not in BY_MODES]
@@ -123,6 +126,7 @@ def is_tensor_method_or_property(func: Any) -> bool:
 
 def resolve_name(f: Any) -> str | None:
     """The path of a function that can be taken over, e.g. chainrule.Tensor.add; None for any other."""
+    activate()
     return f"chainrule.{PUBLIC[f]}" if f in PUBLIC else None
 
 

@@ -291,6 +291,75 @@ def test_the_first_such_object_finds_nothing_intercepted(call):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_who_imports_overrides_intercepts_nothing():
+    code = (
+        "import chainrule\n"
+        "from chainrule import overrides\n"
+        "code, shape = chainrule.Tensor.sum.__code__, chainrule.Tensor.shape\n"
+        "assert not overrides.has_torch_function((chainrule.ones(1), 2))\n"
+        "assert chainrule.Tensor.sum.__code__ is code\n"
+        "getters = {shape.__get__: 'shape'}\n"
+        "class Named(chainrule.Tensor): pass\n"
+        "assert chainrule.Tensor.sum.__code__ is not code\n"
+        "assert chainrule.Tensor.shape is shape and getters[chainrule.Tensor.shape.__get__] == 'shape'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("first", ["overrides.resolve_name(f)", "overrides.get_overridable_functions()"])
+def test_the_first_question_for_functions_finds_them(first):
+    code = (
+        "import chainrule\n"
+        "from chainrule import overrides\n"
+        "f = chainrule.Tensor.add\n"
+        f"{first}\n"
+        "assert overrides.is_tensor_method_or_property(f)\n"
+        "assert overrides.resolve_name(f) == 'chainrule.Tensor.add'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_signatures_stay_what_they_are():
+    code = (
+        "import inspect, chainrule\n"
+        "functions = [*(f for f in chainrule.__dict__.values() if inspect.isfunction(f)),\n"
+        "    *(f for f in vars(chainrule.Tensor).values() if inspect.isfunction(f))]\n"
+        "def signatures(): return [str(inspect.signature(f, follow_wrapped=True)) for f in functions]\n"
+        "SECOND\n"
+        "from chainrule.autograd.overrides import activate\n"
+        "activate()\n"
+        "print(*signatures(), sep='\\n')\n"
+    )
+    shown = [
+        subprocess.run([sys.executable, "-c", code.replace("SECOND", when)], check=True, capture_output=True).stdout
+        for when in ("", "print(*signatures(), sep='\\n'); raise SystemExit")
+    ]
+    assert len(shown[0].splitlines()) > 900
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("name", ["zeros_like", "rand_like", "randn_like", "randint_like", "full_like"])
+def test_signatures_of_functions_that_are_made(name):
+    keywords = ["dtype", "layout", "device", "requires_grad", "memory_format", "pin_memory"]
+    found = list(inspect.signature(getattr(chainrule, name)).parameters)
+    assert (found[0], found[-6:]) == ("input", keywords)
+
+
+def test_plain_arguments_are_looked_at_no_further():
+    """Parameters, dtypes and devices are of classes that the package knows; a mode sees them, an own class is asked."""
+    w = nn.Parameter(chainrule.ones(2))
+    w.to(chainrule.float64), chainrule.ones(2).to(device=w.device)
+    with Counting() as mode:
+        w.sum()
+        chainrule.ones(2).to(chainrule.float64)
+    assert mode.names == ["sum", "ones", "to"]
+
+    class Own(nn.Parameter):
+        __torch_function__ = classmethod(lambda cls, func, types, args=(), kwargs=None: func.__name__)
+
+    assert chainrule.add(w, Own(w)) == "add"
+
+
 def test_functions_of_programs():
     def double(x):
         if overrides.has_torch_function_unary(x):
