@@ -1,12 +1,11 @@
 """Copying, pickling, and `save` and `load`.
 
 `save` writes PyTorch's own file format (a zip archive: `data.pkl` for the structure, one record of raw bytes per
-memory), so each library reads the other's checkpoints. The structure is read by an unpickler that knows tensors and
-plain containers, and the classes that `add_safe_globals` admits: a file can put no code into the program that loads
-it. With `weights_only=False` classes of ours and of the program itself are read too, if it has imported them (whole
-modules, settings), NumPy's arrays and plain values. A file is replaced as a whole: who is killed while writing leaves
-the old one. Turned down: a format of our own, and reading whatever a pickle names. The archive's module is imported
-when a file is read: `import chainrule` is quicker by it.
+memory), so each library reads the other's checkpoints. The structure is read by an unpickler of its own (unpickler.py),
+which knows tensors and plain containers, and the classes that `add_safe_globals` admits: a file can put no code into
+the program that loads it. A file is replaced as a whole: who is killed while writing leaves the old one. Turned down: a
+format of our own, and reading whatever a pickle names. The archive's module and the unpickler are imported when a file
+is read: `import chainrule` is quicker by it.
 
 A plain pickle (`pickle.dumps`, worker processes) holds a tensor's data as a NumPy array. In both forms a tensor that
 ops made comes back as a leaf, and a view on memory of its own.
@@ -19,12 +18,10 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
-import importlib
 import io
 import os
 import pickle
 import sys
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -43,10 +40,12 @@ from .public import function
 from .tensor import Tensor, method, wrap
 
 __all__ = [
+    "ADMITTED",
     "DEFAULT_PROTOCOL",
     "FILE_LIKE",
     "MAP_LOCATION",
     "PARAMETER",
+    "SAFE",
     "add_safe_globals",
     "clear_safe_globals",
     "default_restore_location",
@@ -429,7 +428,8 @@ def _rebuild_meta(kind: Any, size: Any, steps: Any, requires_grad: bool) -> Tens
     return empty(tuple(size), dtype=kind, device="meta", requires_grad=requires_grad)
 
 
-_ADMITTED: dict[tuple[str, str], Any] = {
+#: what every file may name, and call
+ADMITTED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _bytes,
     ("__builtin__", "complex"): complex,  # as protocol 2 calls it
     ("builtins", "complex"): complex,
@@ -446,7 +446,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 
 _NOTHING: dict[str, Any] = {}
 #: what the program admits besides, by name; replaced, never changed
-_safe: ContextVar[dict[str, Any]] = ContextVar("chainrule_safe_globals", default=_NOTHING)
+SAFE: ContextVar[dict[str, Any]] = ContextVar("chainrule_safe_globals", default=_NOTHING)
 
 
 def _named(safe_globals: Any) -> dict[str, Any]:
@@ -456,23 +456,23 @@ def _named(safe_globals: Any) -> dict[str, Any]:
 
 def add_safe_globals(safe_globals: Any) -> None:
     """Admit classes and functions (or pairs of one and its name in files) that `load` may then make and call."""
-    _safe.set({**_safe.get(), **_named(safe_globals)})
+    SAFE.set({**SAFE.get(), **_named(safe_globals)})
 
 
 def get_safe_globals() -> list[Any]:
     """What has been admitted."""
-    return list(_safe.get().values())
+    return list(SAFE.get().values())
 
 
 def clear_safe_globals() -> None:
     """Admit nothing any more."""
-    _safe.set({})
+    SAFE.set({})
 
 
 def remove_safe_globals(safe_globals: Any) -> None:
     """Admit these no more."""
     gone = _named(safe_globals)
-    _safe.set({name: value for name, value in _safe.get().items() if name not in gone})
+    SAFE.set({name: value for name, value in SAFE.get().items() if name not in gone})
 
 
 class safe_globals:
@@ -482,118 +482,10 @@ class safe_globals:
         self._added, self._tokens = _named(safe_globals), []  # type: tuple[dict[str, Any], list[Any]]
 
     def __enter__(self) -> None:
-        self._tokens.append(_safe.set({**_safe.get(), **self._added}))
+        self._tokens.append(SAFE.set({**SAFE.get(), **self._added}))
 
     def __exit__(self, *exc: Any) -> None:
-        _safe.reset(self._tokens.pop())
-
-
-#: values without behaviour, by module: what checkpoints hold beside tensors (settings, dates, paths, NumPy's arrays)
-_PLAIN = {
-    "builtins": (
-        *("set", "frozenset", "complex", "slice", "range", "bytearray"),
-        *("bool", "bytes", "dict", "float", "int", "list", "object", "str", "tuple"),
-        *("abs", "len", "max", "min", "sum", "Ellipsis", "NotImplemented"),
-    ),
-    "collections": ("Counter", "defaultdict", "deque"),
-    "functools": ("partial",),  # of what the file may name
-    "argparse": ("Namespace",),
-    "types": ("SimpleNamespace",),
-    "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
-    "pathlib": ("PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
-    "decimal": ("Decimal",),
-    "fractions": ("Fraction",),
-    "uuid": ("UUID",),
-    **dict.fromkeys(("numpy._core.multiarray", "numpy.core.multiarray"), ("_reconstruct", "scalar")),
-    **dict.fromkeys(("numpy._core.numeric", "numpy.core.numeric"), ("_frombuffer",)),
-    "numpy": ("dtype", "ndarray"),
-}
-
-
-def _member(kind: Any, name: str) -> Any:
-    """What files have `getattr` for: a member of an enumeration, or a method of a module, or of a hook on one."""
-    import enum
-
-    if isinstance(kind, enum.EnumMeta):
-        return kind[name]
-    ours = any(base.__module__.startswith(f"{__name__.partition('.')[0]}.nn.") for base in type(kind).__mro__)
-    if ours and not name.startswith("__") and isinstance(getattr(type(kind), name, None), FunctionType):
-        return getattr(kind, name)
-    raise pickle.UnpicklingError(f"the file holds a builtins.getattr({kind!r}, {name!r}), which could run code")
-
-
-def _of_the_program(kind: Any) -> bool:
-    """Whether a class or function is defined in the program's own files, not in Python's library or a package."""
-    if kind.__module__ == "__main__":
-        return True
-    import sysconfig
-
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    places = {os.path.join(sysconfig.get_path(key), "") for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return file is not None and not os.path.abspath(file).startswith(tuple(places))
-
-
-def _known(module: str, name: str) -> Any:
-    """A plain value's class, a class of ours, derived from one, or of the program; a function of either; else None.
-
-    Nothing is imported for it but modules of plain values and of ours. Protocol 2 writes the names of Python 2.
-    """
-    if module in IMPORT_MAPPING:
-        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING[module], name))
-    if (module, name) == ("builtins", "getattr"):
-        return _member
-    package = f"{__name__.partition('.')[0]}."
-    if module.startswith(("torch.nn.", "torch.optim.")):  # a whole module that PyTorch saved
-        module = f"{package}{module.removeprefix('torch.')}"
-        place = importlib.import_module(package + module.split(".")[1])
-        with contextlib.suppress(ModuleNotFoundError):
-            place = importlib.import_module(module)
-        named = getattr(place, name, None)
-        return named if getattr(named, "__module__", "").startswith(package) else None
-    if name in _PLAIN.get(module, ()) or (module == "numpy.dtypes" and name.endswith("DType")):
-        return getattr(importlib.import_module(module), name)
-    if module.startswith((f"{package}nn.", f"{package}optim.")):  # which programs import when they first name them
-        with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module(module)
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if isinstance(found, type):
-        ours = any(base.__module__.startswith(package) for base in found.__mro__)
-        return found if ours or (found.__module__ == module and _of_the_program(found)) else None
-    harmless = module.startswith((f"{package}autograd.ops.", f"{package}nn."))
-    own = isinstance(found, FunctionType) and found.__module__ == module and _of_the_program(found)
-    return found if callable(found) and (harmless or own) else None
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads a structure of tensors and plain containers; everything else is refused before it can do anything."""
-
-    def __init__(self, file: Any, memory: Callable[[str, Any, str], _Memory], ours: bool = False) -> None:
-        super().__init__(file, encoding="utf-8")
-        self._memory, self._ours = memory, ours
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ADMITTED:
-            return _ADMITTED[module, name]
-        if f"{module}.{name}" in _safe.get():
-            return _safe.get()[f"{module}.{name}"]
-        found = _known(module, name) if self._ours else None
-        if found is None:
-            raise pickle.UnpicklingError(
-                f"the file holds a {module}.{name}; load() reads tensors, numbers, strings and containers alone, since "
-                f"anything else could run code. Save the object's state_dict(), or admit the class, if you trust the "
-                f"file: serialization.add_safe_globals([{name}])"
-            )
-        return found
-
-    def persistent_load(self, described: Any) -> Any:
-        if described[0] == "module":  # a module's class, beside its source, in PyTorch's older format
-            return described[1]
-        tag, kind, key, place, *_ = described
-        if tag != "storage" or not isinstance(kind, dtypes.dtype):
-            raise pickle.UnpicklingError("the file describes memory of an unknown kind")
-        return self._memory(str(key), kind, str(place))
+        SAFE.reset(self._tokens.pop())
 
 
 @function
@@ -603,12 +495,15 @@ def load(
     """Read what `save`, or PyTorch, wrote: tensors, numbers, strings and containers.
 
     map_location: where the tensors go: a device, a dict of devices by name, or a function of (memory, device's name);
-    None: to where they were. weights_only=False: also whole modules, objects of our classes and of the program's own,
-    its functions (in modules that it has imported), NumPy's arrays, and plain values (settings, dates, paths); never
-    what else a pickle may name. `add_safe_globals` admits more. mmap and pickle_module are PyTorch's, without effect.
-    pickle.UnpicklingError for a file that holds others, or is broken.
+    None: to where they were. weights_only=False: also whole modules, objects of our classes and of the program's own
+    (in modules that it has imported), functions of both as values that the file cannot call, NumPy's arrays, and plain
+    values (settings, dates, paths); never what else a pickle may name. What the program's classes do when they are
+    made, and what a loaded model does when it is called, is theirs. `add_safe_globals` admits more. mmap and
+    pickle_module are PyTorch's, without effect. pickle.UnpicklingError for a file that holds others, or is broken.
     """
     import zipfile
+
+    from .unpickler import Unpickler
 
     ours = weights_only is False
     with contextlib.ExitStack() as stack:
@@ -629,7 +524,8 @@ def load(
                 known[key] = _Memory(array.byteswap() if swapped else array, _destination(array, place, map_location))
             return known[key]
 
-        return _guarded(lambda: _Unpickler(archive.open(f"{root}data.pkl"), memory, ours).load())
+        structure = io.BytesIO(archive.read(f"{root}data.pkl"))
+        return _guarded(lambda: Unpickler(structure, memory, ours).load())
 
 
 def _guarded(read: Callable[[], Any]) -> Any:
@@ -643,11 +539,13 @@ def _guarded(read: Callable[[], Any]) -> Any:
 
 def _read_legacy(file: Any, map_location: Any, ours: bool) -> Any:
     """The format before PyTorch 1.6; see `_write_legacy`. The structure is read twice: its bytes come after it."""
+    from .unpickler import Sketch, Unpickler
+
     file.seek(0)
     content = io.BytesIO(file.read())
 
     def part(memory: Any = None, ours: bool = False) -> Any:
-        return _Unpickler(content, memory, ours).load()
+        return Unpickler(content, memory, ours).load()
 
     try:
         magic, version = part(), part()
@@ -663,7 +561,7 @@ def _read_legacy(file: Any, map_location: Any, ours: bool) -> Any:
         return _Memory(None, None)
 
     start = content.tell()
-    _Sketch(content, noted).load()
+    Sketch(content, noted).load()
     known = {}
     for key in part():
         kind, place = kinds[str(key)]
@@ -672,33 +570,6 @@ def _read_legacy(file: Any, map_location: Any, ours: bool) -> Any:
         known[str(key)] = _Memory(array.byteswap() if swapped else array, _destination(array, place, map_location))
     content.seek(start)
     return part(lambda key, kind, place: known[key], ours)
-
-
-class _Anything:
-    """Stands for whatever a structure describes while only its memories are looked for."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        return object.__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def append(self, value: Any) -> None:
-        """Takes a list's element."""
-
-    def extend(self, values: Any) -> None:
-        """Takes a list's elements."""
-
-
-class _Sketch(_Unpickler):
-    """Reads a structure for the memories that it names, and makes nothing of it."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = _ADMITTED.get((module, name))
-        return found if isinstance(found, dtypes.dtype) else _Anything
 
 
 def default_restore_location(storage: Any, location: str) -> Any:
