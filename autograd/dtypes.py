@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..backends import np
+from .errors import OpError
 
 __all__ = [
     "BFLOAT16",
@@ -21,6 +22,7 @@ __all__ = [
     "bfloat16",
     "bool_",
     "can_cast",
+    "check_castable",
     "complex64",
     "complex128",
     "complex_of",
@@ -275,6 +277,15 @@ def promote_types(type1: Any, type2: Any) -> dtype:
 def can_cast(from_: Any, to: Any) -> bool:
     """True where promotion never goes the other way: no cast from floating to integer, nor from a number to bool."""
     return _category(to_numpy_dtype(from_)) <= _category(to_numpy_dtype(to))
+
+
+def check_castable(name: str, have: Any, want: Any) -> None:
+    """RuntimeError where what `name` computes would lose its category in the tensor that is to hold it."""
+    if _category(have) > _category(want):
+        raise OpError(
+            f"{name}: result type {from_numpy_dtype(have).short} can't be cast to the desired output type "
+            f"{from_numpy_dtype(want).short}; convert the tensor first, or let the result be a new one"
+        )
 
 
 def common_dtype(operands: Any) -> Any:

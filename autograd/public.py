@@ -175,13 +175,7 @@ def old_order(name: str, given: tuple[Any, ...], numbers: tuple[str, ...], tenso
 
 def fit_dtype(value: Tensor, dtype: Any, name: str) -> Tensor:
     """`value` in the dtype of an in-place op's target; RuntimeError where that would lose its category."""
-    from .dtypes import _category, from_numpy_dtype
-    from .errors import OpError
+    from .dtypes import check_castable
 
-    have = value.array.dtype
-    if _category(have) > _category(dtype):
-        raise OpError(
-            f"{name}: result type {from_numpy_dtype(have).short} can't be cast to the desired output type "
-            f"{from_numpy_dtype(dtype).short}; convert the tensor first, or use the out-of-place form"
-        )
+    check_castable(name, value.array.dtype, dtype)
     return OPS["cast"](value, dtype=dtype)

@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import backends
 from ..backends import np
+from .dtypes import check_castable
 from .errors import OpError, describe, device_name, user_place, warn
 from .modes import MODES
 from .tensor import Node, Tensor, next_serial, wrap
@@ -482,12 +483,12 @@ def deliver(result: Any, target: Any, name: str) -> Any:
         for r, t in zip(result, target, strict=True):
             deliver(r, t, name)
         return target
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(target).__name__}")
     if result.requires_grad or (target.requires_grad and MODES.get().grad):
         raise OpError(f"{name}(): functions with out=... arguments don't support automatic differentiation")
-    if result.array.dtype.kind == "c" and target.array.dtype.kind != "c":
-        raise OpError(
-            f"{name}(): result type {result.array.dtype} can't be cast to the desired output type {target.array.dtype}"
-        )
+    if target.array.dtype != result.array.dtype:
+        check_castable(name, result.array.dtype, target.array.dtype)
     if target.array.shape == result.array.shape:
         write(target, result.array)
     elif target.array.size == 0:

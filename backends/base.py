@@ -6,10 +6,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["FOREIGN", "Backend"]
+__all__ = ["FOREIGN", "Backend", "NoElements"]
 
 #: the types of arrays that do not live on the host, of the backends that have been loaded
 FOREIGN: set[type] = set()
+
+
+class NoElements(NotImplementedError):
+    """An array that has a shape alone was asked for its elements."""
 
 
 class Backend:

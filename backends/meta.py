@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Backend
+from .base import Backend, NoElements
 from .numpy.random import HostGenerator
 
 __all__ = ["BACKEND", "MetaArray", "MetaBackend"]
@@ -31,8 +31,8 @@ _COPIES = frozenset("array asarray ascontiguousarray copy empty_like zeros_like 
 _ELEMENTWISE = frozenset({"where", "clip"})
 
 
-def _refused(what: str) -> NotImplementedError:
-    return NotImplementedError(f"Cannot copy out of meta tensor; no data! {what}")
+def _refused(what: str) -> NoElements:
+    return NoElements(f"Cannot copy out of meta tensor; no data! {what}")
 
 
 class MetaArray:

@@ -255,6 +255,27 @@ def test_results_resize_the_tensor_that_takes_them():
     assert at.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda out, x: chainrule.add(x, x, out=out),
+        lambda out, x: chainrule.exp(x, out=out),
+        lambda out, x: chainrule.cat([x, x], out=out),
+        lambda out, x: chainrule.masked_select(x, x > 0, out=out),
+        lambda out, x: chainrule.where(x > 0, x, x, out=out),
+        lambda out, x: chainrule.normal(x, x, out=out),
+    ],
+)
+def test_results_keep_their_category_in_the_tensor_that_takes_them(call):
+    x = chainrule.tensor([1.0, 2.5])
+    for kind in (chainrule.bool, chainrule.uint8, chainrule.int64):
+        with pytest.raises(RuntimeError, match="result type Float can't be cast to the desired output type"):
+            call(chainrule.zeros(2, dtype=kind), x)
+    with pytest.raises(TypeError, match="argument 'out' must be Tensor, not int"):
+        call(3, x)
+    assert call(chainrule.zeros(0, dtype=chainrule.float64), x).dtype == chainrule.float64
+
+
 def test_functions_of_positions_take_out():
     x, at = chainrule.arange(4.0), chainrule.tensor([2])
     assert chainrule.take(x, at, out=chainrule.zeros(0)).tolist() == [2.0]

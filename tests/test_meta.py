@@ -54,6 +54,12 @@ SAME = [
 ]
 
 
+SAME += [
+    *(lambda x, i: chainrule.bernoulli(x), lambda x, i: chainrule.poisson(x), lambda x, i: chainrule.normal(x, x)),
+    *(lambda x, i: chainrule.multinomial(x, 2), lambda x, i: chainrule.multinomial(x, 4, replacement=True)),
+]
+
+
 @pytest.mark.parametrize("call", SAME)
 def test_shapes_and_dtypes_are_those_of_the_cpu(call):
     real, found = call(chainrule.ones(2, 3), chainrule.tensor([0, 1])), call(x, i)

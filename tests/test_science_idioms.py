@@ -68,8 +68,12 @@ def test_random_numbers_give_gradients_of_zero_to_what_they_were_drawn_from():
         assert drawn.requires_grad
         for leaf, g in zip((m, s), cr.autograd.grad(drawn.sum(), (m, s), allow_unused=True)):
             assert g is None or (g.shape == leaf.shape and g.dtype == leaf.dtype and not g.any())
+    for draw in (cr.normal, cr.bernoulli):
+        with pytest.raises(RuntimeError, match="automatic differentiation"):
+            draw(m, out=cr.empty(3))
     with cr.no_grad():
         assert not cr.normal(m, s).requires_grad
+        assert not cr.normal(m, out=cr.empty(3)).requires_grad
     assert not cr.normal(m.detach(), 1.0).requires_grad
 
 
