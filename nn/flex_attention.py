@@ -96,16 +96,19 @@ def create_mask(mod_fn: Mod, B: int | None, H: int | None, Q_LEN: int, KV_LEN: i
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     taken = [p for p in inspect.signature(mod_fn).parameters.values() if p.kind in kinds and p.default is p.empty]
     if len(taken) == 5:
-        scores = mod_fn(FUNCTIONS["zeros"](sizes, device=device), *places)
+        scores = _tensor(mod_fn(FUNCTIONS["zeros"](sizes, device=device), *places), "score_mod")
         return (scores != -math.inf).expand(sizes)
     return _kept(mod_fn, places, sizes)
 
 
 def _kept(mask_mod: Mod, places: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
-    kept = mask_mod(*places)
-    if not isinstance(kept, Tensor):
-        raise TypeError(f"flex_attention: a mask_mod must return a tensor, not {type(kept).__name__}")
-    return kept.bool().expand(sizes)
+    return _tensor(mask_mod(*places), "mask_mod").bool().expand(sizes)
+
+
+def _tensor(given: Any, name: str) -> Tensor:
+    if not isinstance(given, Tensor):
+        raise TypeError(f"flex_attention: a {name} must return a tensor, not {type(given).__name__}")
+    return given
 
 
 class BlockMask:
@@ -283,6 +286,11 @@ def _check(query: Tensor, key: Tensor, value: Tensor, block_mask: BlockMask | No
     if not query.dtype == key.dtype == value.dtype:
         kinds = f"{query.dtype}, {key.dtype} and {value.dtype}"
         raise ValueError(f"flex_attention: Expected query, key, and value to have the same dtype, got {kinds}")
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            "Expect query and key/value to have the same embedding dimension but got "
+            f"E={query.shape[-1]} and E={key.shape[-1]}."
+        )
     heads, held = query.shape[1], key.shape[1]
     if not enable_gqa and heads != held:
         raise ValueError(
@@ -317,10 +325,16 @@ def flex_attention(
     query: (B, Hq, L, E); key: (B or 1, Hkv, S, E); value: (B or 1, Hkv, S, Ev); returns (B, Hq, L, Ev). score_mod:
     function (score, b, h, q_idx, kv_idx), which gets all scores (B, Hq, L, S) and index tensors that broadcast against
     them. scale: default 1/√E. enable_gqa: Hq may be a multiple of Hkv, and neighbours share a key. return_lse, or
-    return_aux=AuxRequest(lse=True, max_scores=True): also log Σ exp(scores), or an AuxOutput. kernel_options:
-    PyTorch's, without effect. ValueError for unlike heads, dtypes, or a mask of other lengths.
+    return_aux=AuxRequest(lse=True, max_scores=True): also log Σ exp(scores), or an AuxOutput. Scores of float16 and
+    bfloat16, and what is made of them, are float32; the result has query's dtype. kernel_options: PyTorch's, without
+    effect. ValueError for unlike heads, sizes E or dtypes, a mask of other lengths, or both return_lse and return_aux.
     """
     _check(query, key, value, block_mask, enable_gqa)
+    if return_lse and return_aux is not None:
+        raise ValueError("flex_attention: Cannot specify both return_lse and return_aux: return_lse is the older one")
+    kind = query.dtype
+    if kind.itemsize < 4:
+        query, key, value = query.float(), key.float(), value.float()
     if enable_gqa and key.shape[1] != query.shape[1]:
         times = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(times, dim=1), value.repeat_interleave(times, dim=1)
@@ -328,10 +342,10 @@ def flex_attention(
     sizes = tuple(scores.shape)
     places = _indices(sizes, query.device)
     if score_mod is not None:
-        scores = score_mod(scores, *places).expand(sizes)
+        scores = _tensor(score_mod(scores, *places), "score_mod").expand(sizes)
     if block_mask is not None:
         scores = FUNCTIONS["where"](_kept(block_mask.mask_mod, places, sizes), scores, -math.inf)
-    out = (OPS["masked_softmax"](scores, dim=-1)).to(value.dtype) @ value
+    out = (OPS["masked_softmax"](scores, dim=-1).to(value.dtype) @ value).to(kind)
     if not return_lse and return_aux is None:
         return out
     wanted = AuxRequest(lse=True) if return_aux is None else return_aux

@@ -82,6 +82,17 @@ def test_gradients():
     gradcheck(lambda q, k: flex_attention(q, k, v, block_mask=mask, return_lse=True)[1], [q, k])
 
 
+@pytest.mark.parametrize("kind", [chainrule.float16, chainrule.bfloat16])
+def test_scores_of_halves_are_float32(kind):
+    q, k, v = (t.to(kind) for t in heads())
+    q, k = q * 500, k * 500  # products beyond the largest float16
+    found, lse = flex_attention(q, k, v, return_lse=True)
+    expected, precise = flex_attention(q.float(), k.float(), v.float(), return_lse=True)
+    assert (found.dtype, lse.dtype) == (kind, chainrule.float32)
+    assert_close(found, expected.to(kind))
+    assert_close(lse, precise)
+
+
 def test_what_is_returned_besides():
     q, k, v = heads()
     scores = q @ k.mT / math.sqrt(3)
@@ -147,5 +158,11 @@ def test_errors():
         flex_attention(q, k[:, :3], v[:, :3], enable_gqa=True)
     with pytest.raises(ValueError, match="same dtype"):
         flex_attention(q.float(), k, v)
+    with pytest.raises(ValueError, match="embedding dimension but got E=3 and E=2"):
+        flex_attention(q, k[..., :2], v)
+    with pytest.raises(ValueError, match="both return_lse and return_aux"):
+        flex_attention(q, k, v, return_lse=True, return_aux=AuxRequest(lse=True))
+    with pytest.raises(TypeError, match="score_mod must return a tensor"):
+        flex_attention(q, k, v, lambda *places: None)
     with pytest.raises(ValueError, match="_adjust"):
         flex_attention(q, k, v, block_mask=create_block_mask(causal, None, None, 8, 8))
