@@ -2,6 +2,7 @@
 
 import gc as _gc
 import sys as _sys
+import typing as _typing
 from math import e, inf, nan, pi
 
 # All that the import makes, it keeps: looking for garbage meanwhile is a twentieth of its time.
@@ -39,7 +40,6 @@ from .autograd import (
     float16,
     float32,
     float64,
-    func,
     get_default_device,
     get_default_dtype,
     get_num_threads,
@@ -78,6 +78,10 @@ from .autograd.dtypes import float_ as float
 from .autograd.dtypes import int_ as int
 from .torch_version import TorchVersion as _TorchVersion
 
+if _typing.TYPE_CHECKING:  # late names, for editors
+    from .autograd import func
+    from .autograd.func import vmap
+
 if _collecting:
     if (
         not _gc.get_freeze_count()
@@ -90,7 +94,6 @@ __version__ = _TorchVersion("2.13.0+chainrule.0.1.0")  # of the PyTorch whose AP
 newaxis = None
 
 globals().update(_functions)  # the ops' functions: add, matmul, ...
-vmap = func.vmap
 _aliases.install(autograd, backends)
 _attribute = _aliases.attribute("")
 

@@ -1,9 +1,9 @@
 """The engine: tensors, ops, the tape, modes; `backward`, `grad`, `Function` and transforms as in torch.autograd."""
 
+from typing import TYPE_CHECKING
+
 from . import (
     capture,
-    func,
-    functional,
     fusion,
     hooks,
     interop,
@@ -76,6 +76,9 @@ from .public import FUNCTIONS
 from .random import Generator, fork_rng
 from .tape import backward, grad
 from .tensor import METHODS, Node, Tensor
+
+if TYPE_CHECKING:  # imported when first used
+    from . import func, functional
 
 __all__ = [
     "BFloat16Tensor",

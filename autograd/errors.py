@@ -8,7 +8,6 @@ from typing import Any
 
 from .. import backends
 from .tensor import Tensor
-from .wording import in_pytorchs_words, no_tensor
 
 __all__ = [
     "NotDense",
@@ -73,6 +72,8 @@ def explain(error: Exception, op: Any, inputs: Any, params: dict[str, Any]) -> E
     """The error to raise for a kernel's `error`: of PyTorch's type, naming the op, the shapes and the remedy."""
     if getattr(error, "explained", False):
         return error
+    from .wording import in_pytorchs_words, no_tensor
+
     call = call_text(op, inputs, params)
     devices = sorted({device_name(x) for x in inputs if hasattr(x, "dtype") and hasattr(x, "shape")}, reverse=True)
     if len(devices) > 1:

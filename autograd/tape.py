@@ -28,7 +28,6 @@ from ..backends.recorder import recording as recorder_of
 from . import storage
 from .anomaly import check_gradient
 from .dtypes import differentiable
-from .edges import GradientEdge, tensor_at
 from .errors import OpError, note
 from .modes import MODES, recording
 from .namespaces import GRAPH, raw
@@ -442,15 +441,16 @@ def _as_tuple(x: Any, like: Any = None) -> tuple[Any, ...]:
     """One tensor or several, as a tuple; edges as tensors there, on the devices of `like`."""
     if isinstance(x, Tensor) or x is None:
         return (x,)
+    found = tuple(x)
+    if all(t is None or isinstance(t, Tensor) for t in found):
+        return found
+    from .edges import GradientEdge, tensor_at
+
     if type(x) is GradientEdge:
         return (tensor_at(x, like),)
     several = like if isinstance(like, (tuple, list)) else ()
-    return tuple(
-        [
-            tensor_at(t, several[i] if i < len(several) else None) if type(t) is GradientEdge else t
-            for i, t in enumerate(x)
-        ]
-    )
+    each = [*several[: len(found)], *[None] * (len(found) - len(several))]
+    return tuple([tensor_at(t, near) if type(t) is GradientEdge else t for t, near in zip(found, each, strict=True)])
 
 
 def backward(
