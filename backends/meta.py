@@ -27,6 +27,8 @@ _BY_VALUES = frozenset("nonzero flatnonzero argwhere unique extract compress bin
 #: functions that only make an array, and those that make one in the likeness of another
 _MAKERS = frozenset({"empty", "zeros", "ones"})
 _COPIES = frozenset("array asarray ascontiguousarray copy empty_like zeros_like ones_like full_like".split())  # noqa: SIM905
+#: functions of matrices that refuse singular ones, as zeros are
+_REGULAR = frozenset({"cholesky", "inv", "solve"})
 #: functions of each element that NumPy has not as such
 _ELEMENTWISE = frozenset({"where", "clip"})
 
@@ -133,9 +135,16 @@ def _wrap(x: Any) -> Any:
 def _unwrap(x: Any) -> Any:
     if type(x) is MetaArray:
         return x._a
-    if isinstance(x, (np.ndarray, np.generic)):
-        raise TypeError("an array of the host was mixed with meta arrays")
+    if isinstance(x, np.ndarray):
+        raise NoElements("arrays of the host and of the meta device are mixed here, which is not implemented")
     return type(x)([_unwrap(v) for v in x]) if type(x) in (tuple, list) else x
+
+
+def _regular(x: Any) -> Any:
+    """Identities in the place of square matrices."""
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        return x
+    return np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)
 
 
 def _one(x: Any) -> Any:
@@ -198,7 +207,8 @@ def _function(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             made = _each(function, args, kwargs)
         else:
             target = kwargs.pop("out", None)
-            made = _wrap(function(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()}))
+            given = [_regular(x) for x in _unwrap(args)] if name in _REGULAR else _unwrap(args)
+            made = _wrap(function(*given, **{k: _unwrap(v) for k, v in kwargs.items()}))
             made = made if target is None else target
         return made
 

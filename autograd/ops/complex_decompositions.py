@@ -14,7 +14,7 @@ from ...backends import np
 from ..composite import composite
 from ..errors import OpError
 from ..op import op
-from .decompositions import LinAlgError, _matrices, _try
+from .decompositions import LinAlgError, _matrices, _symmetric, _try
 
 __all__ = [
     "complex_cholesky",
@@ -30,14 +30,6 @@ __all__ = [
 
 def _mH(F, x):
     return F.conj(F.transpose(x, -2, -1))
-
-
-def _hermitian(xp, a, name):
-    """The Hermitian part of `a`, which must be Hermitian up to rounding and small perturbations."""
-    turned = a.swapaxes(-1, -2).conj()
-    if a.size and xp.abs(a - turned).max().item() > 0.01 * xp.abs(a).max().item():
-        raise OpError(f"linalg.{name}: the matrix is not Hermitian; if one triangle is meant, mirror it first")
-    return (a + turned) / 2
 
 
 def _herm(F, x):
@@ -97,7 +89,7 @@ def complex_logdet(F, input):
 def complex_cholesky(xp, input, /, upper=False):
     """L with L·Lᴴ = input, lower triangular with a real diagonal (or Lᴴ, if upper)."""
     _matrices("cholesky", input)
-    given = _hermitian(xp, input, "cholesky")
+    given = _symmetric(xp, input, "cholesky")
     lower = _try("cholesky", "the input is not positive-definite", xp.linalg.cholesky, given)
     return xp.ascontiguousarray(lower.swapaxes(-1, -2).conj()) if upper else lower
 
@@ -160,7 +152,7 @@ def no_phase(xp, input, other=None, /, what="eigh"):
 def complex_eigh(xp, input):
     """Eigenvalues, real and rising, and orthonormal eigenvectors (columns) of Hermitian matrices; see `eigh`."""
     _matrices("eigh", input)
-    return tuple(_try("eigh", "the algorithm failed to converge", xp.linalg.eigh, _hermitian(xp, input, "eigh")))
+    return tuple(_try("eigh", "the algorithm failed to converge", xp.linalg.eigh, _symmetric(xp, input, "eigh")))
 
 
 @complex_eigh.grad("input")

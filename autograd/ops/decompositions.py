@@ -24,7 +24,10 @@ squaring method for the matrix exponential revisited" (2005).
 
 from __future__ import annotations
 
+import contextlib
+
 from ...backends import np
+from ...backends.base import NoElements
 from ..composite import composite
 from ..errors import OpError
 from ..op import op
@@ -76,10 +79,13 @@ _SINGULAR = "the input matrix is singular"
 
 
 def _symmetric(xp, a, name):
-    """The symmetric part of `a`, which must be symmetric up to rounding and small perturbations."""
-    turned = a.swapaxes(-1, -2)
-    if a.size and xp.abs(a - turned).max().item() > 0.01 * xp.abs(a).max().item():
-        raise OpError(f"linalg.{name}: the matrix is not symmetric; if one triangle is meant, mirror it first")
+    """The symmetric (Hermitian) part of `a`, which must be so up to rounding and small perturbations."""
+    whole = a.dtype.kind == "c"
+    turned = a.swapaxes(-1, -2).conj() if whole else a.swapaxes(-1, -2)
+    with contextlib.suppress(NoElements):
+        if a.size and xp.abs(a - turned).max().item() > 0.01 * xp.abs(a).max().item():
+            kind = "Hermitian" if whole else "symmetric"
+            raise OpError(f"linalg.{name}: the matrix is not {kind}; if one triangle is meant, mirror it first")
     return (a + turned) / 2
 
 

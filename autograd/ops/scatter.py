@@ -6,8 +6,11 @@ All of them end in two pairs of ops that are each other's gradient: `index` with
 
 from __future__ import annotations
 
+import contextlib
+
 from ... import backends
 from ...backends import np
+from ...backends.base import NoElements
 from ..autocast import listed
 from ..complexes import is_complex
 from ..composite import composite
@@ -482,12 +485,13 @@ def one_hot(xp, tensor, /, num_classes=-1):
         if not tensor.size:
             raise OpError("Can not infer total number of classes from empty tensor; give num_classes")
         num_classes = tensor.max().item() + 1
-    if tensor.size and tensor.min().item() < 0:
-        raise OpError("Class values must be non-negative.")
-    if tensor.size and tensor.max().item() >= num_classes:
-        raise OpError(
-            f"Class values must be smaller than num_classes, got {tensor.max().item()} for {num_classes} classes"
-        )
+    with contextlib.suppress(NoElements):
+        if tensor.size and tensor.min().item() < 0:
+            raise OpError("Class values must be non-negative.")
+        if tensor.size and tensor.max().item() >= num_classes:
+            raise OpError(
+                f"Class values must be smaller than num_classes, got {tensor.max().item()} for {num_classes} classes"
+            )
     flat = tensor.reshape(-1)
     out = xp.zeros((flat.size, num_classes), np.int64)
     out[xp.arange(flat.size), flat] = 1
