@@ -76,11 +76,11 @@ from .autograd.dtypes import bool_ as bool
 from .autograd.dtypes import cdouble, cfloat, double, half, long, short
 from .autograd.dtypes import float_ as float
 from .autograd.dtypes import int_ as int
-from .torch_version import TorchVersion as _TorchVersion
 
 if _typing.TYPE_CHECKING:  # late names, for editors
     from .autograd import func
     from .autograd.func import vmap
+    from .torch_version import __version__
 
 if _collecting:
     if (
@@ -90,7 +90,6 @@ if _collecting:
         _gc.unfreeze()
     _gc.enable()
 
-__version__ = _TorchVersion("2.13.0+chainrule.0.1.0")  # of the PyTorch whose API this is, and ours
 newaxis = None
 
 globals().update(_functions)  # the ops' functions: add, matmul, ...

@@ -20,7 +20,8 @@ __all__ = ["NAMES", "PACKAGES", "PATHS", "attribute", "install", "top_names"]
 PACKAGES = (
     *("distributed", "distributions", "explain", "models", "nn", "optim", "runtime", "testing", "utils"),
     *(f"backends.{name}" for name in ("cpu", "cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum")),
-    *("autograd.forward_ad", "autograd.func", "autograd.functional", "utils._pytree", "utils.flop_counter"),
+    *("autograd.forward_ad", "autograd.func", "autograd.function", "autograd.functional"),
+    *("torch_version", "utils._pytree", "utils.flop_counter"),
 )
 
 #: PyTorch's path -> ours. A tuple makes a package of its own with their names. What lies below an
@@ -165,6 +166,8 @@ NAMES: dict[str, str] = {
         "autograd.dtypes": "chalf complex32 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu",
         "autograd.errors": "OutOfMemoryError",
         "autograd.func": "vmap",
+        "autograd.function": """autograd.Function autograd.FunctionCtx autograd.Variable
+            autograd.once_differentiable""",
         "distributions._drawn": "_sample_dirichlet _standard_gamma",
         "optim.custom": """optim.optimizer._capturable_doc optim.optimizer._default_to_fused_or_foreach
             optim.optimizer._differentiable_doc optim.optimizer._disable_dynamo_if_unsupported
@@ -184,6 +187,7 @@ NAMES: dict[str, str] = {
         ),
         "runtime.futures": "Future",
         "autograd.swapping": "utils.swap_tensors",
+        "torch_version": "__version__",
         "runtime.jit": "ScriptFunction ScriptModule",
         "runtime.library": "ops",
         "runtime.symbolic": """SymBool SymFloat SymInt _log_softmax_backward_data _shape_as_tensor

@@ -64,3 +64,6 @@ class TorchVersion(str):
 
     def __ge__(self, other: Any) -> Any:
         return self._compare(other, "__ge__")
+
+
+__version__ = TorchVersion("2.13.0+chainrule.0.1.0")  # of the PyTorch whose API this is, and ours

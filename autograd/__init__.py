@@ -58,7 +58,6 @@ from .dtypes import (
     uint64,
 )
 from .errors import OpError
-from .function import Function, FunctionCtx, Variable, once_differentiable
 from .layout import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .modes import (
     detect_anomaly,
@@ -79,6 +78,7 @@ from .tensor import METHODS, Node, Tensor
 
 if TYPE_CHECKING:  # imported when first used
     from . import func, functional
+    from .function import Function, FunctionCtx, Variable, once_differentiable
 
 __all__ = [
     "BFloat16Tensor",
