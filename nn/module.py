@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import Tensor, no_grad
 from ..autograd.dtypes import differentiable, is_floating, to_numpy_dtype
-from .hooks import GLOBAL, call_with_hooks
+from .hooks import GLOBAL, Hooks, call_with_hooks
 from .parameter import Buffer, Parameter
 from .registration import (
     HookMethods,
@@ -45,6 +45,7 @@ __all__ = [
     "register_module_parameter_registration_hook",
 ]
 
+_ROOT = __name__.partition(".")[0]
 _TRANSIENT = "transient buffer"
 _BUFFERS = ("buffer", _TRANSIENT)
 _EXPECTED = {
@@ -151,15 +152,9 @@ def _from_pytorch(state: dict[str, Any]) -> dict[str, Any]:
     return {**kept, **members, "_cr_declared": declared or None}
 
 
-def _answers(kind: type) -> bool:
-    """True for a class that looks for attributes in a way of its own, or has properties, which may fail."""
-    foreign = [c for c in kind.__mro__ if c.__module__.partition(".")[0] != __name__.partition(".")[0]]
-    return any("__getattr__" in vars(c) or any(isinstance(x, property) for x in vars(c).values()) for c in foreign)
-
-
 def _found(self: Module, name: str) -> Any:
-    """`Module.__getattr__`: wrappers call it by name, as super().__getattr__("module"); what was assigned is found
-    where a property of its name fails. Other attributes are missing, as this says.
+    """`__getattr__` where a program's class needs one: wrappers call it by name, as super().__getattr__("module"); what
+    was assigned is found where a property of its name fails. Other attributes are missing, as this says.
     """
     values = self.__dict__
     return values[name] if name in values else object.__getattribute__(self, name)
@@ -217,10 +212,16 @@ class Module(HookMethods, StateMethods):
         def __getattr__(self, name: str) -> Any: ...
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Attributes are found three times as fast while Module has no `__getattr__`: a program's class brings it in.
+        # Attributes are found more quickly, and missing ones much more, where there is no `__getattr__`. So it is there
+        # for a class with properties, which may fail, and on Module itself once a class may call it by super().
         super().__init_subclass__(**kwargs)
-        if _answers(cls):
+        if cls.__module__.partition(".")[0] == _ROOT:
+            return
+        foreign = [vars(c) for c in cls.__mro__ if c.__module__.partition(".")[0] != _ROOT]
+        if any(names.get("__getattr__", _found) is not _found for names in foreign):
             Module.__getattr__ = _found  # type: ignore[method-assign]
+        elif any(isinstance(x, property) for names in foreign for x in names.values()):
+            cls.__getattr__ = _found  # type: ignore[method-assign]
 
     # -- attributes -----------------------------------------------------------------------------------------------
 
@@ -267,6 +268,8 @@ class Module(HookMethods, StateMethods):
             new = "buffer" if value.persistent else _TRANSIENT
         if new:
             value = GLOBAL.registered("buffer" if new == _TRANSIENT else new, self, name, value)
+            if name not in self._cr_assigned:
+                self._cr_name(name)
             if old != new:
                 values.pop(name, None)  # of another kind: it is defined anew, at the end
                 if isinstance(value, Buffer):
@@ -281,9 +284,10 @@ class Module(HookMethods, StateMethods):
                 self._cr_declare(name, old)
             elif kind != "buffer" or not isinstance(value, Tensor):
                 raise TypeError(f"cannot assign {type(value).__name__!r} {_EXPECTED[kind].format(name=name)}")
-        if new in ("module", "parameter"):
-            self._cr_name(name)
-        if "module" in (new, old):
+        else:
+            object.__setattr__(self, name, value)
+            return
+        if new == "module" or old == "module":
             values[name] = value  # as in PyTorch, also beside a property of the class
         else:
             object.__setattr__(self, name, value)
@@ -305,6 +309,9 @@ class Module(HookMethods, StateMethods):
                 getattr(self, f"register_{kind}_hook")(hook, with_kwargs=keywords)
         if "_cr_assigned" not in state:  # a file of an older version
             vars(self)["_cr_assigned"] = {name: None for name, value in state.items() if _kind(value)}
+            for name, kind in (("declared", dict), ("hooks", Hooks)):
+                if isinstance(state.get(f"_{name}"), kind):
+                    vars(self)[f"_cr_{name}"] = vars(self).pop(f"_{name}")
 
     _parameters = _Views("parameter")
     _buffers = _Views("buffer")

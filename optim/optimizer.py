@@ -499,6 +499,9 @@ class Optimizer:
         return {**kept, "_cr_plans": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_plans" in state:  # a file of an older version
+            own = ("_hooks", "_plans", "_stepped")
+            state = {f"_cr{name}" if name in own else name: value for name, value in state.items()}
         self.__dict__.update(state)
         self._cr_plans = {}
         for group in self.param_groups:

@@ -694,8 +694,32 @@ def test_a_property_says_what_it_misses():
         _ = Net().broken
 
 
+def test_modules_of_an_older_version_are_read():
+    """Their private names had no `_cr_`; see CONTRIBUTING.md."""
+    net, calls = nn.BatchNorm1d(3), []
+    net.register_buffer("mask", cr.ones(3), persistent=False)
+    net.register_forward_hook(lambda *args: calls.append(args))
+    state = {name.replace("_cr_", "_"): value for name, value in vars(net).items() if name != "_cr_assigned"}
+    back = nn.BatchNorm1d.__new__(nn.BatchNorm1d)
+    back.__setstate__(state)
+    assert list(back.state_dict()) == list(net.state_dict())
+    assert [name for name, _ in back.named_buffers()] == [name for name, _ in net.named_buffers()]
+    assert vars(back).keys() == vars(net).keys()
+    back(cr.randn(4, 3))
+    assert len(calls) == 1
+
+    optimizer = cr.optim.SGD(net.parameters(), lr=0.1)
+    optimizer.register_step_post_hook(lambda *args: calls.append(args))
+    state = {name.replace("_cr_", "_"): value for name, value in vars(optimizer).items()}
+    again = cr.optim.SGD.__new__(cr.optim.SGD)
+    again.__setstate__(state)
+    assert vars(again).keys() == vars(optimizer).keys()
+    again.step()
+    assert len(calls) == 2
+
+
 def test_attributes_of_modules_are_found_the_fast_way_until_a_class_needs_more():
-    """Python finds the attributes of a class with `__getattr__` at a third of the speed."""
+    """With a `__getattr__` Python finds them more slowly, and finds out much more slowly that one is missing."""
     program = """
 import chainrule as cr, chainrule.models, chainrule.explain, chainrule.distributed
 fast = lambda: "__getattr__" not in vars(cr.nn.Module)
@@ -705,6 +729,11 @@ assert fast()
 class WithDevice(cr.nn.Module):
     @property
     def device(self): return next(self.parameters()).device
+assert fast() and "__getattr__" in vars(WithDevice)
+class Below(WithDevice): pass
+assert fast()
+class Wrapper(cr.nn.Module):
+    def __getattr__(self, name): return super().__getattr__(name)
 assert not fast()
 """
     subprocess.run([sys.executable, "-c", program], check=True)
