@@ -18,6 +18,8 @@ from inspect import CO_VARARGS, CO_VARKEYWORDS
 from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
+from .device import device
+from .dtypes import dtype
 from .op import OPS, Op
 from .public import FUNCTIONS
 from .tensor import METHODS, Tensor, plain_results
@@ -66,7 +68,7 @@ _OPERATORS = {
     **{f"__{name}__": name for name in ("abs", "neg", "ne", "lt", "le", "gt", "ge")},
 }
 #: classes of arguments that take over nothing and are not looked into; those of the package and NumPy's join when met
-_SIMPLE = {Tensor, int, float, bool, str, type(None), complex, slice, type(Ellipsis)}
+_SIMPLE = {Tensor, dtype, device, int, float, bool, str, type(None), complex, slice, type(Ellipsis)}
 _KNOWN = (__name__.partition(".")[0], "numpy")
 
 

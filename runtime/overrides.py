@@ -5,8 +5,9 @@ is among the arguments of a public function, a method of Tensor or a property. `
 (`chainrule.add`, `Tensor.add`, `Tensor.shape.__get__`); what the method returns is the result, unless it is
 NotImplemented. Subclasses of Tensor have one that makes the results tensors of their class.
 
-Functions ask from the first subclass of Tensor on, the first mode, the first object of another class that an op or
-`handle_torch_function` meets, and the first question here for the functions themselves; importing this asks nothing.
+Functions ask from the first subclass of Tensor on, the first mode, the first object of another class that an op,
+`handle_torch_function` or `is_tensor_like` meets, and the first question here for the functions themselves. Until then
+a function that is no op, zeros_like(x) say, takes an object of another class for a mistake: TypeError, AttributeError.
 """
 
 from __future__ import annotations
@@ -87,7 +88,11 @@ def wrap_torch_function(dispatcher: Callable[..., Iterable[Any]]) -> Callable[..
 
 def is_tensor_like(inp: Any) -> bool:
     """Whether it is a Tensor, or has `__torch_function__`."""
-    return isinstance(inp, Tensor) or hasattr(type(inp), "__torch_function__")
+    if isinstance(inp, Tensor):
+        return True
+    if overridden(type(inp)):
+        activate()  # the functions that it is about to be given to are to ask it
+    return hasattr(type(inp), "__torch_function__")
 
 
 class BaseTorchFunctionMode(TorchFunctionMode):

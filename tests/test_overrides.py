@@ -291,6 +291,18 @@ def test_the_first_such_object_finds_nothing_intercepted(call):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_an_object_that_is_found_to_be_like_a_tensor_is_asked():
+    code = (
+        "import chainrule\n"
+        "from chainrule import overrides\n"
+        "class D:\n"
+        "    __torch_function__ = classmethod(lambda cls, func, types, args=(), kwargs=None: func)\n"
+        "assert overrides.is_tensor_like(D())\n"
+        "assert chainrule.numel(D()) is chainrule.numel\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_who_imports_overrides_intercepts_nothing():
     code = (
         "import chainrule\n"
