@@ -11,6 +11,7 @@ from typing import Any
 
 from ..backends import np
 from . import linalg, seldom
+from .dtypes import from_numpy_dtype
 from .interop import F, _reduced
 from .tensor import Tensor
 
@@ -52,12 +53,16 @@ def _cov(
 ) -> Tensor:  # fmt: skip
     correction = int(not bias) if ddof is None else ddof
     weights = {k: None if w is None else _tensor(w) for k, w in (("fweights", fweights), ("aweights", aweights))}
-    return F.cov(_variables(m, y, rowvar), correction=correction, **weights)
+    return _typed(F.cov(_variables(m, y, rowvar), correction=correction, **weights), dtype)
 
 
 @_implements("corrcoef")
 def _corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Tensor:
-    return F.corrcoef(_variables(x, y, rowvar))
+    return _typed(F.corrcoef(_variables(x, y, rowvar)), dtype)
+
+
+def _typed(t: Tensor, dtype: Any) -> Tensor:
+    return t if dtype is None else t.to(from_numpy_dtype(np.dtype(dtype)))
 
 
 def _variables(m: Any, y: Any, rowvar: bool) -> Tensor:
@@ -125,7 +130,10 @@ def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fal
 
 def _without_nan(ours: str, stand_in: float) -> Callable[..., Any]:
     def reduce(a: Tensor, axis: Any = None, *, keepdims: Any = False) -> Tensor:
-        return _reduced(ours, F.where(a.isnan(), stand_in, a), axis, keepdims)
+        found = _reduced(ours, F.where(a.isnan(), stand_in, a), axis, keepdims)
+        if np.isfinite(stand_in):
+            return found
+        return F.where(_reduced("all", a.isnan(), axis, keepdims), np.nan, found)  # nothing else is there
 
     return reduce
 

@@ -137,3 +137,20 @@ def test_what_cannot_be_done():
         np.quantile(x, 0.3, weights=[1, 2, 3, 4], method="inverted_cdf")
     with pytest.raises(TypeError, match="no gradient"):
         np.unwrap(x)
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+def test_of_nothing_but_nan_is_nan():
+    holes = np.where(np.arange(4) == 1, np.nan, ARRAY)
+    x = chainrule.tensor(holes, requires_grad=True)
+    for function in (np.nanmax, np.nanmin):
+        found = function(x, axis=0)
+        np.testing.assert_array_equal(found.detach().numpy(), function(holes, axis=0))
+        (g,) = chainrule.autograd.grad(found[::2].sum(), x)
+        assert g.sum() == 2
+
+
+def test_dtypes_of_covariances():
+    x = chainrule.tensor(ARRAY, requires_grad=True)
+    for function in (np.cov, np.corrcoef):
+        assert function(x, dtype=np.float32).dtype == chainrule.float32

@@ -220,6 +220,17 @@ def test_cdist_of_equal_points_is_flat():
         np.testing.assert_array_equal(found.detach().numpy(), np.zeros((2, 2)))
 
 
+def test_cdist_of_near_points_has_exact_gradients():
+    points = floats((60, 4)).astype("f4")
+    near = (points + 1e-5 * floats((60, 4), seed=1)).astype("f4")
+    found = []
+    for kind in ("f4", "f8"):
+        x, y = (cr.tensor(p.astype(kind), requires_grad=True) for p in (points, near))
+        found.append(grad(cr.cdist(x, y).diagonal().sum(), [x, y]))
+    for single, double in zip(*found, strict=True):
+        np.testing.assert_allclose(single.numpy(), double.numpy(), atol=1e-6)
+
+
 def test_lstsq():
     a, b = floats((4, 2)), floats((4, 3), seed=1)
     found = cr.linalg.lstsq(leaf(a), leaf(b))
