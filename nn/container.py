@@ -42,28 +42,28 @@ class Container(Module):
 class _Row(Module):
     """Modules in a row, named "0", "1", ..."""
 
-    def _items(self) -> list[Any]:
+    def _cr_items(self) -> list[Any]:
         return [m for _, m in self._cr_entries("module")]
 
-    def _renumber(self, modules: Iterable[Any]) -> None:
+    def _cr_renumber(self, modules: Iterable[Any]) -> None:
         for name, _ in self._cr_entries("module"):
             delattr(self, name)
         for i, module in enumerate(modules):
             self.add_module(str(i), module)
 
     def __len__(self) -> int:
-        return len(self._items())
+        return len(self._cr_items())
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._items())
+        return iter(self._cr_items())
 
     def __getitem__(self, index: Any) -> Any:
-        items = self._items()
+        items = self._cr_items()
         if isinstance(index, slice):
-            return self._part(index)
+            return self._cr_part(index)
         return items[_position(index, len(items))]
 
-    def _part(self, index: slice) -> Any:
+    def _cr_part(self, index: slice) -> Any:
         raise NotImplementedError
 
     def __setitem__(self, index: Any, module: Module) -> None:
@@ -71,9 +71,9 @@ class _Row(Module):
         setattr(self, names[_position(index, len(names))], module)
 
     def __delitem__(self, index: Any) -> None:
-        items = self._items()
+        items = self._cr_items()
         del items[index if isinstance(index, slice) else _position(index, len(items))]
-        self._renumber(items)
+        self._cr_renumber(items)
 
     def append(self, module: Module) -> Any:
         """Add a module at the end."""
@@ -92,9 +92,9 @@ class _Row(Module):
 
     def insert(self, index: int, module: Module) -> Any:
         """Add a module before position `index`."""
-        items = self._items()
+        items = self._cr_items()
         items.insert(index, module)
-        self._renumber(items)
+        self._cr_renumber(items)
         return self
 
     def pop(self, key: Any) -> Any:
@@ -117,7 +117,7 @@ class Sequential(_Row):
                 self.add_module(str(i), module)
 
     def forward(self, input: Any) -> Any:
-        modules = self._items()
+        modules = self._cr_items()
         done = False
         for module, following in zip(modules, [*modules[1:], None]):
             if done:  # together with the batch norm before it
@@ -128,7 +128,7 @@ class Sequential(_Row):
                 input = module(input)
         return input
 
-    def _part(self, index: slice) -> Any:
+    def _cr_part(self, index: slice) -> Any:
         return type(self)(dict(self._cr_entries("module")[index]))
 
     def insert(self, index: int, module: Module) -> Any:
@@ -177,8 +177,8 @@ class ModuleList(_Row):
         if modules is not None:
             self.extend(modules)
 
-    def _part(self, index: slice) -> Any:
-        return type(self)(self._items()[index])
+    def _cr_part(self, index: slice) -> Any:
+        return type(self)(self._cr_items()[index])
 
     def __iadd__(self, modules: Iterable[Module]) -> Any:
         return self.extend(modules)
@@ -325,7 +325,7 @@ class ParameterDict(Module):
         if parameters is not None:
             self.update(parameters)
 
-    def _attribute(self, key: Any) -> str:
+    def _cr_attribute(self, key: Any) -> str:
         if not isinstance(key, str):
             raise TypeError(
                 "Index given to ParameterDict cannot be used as a key as it is not a string (type is "
@@ -336,17 +336,17 @@ class ParameterDict(Module):
     def __getitem__(self, key: str) -> Any:
         if key not in self._keys:
             raise KeyError(key)
-        return getattr(self, self._attribute(key))
+        return getattr(self, self._cr_attribute(key))
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if self._attribute(key) not in self._keys:
+        if self._cr_attribute(key) not in self._keys:
             self._cr_check_name("parameter", key)  # a key such as "values" would hide the method
         setattr(self, key, _as_parameter(value))
         self._keys[key] = None
 
     def __delitem__(self, key: str) -> None:
         del self._keys[key]
-        delattr(self, self._attribute(key))
+        delattr(self, self._cr_attribute(key))
 
     def __len__(self) -> int:
         return len(self._keys)

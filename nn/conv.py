@@ -24,7 +24,7 @@ class _ConvNd(Module):
     dims = 0
     transposed = False
 
-    def _set_up(
+    def _cr_set_up(
         self,
         in_channels: int,
         out_channels: int,
@@ -60,7 +60,7 @@ class _ConvNd(Module):
             )
         self.padding: Any = padding if isinstance(padding, str) else ntuple(padding, n)
         self.padding_mode = padding_mode
-        self._reversed_padding_repeated_twice = self._edges()
+        self._reversed_padding_repeated_twice = self._cr_edges()
         channels = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
         self.weight = Parameter(empty(*channels, *self.kernel_size, device=device, dtype=dtype))
         if bias:
@@ -77,7 +77,7 @@ class _ConvNd(Module):
             if fan_in:
                 init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
 
-    def _edges(self) -> list[int]:
+    def _cr_edges(self) -> list[int]:
         """The padding at both ends of each dimension, last dimension first, for `F.pad`."""
         edges: list[int] = []
         for i in reversed(range(self.dims)):
@@ -105,7 +105,7 @@ class _ConvNd(Module):
 
 
 class _Conv(_ConvNd):
-    _function: Any = None
+    _cr_function: Any = None
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class _Conv(_ConvNd):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self._set_up(
+        self._cr_set_up(
             in_channels,
             out_channels,
             kernel_size,
@@ -143,7 +143,7 @@ class _Conv(_ConvNd):
         if self.padding_mode != "zeros":
             edges = self._reversed_padding_repeated_twice
             input, padding = F.pad(input, edges, mode=_PADDING_MODES[self.padding_mode]), 0
-        return self._function(input, weight, bias, self.stride, padding, self.dilation, self.groups)
+        return self._cr_function(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(input, self.weight, self.bias)
@@ -159,7 +159,7 @@ class Conv1d(_Conv):
     """
 
     dims = 1
-    _function = staticmethod(F.conv1d)
+    _cr_function = staticmethod(F.conv1d)
 
 
 class Conv2d(_Conv):
@@ -171,14 +171,14 @@ class Conv2d(_Conv):
     """
 
     dims = 2
-    _function = staticmethod(F.conv2d)
+    _cr_function = staticmethod(F.conv2d)
 
 
 class Conv3d(_Conv):
     """`Conv2d` with a third dimension: x (N, C_in, D, H, W), weight (C_out, C_in / groups, K_d, K_h, K_w)."""
 
     dims = 3
-    _function = staticmethod(F.conv3d)
+    _cr_function = staticmethod(F.conv3d)
 
 
 class _ConvTransposeNd(_ConvNd):
@@ -202,7 +202,7 @@ class _ConvTransposeNd(_ConvNd):
         super().__init__()
         if padding_mode != "zeros":
             raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
-        self._set_up(
+        self._cr_set_up(
             *(in_channels, out_channels, kernel_size, stride, padding, dilation),
             *(output_padding, groups, bias, padding_mode, device, dtype),
         )
@@ -241,7 +241,7 @@ class _ConvTransposeNd(_ConvNd):
             extra.append(wanted - least)
         return tuple(extra)
 
-    def _transpose(self, function: Any, input: Tensor, output_size: Any) -> Tensor:
+    def _cr_transpose(self, function: Any, input: Tensor, output_size: Any) -> Tensor:
         output_padding = self._output_padding(input, output_size)
         return function(
             input, self.weight, self.bias, self.stride, self.padding, output_padding, self.groups, self.dilation
@@ -258,7 +258,7 @@ class ConvTranspose1d(_ConvTransposeNd):
     dims = 1
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
-        return self._transpose(F.conv_transpose1d, input, output_size)
+        return self._cr_transpose(F.conv_transpose1d, input, output_size)
 
 
 class ConvTranspose2d(_ConvTransposeNd):
@@ -270,7 +270,7 @@ class ConvTranspose2d(_ConvTransposeNd):
     dims = 2
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
-        return self._transpose(F.conv_transpose2d, input, output_size)
+        return self._cr_transpose(F.conv_transpose2d, input, output_size)
 
 
 class ConvTranspose3d(_ConvTransposeNd):
@@ -282,4 +282,4 @@ class ConvTranspose3d(_ConvTransposeNd):
     dims = 3
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
-        return self._transpose(F.conv_transpose3d, input, output_size)
+        return self._cr_transpose(F.conv_transpose3d, input, output_size)

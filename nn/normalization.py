@@ -116,9 +116,9 @@ def _check_dims(module: Module, input: Tensor, *allowed: int) -> None:
 
 class _BatchNorm(_NormBase):
     def forward(self, input: Tensor) -> Tensor:
-        return self._applied(input, F.batch_norm)
+        return self._cr_applied(input, F.batch_norm)
 
-    def _applied(self, input: Tensor, function: Any, **more: Any) -> Tensor:
+    def _cr_applied(self, input: Tensor, function: Any, **more: Any) -> Tensor:
         self._check_input_dim(input)
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
@@ -166,7 +166,7 @@ def joinable(norm: Any, relu: Any) -> bool:
         and type(relu) is ReLU
         and norm._cr_hooks is None
         and relu._cr_hooks is None
-        and not {"forward", "_applied"} & (norm.__dict__.keys() | relu.__dict__.keys())
+        and not {"forward", "_cr_applied"} & (norm.__dict__.keys() | relu.__dict__.keys())
     )
 
 
@@ -175,7 +175,7 @@ def batch_norm_relu(norm: Any, relu: Any, input: Tensor, shortcut: Callable[[], 
     if joinable(norm, relu):
         other = None if shortcut is None else shortcut()
         try:
-            return norm._applied(input, batch_norm_then_relu, other=other)
+            return norm._cr_applied(input, batch_norm_then_relu, other=other)
         except Exception as error:
             _note_place(error, norm)
             raise
@@ -221,7 +221,7 @@ class SyncBatchNorm(_BatchNorm):
         group = world_group(self.process_group)
         if group is None or len(group.ranks) == 1:
             return super().forward(input)
-        return self._applied(input, sync_batch_norm, group=group)
+        return self._cr_applied(input, sync_batch_norm, group=group)
 
     @classmethod
     def convert_sync_batchnorm(cls, module: Any, process_group: Any = None) -> Any:

@@ -46,7 +46,7 @@ class _MaxPoolNd(Module):
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
 
-    def _pool(self, function: Any, input: Tensor) -> Any:
+    def _cr_pool(self, function: Any, input: Tensor) -> Any:
         return function(
             input,
             self.kernel_size,
@@ -69,21 +69,21 @@ class MaxPool1d(_MaxPoolNd):
     """
 
     def forward(self, input: Tensor) -> Any:
-        return self._pool(F.max_pool1d, input)
+        return self._cr_pool(F.max_pool1d, input)
 
 
 class MaxPool2d(_MaxPoolNd):
     """The largest element of each window of (N, C, H, W) or (C, H, W); see MaxPool1d."""
 
     def forward(self, input: Tensor) -> Any:
-        return self._pool(F.max_pool2d, input)
+        return self._cr_pool(F.max_pool2d, input)
 
 
 class MaxPool3d(_MaxPoolNd):
     """The largest element of each window of (N, C, D, H, W) or (C, D, H, W); see MaxPool1d."""
 
     def forward(self, input: Tensor) -> Any:
-        return self._pool(F.max_pool3d, input)
+        return self._cr_pool(F.max_pool3d, input)
 
 
 class _MaxUnpoolNd(Module):
@@ -152,7 +152,7 @@ class _AvgPoolNd(Module):
         self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
         self.divisor_override = divisor_override
 
-    def _pool(self, function: Any, input: Tensor) -> Tensor:
+    def _cr_pool(self, function: Any, input: Tensor) -> Tensor:
         return function(
             *(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad),
             self.divisor_override,
@@ -189,14 +189,14 @@ class AvgPool2d(_AvgPoolNd):
     """The mean of each window of (N, C, H, W) or (C, H, W), or its sum over divisor_override; see AvgPool1d."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._pool(F.avg_pool2d, input)
+        return self._cr_pool(F.avg_pool2d, input)
 
 
 class AvgPool3d(_AvgPoolNd):
     """The mean of each window of (N, C, D, H, W) or (C, D, H, W), or its sum over divisor_override; see AvgPool1d."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._pool(F.avg_pool3d, input)
+        return self._cr_pool(F.avg_pool3d, input)
 
 
 class _LPPoolNd(Module):

@@ -172,47 +172,47 @@ class RNNBase(Module):
         """The state with its sequences in another order."""
         return hx if permutation is None else hx.index_select(1, permutation)
 
-    def _check_state_dims(self, hx: Any, batched: bool) -> None:
+    def _cr_check_state_dims(self, hx: Any, batched: bool) -> None:
         if hx.dim() != 2 + batched:
             kind = "batched 3-D" if batched else "unbatched 2-D"
             raise RuntimeError(f"For {kind} input, hx should also be {2 + batched}-D but got {hx.dim()}-D tensor")
 
     # -- computing ------------------------------------------------------------------------------------------------
 
-    def _states(self, hx: Any) -> tuple[Any, ...]:
+    def _cr_states(self, hx: Any) -> tuple[Any, ...]:
         return (hx,)
 
-    def _hidden(self, states: Any) -> Any:
+    def _cr_hidden(self, states: Any) -> Any:
         return states[0]
 
-    def _run(self, input: Any, hx: Any) -> tuple[Any, Any]:
+    def _cr_run(self, input: Any, hx: Any) -> tuple[Any, Any]:
         settings = self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional
         if isinstance(input, PackedSequence):
             data, sizes, order, inverse = input
             hx = hx if hx is None else self.permute_hidden(hx, order)
-            self._check(data, hx, sizes)
-            rows, *states = recurrent.stacked(self.mode, data, tuple(sizes.tolist()), self._absent_or(hx), *settings)
-            return PackedSequence(rows, sizes, order, inverse), self.permute_hidden(self._hidden(states), inverse)
+            self._cr_check(data, hx, sizes)
+            rows, *states = recurrent.stacked(self.mode, data, tuple(sizes.tolist()), self._cr_absent_or(hx), *settings)
+            return PackedSequence(rows, sizes, order, inverse), self.permute_hidden(self._cr_hidden(states), inverse)
         name = self._get_name()
         if input.dim() not in (2, 3):
             shown = "1D tensor" if name == "RNN" and input.dim() == 1 else f"{input.dim()}D"
             raise ValueError(f"{name}: Expected input to be 2D or 3D, got {shown} instead")
         batched, along = input.dim() == 3, 0 if self.batch_first else 1
         if hx is not None:
-            self._check_state_dims(hx, batched)
+            self._cr_check_state_dims(hx, batched)
         if not batched:
             input = input.unsqueeze(along)
-            hx = hx if hx is None else self._hidden([s.unsqueeze(1) for s in self._states(hx)])
-        self._check(input, hx, None)
-        output, *states = recurrent.padded(self.mode, input, self._absent_or(hx), *settings, self.batch_first)
+            hx = hx if hx is None else self._cr_hidden([s.unsqueeze(1) for s in self._cr_states(hx)])
+        self._cr_check(input, hx, None)
+        output, *states = recurrent.padded(self.mode, input, self._cr_absent_or(hx), *settings, self.batch_first)
         if not batched:
             output, states = output.squeeze(along), [s.squeeze(1) for s in states]
-        return output, self._hidden(states)
+        return output, self._cr_hidden(states)
 
-    def _absent_or(self, hx: Any) -> tuple[Any, ...]:
-        return (None,) * (2 if self.mode == "LSTM" else 1) if hx is None else self._states(hx)
+    def _cr_absent_or(self, hx: Any) -> tuple[Any, ...]:
+        return (None,) * (2 if self.mode == "LSTM" else 1) if hx is None else self._cr_states(hx)
 
-    def _check(self, input: Tensor, hx: Any, batch_sizes: Tensor | None) -> None:
+    def _cr_check(self, input: Tensor, hx: Any, batch_sizes: Tensor | None) -> None:
         if hx is None:
             self.check_input(input, batch_sizes)
         else:
@@ -241,7 +241,7 @@ class RNN(RNNBase):
         super().__init__(f"RNN_{nonlinearity.upper()}", *args, **kwargs)
 
     def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
-        return self._run(input, hx)
+        return self._cr_run(input, hx)
 
 
 class LSTM(RNNBase):
@@ -272,7 +272,7 @@ class LSTM(RNNBase):
             return hx
         return hx[0].index_select(1, permutation), hx[1].index_select(1, permutation)
 
-    def _check_state_dims(self, hx: Any, batched: bool) -> None:
+    def _cr_check_state_dims(self, hx: Any, batched: bool) -> None:
         if hx[0].dim() != 2 + batched or hx[1].dim() != 2 + batched:
             kind = "batched 3-D" if batched else "unbatched 2-D"
             raise RuntimeError(
@@ -280,14 +280,14 @@ class LSTM(RNNBase):
                 f"{hx[1].dim()}-D) tensors"
             )
 
-    def _states(self, hx: Any) -> tuple[Any, ...]:
+    def _cr_states(self, hx: Any) -> tuple[Any, ...]:
         return tuple(hx)
 
-    def _hidden(self, states: Any) -> Any:
+    def _cr_hidden(self, states: Any) -> Any:
         return tuple(states)
 
     def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
-        return self._run(input, hx)
+        return self._cr_run(input, hx)
 
 
 class GRU(RNNBase):
@@ -304,7 +304,7 @@ class GRU(RNNBase):
         super().__init__("GRU", *args, **kwargs)
 
     def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
-        return self._run(input, hx)
+        return self._cr_run(input, hx)
 
 
 # -- cells ------------------------------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ class RNNCellBase(Module):
         nonlinearity = getattr(self, "nonlinearity", "tanh")
         return shown if nonlinearity == "tanh" else f"{shown}, nonlinearity={nonlinearity}"
 
-    def _step(self, function: Any, input: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    def _cr_step(self, function: Any, input: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, ...]:
         """The new states; a state that is None is zeros. Input (C) is a batch of one."""
         alone = input.dim() == 1
         if input.dim() not in (1, 2):
@@ -402,7 +402,7 @@ class RNNCell(RNNCellBase):
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
         cell = recurrent.rnn_tanh_cell if self.nonlinearity == "tanh" else recurrent.rnn_relu_cell
-        return self._step(cell, input, (hx,))[0]
+        return self._cr_step(cell, input, (hx,))[0]
 
 
 class LSTMCell(RNNCellBase):
@@ -419,7 +419,7 @@ class LSTMCell(RNNCellBase):
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         if isinstance(hx, Tensor):
             raise TypeError("lstm_cell(): argument 'hx' (position 2) must be tuple of Tensors, not Tensor")
-        h, c = self._step(recurrent.lstm_cell, input, (None, None) if hx is None else tuple(hx))
+        h, c = self._cr_step(recurrent.lstm_cell, input, (None, None) if hx is None else tuple(hx))
         return h, c
 
 
@@ -435,4 +435,4 @@ class GRUCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        return self._step(recurrent.gru_cell, input, (hx,))[0]
+        return self._cr_step(recurrent.gru_cell, input, (hx,))[0]

@@ -66,7 +66,7 @@ def _get_clones(module: Module, N: int) -> ModuleList:
 class _Layer(Module):
     """What the layers of encoder and decoder share: where the norms stand, and attention without its weights."""
 
-    def _residual(self, x: Tensor, norm: Module, block: Callable[..., Tensor], *masks: Any) -> Tensor:
+    def _cr_residual(self, x: Tensor, norm: Module, block: Callable[..., Tensor], *masks: Any) -> Tensor:
         return x + block(norm(x), *masks) if self.norm_first else add_norm(norm, x, block(x, *masks))[0]
 
     def _sa_block(
@@ -139,8 +139,8 @@ class TransformerEncoderLayer(_Layer):
         """src after attention and feed-forward net."""
         src_key_padding_mask = additive_mask(src_key_padding_mask, "src_key_padding_mask", src, src_mask, "src_mask")
         src_mask = additive_mask(src_mask, "src_mask", src)
-        x = self._residual(src, self.norm1, self._sa_block, src_mask, src_key_padding_mask, is_causal)
-        return self._residual(x, self.norm2, self._ff_block)
+        x = self._cr_residual(src, self.norm1, self._sa_block, src_mask, src_key_padding_mask, is_causal)
+        return self._cr_residual(x, self.norm2, self._ff_block)
 
     def _ff_block(self, x: Tensor) -> Tensor:
         return self.dropout2(_mapped(self, x))
@@ -197,9 +197,9 @@ class TransformerDecoderLayer(_Layer):
         """tgt after both attentions and the feed-forward net."""
         own = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
         other = (memory, memory_mask, memory_key_padding_mask, memory_is_causal)
-        x = self._residual(tgt, self.norm1, self._sa_block, *own)
-        x = self._residual(x, self.norm2, self._mha_block, *other)
-        return self._residual(x, self.norm3, self._ff_block)
+        x = self._cr_residual(tgt, self.norm1, self._sa_block, *own)
+        x = self._cr_residual(x, self.norm2, self._mha_block, *other)
+        return self._cr_residual(x, self.norm3, self._ff_block)
 
     def _mha_block(
         self,

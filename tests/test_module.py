@@ -1,6 +1,7 @@
 """Module, containers, parameters, hooks, init and nn.utils."""
 
 import copy
+import operator
 import pickle
 import subprocess
 import sys
@@ -737,3 +738,32 @@ class Wrapper(cr.nn.Module):
 assert not fast()
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        *[("Module", ()), ("Sequential", ()), ("ModuleList", ()), ("ModuleDict", ()), ("ParameterDict", ())],
+        *[("Linear", (1, 1)), ("Conv2d", (1, 1, 1)), ("ConvTranspose2d", (1, 1, 1)), ("BatchNorm2d", (1,))],
+        *[("LSTM", (1, 1)), ("GRUCell", (1, 1)), ("MaxPool2d", (2,)), ("AvgPool2d", (2,)), ("Embedding", (1, 1))],
+        *[("TransformerEncoderLayer", (4, 2)), ("MultiheadAttention", (4, 2)), ("CrossEntropyLoss", ())],
+        *[("optim.SGD", ()), ("optim.Adam", ()), ("optim.lr_scheduler.ExponentialLR", (0.9,))],
+        *[("optim.lr_scheduler.ReduceLROnPlateau", ()), ("optim.lr_scheduler.CosineAnnealingLR", (3,))],
+    ],
+)
+def test_private_names_of_what_programs_derive_from_are_pytorchs(torch, name, args):
+    """All others are the program's: a subclass may have an attribute `_hooks`."""
+
+    def private(lib):
+        kind = operator.attrgetter(name if "." in name else f"nn.{name}")(lib)
+        given = args
+        if "." in name:
+            given = ([lib.nn.Parameter(lib.ones(1))],) if "lr_" not in name else (private_optimizer(lib), *args)
+        return {n for n in dir(kind(*given)) if n.startswith("_") and not n.startswith(("__", "_cr_"))}
+
+    def private_optimizer(lib):
+        return lib.optim.SGD([lib.nn.Parameter(lib.ones(1))], lr=0.1)
+
+    assert private(cr) - private(torch) <= {"_step_supports_amp_scaling"}  # of PyTorch's fused optimizers

@@ -1,7 +1,7 @@
 """LRScheduler: what the schedules share.
 
 A schedule is `get_lr()`: the rates at `self.last_epoch`, computed from the rates that the groups have now. So several
-schedules can act on one optimizer. `_closed_form(base)` gives the same without history, for `step(epoch)`.
+schedules can act on one optimizer. `_cr_closed_form(base)` gives the same without history, for `step(epoch)`.
 """
 
 from __future__ import annotations
@@ -153,20 +153,20 @@ class LRScheduler:
         """The rates that the last `step` set, one for each group."""
         return self._last_lr
 
-    def _rates(self) -> list[Any]:
+    def _cr_rates(self) -> list[Any]:
         """The groups' rates as they are, for a `get_lr` that goes on from them."""
-        self._within_step()
+        self._cr_within_step()
         return [number(group["lr"]) for group in self.optimizer.param_groups]
 
-    def _at_start(self) -> bool:
+    def _cr_at_start(self) -> bool:
         """Whether the rates are to stay: in epoch 0, and in the first step of a schedule that goes on."""
         return self.last_epoch == 0 or self._is_initial
 
-    def _bases(self) -> list[Any]:
-        self._within_step()
+    def _cr_bases(self) -> list[Any]:
+        self._cr_within_step()
         return [number(base) for base in self.base_lrs]
 
-    def _within_step(self) -> None:
+    def _cr_within_step(self) -> None:
         if not self._get_lr_called_within_step:
             warnings.warn(
                 "To get the last learning rate computed by the scheduler, please use `get_last_lr()`.",
@@ -203,9 +203,9 @@ class LRScheduler:
                 values = closed()
         for group, lr in zip(self.optimizer.param_groups, values):
             set_lr(group, lr)
-        self._note_rates()
+        self._cr_note_rates()
 
-    def _note_rates(self) -> None:
+    def _cr_note_rates(self) -> None:
         self._last_lr: list[Any] = [_kept(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
@@ -223,8 +223,8 @@ _LRScheduler = LRScheduler  # its name in older programs, which derive from it
 class ClosedForm(LRScheduler):
     """A schedule that can tell an epoch's rate from the base alone."""
 
-    def _closed_form(self, base: float) -> float:
+    def _cr_closed_form(self, base: float) -> float:
         raise NotImplementedError
 
     def _get_closed_form_lr(self) -> list[Any]:
-        return [self._closed_form(base) for base in self._bases()]
+        return [self._cr_closed_form(base) for base in self._cr_bases()]

@@ -112,20 +112,20 @@ class ChainedScheduler(_Combined):
         optimizer = optimizer or schedulers[0].optimizer
         _check("ChainedScheduler", schedulers, optimizer)
         self._schedulers, self.optimizer = list(schedulers), optimizer
-        self._note_rates()
+        self._cr_note_rates()
 
     def _initial_step(self) -> None:
         for scheduler in self._schedulers:
             scheduler._initial_step()
-        self._note_rates()
+        self._cr_note_rates()
 
     def step(self) -> None:  # type: ignore[override]
         """Set the rates of the next epoch."""
         for scheduler in self._schedulers:
             scheduler.step()
-        self._note_rates()
+        self._cr_note_rates()
 
     def _update_lr(self, epoch: int | None = None) -> None:
         for scheduler in self._schedulers:
             scheduler._update_lr(epoch)
-        self._note_rates()
+        self._cr_note_rates()

@@ -23,17 +23,17 @@ class CosineAnnealingLR(ClosedForm):
 
     def get_lr(self) -> list[Any]:
         epoch, low = self.last_epoch, self.eta_min
-        if self._at_start():
-            return self._rates()
+        if self._cr_at_start():
+            return self._cr_rates()
         if (epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # away from the minimum, where the ratio below is 0 / 0
             return [
                 lr + (base - low) * (1 - math.cos(math.pi / self.T_max)) / 2
-                for base, lr in zip(self._bases(), self._rates())
+                for base, lr in zip(self._cr_bases(), self._cr_rates())
             ]
         ratio = (1 + math.cos(math.pi * epoch / self.T_max)) / (1 + math.cos(math.pi * (epoch - 1) / self.T_max))
-        return [ratio * (lr - low) + low for lr in self._rates()]
+        return [ratio * (lr - low) + low for lr in self._cr_rates()]
 
-    def _closed_form(self, base: float) -> float:
+    def _cr_closed_form(self, base: float) -> float:
         return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
 
 
@@ -58,7 +58,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def get_lr(self) -> list[Any]:
         part = (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
-        return [self.eta_min + (base - self.eta_min) * part for base in self._bases()]
+        return [self.eta_min + (base - self.eta_min) * part for base in self._cr_bases()]
 
     def step(self, epoch: float | None = None) -> None:
         """Set the rates of the next epoch, or of `epoch`."""

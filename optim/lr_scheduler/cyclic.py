@@ -94,7 +94,7 @@ class CyclicLR(LRScheduler):
         if self.cycle_momentum:
             for group, low, high in zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums):
                 _set_momentum(group, high - (high - low) * scale, self.use_beta1)
-        return [base + (high - base) * scale for base, high in zip(self._bases(), self.max_lrs)]
+        return [base + (high - base) * scale for base, high in zip(self._cr_bases(), self.max_lrs)]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and a plain scale_fn; of an object that is called, its attributes."""
@@ -194,7 +194,7 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
-        self._within_step()
+        self._cr_within_step()
         step = self.last_epoch
         if step > self.total_steps:
             raise ValueError(f"Tried to step {step} times. The specified number of total steps is {self.total_steps}")

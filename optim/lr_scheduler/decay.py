@@ -53,7 +53,7 @@ class LambdaLR(_OfFunctions):
     """base · lr_lambda(epoch), with one function or one per group; ValueError for another number of them."""
 
     def get_lr(self) -> list[Any]:
-        return [base * f(self.last_epoch) for f, base in zip(self.lr_lambdas, self._bases())]
+        return [base * f(self.last_epoch) for f, base in zip(self.lr_lambdas, self._cr_bases())]
 
 
 class MultiplicativeLR(_OfFunctions):
@@ -63,9 +63,9 @@ class MultiplicativeLR(_OfFunctions):
     """
 
     def get_lr(self) -> list[Any]:
-        if self._at_start():
-            return self._rates()
-        return [lr * f(self.last_epoch) for f, lr in zip(self.lr_lambdas, self._rates())]
+        if self._cr_at_start():
+            return self._cr_rates()
+        return [lr * f(self.last_epoch) for f, lr in zip(self.lr_lambdas, self._cr_rates())]
 
 
 class StepLR(ClosedForm):
@@ -77,10 +77,10 @@ class StepLR(ClosedForm):
 
     def get_lr(self) -> list[Any]:
         if self.last_epoch == 0 or self.last_epoch % self.step_size:
-            return self._rates()
-        return [lr * self.gamma for lr in self._rates()]
+            return self._cr_rates()
+        return [lr * self.gamma for lr in self._cr_rates()]
 
-    def _closed_form(self, base: float) -> float:
+    def _cr_closed_form(self, base: float) -> float:
         return base * self.gamma ** (self.last_epoch // self.step_size)
 
 
@@ -97,9 +97,9 @@ class MultiStepLR(ClosedForm):
 
     def get_lr(self) -> list[Any]:
         times = self.milestones[self.last_epoch]
-        return [lr * self.gamma**times for lr in self._rates()] if times else self._rates()
+        return [lr * self.gamma**times for lr in self._cr_rates()] if times else self._cr_rates()
 
-    def _closed_form(self, base: float) -> float:
+    def _cr_closed_form(self, base: float) -> float:
         return base * self.gamma ** bisect_right(sorted(self.milestones.elements()), self.last_epoch)
 
 
@@ -114,12 +114,12 @@ class ConstantLR(ClosedForm):
 
     def get_lr(self) -> list[Any]:
         if self.last_epoch == 0:
-            return [lr * self.factor for lr in self._rates()]
+            return [lr * self.factor for lr in self._cr_rates()]
         if self.last_epoch == self.total_iters:
-            return [lr * (1.0 / self.factor) for lr in self._rates()]
-        return self._rates()
+            return [lr * (1.0 / self.factor) for lr in self._cr_rates()]
+        return self._cr_rates()
 
-    def _closed_form(self, base: float) -> float:
+    def _cr_closed_form(self, base: float) -> float:
         return base if self.last_epoch >= self.total_iters else base * self.factor
 
 
@@ -148,14 +148,14 @@ class LinearLR(ClosedForm):
 
     def get_lr(self) -> list[Any]:
         if self.last_epoch == 0:
-            return [lr * self.start_factor for lr in self._rates()]
+            return [lr * self.start_factor for lr in self._cr_rates()]
         if self._is_initial or self.last_epoch > self.total_iters:
-            return self._rates()
+            return self._cr_rates()
         slope = self.end_factor - self.start_factor
         before = self.total_iters * self.start_factor + (self.last_epoch - 1) * slope
-        return [lr * (1.0 + slope / before) for lr in self._rates()]
+        return [lr * (1.0 + slope / before) for lr in self._cr_rates()]
 
-    def _closed_form(self, base: float) -> float:
+    def _cr_closed_form(self, base: float) -> float:
         part = min(self.total_iters, self.last_epoch) / self.total_iters
         return base * (self.start_factor + (self.end_factor - self.start_factor) * part)
 
@@ -168,9 +168,9 @@ class ExponentialLR(ClosedForm):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
-        return self._rates() if self._at_start() else [lr * self.gamma for lr in self._rates()]
+        return self._cr_rates() if self._cr_at_start() else [lr * self.gamma for lr in self._cr_rates()]
 
-    def _closed_form(self, base: float) -> float:
+    def _cr_closed_form(self, base: float) -> float:
         return base * self.gamma**self.last_epoch
 
 
@@ -188,11 +188,11 @@ class InverseTimeLR(ClosedForm):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
-        if self._at_start():
-            return self._rates()
-        return [lr * (1 + self.k * (self.last_epoch - 1)) / (1 + self.k * self.last_epoch) for lr in self._rates()]
+        if self._cr_at_start():
+            return self._cr_rates()
+        return [lr * (1 + self.k * (self.last_epoch - 1)) / (1 + self.k * self.last_epoch) for lr in self._cr_rates()]
 
-    def _closed_form(self, base: float) -> float:
+    def _cr_closed_form(self, base: float) -> float:
         return base / (1 + self.k * self.last_epoch)
 
 
@@ -208,10 +208,10 @@ class PolynomialLR(ClosedForm):
 
     def get_lr(self) -> list[Any]:
         epoch, total = self.last_epoch, self.total_iters
-        if self._at_start() or epoch > total:
-            return self._rates()
+        if self._cr_at_start() or epoch > total:
+            return self._cr_rates()
         ratio = ((1.0 - epoch / total) / (1.0 - (epoch - 1) / total)) ** self.power
-        return [lr * ratio for lr in self._rates()]
+        return [lr * ratio for lr in self._cr_rates()]
 
-    def _closed_form(self, base: float) -> float:
+    def _cr_closed_form(self, base: float) -> float:
         return base * (1.0 - min(self.total_iters, self.last_epoch) / self.total_iters) ** self.power

@@ -47,7 +47,7 @@ class SWALR(LRScheduler):
             step = max(1, step)
         before, now = self._part(step - 1), self._part(step)
         rates = []
-        for group, lr in zip(self.optimizer.param_groups, self._rates()):
+        for group, lr in zip(self.optimizer.param_groups, self._cr_rates()):
             target = group["swa_lr"]
             plain = target if before == 1 else (lr - before * target) / (1 - before)  # without the annealing
             rates.append(target * now + plain * (1 - now))
