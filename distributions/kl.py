@@ -210,6 +210,7 @@ def _multivariate_multivariate(p: Any, q: Any) -> Any:
 
 @register_kl(Wishart, Wishart)
 def _wishart_wishart(p: Any, q: Any) -> Any:
+    # PyTorch's is negative for some batches; this is the mean of log p - log q over p
     if p.event_shape != q.event_shape:
         raise ValueError("KL-divergence between two Wisharts with different event shapes cannot be computed")
     n = p.event_shape[-1]

@@ -19,7 +19,8 @@ class LKJCholesky(Distribution):
 
     η = `concentration`: 1 is uniform over correlation matrices, more is nearer to the identity. A prior of
     correlations. `sample` draws row by row, the "onion" method: of row i the squared length of what is left of the
-    diagonal is Beta(i/2, η + (dim - 1 - i)/2), its direction uniform. ValueError for dim < 2.
+    diagonal is Beta(i/2, η + (dim - 1 - i)/2), its direction uniform; so each correlation has the variance
+    1/(2η + dim - 1) that the density says, which PyTorch's draws exceed for dim > 2. ValueError for dim < 2.
 
     Source: D. Lewandowski, D. Kurowicka, H. Joe, "Generating random correlation matrices based on vines and extended
     onion method", 2009.

@@ -410,6 +410,18 @@ def test_functions_beneath_gamma_and_dirichlet():
     assert (rows.double().mean(0) - a[0] / 6.5).abs().max() < 0.03
 
 
+@pytest.mark.parametrize("dim", [2, 3, 4])
+@pytest.mark.parametrize("concentration", [0.5, 2.0])
+def test_correlations_of_lkj_are_alike(dim, concentration):
+    """Each is that of a Beta distribution on (-1, 1), so none has more variance than another."""
+    cr.manual_seed(0)
+    low = D.LKJCholesky(dim, cr.tensor(concentration, dtype=cr.float64)).sample((20000,))
+    at = np.tril_indices(dim, -1)
+    drawn = (low @ low.mT).numpy()[:, at[0], at[1]]
+    assert abs(drawn.mean(0)).max() < 0.03
+    np.testing.assert_allclose(drawn.var(0), 1 / (2 * concentration + dim - 1), rtol=0.04)
+
+
 def test_a_mixture_that_derives_from_ours_pads_as_in_pytorch():
     class Mine(D.MixtureSameFamily):
         def log_prob(self, value):
