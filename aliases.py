@@ -98,13 +98,11 @@ PATHS: dict[str, str | tuple[str, ...]] = {
     "profiler.profiler": "runtime.profiler",
     "types": "runtime.types",
     "utils._foreach_utils": "runtime.foreach",
-    "utils.data.datapipes.datapipe": "utils.data.datapipes",
-    "utils.data.datapipes.iter": "utils.data.datapipes",
-    "utils.data.datapipes.iter.callable": "utils.data.datapipes",
-    "utils.data.datapipes.iter.combinatorics": "utils.data.datapipes",
-    "utils.data.datapipes.iter.combining": "utils.data.datapipes",
-    "utils.data.datapipes.iter.grouping": "utils.data.datapipes",
-    "utils.data.datapipes.iter.utils": "utils.data.datapipes",
+    **dict.fromkeys(["utils.data.datapipes.datapipe", "utils.data.datapipes.iter"], "utils.data.datapipes"),
+    **{
+        f"utils.data.datapipes.iter.{name}": "utils.data.datapipes"
+        for name in ("callable", "combinatorics", "combining", "grouping", "utils")
+    },
     "utils.hooks": "autograd.hooks",
     "version": "runtime.version",
     "xpu": "runtime.xpu",

@@ -80,6 +80,8 @@ class _State(threading.local):
 
 
 _state = _State()
+#: the modes that were entered, of all threads: functions look for one in theirs only where there are any
+_entered: list[Any] = []
 _lock = threading.Lock()
 _active = False
 #: public function -> its path, for `resolve_name`
@@ -227,10 +229,6 @@ class TorchFunctionMode:
 
 
 # -- interception -----------------------------------------------------------------------------------------------------
-
-
-#: the modes that were entered, of all threads: functions look for one in theirs only where there are any
-_entered: list[Any] = []
 
 
 def _entry(func: Any, original: Callable[..., Any], arguments: bool = True, operator: bool = False) -> Any:
