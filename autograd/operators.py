@@ -238,8 +238,3 @@ def __round__(self: Tensor, ndigits: int = 0) -> Tensor:
 @method
 def __trunc__(self: Tensor) -> Tensor:
     return OPS["trunc"](self)
-
-
-@method
-def __format__(self: Tensor, spec: str) -> str:
-    return format(self.item(), spec) if spec and self.array.ndim == 0 else object.__format__(self, spec)

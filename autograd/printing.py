@@ -213,7 +213,7 @@ def __repr__(self: Tensor) -> str:
 
 @method
 def __format__(self: Tensor, spec: str) -> str:
-    """A 0-d tensor is formatted as its number: f"{loss:.4f}"; others as their text, without a format."""
-    if self.array.ndim == 0 and type(self) is Tensor:
+    """A 0-d tensor is formatted as its number: f"{loss:.4f}"; others, and those on meta, as their text alone."""
+    if self.array.ndim == 0 and type(self) is Tensor and not self.is_meta:
         return format(self.item(), spec)
     return object.__format__(self, spec)

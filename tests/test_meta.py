@@ -76,6 +76,7 @@ def test_shapes_and_dtypes_are_those_of_the_cpu(call):
 def test_what_a_tensor_says():
     assert repr(x) == "tensor(..., device='meta', size=(2, 3))"
     assert repr(i) == "tensor(..., device='meta', size=(2,), dtype=chainrule.int64)"
+    assert f"{x.sum()}" == "tensor(..., device='meta', size=())"
     assert (x.is_meta, x.is_cpu, x.is_cuda, chainrule.ones(1).is_meta) == (True, False, False, False)
     assert (x.numel(), x.stride(), x.element_size(), len(x), x.data_ptr()) == (6, (3, 1), 4, 2, 0)
     assert meta(2, dtype=chainrule.float64).requires_grad_().sum().requires_grad
