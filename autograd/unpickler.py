@@ -17,6 +17,7 @@ import collections
 import contextlib
 import enum
 import importlib
+import math
 import os
 import pickle
 import sys
@@ -25,6 +26,7 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from ..backends import np
 from . import dtypes
 from .op import Op
 from .serialization import ADMITTED, SAFE
@@ -59,16 +61,18 @@ _MAKERS = {
     f"{_PACKAGE}nn.utils.parametrize": ("_bare",),
 }
 
-#: where the classes of ours are that belong into files: not what runs source text, starts processes or reads data
+#: modules, and packages with a dot, of the classes of ours that belong into files: not of what runs source text, starts
+#: processes or reads data
 _HELD = tuple(
     _PACKAGE + name
     for name in (
         *("nn.", "optim.", "distributions.", "models.", "utils.recorder", "utils.data.dataset"),
-        *("utils.data.transforms.", "distributed.data_parallel"),
+        *("utils.data.transforms.", "distributed.data_parallel", "runtime.parallel"),
         *("autograd.attributes", "autograd.device", "autograd.dtypes", "autograd.hooks", "autograd.layout"),
         *("autograd.return_types", "autograd.sparse", "autograd.tensor"),
     )
 )
+_PACKAGES = tuple([name for name in _HELD if name.endswith(".")])
 
 #: what was there before the file: it changes none of it
 _SHARED = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, Op, enum.Enum, dtypes.dtype)
@@ -106,6 +110,20 @@ def _of_pytorch(module: str, name: str) -> Any:
     return getattr(place, name, None)
 
 
+def _makes(kind: Any) -> bool:
+    """Whether a file may make objects by calling `kind`: NumPy's arrays lie on any bytes, as objects, too."""
+    return isinstance(kind, type) and not issubclass(kind, np.ndarray)
+
+
+def _sound(state: Any) -> bool:
+    """Whether a dtype of NumPy's with this state has parts that lie within it, and none of them objects."""
+    _, _, part, _, fields, size, *_ = state
+    parts = [(*field[:2], 1) for field in (fields or {}).values()]
+    if part is not None:
+        parts.append((part[0], 0, math.prod(part[1] if isinstance(part[1], tuple) else (part[1],))))
+    return all(not p.hasobject and at >= 0 and n >= 0 and at + n * p.itemsize <= size for p, at, n in parts)
+
+
 def _named(module: str, name: str) -> Any:
     """What the name stands for among the modules that the program has imported, and nn and optim; else None."""
     if module.startswith(("torch.nn.", "torch.optim.")):
@@ -122,7 +140,7 @@ def _named(module: str, name: str) -> Any:
 def _holds(kind: type) -> bool:
     """Whether instances of a class may be in a file: ours that belong there, derived ones, and the program's own."""
     if kind.__module__.startswith(_PACKAGE):
-        return kind.__module__.startswith(_HELD)
+        return kind.__module__ in _HELD or kind.__module__.startswith(_PACKAGES)
     bases = [base.__module__ for base in kind.__mro__ if base.__module__.startswith(_PACKAGE)]
     runs = any(base.startswith(f"{_PACKAGE}runtime.fx") for base in bases)
     return not runs and (bool(bases) or _of_the_program(kind))
@@ -201,24 +219,25 @@ class Unpickler(_Python):
 
     def _reduce(self) -> None:
         maker = self.stack[-2]
-        self._need(isinstance(maker, type) or id(maker) in self._makers, "calls", maker)
+        self._need(_makes(maker) or id(maker) in self._makers, "calls", maker)
         _Python.load_reduce(self)
 
     def _instantiate(self, kind: Any, args: Any) -> None:
-        self._need(isinstance(kind, type), "calls", kind)
+        self._need(_makes(kind), "calls", kind)
         super()._instantiate(kind, args)
 
     def _newobj(self) -> None:
-        self._need(isinstance(self.stack[-2], type), "makes an object of", self.stack[-2])
+        self._need(_makes(self.stack[-2]), "makes an object of", self.stack[-2])
         _Python.load_newobj(self)
 
     def _newobj_ex(self) -> None:
-        self._need(isinstance(self.stack[-3], type), "makes an object of", self.stack[-3])
+        self._need(_makes(self.stack[-3]), "makes an object of", self.stack[-3])
         _Python.load_newobj_ex(self)
 
     def _build(self) -> None:
         target, state = self.stack[-2], self.stack[-1]
         self._need(not isinstance(target, _SHARED), "changes", target)
+        self._need(not isinstance(target, np.dtype) or _sound(state), "changes", target)
         self._need("__setstate__" not in getattr(target, "__dict__", ()), "changes", target)
         slots = state[1] if isinstance(state, tuple) and len(state) == 2 else None
         for name in slots if isinstance(slots, dict) else ():

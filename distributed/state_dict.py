@@ -33,7 +33,8 @@ class StateDictOptions:
 
     cpu_offload: tensors taken are on the CPU. ignore_frozen_params: parameters without requires_grad are left out.
     strict: a model's state has exactly its names. broadcast_from_rank0: what is put is rank 0's, in all processes.
-    full_state_dict, keep_submodule_prefixes, flatten_optimizer_state_dict: PyTorch's, without effect.
+    full_state_dict, keep_submodule_prefixes: PyTorch's, without effect: states are always full, names whole.
+    flatten_optimizer_state_dict: NotImplementedError for True.
     """
 
     full_state_dict: bool = False
@@ -43,6 +44,10 @@ class StateDictOptions:
     strict: bool = True
     broadcast_from_rank0: bool = False
     flatten_optimizer_state_dict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.flatten_optimizer_state_dict:
+            raise NotImplementedError("states of optimizers are nested dicts here: flatten_optimizer_state_dict=False")
 
 
 def _bare(name: str) -> str:

@@ -86,3 +86,12 @@ def test_copies():
     pipe = IterableWrapper(range(4)).map(double).batch(2)
     for again in (copy.deepcopy(pipe), pickle.loads(pickle.dumps(pipe))):
         assert list(again) == [[0, 2], [4, 6]]
+
+
+def test_each_pass_sees_the_elements_as_they_were_given():
+    pipe = IterableWrapper(iter([[1], [2]]))
+    next(iter(pipe)).append(9)
+    assert list(pipe) == list(pipe) == [[1], [2]]
+    assert list(IterableWrapper(x for x in (1, 2))) == [1, 2]
+    once = IterableWrapper(iter([1]), deepcopy=False)
+    assert (list(once), list(once)) == ([1], [])

@@ -90,3 +90,8 @@ def test_of_both_in_several_optimizers():
             pair[0].state[a[0].weight]["momentum_buffer"], whole.state[b[0].weight]["momentum_buffer"]
         )
     assert whole.param_groups[0]["lr"] == 0.1
+
+
+def test_states_are_nested():
+    with pytest.raises(NotImplementedError, match="nested"):
+        StateDictOptions(flatten_optimizer_state_dict=True)

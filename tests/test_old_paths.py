@@ -21,13 +21,14 @@ def test_dlpack():
 
 
 def test_load_url_reads_what_was_fetched(tmp_path, monkeypatch):
+    assert model_zoo.load_url is chainrule.hub.load_state_dict_from_url
     url = "https://example.org/models/net-0123abcd.pth?raw=1"
-    with pytest.raises(FileNotFoundError, match=r"fetch https://example\.org/.* and put it at .*net-0123abcd\.pth"):
+    with pytest.raises(RuntimeError, match=r"fetch https://example\.org/.* and put it at .*net-0123abcd\.pth"):
         model_zoo.load_url(url, model_dir=str(tmp_path))
     chainrule.save({"w": chainrule.ones(2)}, tmp_path / "net-0123abcd.pth")
     assert model_zoo.load_url(url, str(tmp_path), map_location="cpu")["w"].tolist() == [1, 1]
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"hub.checkpoints.other\.pth"):
+    with pytest.raises(RuntimeError, match=r"hub.checkpoints.other\.pth"):
         model_zoo.load_url(url, file_name="other.pth")
 
 

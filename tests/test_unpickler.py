@@ -6,6 +6,7 @@ import pickle
 import types
 import zipfile
 
+import numpy as np
 import pytest
 
 import chainrule
@@ -95,6 +96,26 @@ CHANGES = {
     "a class that every file may name": patch(name("Size", "torch"), numel=CANARY),
     "a class of Python's": patch(name("Counter", "collections"), update=CANARY),
 }
+ARRAY, DTYPE = name("ndarray", "numpy"), name("dtype", "numpy")
+POINTER = row(row(value(1)), call(DTYPE, value("O")), value(b"\x41" * 8))
+PARTS = {
+    "an array of objects on bytes": ARRAY + POINTER + b"R",
+    "one by its class": ARRAY + POINTER + b"\x81",
+    "objects within a dtype": build(
+        call(DTYPE, value("V8"), value(False), value(True)),
+        row(
+            *map(value, (3, "|", None, ("f",))), table(f=row(call(DTYPE, value("O")), value(0))), *map(value, (8, 1, 0))
+        ),
+    ),
+    "a part that lies outside": build(
+        call(DTYPE, value("V8"), value(False), value(True)),
+        row(
+            *map(value, (3, "|", None, ("f",))),
+            table(f=row(call(DTYPE, value("f8")), value(8))),
+            *map(value, (8, 1, 0)),
+        ),
+    ),
+}
 NAMES = {
     "what a module of ours imports": name("operator.attrgetter", "chainrule.nn.container"),
     "its functions": name("operator.getitem", "chainrule.nn.container"),
@@ -118,7 +139,13 @@ REACHES = {
 }
 ATTACKS = {
     f"{kind} {what}": code
-    for kind, group in (("calls", CALLS), ("changes", CHANGES), ("names", NAMES), ("reaches", REACHES))
+    for kind, group in (
+        ("calls", CALLS),
+        ("changes", CHANGES),
+        ("names", NAMES),
+        ("reaches", REACHES),
+        ("makes", PARTS),
+    )
     for what, code in group.items()
 }
 
@@ -167,3 +194,16 @@ def test_functions_that_the_program_admits_are_called():
     with chainrule.serialization.safe_globals([called]):
         assert read(call(CANARY, value(1)), weights_only=True) is None
     assert CALLED == [(1,)]
+
+
+def test_wrappers_and_data_sets_are_read():
+    net = chainrule.nn.DataParallel(chainrule.nn.Linear(2, 1))
+    data = chainrule.utils.data.TensorDataset(chainrule.arange(3.0))
+    table = np.array([(1, [2.0, 3.0])], dtype=[("a", "i4"), ("b", "f8", (2,))])
+    file = io.BytesIO()
+    chainrule.save({"net": net, "data": data, "table": table}, file)
+    file.seek(0)
+    back = chainrule.load(file, weights_only=False)
+    assert chainrule.equal(back["net"].module.weight, net.module.weight)
+    assert [x.item() for (x,) in back["data"]] == [0, 1, 2]
+    assert (back["table"].dtype, str(back["table"])) == (table.dtype, str(table))

@@ -6,6 +6,8 @@ elements come from.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -79,13 +81,17 @@ class DataChunk(list[Any]):
 
 
 class IterableWrapperIterDataPipe(IterDataPipe):
-    """The elements of `iterable`, again in each pass. deepcopy: PyTorch's, changes nothing."""
+    """The elements of `iterable`, again in each pass: of a copy of it, unless it has none or deepcopy=False."""
 
     def __init__(self, iterable: Iterable[Any], deepcopy: bool = True) -> None:
-        self.iterable = iterable
+        self.iterable, self.deepcopy = iterable, deepcopy
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self.iterable
+        source = self.iterable
+        if self.deepcopy:
+            with contextlib.suppress(TypeError):  # of a generator, which is over after one pass
+                source = copy.deepcopy(source)
+        yield from source
 
     def __len__(self) -> int:
         return len(self.iterable)  # type: ignore[arg-type]
