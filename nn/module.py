@@ -309,9 +309,10 @@ class Module(HookMethods, StateMethods):
                 getattr(self, f"register_{kind}_hook")(hook, with_kwargs=keywords)
         if "_cr_assigned" not in state:  # a file of an older version
             vars(self)["_cr_assigned"] = {name: None for name, value in state.items() if _kind(value)}
-            for name, kind in (("declared", dict), ("hooks", Hooks)):
-                if isinstance(state.get(f"_{name}"), kind):
-                    vars(self)[f"_cr_{name}"] = vars(self).pop(f"_{name}")
+            if isinstance(state.get("_declared"), dict):
+                vars(self)["_cr_declared"] = vars(self).pop("_declared")
+            if isinstance(state.get("_hooks"), Hooks):
+                vars(self)["_cr_hooks"] = vars(self).pop("_hooks")
 
     _parameters = _Views("parameter")
     _buffers = _Views("buffer")
