@@ -188,8 +188,10 @@ def check(function: Callable[..., Any], *args: Any) -> None:
     """
     recorder = _RECORDER.get()
     if recorder is None:
-        with contextlib.suppress(NoElements):
+        try:  # contextlib.suppress takes longer than most checks
             function(*args)
+        except NoElements:
+            pass
     else:
         recorder.check(function, *args)
 
