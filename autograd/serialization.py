@@ -40,12 +40,10 @@ from .public import function
 from .tensor import Tensor, method, wrap
 
 __all__ = [
-    "ADMITTED",
     "DEFAULT_PROTOCOL",
     "FILE_LIKE",
     "MAP_LOCATION",
     "PARAMETER",
-    "SAFE",
     "add_safe_globals",
     "clear_safe_globals",
     "default_restore_location",
