@@ -92,10 +92,26 @@ def script(obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None
     return _savable(obj)
 
 
+class _Save:
+    """The method `save` of modules that were scripted or traced: others have none.
+
+    Such a module and its copies hold a mark, and not the method, which no file may name.
+    """
+
+    def __get__(self, module: Any, owner: Any = None) -> Any:
+        if module is None or not vars(module).get(_MARK):
+            raise AttributeError(f"{owner.__name__!r} object has no attribute 'save'")
+        return functools.partial(save, module)
+
+
+_MARK = "_cr_scripted"
+Module.save = _Save()  # type: ignore[attr-defined]
+
+
 def _savable(obj: Any) -> Any:
     """A module with the method `save` of scripted ones."""
-    if _builtin_isinstance(obj, Module) and not hasattr(obj, "save"):
-        vars(obj)["save"] = functools.partial(save, obj)
+    if _builtin_isinstance(obj, Module):
+        vars(obj)[_MARK] = True
     return obj
 
 
@@ -254,12 +270,7 @@ def save(m: Module, f: Any, _extra_files: dict[str, Any] | None = None) -> None:
     """
     if not _builtin_isinstance(m, Module):
         raise TypeError(f"jit.save() takes a module, not {type(m).__name__}: a function has no weights to save")
-    method = vars(m).pop("save", None)
-    try:
-        write({"module": m, "extra_files": dict(_extra_files or {})}, f)
-    finally:
-        if method is not None:
-            vars(m)["save"] = method
+    write({"module": m, "extra_files": dict(_extra_files or {})}, f)
 
 
 def load(f: Any, map_location: Any = None, _extra_files: dict[str, Any] | None = None) -> Module:

@@ -207,6 +207,9 @@ def test_jit_files_hold_modules(tmp_path):
     jit.save(jit.trace(model, x), path, _extra_files={"classes": "a b"})
     extra = {"classes": "", "other": ""}
     copy.deepcopy(jit.load(path, _extra_files=extra)).save(path)
+    assert not hasattr(Tiny(), "save")  # of those alone that were scripted
+    chainrule.save(jit.script(Tiny()), path)  # as a whole, like any other module
+    assert hasattr(chainrule.load(path, weights_only=False), "save")
     assert extra == {"classes": "a b", "other": ""}
     with pytest.raises(TypeError, match="function"):
         jit.save(len, path)
