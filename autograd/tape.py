@@ -45,8 +45,15 @@ LARGE = 1 << 16
 _LATER = threading.local()
 #: the namespaces in which a walk has begun
 _STARTED: set[Any] = set()
-#: how many maps are under way, whose functions may walk through one graph again and again
-_maps = 0
+
+
+class _Maps(threading.local):
+    """How many maps are under way in a thread, whose functions may walk through one graph again and again."""
+
+    depth = 0
+
+
+_MAPS = _Maps()
 
 
 def reachable(roots: Iterable[Any]) -> list[Node]:
@@ -347,13 +354,12 @@ def _seed(root: Tensor, seed: Any, create_graph: bool) -> Any:
 
 @contextlib.contextmanager
 def mapping() -> Iterator[None]:
-    """Context in which walks leave what nodes keep, for the next element of a map."""
-    global _maps
-    _maps += 1
+    """Context in which this thread's walks leave what nodes keep, for the next element of a map."""
+    _MAPS.depth += 1
     try:
         yield
     finally:
-        _maps -= 1
+        _MAPS.depth -= 1
 
 
 def _run(
@@ -365,7 +371,7 @@ def _run(
     early: bool = False,
 ) -> tuple[dict[Any, Any], dict[Node, Any]]:
     """The gradients at the leaves, and at the nodes of `targets`. early: watched leaves have been served already."""
-    retain = (create_graph if retain_graph is None else retain_graph) or _maps > 0
+    retain = (create_graph if retain_graph is None else retain_graph) or _MAPS.depth > 0
     F = GRAPH if create_graph else raw(roots[0].array)
     if F not in _STARTED:
         _STARTED.add(F)

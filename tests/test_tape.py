@@ -457,3 +457,25 @@ def test_hooks_of_one_tensor_get_one_object():
             x.register_hook(hook)
         (x * x).sum().backward()
     assert seen == ["here", "there"] * 2
+
+
+def test_a_map_in_one_thread_leaves_walks_of_others_as_they_are():
+    begun, done = threading.Event(), threading.Event()
+
+    def slow(row):
+        begun.set()
+        assert done.wait(10)
+        return row * 2
+
+    mapped = threading.Thread(target=cr.vmap(slow), args=(cr.ones(2, 3),))
+    mapped.start()
+    assert begun.wait(10)
+    try:
+        x = leaf(1.0, 2.0)
+        y = (x * x).sum()
+        y.backward()
+        with pytest.raises(RuntimeError, match="second time"):
+            y.backward()
+    finally:
+        done.set()
+        mapped.join()
