@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from ...backends import np
 from ..composite import composite
-from ..errors import OpError
 from ..op import op
-from .decompositions import LinAlgError, _matrices, _symmetric, _try
+from .decompositions import LinAlgError, _matrices, _symmetric, _try, cholesky_gradient, qr_gradient
 
 __all__ = [
     "complex_cholesky",
@@ -34,11 +33,6 @@ def _mH(F, x):
 
 def _herm(F, x):
     return (x + _mH(F, x)) / 2
-
-
-def _half_lower(F, x):
-    """The lower triangle, with half of the diagonal."""
-    return (F.tril(x) + F.tril(x, -1)) / 2
 
 
 @op(conjugated=False)
@@ -96,10 +90,7 @@ def complex_cholesky(xp, input, /, upper=False):
 
 @complex_cholesky.grad("input")
 def _(F, g, out, upper):
-    lower, g = (_mH(F, out), _mH(F, g)) if upper else (out, g)
-    turned = _mH(F, lower)
-    half = F.solve_triangular(turned, _half_lower(F, F.matmul(turned, g)), True)
-    return _herm(F, F.solve_triangular(turned, _mH(F, half), True))
+    return cholesky_gradient(F, g, out, upper, _mH)
 
 
 @op(outputs=2, conjugated=False)
@@ -111,24 +102,7 @@ def complex_qr(xp, input, /, mode="reduced"):
 
 @complex_qr.grad("input")
 def _(F, g, out, shape, mode):
-    (gq, gr), (q, r) = g, out
-    m, n = shape[-2:]
-    if m >= n:
-        if mode == "complete" and m > n:
-            raise OpError(
-                "the derivative of linalg.qr is not implemented for mode='complete' and more rows than columns"
-            )
-        return _qr_gradient(F, q, r, gq, gr)
-    left, right = (..., slice(0, m)), (..., slice(m, n))
-    gy = F.slicing(gr, right)
-    gq = gq + F.matmul(F.matmul(q, F.slicing(r, right)), _mH(F, gy))
-    return F.concat(_qr_gradient(F, q, F.slicing(r, left), gq, F.slicing(gr, left)), F.matmul(q, gy), dim=-1)
-
-
-def _qr_gradient(F, q, r, gq, gr):
-    inside = _half_lower(F, F.matmul(r, _mH(F, gr)) - F.matmul(_mH(F, gq), q))
-    inside = inside + _mH(F, inside)
-    return _mH(F, F.solve_triangular(r, _mH(F, gq + F.matmul(q, inside)), True))
+    return qr_gradient(F, g, out, shape, mode, _mH)
 
 
 @op(conjugated=False)

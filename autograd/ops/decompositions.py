@@ -97,6 +97,11 @@ def _sym(F, x):
     return (x + _mT(F, x)) / 2
 
 
+def _half_lower(F, x):
+    """The lower triangle, with half of the diagonal."""
+    return (F.tril(x) + F.tril(x, -1)) / 2
+
+
 # -- inverses and systems ---------------------------------------------------------------------------------------------
 
 
@@ -255,11 +260,16 @@ def cholesky(xp, input, /, upper=False):
 
 @cholesky.grad("input")
 def _(F, g, out, upper):
-    lower, g = (_mT(F, out), _mT(F, g)) if upper else (out, g)
-    inside = F.matmul(_mT(F, lower), g)
-    inside = (F.tril(inside) + F.tril(inside, -1)) / 2
-    half = F.solve_triangular(_mT(F, lower), inside, True)
-    return _sym(F, F.solve_triangular(_mT(F, lower), _mT(F, half), True))
+    return cholesky_gradient(F, g, out, upper, _mT)
+
+
+def cholesky_gradient(F, g, out, upper, turn):
+    """The rule of `cholesky`; `turn` transposes, and conjugates complex numbers."""
+    lower, g = (turn(F, out), turn(F, g)) if upper else (out, g)
+    turned = turn(F, lower)
+    half = F.solve_triangular(turned, _half_lower(F, F.matmul(turned, g)), True)
+    found = F.solve_triangular(turned, turn(F, half), True)
+    return (found + turn(F, found)) / 2
 
 
 @op(outputs=2)
@@ -271,6 +281,11 @@ def qr(xp, input, /, mode="reduced"):
 
 @qr.grad("input")
 def _(F, g, out, shape, mode):
+    return qr_gradient(F, g, out, shape, mode, _mT)
+
+
+def qr_gradient(F, g, out, shape, mode, turn):
+    """The rule of `qr`; `turn` transposes, and conjugates complex numbers."""
     (gq, gr), (q, r) = g, out
     m, n = shape[-2:]
     if m >= n:
@@ -278,17 +293,19 @@ def _(F, g, out, shape, mode):
             raise OpError(
                 "the derivative of linalg.qr is not implemented for mode='complete' and more rows than columns"
             )
-        return _qr_gradient(F, q, r, gq, gr)
+        return _square_qr_gradient(F, q, r, gq, gr, turn)
     left, right = (..., slice(0, m)), (..., slice(m, n))
     gy = F.slicing(gr, right)
-    gq = gq + F.matmul(F.matmul(q, F.slicing(r, right)), _mT(F, gy))
-    return F.concat(_qr_gradient(F, q, F.slicing(r, left), gq, F.slicing(gr, left)), F.matmul(q, gy), dim=-1)
+    gq = gq + F.matmul(F.matmul(q, F.slicing(r, right)), turn(F, gy))
+    first = _square_qr_gradient(F, q, F.slicing(r, left), gq, F.slicing(gr, left), turn)
+    return F.concat(first, F.matmul(q, gy), dim=-1)
 
 
-def _qr_gradient(F, q, r, gq, gr):
-    inside = F.matmul(r, _mT(F, gr)) - F.matmul(_mT(F, gq), q)
-    inside = F.tril(inside) + _mT(F, F.tril(inside, -1))
-    return _mT(F, F.solve_triangular(r, _mT(F, gq + F.matmul(q, inside)), True))
+def _square_qr_gradient(F, q, r, gq, gr, turn):
+    """Where R is square."""
+    inside = _half_lower(F, F.matmul(r, turn(F, gr)) - F.matmul(turn(F, gq), q))
+    inside = inside + turn(F, inside)
+    return turn(F, F.solve_triangular(r, turn(F, gq + F.matmul(q, inside)), True))
 
 
 def _rounding(xp, values):
