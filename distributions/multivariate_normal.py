@@ -26,6 +26,28 @@ def half_log_det(low: Any) -> Any:
     return low.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
+def given_matrix(**matrices: Any) -> tuple[str, Any]:
+    """(name, matrix) of the one that is not None; ValueError for none, several, or one that is no matrix."""
+    given = [(name, value) for name, value in matrices.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
+    ((name, matrix),) = given
+    if matrix.dim() < 2:
+        raise ValueError(f"{name} must be at least two-dimensional, with optional leading batch dimensions")
+    return name, matrix
+
+
+def lower_factor(name: str, matrix: Any) -> Any:
+    """L with Σ = L Lᵀ, of Σ, Σ⁻¹ or L itself."""
+    if name == "scale_tril":
+        return matrix
+    if name == "covariance_matrix":
+        return linalg.cholesky(matrix)
+    # With J the reversal, P = L⁻ᵀ L⁻¹ gives J P J = C Cᵀ with C = J L⁻ᵀ J, which is lower triangular.
+    inverse = F.flip(linalg.cholesky(F.flip(matrix, (-2, -1))), (-2, -1)).mT
+    return solve_lower(inverse, F.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device))
+
+
 class MultivariateNormal(Distribution):
     """p(x) = exp(-(x - μ)ᵀ Σ⁻¹ (x - μ) / 2) / √det(2πΣ), x of n components, μ = `loc` (..., n).
 
@@ -55,30 +77,14 @@ class MultivariateNormal(Distribution):
     ) -> None:
         if loc.dim() < 1:
             raise ValueError("loc must be at least one-dimensional.")
-        given = {
-            "covariance_matrix": covariance_matrix,
-            "precision_matrix": precision_matrix,
-            "scale_tril": scale_tril,
-        }
-        given = {name: value for name, value in given.items() if value is not None}
-        if len(given) != 1:
-            raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
-        ((name, matrix),) = given.items()
-        if matrix.dim() < 2:
-            raise ValueError(f"{name} must be at least two-dimensional, with optional leading batch dimensions")
+        name, matrix = given_matrix(
+            covariance_matrix=covariance_matrix, precision_matrix=precision_matrix, scale_tril=scale_tril
+        )
         batch = F.broadcast_shapes(matrix.shape[:-2], loc.shape[:-1])
         vars(self)[name] = matrix.expand(Size(batch) + matrix.shape[-2:])
         self.loc = loc.expand(Size(batch) + loc.shape[-1:])
         super().__init__(batch, self.loc.shape[-1:], validate_args=validate_args)
-        if name == "scale_tril":
-            self._unbroadcasted_scale_tril = scale_tril
-        elif name == "covariance_matrix":
-            self._unbroadcasted_scale_tril = linalg.cholesky(covariance_matrix)
-        else:
-            # With J the reversal, P = L⁻ᵀ L⁻¹ gives J P J = C Cᵀ with C = J L⁻ᵀ J, which is lower triangular.
-            inverse = F.flip(linalg.cholesky(F.flip(precision_matrix, (-2, -1))), (-2, -1)).mT
-            eye = F.eye(loc.shape[-1], dtype=matrix.dtype, device=matrix.device)
-            self._unbroadcasted_scale_tril = solve_lower(inverse, eye)
+        self._unbroadcasted_scale_tril = lower_factor(name, matrix)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         new = self._get_checked_instance(type(self), _instance)

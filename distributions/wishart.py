@@ -10,7 +10,7 @@ from . import constraints
 from ._functions import F
 from .chi2 import Chi2
 from .distribution import Distribution
-from .multivariate_normal import half_log_det, solve_lower
+from .multivariate_normal import given_matrix, half_log_det, lower_factor, solve_lower
 from .utils import lazy_property
 
 __all__ = ["Wishart"]
@@ -43,17 +43,9 @@ class Wishart(Distribution):
         scale_tril: Any = None,
         validate_args: bool | None = None,
     ) -> None:
-        given = {
-            "covariance_matrix": covariance_matrix,
-            "precision_matrix": precision_matrix,
-            "scale_tril": scale_tril,
-        }
-        given = {name: value for name, value in given.items() if value is not None}
-        if len(given) != 1:
-            raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
-        ((name, matrix),) = given.items()
-        if matrix.dim() < 2:
-            raise ValueError("scale_tril must be at least two-dimensional, with optional leading batch dimensions")
+        name, matrix = given_matrix(
+            covariance_matrix=covariance_matrix, precision_matrix=precision_matrix, scale_tril=scale_tril
+        )
         df = F.as_tensor(df).to(dtype=matrix.dtype, device=matrix.device)
         batch, event = Size(F.broadcast_shapes(matrix.shape[:-2], df.shape)), matrix.shape[-2:]
         if (df <= event[-1] - 1).any():
@@ -61,12 +53,7 @@ class Wishart(Distribution):
         self.df = df.expand(batch)
         vars(self)[name] = matrix.expand(batch + event)
         super().__init__(batch, event, validate_args=validate_args)
-        if name == "scale_tril":
-            self._low = self.scale_tril
-        elif name == "covariance_matrix":
-            self._low = linalg.cholesky(self.covariance_matrix)
-        else:
-            self._low = linalg.cholesky(linalg.inv(self.precision_matrix))
+        self._low = lower_factor(name, vars(self)[name])
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         new = self._get_checked_instance(type(self), _instance)
