@@ -13,10 +13,9 @@ from typing import Any
 
 __all__ = ["TorchVersion"]
 
-_FORM = (
-    r"\s*v?(\d+(?:\.\d+)*)[-_.]?(dev|alpha|a|beta|b|c|rc|preview|pre)?[-_.]?(\d*)[^+]*(\+.*)?"  # compiled when asked
-)
-_STAGES = {"dev": "", "alpha": "a", "beta": "b", "c": "rc", "pre": "rc", "preview": "rc"}
+# compiled when asked
+_FORM = r"\s*v?(\d+(?:\.\d+)*)[-_.]?(dev|post|alpha|a|beta|b|c|rc|preview|pre)?[-_.]?(\d*)[^+]*(\+.*)?"
+_STAGES = {"dev": "", "post": "~post", "alpha": "a", "beta": "b", "c": "rc", "pre": "rc", "preview": "rc"}
 
 
 def _key(version: Any) -> Any:

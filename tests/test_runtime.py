@@ -86,6 +86,7 @@ def test_the_version_is_that_of_pytorchs_api():
     with pytest.raises(TypeError):
         version < 3  # noqa: B015
     assert chainrule.torch_version.TorchVersion("2.1.0a0") < "2.1.0b1" < chainrule.torch_version.TorchVersion("2.1")
+    assert chainrule.torch_version.TorchVersion("2.1.post1") > "2.1"
     assert pickle.loads(pickle.dumps(version)) == version
     assert {version: 1}[str(version)] == 1
 
