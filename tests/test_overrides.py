@@ -13,6 +13,11 @@ import chainrule.nn.functional as F
 from chainrule import nn, overrides
 
 
+def in_a_new_process(code):
+    """Interception begins once for a process: this one may have begun."""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 class Named(chainrule.Tensor):
     pass
 
@@ -288,7 +293,7 @@ def test_the_first_such_object_finds_nothing_intercepted(call):
         "assert 'chainrule.autograd.overrides' not in sys.modules\n"
         f"assert chainrule.{call} == (chainrule.{call.partition('(')[0]}, True), chainrule.{call}\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    in_a_new_process(code)
 
 
 def test_an_object_that_is_found_to_be_like_a_tensor_is_asked():
@@ -300,7 +305,7 @@ def test_an_object_that_is_found_to_be_like_a_tensor_is_asked():
         "assert overrides.is_tensor_like(D())\n"
         "assert chainrule.numel(D()) is chainrule.numel\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    in_a_new_process(code)
 
 
 def test_who_imports_overrides_intercepts_nothing():
@@ -315,7 +320,7 @@ def test_who_imports_overrides_intercepts_nothing():
         "assert chainrule.Tensor.sum.__code__ is not code\n"
         "assert chainrule.Tensor.shape is shape and getters[chainrule.Tensor.shape.__get__] == 'shape'\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    in_a_new_process(code)
 
 
 @pytest.mark.parametrize("first", ["overrides.resolve_name(f)", "overrides.get_overridable_functions()"])
@@ -328,7 +333,7 @@ def test_the_first_question_for_functions_finds_them(first):
         "assert overrides.is_tensor_method_or_property(f)\n"
         "assert overrides.resolve_name(f) == 'chainrule.Tensor.add'\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    in_a_new_process(code)
 
 
 def test_signatures_stay_what_they_are():
@@ -432,4 +437,4 @@ assert len(calls) == 1
 
 
 def test_methods_that_a_program_put_into_tensor_are_its_own():
-    subprocess.run([sys.executable, "-c", PATCHED], check=True)
+    in_a_new_process(PATCHED)
